@@ -1,0 +1,167 @@
+"""JSON in, JSON out, and the canonical form that is hashed (RFC 8785).
+
+One parsed object is what the policies see and what is sent, so this parser refuses whatever two parsers could read
+differently: duplicate keys, NaN and infinities, lone surrogates, encodings other than UTF-8, bottomless nesting.
+"""
+
+import hashlib
+import json
+import re
+from typing import Any, Final
+
+import orjson
+import rfc8785
+
+__all__ = ["MAX_DEPTH", "CodecError", "canonical", "digest", "dump", "parse"]
+
+MAX_DEPTH: Final = 100
+_KEY = re.compile(rb'"[ \t\r\n]*:')
+_LONG_NUMBER = re.compile(rb"\d{16}")
+_MAX_INT_DIGITS: Final = 4000
+
+
+class CodecError(ValueError):
+    """The bytes are not JSON that every parser reads the same way."""
+
+
+def parse(raw: bytes) -> Any:
+    """Return the JSON value in `raw` (UTF-8), integers exact.
+
+    Raises:
+        CodecError: malformed, ambiguous (duplicate keys), not exactly representable, or nested deeper than MAX_DEPTH.
+    """
+    if _LONG_NUMBER.search(raw):  # orjson turns integers beyond 64 bits into floats without a word
+        return _parse_exactly(raw)
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise CodecError(str(error)) from None
+    keys = _measure(value)
+    if keys != len(_KEY.findall(raw)):  # more key-like bytes than keys: a duplicate, or a string that contains `":`
+        return _parse_exactly(raw)
+    return value
+
+
+def _measure(value: Any) -> int:
+    """Count the keys in `value`.
+
+    Raises:
+        CodecError: nested deeper than MAX_DEPTH.
+    """
+    keys = 0
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        below: list[Any] = []
+        for node in level:
+            if type(node) is dict:
+                keys += len(node)
+                below.extend(node.values())
+            elif type(node) is list:
+                below.extend(node)
+        if not below:
+            return keys
+        level = below
+    raise CodecError(f"nested deeper than {MAX_DEPTH}")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise CodecError("duplicate key")
+    return members
+
+
+def _no_constant(name: str) -> Any:
+    raise CodecError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value in {float("inf"), float("-inf")}:
+        raise CodecError("number out of range")
+    return value
+
+
+def _integer(text: str) -> int:
+    if len(text) > _MAX_INT_DIGITS:
+        raise CodecError("number out of range")
+    return int(text)
+
+
+_EXACT = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite, parse_int=_integer
+)
+
+
+def _parse_exactly(raw: bytes) -> Any:
+    try:
+        text = raw.decode("utf-8")
+        value = _EXACT.decode(text)
+        _measure(value)
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")  # a lone surrogate has no UTF-8 form
+    except CodecError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise CodecError(type(error).__name__) from None
+    return value
+
+
+def dump(value: Any) -> bytes:
+    """Return `value` as compact UTF-8 JSON, integers of any size exact.
+
+    Raises:
+        CodecError: `value` holds something JSON cannot carry.
+    """
+    try:
+        return orjson.dumps(value)
+    except (TypeError, ValueError):
+        try:
+            return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8")
+        except (TypeError, ValueError, RecursionError) as error:
+            raise CodecError(str(error)) from None
+
+
+def canonical(value: Any) -> bytes:
+    """Return the RFC 8785 form of `value`; integers beyond 2^53 keep all their digits (RFC 8785 has no form for them).
+
+    Raises:
+        CodecError: `value` holds something JSON cannot carry.
+    """
+    if _plain(value):
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    try:
+        return rfc8785.dumps(value)
+    except rfc8785.IntegerDomainError:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False).encode()
+    except (rfc8785.CanonicalizationError, TypeError, ValueError, RecursionError) as error:
+        raise CodecError(str(error)) from None
+
+
+_SAFE_INT: Final = 2**53 - 1
+
+
+def _plain(value: Any) -> bool:
+    """Tell whether orjson's sorted output is already the RFC 8785 form: ASCII keys, no floats, no large integers."""
+    stack = [value]
+    while stack:
+        node = stack.pop()
+        kind = type(node)
+        if kind is dict:
+            for key in node:
+                if type(key) is not str or not key.isascii():
+                    return False
+            stack.extend(node.values())
+        elif kind is list or kind is tuple:
+            stack.extend(node)
+        elif kind is int:
+            if not -_SAFE_INT <= node <= _SAFE_INT:
+                return False
+        elif kind is not str and kind is not bool and node is not None:
+            return False
+    return True
+
+
+def digest(value: Any) -> str:
+    """Return `sha256:` and the hex SHA-256 of the canonical form of `value`."""
+    return "sha256:" + hashlib.sha256(canonical(value)).hexdigest()

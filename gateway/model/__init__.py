@@ -1,0 +1,1 @@
+"""Frozen values every layer shares. Standard library only; imports nothing of the gateway."""

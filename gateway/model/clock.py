@@ -1,0 +1,59 @@
+"""Time and identifiers come from here, so that a test can replay a whole day from a seed."""
+
+import asyncio
+import secrets
+import time
+from typing import Protocol
+
+__all__ = ["Clock", "IdSource", "RandomIds", "SystemClock"]
+
+
+class Clock(Protocol):
+    """Where the gateway reads time."""
+
+    def now_ms(self) -> int:
+        """Wall-clock time, milliseconds since the Unix epoch (UTC)."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never goes back; only differences mean anything."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after `seconds` on this clock."""
+        ...
+
+
+class IdSource(Protocol):
+    """Where the gateway takes identifiers."""
+
+    def new(self, prefix: str) -> str:
+        """Return `prefix_` and at least 128 unguessable bits, in `[a-z0-9]`."""
+        ...
+
+    def fraction(self) -> float:
+        """Return a uniform number in [0, 1), for jitter."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class RandomIds:
+    """Identifiers from the operating system's random source."""
+
+    def new(self, prefix: str) -> str:
+        return f"{prefix}_{secrets.token_hex(16)}"
+
+    def fraction(self) -> float:
+        return secrets.randbelow(1 << 53) / (1 << 53)

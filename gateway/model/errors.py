@@ -1,0 +1,138 @@
+"""The error tree: one class per thing the caller can do about it.
+
+A refusal is a value (`outcome.Denied`); a fault is one of these. `message` is safe for the agent and says what
+to do next; `detail` goes to the ledger only.
+"""
+
+from typing import Final
+
+__all__ = [
+    "CODES",
+    "ConnectorFault",
+    "GatewayError",
+    "IdentityFault",
+    "LedgerTampered",
+    "LimitFault",
+    "OutcomeUnknown",
+    "PolicyFault",
+    "RequestFault",
+    "StoreFault",
+]
+
+
+class GatewayError(Exception):
+    """A fault with a stable code, a message for the agent and a detail for the ledger.
+
+    Raises:
+        ValueError: `code` is not one of this family's `codes`.
+    """
+
+    codes: frozenset[str] = frozenset({"internal"})
+    default_code: str = "internal"
+    retryable: bool = False
+
+    def __init__(
+        self, message: str, *, code: str | None = None, detail: str = "", retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code or self.default_code
+        if self.code not in self.codes:
+            raise ValueError(f"{type(self).__name__} has no code {self.code!r}")
+        self.message = message
+        self.detail = detail
+        self.retry_after_s = retry_after_s
+
+
+class RequestFault(GatewayError):
+    """The request itself must change before it can succeed."""
+
+    codes = frozenset({"unknown_tool", "invalid_arguments", "tool_quarantined", "too_large", "idempotency_conflict"})
+    default_code = "invalid_arguments"
+
+
+class IdentityFault(GatewayError):
+    """The caller is not known, or no longer; the text never hints how close a credential was."""
+
+    codes = frozenset({"unauthenticated", "identity_expired", "identity_revoked"})
+    default_code = "unauthenticated"
+
+
+class LimitFault(GatewayError):
+    """Not now: `retry_after_s` says when."""
+
+    codes = frozenset({"rate_limited", "budget_exceeded", "in_progress", "paused", "shutting_down"})
+    default_code = "rate_limited"
+    retryable = True
+
+
+class ConnectorFault(GatewayError):
+    """The tool's side failed. `sent` is False only when the request provably never left the gateway."""
+
+    codes = frozenset({"unavailable", "timeout", "rejected", "credential_expired", "contract_broken"})
+    default_code = "unavailable"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        detail: str = "",
+        retry_after_s: float | None = None,
+        sent: bool = True,
+    ) -> None:
+        super().__init__(message, code=code, detail=detail, retry_after_s=retry_after_s)
+        self.sent = sent
+        self.retryable = self.code in {"unavailable", "timeout"}
+
+
+class OutcomeUnknown(GatewayError):
+    """The call may or may not have had its effect; it must be settled, never blindly repeated."""
+
+    codes = frozenset({"outcome_unknown"})
+    default_code = "outcome_unknown"
+
+
+class StoreFault(GatewayError):
+    """The ledger could not be read or written; nothing was sent."""
+
+    codes = frozenset({"store_unavailable"})
+    default_code = "store_unavailable"
+    retryable = True
+
+
+class LedgerTampered(GatewayError):
+    """The ledger's hash chain does not hold; `seq` is the first event that breaks it."""
+
+    codes = frozenset({"ledger_tampered"})
+    default_code = "ledger_tampered"
+
+    def __init__(self, message: str, *, seq: int, detail: str = "") -> None:
+        super().__init__(message, detail=detail)
+        self.seq = seq
+
+
+class PolicyFault(GatewayError):
+    """The policies could not be evaluated: the call is refused."""
+
+    codes = frozenset({"policy_error"})
+    default_code = "policy_error"
+    retryable = True
+
+
+CODES: Final[frozenset[str]] = frozenset().union(
+    *(
+        family.codes
+        for family in (
+            GatewayError,
+            RequestFault,
+            IdentityFault,
+            LimitFault,
+            ConnectorFault,
+            OutcomeUnknown,
+            StoreFault,
+            LedgerTampered,
+            PolicyFault,
+        )
+    )
+)
+"""Every code a caller can meet; the documentation lists exactly these."""

@@ -1,0 +1,91 @@
+"""What already happened, as data for a decision."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+__all__ = ["Facts", "PriorQuery", "PriorScope", "RunRef", "Step", "StepStatus"]
+
+
+class PriorScope(StrEnum):
+    """How far back a precondition may look (POLICY.md §2)."""
+
+    RUN = "run"
+    SESSION = "session"
+    AGENT = "agent"
+    USER = "user"
+
+
+class StepStatus(StrEnum):
+    """The state of a recorded call (ARCHITECTURE.md §6)."""
+
+    EXECUTING = "executing"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class PriorQuery:
+    """One `@prior` annotation: which earlier step a policy wants to see.
+
+    `name` is how policies refer to it (`context.prior.<name>`). `bindings` pairs a path in the earlier step's
+    arguments with a path in this call's (`(("payment_id", "payment_id"),)`, dots separate nested properties).
+    `within_ms` is None where the annotation states no bound. `once` means the step is consumed by the claim.
+    """
+
+    name: str
+    tool: str
+    bindings: tuple[tuple[str, str], ...]
+    scope: PriorScope
+    within_ms: int | None = None
+    once: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An earlier call, read back from the ledger and checked against its hash.
+
+    `output` is the structured content of a succeeded call, else None. `consumed_by` is the call that used it up.
+    `started_at_ms` orders steps; `at_ms` is when it ended (or started, while executing).
+    """
+
+    call_id: str
+    tool: str
+    agent: str
+    run_id: str
+    status: StepStatus
+    started_at_ms: int
+    at_ms: int
+    arguments: Mapping[str, Any] = field(repr=False)
+    output: Mapping[str, Any] | None = field(default=None, repr=False)
+    on_behalf_of: str | None = None
+    consumed_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunRef:
+    """The run a call belongs to. `source` says how it was found: handle, meta, header, key, session or open."""
+
+    id: str
+    owner: str
+    source: str
+    status: str = "open"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything about the past that this decision may use.
+
+    `now_ms` is read once, so a decision can be replayed. `priors` maps a query's name to the latest started step that
+    matches it; a name is absent where there is none. `step` counts the run's calls before this one. `repeat_of` is the
+    recorded call this one repeats: then the facts are those the original was decided on.
+    """
+
+    now_ms: int
+    run: RunRef
+    step: int = 0
+    priors: Mapping[str, Step] = field(default_factory=dict)
+    repeat_of: str | None = None
+    environment: str = "production"

@@ -1,0 +1,51 @@
+"""How a call ended."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.model.decision import Decision
+from gateway.model.errors import GatewayError
+
+__all__ = ["Denied", "Failed", "Outcome", "Succeeded", "Unknown", "Waiting"]
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """The tool answered. `result` is its raw MCP result object; `replayed_from` is set on an answer from the record."""
+
+    result: Mapping[str, Any] = field(repr=False)
+    replayed_from: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """The policies refused; nothing was sent."""
+
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The call is parked, or waits for a step in flight; repeating it resolves it."""
+
+    on: str
+    message: str
+    retry_after_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A fault ended the call. What was sent, if anything, is known to have had no unrecorded effect."""
+
+    error: GatewayError
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The call was sent and its outcome is not known; it is never retried by itself."""
+
+    error: GatewayError
+
+
+Outcome = Succeeded | Denied | Waiting | Failed | Unknown

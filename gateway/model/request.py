@@ -1,0 +1,41 @@
+"""What a transport hands to the pipeline."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.model.identity import ClientInfo, Credential
+
+__all__ = ["CallRequest", "Caller"]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Where a request came from.
+
+    `transport` is `http` or `stdio`; `era` the negotiated protocol version. `session` is the legacy MCP session id,
+    `trace` the W3C trace id of the request; both only group calls and authorise nothing.
+    """
+
+    credential: Credential
+    transport: str = "http"
+    era: str = ""
+    client: ClientInfo = field(default_factory=ClientInfo)
+    session: str | None = None
+    trace: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallRequest:
+    """One `tools/call` as the agent sent it.
+
+    `arguments` is the parsed object, forwarded as it is. `meta` is `params._meta` (empty when absent). `run` and
+    `idempotency_key` are what `_meta` or a header named, else None.
+    """
+
+    name: str
+    arguments: Mapping[str, Any] = field(repr=False)
+    caller: Caller
+    meta: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    run: str | None = None
+    idempotency_key: str | None = None

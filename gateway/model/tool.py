@@ -1,0 +1,46 @@
+"""A tool as the catalog pins it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+__all__ = ["Effect", "Tool"]
+
+
+class Effect(StrEnum):
+    """What a call of the tool can do to the world."""
+
+    READ = "read"
+    WRITE = "write"
+    IRREVERSIBLE = "irreversible"
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """One pinned version of one tool.
+
+    `name` is canonical (`payments.pay`), `wire_name` what agents see (`payments_pay`), `upstream_name` what the
+    server calls it. `definition` is the pinned MCP tool object, unchanged but for nothing. `digest` is the SHA-256 of
+    its canonical JSON. `idempotency_key` lists the arguments whose values name one effect for ever.
+    `quarantined` says why the tool may not be called, or is empty. `deadline_s` bounds a whole call, retries included.
+    `annotations_trusted` is True once a person pinned the server's hints.
+    """
+
+    name: str
+    wire_name: str
+    server: str
+    upstream_name: str
+    version: int
+    digest: str
+    effect: Effect
+    definition: Mapping[str, Any] = field(repr=False)
+    input_schema: Mapping[str, Any] = field(repr=False)
+    output_schema: Mapping[str, Any] | None = field(default=None, repr=False)
+    idempotent: bool = False
+    idempotency_key: tuple[str, ...] = ()
+    deadline_s: float = 60.0
+    annotations_trusted: bool = False
+    quarantined: str = ""
+    groups: tuple[str, ...] = ()
+    undo: str = ""

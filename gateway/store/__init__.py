@@ -1,0 +1,1 @@
+"""Storage: ports, and adapters for memory and SQLite that keep the same promises."""

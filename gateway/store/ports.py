@@ -1,0 +1,319 @@
+"""What the concepts ask of storage. A method is one domain transition, one transaction, one hop.
+
+Every transition of a call appends one event to the hash chain. `calls` rows only index and lock: arguments, decisions
+and results live once, in the events. Every method raises `StoreFault` when the store cannot answer.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from gateway.model.facts import PriorScope, RunRef, Step, StepStatus
+
+__all__ = [
+    "AgentInventory",
+    "AgentSighting",
+    "Claimed",
+    "ClaimVerdict",
+    "Ending",
+    "Event",
+    "EventFilter",
+    "EventKind",
+    "Intent",
+    "Ledger",
+    "Record",
+    "Recorded",
+    "RunStore",
+    "StepLookup",
+    "StepUse",
+    "Store",
+    "TokenRecord",
+    "TokenStore",
+]
+
+
+class EventKind(StrEnum):
+    """What an event says happened."""
+
+    RUN_OPENED = "run.opened"
+    CALL_CLAIMED = "call.claimed"  # the intent: durable before anything is sent
+    CALL_FINISHED = "call.finished"  # ends a claimed call
+    CALL_RECORDED = "call.recorded"  # a whole call that needed no claim: a read, or a refusal
+    ADMIN = "admin"  # a token issued, a bundle loaded, a schema approved …
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One row of the hash chain: `hash` = SHA-256 over `prev_hash` and every other field (store/chain.py)."""
+
+    seq: int
+    at_ms: int
+    kind: EventKind
+    call_id: str
+    run_id: str
+    agent: str
+    on_behalf_of: str
+    tool: str
+    body: str = field(repr=False)
+    prev_hash: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepLookup:
+    """The latest *started* step of `tool` in a scope whose arguments hold `values` (path → JSON scalar).
+
+    `owner` is the run id, session id, agent or user that `scope` names. Steps that started before `since_ms` do not
+    count. Only claimed calls are steps: refusals never are. Values compare as JSON (7 is not "7", 250 is 250.0).
+    """
+
+    tool: str
+    scope: PriorScope
+    owner: str
+    values: tuple[tuple[str, str | int | float | bool], ...]
+    since_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StepUse:
+    """A step the decision relied on: claim refuses as stale unless `lookup` still finds `call_id` in `status`.
+
+    With `consume` the claim also marks it consumed, and refuses when another call has.
+    """
+
+    lookup: StepLookup
+    call_id: str
+    status: StepStatus
+    consume: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A call about to be made. `step_key` is unique per (agent, tool). `body` is the event's JSON object."""
+
+    call_id: str
+    at_ms: int
+    run_id: str
+    session: str
+    agent: str
+    on_behalf_of: str
+    tool: str
+    arguments_digest: str
+    step_key: str | None
+    body: Mapping[str, Any] = field(repr=False)
+    uses: tuple[StepUse, ...] = ()
+
+
+class ClaimVerdict(StrEnum):
+    """What became of an intent."""
+
+    CLAIMED = "claimed"  # the row is ours: execute
+    RECORDED = "recorded"  # the same step stands already, in any status: see `recorded`
+    CONFLICT = "conflict"  # the same key with other arguments
+    CONSUMED = "consumed"  # a single-use step was used by another call
+    STALE = "stale"  # a step the decision relied on is no longer the latest: gather and decide again
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A claimed call as the ledger has it. `claim_body` and `end_body` are the events' JSON objects.
+
+    `delivered` is True once its answer reached its caller.
+    """
+
+    call_id: str
+    tool: str
+    agent: str
+    run_id: str
+    status: StepStatus
+    arguments_digest: str
+    step_key: str | None
+    started_at_ms: int
+    delivered: bool
+    claim_body: Mapping[str, Any] = field(repr=False)
+    end_body: Mapping[str, Any] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The answer to a claim; `recorded` is set for RECORDED and CONFLICT, `call_id` for CONSUMED (who used it)."""
+
+    verdict: ClaimVerdict
+    recorded: Recorded | None = None
+    call_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The outcome of a claimed call. `release` gives consumed steps and the step key back (nothing was sent)."""
+
+    call_id: str
+    at_ms: int
+    status: StepStatus
+    body: Mapping[str, Any] = field(repr=False)
+    release: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A whole call in one event: a read that needed no claim, or a refusal."""
+
+    call_id: str
+    at_ms: int
+    run_id: str
+    agent: str
+    on_behalf_of: str
+    tool: str
+    body: Mapping[str, Any] = field(repr=False)
+    kind: EventKind = EventKind.CALL_RECORDED
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events to read, in order of `seq`. `tool` may end in `*`. Times are inclusive start, exclusive end."""
+
+    after_seq: int = 0
+    call_id: str = ""
+    run_id: str = ""
+    agent: str = ""
+    tool: str = ""
+    since_ms: int = 0
+    until_ms: int = 0
+    limit: int = 1000
+
+
+class Ledger(Protocol):
+    """The append-only record of calls, and the locks on it."""
+
+    async def claim(self, intent: Intent) -> Claimed:
+        """Take the step key, check and consume `uses`, write the intent: all durable (fsync) or nothing.
+
+        A FAILED row with the same key and arguments is superseded: the claim is CLAIMED.
+        """
+        ...
+
+    async def finish(self, ending: Ending) -> None:
+        """End a claimed call, durably. A call ends once: a second ending raises `StoreFault`."""
+        ...
+
+    async def record(self, record: Record, *, durable: bool = True) -> None:
+        """Append a call that needed no claim. With `durable` False it returns once the row is queued in order."""
+        ...
+
+    async def steps(self, lookups: Sequence[StepLookup]) -> list[Step | None]:
+        """Answer each lookup, in order. Raises `LedgerTampered` when an event behind an answer breaks its hash."""
+        ...
+
+    async def recorded(self, agent: str, tool: str, step_key: str) -> Recorded | None:
+        """Return the claimed call that holds this step key, if any; hash-checked like `steps`."""
+        ...
+
+    async def deliver(self, call_id: str) -> None:
+        """Note, lazily, that the answer to a claimed call reached its caller."""
+        ...
+
+    async def unfinished(self) -> list[Recorded]:
+        """Return calls claimed and never ended: after a restart, those in doubt."""
+        ...
+
+    async def index_steps(self, tool: str, paths: tuple[str, ...]) -> None:
+        """Make lookups of `tool` by these argument paths cheap, however long the ledger."""
+        ...
+
+    def events(self, wanted: EventFilter) -> AsyncIterator[Event]:
+        """Read events in order of `seq`."""
+        ...
+
+    async def verify(self) -> int:
+        """Check the whole chain and every call row against it; return the number of events.
+
+        Raises:
+            LedgerTampered: naming the first event (seq) that was changed, removed, inserted or moved.
+        """
+        ...
+
+
+class RunStore(Protocol):
+    """The runs, minted by the gateway."""
+
+    async def open_run(self, run: RunRef, key: str, at_ms: int) -> RunRef:
+        """Return the open run with this owner and `key`, else make `run` it. Atomic: two callers get one run.
+
+        `run.owner` is `agent` or `agent/user`. An event `run.opened` is appended for a new one.
+        """
+        ...
+
+    async def find_run(self, run_id: str) -> RunRef | None:
+        """Return a run by id, whoever owns it."""
+        ...
+
+    async def count_steps(self, run_id: str) -> int:
+        """Return how many calls the run holds."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRecord:
+    """An API token as stored: `digest` is a SHA-256 of the secret part, the token itself is nowhere."""
+
+    id: str
+    agent: str
+    digest: str
+    created_ms: int
+    expires_ms: int
+    revoked_ms: int | None = None
+
+
+class TokenStore(Protocol):
+    """API tokens. Changes made by another process are seen by the next read."""
+
+    async def put_token(self, token: TokenRecord) -> None:
+        """Add a token; its id must be new."""
+        ...
+
+    async def revoke_tokens(self, agent: str, at_ms: int, *, keep: str = "") -> list[str]:
+        """Revoke the agent's live tokens except the id `keep`; return the revoked ids."""
+        ...
+
+    async def tokens(self) -> list[TokenRecord]:
+        """Return every token, revoked ones too."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSighting:
+    """One line of the agent inventory. `known` is False for refused callers; `tools` counts calls per tool."""
+
+    agent: str
+    known: bool
+    last_seen_ms: int
+    client_name: str = ""
+    client_version: str = ""
+    calls: int = 0
+    refused: int = 0
+    tools: tuple[tuple[str, int], ...] = ()
+
+
+class AgentInventory(Protocol):
+    """Which agents were seen; derived data, written lazily and in bulk."""
+
+    async def saw_agents(self, sightings: Sequence[AgentSighting]) -> None:
+        """Merge sightings: counts add up, the newest name, version and time win."""
+        ...
+
+    async def agents_seen(self) -> list[AgentSighting]:
+        """Return the inventory, newest first."""
+        ...
+
+
+class Store(Ledger, RunStore, TokenStore, AgentInventory, Protocol):
+    """One adapter serves every port."""
+
+    async def open(self) -> None:
+        """Connect and migrate. Whoever serves calls then awaits `verify()` before the first one."""
+        ...
+
+    async def close(self) -> None:
+        """Write what is queued and disconnect; works after a failed `open`."""
+        ...
