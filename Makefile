@@ -1,0 +1,77 @@
+# Every target works on a fresh clone with Python 3.11+, git and make. Environment: .venv, made here when missing.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: help demo test check bench test-clients lock clean
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+ARGS ?=
+COVERAGE ?=
+
+help:
+	@echo 'make demo          run the payments example over HTTP and stdio'
+	@echo 'make test          run the tests            (ARGS="-k name" narrows, COVERAGE=95 adds the branch-coverage gate)'
+	@echo 'make check         lint, types, import layers, shape limits, documentation that is true'
+	@echo 'make bench         what the gateway costs per call, beside a bare forwarder'
+	@echo 'make test-clients  real agent SDKs through the gateway, each in its own environment'
+	@echo 'make lock          bring requirements.lock up to date with pyproject.toml (needs uv)'
+	@echo 'make clean         remove the environment and every cache'
+
+demo: $(STAMP)
+	@$(PYTHON) -m examples.payments.demo $(ARGS)
+	@echo 'make demo: ok'
+
+test: $(STAMP)
+	@$(PYTHON) -m pytest -n 2 $(if $(COVERAGE),--cov --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE)) $(ARGS)
+	@echo 'make test: ok'
+
+check: $(STAMP)
+	@echo 'ruff check';    $(PYTHON) -m ruff check .
+	@echo 'ruff format';   $(PYTHON) -m ruff format --check .
+	@echo 'mypy';          $(PYTHON) -m mypy
+	@echo 'import layers'; PYTHONPATH=. $(VENV)/bin/lint-imports
+	@echo 'shape';         $(PYTHON) -m pytest -q tests/shape
+	@echo 'make check: ok'
+
+bench: $(STAMP)
+	@$(PYTHON) -m tests.overhead.bench $(ARGS)
+	@echo 'make bench: ok'
+
+test-clients: $(STAMP)
+	@$(PYTHON) -m tests.clients.run $(ARGS)
+	@echo 'make test-clients: ok'
+
+lock:
+	@uv pip compile --quiet --universal --python-version 3.11 --group dev --generate-hashes --no-header \
+		--no-emit-index-url pyproject.toml --output-file requirements.lock
+	@echo 'make lock: ok'
+
+clean:
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache htmlcov dist build
+	@rm -f .coverage .coverage.*
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@echo 'make clean: ok'
+
+# The newest interpreter on PATH that is new enough; a version manager's shim may exist and still not run.
+FIND_PYTHON := for name in python3.13 python3.12 python3.11 python3 python; do \
+	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && command -v "$$name" && break; done
+
+$(STAMP): requirements.lock pyproject.toml
+	@if ! $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+		python="$$($(FIND_PYTHON) || true)"; \
+		if [ -z "$$python" ]; then echo 'error: Python 3.11 or newer is needed and none is on PATH (https://www.python.org/downloads/)' >&2; exit 1; fi; \
+		echo "Creating $(VENV) with $$("$$python" --version)"; rm -rf $(VENV); \
+		if command -v uv >/dev/null; then uv venv --quiet --python "$$python" $(VENV); \
+		else "$$python" -m venv $(VENV) || { rm -rf $(VENV); echo 'error: venv failed; on Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }; fi; \
+	fi
+	@echo 'Installing the locked dependencies'
+	@if command -v uv >/dev/null; then \
+		uv pip install --python $(PYTHON) -r requirements.lock && uv pip install --quiet --python $(PYTHON) --no-deps -e .; \
+	else \
+		$(PYTHON) -m pip install --disable-pip-version-check --progress-bar off -r requirements.lock && \
+		$(PYTHON) -m pip install --disable-pip-version-check --quiet --no-deps -e .; \
+	fi
+	@touch $(STAMP)
