@@ -23,13 +23,14 @@ class Call:
         "arguments",  # validate: the parsed arguments object; what is decided on is what is sent
         "arguments_digest",  # validate
         "attempts",  # execute: list of attempt records
+        "bundle",  # gather: the policy bundle that gather and decide share
+        "checked",  # check: the raw result, known to keep its schema
         "decision",  # decide
         "facts",  # gather
         "given",  # decide: the DecisionInput
         "id",  # at birth
         "identity",  # identify
         "intent",  # claim: True when an intent row stands, so that the outcome must be written to it
-        "checked",  # check: the raw result, known to keep its schema
         "raw",  # execute: the tool's raw result object
         "received_ms",  # at birth
         "request",  # at birth
@@ -45,6 +46,7 @@ class Call:
     tool: Tool
     arguments: Mapping[str, Any]
     arguments_digest: str
+    bundle: Any
     facts: Facts
     step_key: str | None
     given: DecisionInput

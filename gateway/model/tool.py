@@ -1,11 +1,11 @@
 """A tool as the catalog pins it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["Effect", "Tool"]
+__all__ = ["Effect", "Tool", "anything"]
 
 
 class Effect(StrEnum):
@@ -16,13 +16,19 @@ class Effect(StrEnum):
     IRREVERSIBLE = "irreversible"
 
 
+def anything(value: Any) -> str:
+    """Accept any value: the check of a tool without a schema."""
+    del value
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Tool:
     """One pinned version of one tool.
 
     `name` is canonical (`payments.pay`), `wire_name` what agents see (`payments_pay`), `upstream_name` what the
-    server calls it. `definition` is the pinned MCP tool object, unchanged but for nothing. `digest` is the SHA-256 of
-    its canonical JSON. `idempotency_key` lists the arguments whose values name one effect for ever.
+    server calls it. `definition` is the pinned MCP tool object, unchanged. `digest` is the SHA-256 of what in it an agent
+    acts on. `breaks_input` and `breaks_output` say what in a value breaks the pinned schemas, or an empty string. `idempotency_key` lists the arguments whose values name one effect for ever.
     `quarantined` says why the tool may not be called, or is empty. `deadline_s` bounds a whole call, retries included.
     `annotations_trusted` is True once a person pinned the server's hints.
     """
@@ -37,6 +43,8 @@ class Tool:
     definition: Mapping[str, Any] = field(repr=False)
     input_schema: Mapping[str, Any] = field(repr=False)
     output_schema: Mapping[str, Any] | None = field(default=None, repr=False)
+    breaks_input: Callable[[Any], str] = field(default=anything, repr=False, compare=False)
+    breaks_output: Callable[[Any], str] = field(default=anything, repr=False, compare=False)
     idempotent: bool = False
     idempotency_key: tuple[str, ...] = ()
     deadline_s: float = 60.0

@@ -14,8 +14,8 @@ from gateway.model.facts import PriorScope, RunRef, Step, StepStatus
 __all__ = [
     "AgentInventory",
     "AgentSighting",
-    "Claimed",
     "ClaimVerdict",
+    "Claimed",
     "Ending",
     "Event",
     "EventFilter",

@@ -1,0 +1,1 @@
+"""The tools agents may name, with pinned, versioned schemas."""

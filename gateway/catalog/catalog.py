@@ -1,0 +1,186 @@
+"""The catalog: one immutable picture of every tool, swapped whole."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+from gateway.catalog.config import PinMode, ToolRule, rule_for
+from gateway.catalog.drift import changes
+from gateway.catalog.lock import Lock, Pin
+from gateway.catalog.names import canonical_name, wire_names
+from gateway.catalog.screening import screen
+from gateway.catalog.validation import SchemaRefused, checker
+from gateway.model.errors import RequestFault
+from gateway.model.tool import Effect, Tool, anything
+
+__all__ = ["Catalog", "Declared", "Live", "pin_new"]
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What a connector itself says of a tool (a plugin's decorator), in the catalog's words."""
+
+    effect: Effect
+    idempotent: bool = False
+    undo: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What a server answered when it was last asked: its definitions, and what its connector declares of them."""
+
+    definitions: Sequence[Mapping[str, Any]]
+    declared: Mapping[str, Declared] = field(default_factory=dict)
+
+
+def pin_new(lock: Lock, live: Mapping[str, Live], rules: dict[str, ToolRule]) -> Lock:
+    """Pin every tool of servers the lock has never seen (trust on first use), where no rule says `pin: locked`.
+
+    A new tool of a *known* server is never pinned here: nobody gets it before a person approves (B9).
+    """
+    for server, answer in live.items():
+        if server in lock.servers:
+            continue
+        pins: dict[str, Pin] = {}
+        for definition in answer.definitions:
+            name = str(definition.get("name"))
+            locked = rule_for(rules, canonical_name(server, name)).pin is PinMode.LOCKED
+            if not locked and not screen(definition) and name not in pins:
+                declared = answer.declared.get(name)
+                pins[name] = Pin.of(definition, effect=declared.effect if declared else None)
+        lock = lock.with_server(server, pins)
+    return lock
+
+
+class Catalog:
+    """Every tool agents may name. Immutable: a change builds another."""
+
+    def __init__(self, tools: Iterable[Tool]) -> None:
+        self._tools = {tool.name: tool for tool in tools}
+        self._by_wire = {tool.wire_name: tool for tool in self._tools.values()}
+
+    @classmethod
+    def build(cls, lock: Lock, live: Mapping[str, Live], rules: dict[str, ToolRule]) -> "Catalog":
+        """Build from the pins, what the servers answered, and the operator's rules.
+
+        A server that is missing from `live` has not answered: its pinned tools stay listed as last approved.
+        """
+        found: list[tuple[str, str, Pin, str]] = []
+        for server in sorted({*lock.servers, *live}):
+            pins = lock.servers.get(server, {})
+            answer = live.get(server)
+            if answer is None:
+                found.extend((server, name, pin, "") for name, pin in pins.items())
+                continue
+            found.extend((server, *pinned) for pinned in _held_against(pins, answer.definitions))
+        wires = wire_names(canonical_name(server, name) for server, name, _, _ in found)
+        return cls(
+            _tool(server, pin, quarantined, (wires, rules, live.get(server))) for server, _, pin, quarantined in found
+        )
+
+    def tools(self) -> list[Tool]:
+        """Return every tool, quarantined ones too, by name."""
+        return [self._tools[name] for name in sorted(self._tools)]
+
+    def find(self, name: str) -> Tool | None:
+        """Return a tool by canonical or wire name."""
+        return self._by_wire.get(name) or self._tools.get(name)
+
+    def resolve(self, name: str) -> Tool:
+        """Return the tool an agent named, canonical or wire.
+
+        Raises:
+            RequestFault: unknown_tool, or tool_quarantined with the reason.
+        """
+        tool = self.find(name)
+        if tool is None:
+            raise RequestFault(
+                f"There is no tool {_shown(name)}.{self._suggestion(name)} List the tools again.", code="unknown_tool"
+            )
+        if tool.quarantined:
+            raise RequestFault(
+                f"{tool.name} is quarantined: {tool.quarantined}. "
+                f"An operator must look: toolgate schema diff {tool.name}",
+                code="tool_quarantined",
+            )
+        return tool
+
+    def _suggestion(self, name: str) -> str:
+        close = get_close_matches(name[:128], [*self._by_wire, *self._tools], n=1)
+        return f" Did you mean {close[0]}?" if close else ""
+
+
+def _shown(name: str) -> str:
+    return ascii(name if len(name) <= 80 else name[:77] + "...")
+
+
+def _held_against(pins: Mapping[str, Pin], live: Sequence[Mapping[str, Any]]) -> list[tuple[str, Pin, str]]:
+    """Return (name, pin, why quarantined) for every pinned and every live tool of one server."""
+    result: list[tuple[str, Pin, str]] = []
+    seen: set[str] = set()
+    for definition in live:
+        name = definition.get("name")
+        if not isinstance(name, str):
+            continue
+        if name in seen:
+            result = [(n, p, "the server lists it twice" if n == name else q) for n, p, q in result]
+            continue
+        seen.add(name)
+        result.append((name, *_judged(pins.get(name), definition)))
+    result.extend((name, pin, "the server no longer offers it") for name, pin in pins.items() if name not in seen)
+    return result
+
+
+def _judged(pin: Pin | None, definition: Mapping[str, Any]) -> tuple[Pin, str]:
+    if hostile := screen(definition):
+        safe = {"name": str(definition.get("name"))[:128], "inputSchema": {"type": "object"}}
+        return pin or Pin.of(safe), hostile
+    fresh = Pin.of(definition)
+    if pin is None:
+        return fresh, "nobody has approved it yet"
+    if pin.digest == fresh.digest:
+        return pin, ""
+    drifted = changes(pin.definition, definition)
+    gravest = drifted[0] if drifted else None
+    what = f"{gravest.path} {gravest.what}" if gravest else "its definition changed"
+    return pin, f"its definition changed since it was pinned ({len(drifted)} change(s), first: {what})"
+
+
+def _tool(
+    server: str, pin: Pin, quarantined: str, setting: tuple[Mapping[str, str], dict[str, ToolRule], Live | None]
+) -> Tool:
+    wires, rules, live = setting
+    upstream_name = str(pin.definition["name"])
+    name = canonical_name(server, upstream_name)
+    rule = rule_for(rules, name)
+    declared = live.declared.get(upstream_name) if live else None
+    input_schema = pin.definition.get("inputSchema") or {"type": "object"}
+    output_schema = pin.definition.get("outputSchema")
+    try:
+        breaks_input = checker(input_schema)
+        breaks_output = checker(output_schema) if output_schema is not None else anything
+    except SchemaRefused as error:
+        breaks_input = breaks_output = anything  # never reached: a quarantined tool is not called
+        quarantined = quarantined or f"its schema is refused: {error}"
+    return Tool(
+        name=name,
+        wire_name=wires[name],
+        server=server,
+        upstream_name=upstream_name,
+        version=pin.version,
+        digest=pin.digest,
+        effect=rule.effect or pin.effect,
+        definition=pin.definition,
+        input_schema=input_schema,
+        output_schema=output_schema,
+        breaks_input=breaks_input,
+        breaks_output=breaks_output,
+        idempotent=rule.idempotent if rule.idempotent is not None else bool(declared and declared.idempotent),
+        idempotency_key=tuple(rule.idempotency_key or ()),
+        deadline_s=rule.deadline or 60.0,
+        annotations_trusted=True,
+        quarantined=quarantined,
+        groups=tuple(rule.groups or ()),
+        undo=rule.undo or (declared.undo if declared else ""),
+    )

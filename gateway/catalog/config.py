@@ -1,0 +1,46 @@
+"""The `tools:` section of the configuration."""
+
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.model.tool import Effect
+
+__all__ = ["PinMode", "ToolRule", "rule_for"]
+
+
+class PinMode(StrEnum):
+    """What happens to a tool that gateway.lock does not know."""
+
+    AUTO = "auto"
+    LOCKED = "locked"
+
+
+class ToolRule(BaseModel):
+    """What the operator says of a tool, or of all tools a pattern such as `payments.*` matches."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    effect: Effect | None = Field(None, description="read, write or irreversible; overrides what the server hints.")
+    idempotent: bool | None = Field(
+        None, description="Calling it again with the same key has no further effect: it may be retried."
+    )
+    idempotency_key: Annotated[list[str], Field(max_length=16)] | None = Field(
+        None, description="The arguments whose values name one effect for ever, such as [payment_id]."
+    )
+    undo: str | None = Field(None, description="The tool that compensates this one.")
+    deadline: float | None = Field(None, gt=0, le=3600, description="Seconds for a whole call, retries included.")
+    pin: PinMode | None = Field(
+        None, description="auto: the first schema seen of a new server is pinned; locked: only what a person approved."
+    )
+    groups: list[str] | None = Field(None, description="Tool groups that policies can name.")
+
+
+def rule_for(rules: dict[str, ToolRule], tool: str) -> ToolRule:
+    """Return the rules for `tool` merged field by field: the longest matching pattern that sets a field wins it."""
+    merged: dict[str, object] = {}
+    for pattern in sorted((p for p in rules if fnmatchcase(tool, p)), key=lambda p: ("*" not in p, len(p))):
+        merged.update(rules[pattern].model_dump(exclude_none=True))
+    return ToolRule.model_validate(merged)

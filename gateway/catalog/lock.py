@@ -1,0 +1,114 @@
+"""`gateway.lock`: the schemas a person pinned. Committed like any lock file."""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gateway.codec import CodecError, digest, parse
+from gateway.model.tool import Effect
+
+__all__ = ["Lock", "LockError", "Pin", "pin_digest"]
+
+_PINNED_FIELDS = ("name", "title", "description", "inputSchema", "outputSchema", "annotations")
+
+
+class LockError(ValueError):
+    """gateway.lock cannot be read; the text says where and what to do."""
+
+
+def pin_digest(definition: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of everything in a definition that can change what an agent does with the tool."""
+    return digest({name: definition[name] for name in _PINNED_FIELDS if definition.get(name) is not None})
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """One approved version of one tool. `effect` is what the person who pinned it took its hints to mean."""
+
+    version: int
+    digest: str
+    effect: Effect
+    definition: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def of(cls, definition: Mapping[str, Any], *, version: int = 1, effect: Effect | None = None) -> "Pin":
+        """Pin `definition` as it is now; without `effect` the server's hints are taken as the person's word."""
+        return cls(version, pin_digest(definition), effect or _hinted_effect(definition), definition)
+
+
+def _hinted_effect(definition: Mapping[str, Any]) -> Effect:
+    """Read the MCP annotations with the specification's defaults: not read-only, destructive."""
+    hints = definition.get("annotations")
+    if not isinstance(hints, Mapping):
+        return Effect.WRITE
+    return Effect.READ if hints.get("readOnlyHint") is True else Effect.WRITE
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """Every pin, by server and the server's own tool name."""
+
+    servers: Mapping[str, Mapping[str, Pin]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> "Lock":
+        """Read the file; a missing one is an empty lock.
+
+        Raises:
+            LockError: unreadable, malformed, or a digest that is not its definition's (edited by hand).
+        """
+        try:
+            raw = path.read_bytes()
+        except FileNotFoundError:
+            return cls()
+        except OSError as error:
+            raise LockError(f"{path}: {error.strerror}") from None
+        try:
+            document = parse(raw)
+            servers = {
+                server: {tool: _read_pin(entry) for tool, entry in tools.items()}
+                for server, tools in document["servers"].items()
+            }
+        except (CodecError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise LockError(
+                f"{path}: not a lock file ({error}); restore it from version control or run `toolgate schema lock`"
+            ) from None
+        return cls(servers)
+
+    def write(self, path: Path) -> None:
+        """Write the file whole or not at all."""
+        document = {
+            "version": 1,
+            "servers": {
+                server: {tool: _written_pin(pin) for tool, pin in sorted(tools.items())}
+                for server, tools in sorted(self.servers.items())
+            },
+        }
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".gateway.lock.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as out:
+                json.dump(document, out, indent=1, ensure_ascii=False)
+                out.write("\n")
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+    def with_server(self, server: str, pins: Mapping[str, Pin]) -> "Lock":
+        """Return this lock with the server's pins replaced."""
+        return Lock({**self.servers, server: pins})
+
+
+def _read_pin(entry: Mapping[str, Any]) -> Pin:
+    pin = Pin(int(entry["version"]), str(entry["digest"]), Effect(entry["effect"]), entry["definition"])
+    if pin_digest(pin.definition) != pin.digest:
+        raise ValueError(f"the digest of {pin.definition.get('name')!r} is not that of its definition")
+    return pin
+
+
+def _written_pin(pin: Pin) -> dict[str, Any]:
+    return {"version": pin.version, "digest": pin.digest, "effect": pin.effect.value, "definition": pin.definition}

@@ -1,0 +1,57 @@
+"""JSON Schema validation with schemas nobody trusts.
+
+jsonschema-rs fetches remote `$ref` by default and its default regex engine backtracks: both are switched off here.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final
+
+import jsonschema_rs
+
+__all__ = ["SchemaRefused", "checker", "compile_schema"]
+
+_DRAFTS: Final = re.compile(r"^https?://json-schema\.org/(draft/2020-12|draft/2019-09|draft-0[467])/schema#?$")
+_LINEAR: Final = jsonschema_rs.RegexOptions(size_limit=1 << 20, dfa_size_limit=1 << 20)
+_MAX_REPORTED: Final = 3
+
+
+class SchemaRefused(ValueError):
+    """The schema cannot be compiled, or would reach outside itself."""
+
+
+def compile_schema(schema: Mapping[str, Any]) -> jsonschema_rs.Validator:
+    """Compile `schema` (2020-12 unless it names an older draft).
+
+    Raises:
+        SchemaRefused: malformed, of an unknown draft, with a remote `$ref`, or with a pattern that needs backtracking.
+    """
+    draft = schema.get("$schema")
+    if draft is not None and not (isinstance(draft, str) and _DRAFTS.match(draft)):
+        raise SchemaRefused("$schema names no known draft")
+    try:
+        return jsonschema_rs.validator_for(dict(schema), offline=True, pattern_options=_LINEAR, mask="(hidden)")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise SchemaRefused(str(error).splitlines()[0][:200] if str(error) else type(error).__name__) from None
+
+
+def checker(schema: Mapping[str, Any]) -> Callable[[Any], str]:
+    """Return a function that says what in a value breaks `schema`, or an empty string.
+
+    Raises:
+        SchemaRefused: as `compile_schema`.
+    """
+    return partial(_violations, compile_schema(schema))
+
+
+def _violations(validator: jsonschema_rs.Validator, value: Any) -> str:
+    if validator.is_valid(value):
+        return ""
+    found = []
+    for error in validator.iter_errors(value):
+        where = "/".join(str(part) for part in error.instance_path)
+        found.append(f"at /{where}: {error.message[:200]}")
+        if len(found) == _MAX_REPORTED:
+            break
+    return "; ".join(found) or "the value breaks its schema"
