@@ -1,0 +1,50 @@
+"""What the documents say is so."""
+
+import re
+from pathlib import Path
+
+from gateway.model import errors
+from gateway.model.errors import CODES
+from tests.shape.source import ROOT, files
+
+ROW = re.compile(r"^\| `(?P<code>\w+)` \| (?P<family>\w+) \| (?P<sees>[^|]+) \| (?P<do>[^|]+) \|$", re.MULTILINE)
+ERRORS = (ROOT / "gateway/model/ERRORS.md").read_text("utf-8")
+
+
+def test_exactly_the_error_codes_that_exist_are_documented() -> None:
+    documented = [row["code"] for row in ROW.finditer(ERRORS)]
+    assert sorted(documented) == sorted(CODES)
+
+
+def test_each_error_code_is_documented_under_its_own_family() -> None:
+    for row in ROW.finditer(ERRORS):
+        family = getattr(errors, row["family"])
+        assert row["code"] in family.codes, row["code"]
+        assert row["do"].strip()
+
+
+def test_every_file_a_document_links_to_exists() -> None:
+    link = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
+    broken = [
+        f"{document.relative_to(ROOT)}: {target}"
+        for document in _documents()
+        for target in link.findall(document.read_text("utf-8"))
+        if not (document.parent / target).exists()
+    ]
+    assert broken == []
+
+
+def test_every_make_target_a_document_names_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    named = {name for d in _documents() for name in re.findall(r"\bmake ([a-z][a-z-]+)`?", _code(d))}
+    assert named - targets == set()
+
+
+def _documents() -> list[Path]:
+    return [path for path in files() if path.suffix == ".md"]
+
+
+def _code(document: Path) -> str:
+    """The code spans and blocks of a document: prose may use the verb."""
+    text = document.read_text("utf-8")
+    return "\n".join(re.findall(r"```.*?```|`[^`\n]+`", text, re.DOTALL))

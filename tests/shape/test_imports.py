@@ -1,0 +1,81 @@
+"""Who may speak to which library; the layers themselves are import-linter contracts in pyproject.toml."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.shape.source import python_files, relative, tree
+
+ALLOWED: dict[str, tuple[str, ...]] = {
+    "mcp": ("gateway/transport/", "connectors/"),
+    "mcp_types": ("gateway/transport/", "connectors/"),
+    "starlette": ("gateway/transport/", "gateway/app"),
+    "uvicorn": ("gateway/transport/", "gateway/app"),
+    "typer": ("gateway/cli/",),
+    "rich": ("gateway/cli/",),
+    "yaml": ("gateway/config/",),
+}
+ONE_MODULE = ("cedarpy", "aiosqlite", "asyncpg", "jsonschema_rs", "watchfiles", "rfc8785")
+
+
+def _imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+
+
+def _users(library: str) -> list[str]:
+    return [
+        relative(path)
+        for path in python_files("gateway", "connectors")
+        if any(name.split(".")[0] == library for name in _imported(path))
+    ]
+
+
+@pytest.mark.parametrize("library", sorted(ALLOWED))
+def test_a_library_is_spoken_to_only_where_it_belongs(library: str) -> None:
+    assert [user for user in _users(library) if not user.startswith(ALLOWED[library])] == []
+
+
+@pytest.mark.parametrize("library", ONE_MODULE)
+def test_a_replaceable_library_is_wrapped_in_one_module(library: str) -> None:
+    assert len(_users(library)) <= 1, _users(library)
+
+
+def test_the_bridge_needs_nothing_but_the_standard_library() -> None:
+    strangers = [
+        f"{relative(path)}: {name}"
+        for path in [*python_files("gateway")]
+        if relative(path).startswith("gateway/bridge/")
+        for name in _imported(path)
+        if name.split(".")[0] not in sys.stdlib_module_names and not f"{name}.".startswith("gateway.bridge.")
+    ]
+    assert strangers == []
+
+
+def test_the_model_needs_nothing_but_the_standard_library() -> None:
+    strangers = [
+        f"{relative(path)}: {name}"
+        for path in python_files("gateway")
+        if relative(path).startswith("gateway/model/")
+        for name in _imported(path)
+        if name.split(".")[0] not in sys.stdlib_module_names and not f"{name}.".startswith("gateway.model.")
+    ]
+    assert strangers == []
+
+
+def test_only_the_composition_root_names_a_storage_adapter() -> None:
+    adapters = ("gateway.store.sqlite", "gateway.store.memory", "gateway.store.postgres")
+    named = [
+        f"{relative(path)}: {name}"
+        for path in python_files("gateway", "connectors")
+        if not relative(path).startswith(("gateway/app", "gateway/store/"))
+        for name in _imported(path)
+        if name.startswith(adapters)
+    ]
+    assert named == []
