@@ -1,7 +1,35 @@
 """The plugin API: what a connector imports, and all that it may import."""
 
+from gateway.codec import CodecError, dump, parse
+from gateway.connector.declaration import tool
+from gateway.connector.faults import CredentialExpired, Rejected, TimedOut, Unavailable, parse_retry_after, plain
+from gateway.connector.plugin import Connector, ConnectorConfig, Surroundings
+from gateway.connector.secret import Secret
 from gateway.connector.upstream import ToolCall, ToolTraits, Upstream
+from gateway.model.clock import Clock, IdSource
 from gateway.model.errors import ConnectorFault
 from gateway.model.tool import Effect
 
-__all__ = ["ConnectorFault", "Effect", "ToolCall", "ToolTraits", "Upstream"]
+__all__ = [
+    "Clock",
+    "CodecError",
+    "Connector",
+    "ConnectorConfig",
+    "ConnectorFault",
+    "CredentialExpired",
+    "Effect",
+    "IdSource",
+    "Rejected",
+    "Secret",
+    "Surroundings",
+    "TimedOut",
+    "ToolCall",
+    "ToolTraits",
+    "Unavailable",
+    "Upstream",
+    "dump",
+    "parse",
+    "parse_retry_after",
+    "plain",
+    "tool",
+]

@@ -1,0 +1,211 @@
+"""A connector written in Python: what an author extends, and what the gateway makes of it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from gateway import __version__
+from gateway.codec import dump
+from gateway.connector.declaration import DeclaredTool, declared_tools
+from gateway.connector.faults import Rejected, TimedOut, Unavailable, plain
+from gateway.connector.upstream import ToolCall, ToolTraits, Upstream
+from gateway.model.clock import Clock, IdSource, RandomIds, SystemClock
+from gateway.model.errors import ConnectorFault, GatewayError
+
+if TYPE_CHECKING:
+    import httpx2
+
+__all__ = ["Connector", "ConnectorConfig", "Surroundings"]
+
+
+class ConnectorConfig(BaseModel):
+    """What a connector reads from its section of `mcpServers`; an unknown key is refused.
+
+    A field called `base_url` is what paths given to `self.http` are relative to.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the gateway lends a connector.
+
+    `redact` takes secrets out of text before it is logged. `server` is the upstream's name in the configuration.
+    """
+
+    clock: Clock = field(default_factory=SystemClock)
+    ids: IdSource = field(default_factory=RandomIds)
+    redact: Callable[[str], str] = str
+    version: str = __version__
+    server: str = ""
+
+
+ConfigT = TypeVar("ConfigT", bound=ConnectorConfig)
+
+
+class Connector(Generic[ConfigT]):
+    """One API as a set of tools. Extend it, set `name`, and declare tools with `@tool`.
+
+    `open` and `close` may be overridden; `close` runs after a failed `open` too, and `open` may follow `close`. Inside
+    both, and in tools, `self.config` is the validated configuration and `self.http` a ready HTTP client. A tool says
+    what went wrong with `Unavailable`, `TimedOut`, `Rejected` or `CredentialExpired`, and leaves retries, time limits,
+    logging and redaction to the gateway.
+    """
+
+    name: ClassVar[str]
+    declared: ClassVar[Mapping[str, DeclaredTool]] = {}
+    config_type: ClassVar[type[ConnectorConfig]] = ConnectorConfig
+
+    config: ConfigT
+    http: "httpx2.AsyncClient"
+
+    def __init__(self, config: ConfigT) -> None:
+        self.config = config
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        cls.declared = declared_tools(cls)
+        for base in getattr(cls, "__orig_bases__", ()):
+            if get_origin(base) is not None and issubclass(get_origin(base), Connector):
+                cls.config_type = next((arg for arg in get_args(base) if isinstance(arg, type)), cls.config_type)
+
+    async def open(self) -> None:
+        """Get ready. Raises `ConnectorFault` if the other side cannot be used."""
+
+    async def close(self) -> None:
+        """Leave nothing behind."""
+
+    @classmethod
+    def configure(cls, settings: Mapping[str, Any], environ: Mapping[str, str]) -> ConfigT:
+        """Return the validated configuration; `environ` is what `${env:NAME}` in a `Secret` reads.
+
+        Raises:
+            pydantic.ValidationError: an unknown key, a missing or a wrong value; its text shows no values.
+        """
+        config: Any = cls.config_type.model_validate(dict(settings), context={"environ": environ})
+        return config  # type: ignore[no-any-return]  # config_type is ConfigT, which a ClassVar cannot say
+
+    @classmethod
+    def upstream(cls, config: ConfigT, surroundings: Surroundings) -> Upstream:
+        """Return the live form of this connector, not yet open."""
+        return _PluginUpstream(cls(config))
+
+
+class _PluginUpstream:
+    """An `Upstream` over a `Connector`: schema, results and faults in MCP's terms."""
+
+    def __init__(self, connector: Connector[Any]) -> None:
+        self._connector = connector
+        self._opened = False
+
+    async def open(self) -> None:
+        import httpx2
+
+        config = self._connector.config
+        self._connector.http = httpx2.AsyncClient(base_url=getattr(config, "base_url", ""), follow_redirects=False)
+        self._opened = True
+        with _ForeignCode(self._connector.name):
+            await self._connector.open()
+
+    async def close(self) -> None:
+        if not self._opened:
+            return
+        self._opened = False
+        try:
+            with _Silence():
+                await self._connector.close()
+        finally:
+            await self._connector.http.aclose()
+
+    async def tools(self) -> Sequence[Mapping[str, Any]]:
+        return [declared.definition for declared in self._connector.declared.values()]
+
+    def traits(self, tool: str) -> ToolTraits | None:
+        declared = self._connector.declared.get(tool)
+        return declared.traits if declared else None
+
+    def on_tools_changed(self, listener: Callable[[], None]) -> None:
+        """Declared tools change only with the code."""
+
+    async def call(self, call: ToolCall) -> Mapping[str, Any]:
+        declared = self._connector.declared.get(call.tool)
+        if declared is None:
+            raise Rejected(f"{self._connector.name} has no tool {plain(call.tool)!r}.")
+        if not self._opened:
+            raise Unavailable(f"{self._connector.name} is not open.", sent=False)
+        arguments = _arguments(declared, call)
+        with _ForeignCode(self._connector.name):
+            value = await getattr(self._connector, declared.method)(_with_key(declared, call), **arguments)
+            return _result(declared, value)
+
+
+def _arguments(declared: DeclaredTool, call: ToolCall) -> Mapping[str, Any]:
+    try:
+        model = declared.parameters.model_validate(dict(call.arguments))
+    except ValidationError as error:
+        places = ", ".join(".".join(map(str, each["loc"])) + ": " + each["msg"] for each in error.errors()[:5])
+        raise Rejected(f"Arguments of {declared.name} are not valid: {plain(places)}.") from None
+    fields = declared.parameters.model_fields
+    return {str(fields[name].alias): getattr(model, name) for name in model.model_fields_set}
+
+
+def _with_key(declared: DeclaredTool, call: ToolCall) -> ToolCall:
+    """An idempotent tool always gets a key, the same on every attempt: the call's own id where there is no other."""
+    if call.idempotency_key is not None or not declared.traits.idempotent:
+        return call
+    return ToolCall(call.tool, call.arguments, call.call_id, call.timeout_s, call.call_id, call.meta)
+
+
+def _result(declared: DeclaredTool, value: Any) -> Mapping[str, Any]:
+    if declared.returns is None and declared.wrapped:
+        return {"content": []}
+    if declared.returns is not None:
+        value = declared.returns.dump_python(value, mode="json", warnings="error")
+    text = value if isinstance(value, str) else dump(value).decode()
+    result: dict[str, Any] = {"content": [{"type": "text", "text": text}]}
+    if declared.returns is not None:
+        result["structuredContent"] = {"result": value} if declared.wrapped else value
+    return result
+
+
+class _ForeignCode:
+    """Turns whatever a plugin raises into a `ConnectorFault`; a bug after a request went out is an unknown outcome.
+
+    The text of a foreign exception may hold a secret: only its type is told, and only to the ledger.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        import httpx2
+
+        if not isinstance(error, Exception) or isinstance(error, GatewayError):
+            return
+        detail = f"{type(error).__module__}.{type(error).__qualname__}"
+        if isinstance(error, (httpx2.TimeoutException, TimeoutError)):
+            raise TimedOut(f"{self._name} did not answer in time.", detail=detail) from error
+        if isinstance(error, (httpx2.TransportError, OSError)):
+            raise Unavailable(f"{self._name} cannot be reached.", detail=detail) from error
+        raise ConnectorFault(f"{self._name} failed.", code="contract_broken", detail=detail) from error
+
+
+class _Silence:
+    """`close` never raises, whatever a plugin does in its own."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        return isinstance(error, Exception)

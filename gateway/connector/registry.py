@@ -1,0 +1,70 @@
+"""Which connectors are installed, and how one becomes a live upstream."""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Final
+
+from gateway.connector.plugin import Connector, Surroundings
+from gateway.connector.upstream import Upstream
+
+__all__ = ["GROUP", "ConnectorLoadError", "build_upstream", "load_connectors"]
+
+GROUP: Final = "gateway.connectors"
+_DEFAULT: Final = "mcp"
+
+
+class ConnectorLoadError(Exception):
+    """A connector package cannot be used; the text names it and says why."""
+
+
+def load_connectors(found: Iterable[EntryPoint] | None = None) -> Mapping[str, type[Connector[Any]]]:
+    """Return every installed connector by name. `found` stands for the entry points of the group in a test.
+
+    Raises:
+        ConnectorLoadError: two packages give the same name, a class is no `Connector`, or importing it fails.
+    """
+    registry: dict[str, type[Connector[Any]]] = {}
+    for point in entry_points(group=GROUP) if found is None else found:
+        if point.name in registry:
+            raise ConnectorLoadError(f"two installed packages give a connector called {point.name!r}: remove one")
+        registry[point.name] = _load(point)
+    return registry
+
+
+def _load(point: EntryPoint) -> type[Connector[Any]]:
+    try:
+        connector = point.load()
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise ConnectorLoadError(f"connector {point.name!r} ({point.value}) cannot be loaded: {error}") from error
+    if not (isinstance(connector, type) and issubclass(connector, Connector)):
+        raise ConnectorLoadError(f"connector {point.name!r} ({point.value}) is not a subclass of Connector")
+    if getattr(connector, "name", None) != point.name:
+        raise ConnectorLoadError(f"connector {point.name!r} ({point.value}) must set name = {point.name!r}")
+    return connector
+
+
+def build_upstream(
+    name: str,
+    section: Mapping[str, Any],
+    registry: Mapping[str, type[Connector[Any]]],
+    surroundings: Surroundings | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Upstream:
+    """Return the upstream that one `mcpServers` entry describes, not yet open.
+
+    A section with `connector: NAME` is that plugin's own configuration; any other is an MCP server.
+
+    Raises:
+        ConnectorLoadError: no such connector is installed.
+        pydantic.ValidationError: a key is unknown or a value is wrong.
+    """
+    settings = dict(section)
+    kind = settings.pop("connector", _DEFAULT)
+    connector = registry.get(kind)
+    if connector is None:
+        known = ", ".join(sorted(registry)) or "none"
+        raise ConnectorLoadError(f"mcpServers.{name}: no connector {kind!r} is installed (installed: {known})")
+    config = connector.configure(settings, os.environ if environ is None else environ)
+    return connector.upstream(config, replace(surroundings or Surroundings(), server=name))
