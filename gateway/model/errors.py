@@ -46,7 +46,9 @@ class GatewayError(Exception):
 class RequestFault(GatewayError):
     """The request itself must change before it can succeed."""
 
-    codes = frozenset({"unknown_tool", "invalid_arguments", "tool_quarantined", "too_large", "idempotency_conflict"})
+    codes = frozenset(
+        {"unknown_tool", "invalid_arguments", "tool_quarantined", "too_large", "idempotency_conflict", "cancelled"}
+    )
     default_code = "invalid_arguments"
 
 

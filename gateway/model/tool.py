@@ -27,10 +27,11 @@ class Tool:
     """One pinned version of one tool.
 
     `name` is canonical (`payments.pay`), `wire_name` what agents see (`payments_pay`), `upstream_name` what the
-    server calls it. `definition` is the pinned MCP tool object, unchanged. `digest` is the SHA-256 of what in it an agent
-    acts on. `breaks_input` and `breaks_output` say what in a value breaks the pinned schemas, or an empty string. `idempotency_key` lists the arguments whose values name one effect for ever.
-    `quarantined` says why the tool may not be called, or is empty. `deadline_s` bounds a whole call, retries included.
-    `annotations_trusted` is True once a person pinned the server's hints.
+    server calls it. `definition` is the pinned MCP tool object, unchanged. `digest` is the SHA-256 of what in it an
+    agent acts on. `breaks_input` and `breaks_output` say what in a value breaks the pinned schemas, or nothing.
+    `idempotency_key` lists the arguments whose values name one effect for ever. `quarantined` says why the tool may
+    not be called, or is empty. `deadline_s` bounds a whole call, retries included. `annotations_trusted` is True once
+    a person pinned the server's hints.
     """
 
     name: str

@@ -1,0 +1,1 @@
+"""The policy enforcement point: walks one call through the stages."""

@@ -1,0 +1,64 @@
+"""What an agent may see: the catalog through the eyes of the policies."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from gateway.identity.authenticator import Authenticator
+from gateway.model.errors import IdentityFault
+from gateway.model.identity import Identity
+from gateway.model.request import Caller, CallRequest
+from gateway.pipeline.rules import Rules, RulesInForce
+from gateway.policy.decide import visible
+from gateway.resilience.admission import Admission
+
+__all__ = ["Listing", "Refused"]
+
+
+Refused = Callable[[CallRequest, IdentityFault], Awaitable[None]]
+"""Puts on record that somebody unknown asked for something."""
+
+
+class Listing:
+    """Lists tools per agent: only those some call could be allowed on, and none in quarantine."""
+
+    def __init__(
+        self, authenticator: Authenticator, admission: Admission, rules: RulesInForce, refused: Refused
+    ) -> None:
+        self._authenticator = authenticator
+        self._admission = admission
+        self._rules = rules
+        self._refused = refused
+        self._seen: dict[Identity, list[Mapping[str, Any]]] = {}
+        self._seen_under: Rules | None = None
+
+    async def identify(self, caller: Caller, asked: str) -> Identity:
+        """Return who is calling; `asked` names what was asked for, in the record of a refusal.
+
+        Raises:
+            IdentityFault: nobody knows the caller.
+            LimitFault: not now.
+        """
+        try:
+            identity = await self._authenticator.identify(caller.credential, loopback=caller.loopback)
+        except IdentityFault as fault:
+            await self._refused(CallRequest(asked, {}, caller), fault)
+            raise
+        self._admission.check(identity)
+        return identity
+
+    def tools(self, identity: Identity) -> list[Mapping[str, Any]]:
+        """Return the MCP tool objects this agent may see, under their wire names, by name."""
+        rules = self._rules.current
+        if rules is not self._seen_under:
+            self._seen, self._seen_under = {}, rules
+        listed = self._seen.get(identity)
+        if listed is None:
+            listed = [
+                {**tool.definition, "name": tool.wire_name}
+                for tool in rules.catalog.tools()
+                if not tool.quarantined and visible(rules.bundle, identity, tool)
+            ]
+            if len(self._seen) > 1024:
+                self._seen.clear()
+            self._seen[identity] = listed
+        return listed

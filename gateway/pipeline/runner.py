@@ -1,0 +1,160 @@
+"""Walks a call through the stages and records how it ended, whatever happened."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.ledger.recorder import Recorder
+from gateway.model.call import Call
+from gateway.model.clock import Clock, IdSource
+from gateway.model.errors import ConnectorFault, GatewayError, LimitFault, OutcomeUnknown, RequestFault, StoreFault
+from gateway.model.outcome import Failed, Outcome, Succeeded, Unknown
+from gateway.model.request import CallRequest
+from gateway.model.tool import Effect
+from gateway.pipeline.inflight import InFlight
+from gateway.pipeline.order import AFTER_CLAIM, DECIDING, in_order
+from gateway.pipeline.stages import DecideAgain, Stage
+from gateway.resilience.owned import OwnedTasks
+
+__all__ = ["ClockIds", "Ended", "Runner"]
+
+_LOG = logging.getLogger(__name__)
+_MAX_DECISIONS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A call and how it ended."""
+
+    call: Call
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class ClockIds:
+    """Where the runner takes time and ids from."""
+
+    clock: Clock
+    ids: IdSource
+
+
+class Runner:
+    """The policy enforcement point. Every outcome is recorded here, refusals too, so none can be skipped."""
+
+    def __init__(
+        self, stages: Sequence[Stage], recorder: Recorder, inflight: InFlight, owned: OwnedTasks, clock_ids: ClockIds
+    ) -> None:
+        stages = in_order(stages)
+        self._before = stages[:DECIDING]
+        self._deciding = stages[DECIDING:AFTER_CLAIM]
+        self._after = stages[AFTER_CLAIM:]
+        self._recorder = recorder
+        self._inflight = inflight
+        self._owned = owned
+        self._clock = clock_ids.clock
+        self._ids = clock_ids.ids
+
+    async def run(self, request: CallRequest) -> Ended:
+        """Carry out one call. Never raises, except when its caller is cancelled before the claim."""
+        call = Call(self._ids.new("call"), request, self._clock.now_ms())
+        call, outcome = await self._up_to_claim(call)
+        if outcome is None and call.intent:
+            return Ended(call, await self._owned.run(self._carry_out(call)))
+        if outcome is None:
+            try:
+                outcome = await self._walk(call, self._after) or Succeeded(call.result)
+            except asyncio.CancelledError:
+                self._abandon(call)
+                raise
+        return Ended(call, await self._record(call, outcome))
+
+    async def refuse(self, request: CallRequest, error: GatewayError) -> None:
+        """Put on record a request that was refused before it became a call."""
+        await self._record(Call(self._ids.new("call"), request, self._clock.now_ms()), Failed(error))
+
+    async def _up_to_claim(self, call: Call) -> tuple[Call, Outcome | None]:
+        try:
+            outcome = await self._walk(call, self._before)
+            if outcome is not None:
+                return call, outcome
+            for _ in range(_MAX_DECISIONS):
+                try:
+                    return call, await self._walk(call, self._deciding)
+                except DecideAgain:
+                    call = call.decided_again()
+        except asyncio.CancelledError:
+            self._abandon(call)
+            raise
+        crowd = LimitFault(
+            "The steps this call depends on keep changing. Try again.", code="in_progress", retry_after_s=1.0
+        )
+        return call, Failed(crowd)
+
+    def _abandon(self, call: Call) -> None:
+        """Put on record a call whose caller left before anything was sent; a claim under way ends itself."""
+        if not (call.has("intent") and call.intent):
+            gone = Failed(RequestFault("The caller went away before the call was made.", code="cancelled"))
+            self._owned.start(self._record(call, gone))
+
+    async def _walk(self, call: Call, stages: tuple[Stage, ...]) -> Outcome | None:
+        try:
+            for stage in stages:
+                outcome = await stage(call)
+                if outcome is not None:
+                    return outcome
+        except DecideAgain:
+            raise
+        except GatewayError as error:
+            return _fault(call, error)
+        except Exception as error:  # noqa: BLE001 - a fault nobody foresaw still refuses, and is recorded
+            _LOG.exception("call %s: a stage failed in a way nobody foresaw", call.id)
+            return _fault(call, GatewayError("Something in the gateway failed; it is a bug.", detail=repr(error)))
+        return None
+
+    async def _carry_out(self, call: Call) -> Outcome:
+        """Execute a claimed call to its recorded end, whether or not anybody still listens."""
+        outcome: Outcome
+        try:
+            outcome = await self._walk(call, self._after) or Succeeded(call.result)
+        except asyncio.CancelledError:  # only a shutdown past its deadline cancels an owned task
+            outcome = Unknown(OutcomeUnknown("The gateway stopped before the answer came."))
+        try:
+            await self._recorder.finish(call, outcome)
+        except StoreFault as error:
+            outcome = Unknown(
+                OutcomeUnknown(
+                    f"The call was sent, but its outcome could not be recorded (#{call.id}). Do not repeat it blindly.",
+                    detail=error.detail,
+                )
+            )
+        finally:
+            self._inflight.end(call.id)
+        return outcome
+
+    async def _record(self, call: Call, outcome: Outcome) -> Outcome:
+        """Record a call that made no claim; one that cannot be recorded did not happen."""
+        try:
+            await self._recorder.record(call, outcome)
+        except GatewayError as error:
+            _LOG.error("call %s could not be recorded: %s", call.id, error.code)
+            return outcome if _refuses(outcome) else Failed(error)
+        return outcome
+
+
+def _refuses(outcome: Outcome) -> bool:
+    return not isinstance(outcome, Succeeded)
+
+
+def _fault(call: Call, error: GatewayError) -> Outcome:
+    """Sort a fault: an effect that may have happened is unknown, anything else failed."""
+    if isinstance(error, OutcomeUnknown):
+        return Unknown(error)
+    claimed_effect = call.has("intent") and call.intent and call.tool.effect is not Effect.READ
+    if not claimed_effect:
+        return Failed(error)
+    if call.has("raw"):  # the tool did answer: what follows cannot undo it
+        return Unknown(error)
+    definite = isinstance(error, ConnectorFault | LimitFault | RequestFault | StoreFault)
+    return Failed(error) if definite else Unknown(error)

@@ -1,0 +1,121 @@
+"""Stage 7: the point of no return. One transaction takes the step key, uses up prior steps and writes the intent."""
+
+import asyncio
+
+from gateway.ledger.recorder import Recorder
+from gateway.model.call import Call
+from gateway.model.errors import LimitFault, OutcomeUnknown, RequestFault
+from gateway.model.facts import StepStatus
+from gateway.model.outcome import Failed, Outcome, Succeeded, Unknown
+from gateway.model.tool import Effect
+from gateway.pipeline.inflight import InFlight
+from gateway.pipeline.stages import DecideAgain
+from gateway.pipeline.stages.gather import lookup_for
+from gateway.resilience.owned import OwnedTasks
+from gateway.store.ports import Claimed, ClaimVerdict, Recorded, StepUse
+
+__all__ = ["Claim"]
+
+
+class Claim:
+    """Sets `call.intent`; stops with the recorded outcome when this step was made before.
+
+    A read that consumes nothing and that no precondition ever asks about skips the claim.
+    """
+
+    def __init__(self, recorder: Recorder, inflight: InFlight, owned: OwnedTasks) -> None:
+        self._recorder = recorder
+        self._inflight = inflight
+        self._owned = owned
+
+    async def __call__(self, call: Call) -> Outcome | None:
+        if self._may_skip(call):
+            call.intent = False
+            return None
+        claiming = self._owned.start(self._claim(call))
+        try:
+            claimed = await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            call.intent = True  # from here on `_give_back` writes the ending
+            self._owned.start(self._give_back(call, claiming))
+            raise
+        match claimed.verdict:
+            case ClaimVerdict.CLAIMED:
+                call.intent = True
+                return None
+            case ClaimVerdict.RECORDED if claimed.recorded is not None:
+                call.intent = False
+                return await self._from_record(call, claimed.recorded)
+            case ClaimVerdict.CONFLICT:
+                raise RequestFault(
+                    "The same idempotency key was used with other arguments. Use a new key for a new call.",
+                    code="idempotency_conflict",
+                    detail=claimed.recorded.call_id if claimed.recorded else "",
+                )
+            case _:  # consumed or stale since gather: the facts say so now
+                raise DecideAgain
+
+    async def _claim(self, call: Call) -> Claimed:
+        self._inflight.begin(call.id)  # before the row is visible: a twin that finds it must be able to wait
+        claimed = None
+        try:
+            claimed = await self._recorder.claim(call, _uses(call))
+        finally:
+            if claimed is None or claimed.verdict is not ClaimVerdict.CLAIMED:
+                self._inflight.end(call.id)
+        return claimed
+
+    async def _give_back(self, call: Call, claiming: asyncio.Task[Claimed]) -> None:
+        """End a claim whose caller left while it was being written: nothing was sent."""
+        claimed = await claiming
+        gone = Failed(RequestFault("The caller went away before the call was made.", code="cancelled"))
+        if claimed.verdict is not ClaimVerdict.CLAIMED:
+            await self._recorder.record(call, gone)
+            return
+        try:
+            await self._recorder.finish(call, gone)
+        finally:
+            self._inflight.end(call.id)
+
+    @staticmethod
+    def _may_skip(call: Call) -> bool:
+        return (
+            call.tool.effect is Effect.READ
+            and call.step_key is None
+            and not call.decision.consumes
+            and call.tool.name not in call.bundle.prior_sources
+        )
+
+    async def _from_record(self, call: Call, recorded: Recorded) -> Outcome:
+        if recorded.status is StepStatus.EXECUTING:
+            if await self._inflight.ended(recorded.call_id, call.tool.deadline_s):
+                raise DecideAgain
+            raise LimitFault(
+                f"This very call is still running (#{recorded.call_id}). Repeat it shortly for its answer.",
+                code="in_progress",
+                retry_after_s=3.0,
+            )
+        if recorded.status is StepStatus.UNKNOWN or recorded.end_body is None:
+            return Unknown(
+                OutcomeUnknown(
+                    f"This call was sent before (#{recorded.call_id}) and its outcome is not known. "
+                    "It is not repeated: an operator must settle it first."
+                )
+            )
+        result = recorded.end_body.get("result")
+        if not isinstance(result, dict):
+            text = f"This call was carried out before (#{recorded.call_id}); its answer was too large to be kept."
+            result = {"content": [{"type": "text", "text": text}]}
+        return Succeeded(result, replayed_from=recorded.call_id)
+
+
+def _uses(call: Call) -> tuple[StepUse, ...]:
+    """List every step the decision saw, so that the claim can refuse when one is no longer the latest."""
+    consumed = {query.name for query in call.decision.consumes}
+    uses = []
+    for query in call.bundle.priors_for(call.tool.name):
+        step = call.facts.priors.get(query.name)
+        lookup = lookup_for(query, call, call.facts.run, call.facts.now_ms)
+        if step is not None and lookup is not None:
+            uses.append(StepUse(lookup, step.call_id, step.status, consume=query.name in consumed))
+    return tuple(uses)

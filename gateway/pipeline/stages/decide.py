@@ -1,0 +1,36 @@
+"""Stage 6: ask the policies."""
+
+from gateway.model.call import Call
+from gateway.model.outcome import Denied, Outcome, Waiting
+from gateway.pipeline.inflight import InFlight
+from gateway.pipeline.stages import DecideAgain
+from gateway.policy.decide import decide, decision_input
+
+__all__ = ["Decide"]
+
+
+class Decide:
+    """Sets `call.given` and `call.decision`; stops with Denied.
+
+    A precondition whose step is still running is waited for up to `patience_s`, then answered with Waiting: an agent
+    that called both at once did nothing wrong (LEDGER.md §3).
+    """
+
+    def __init__(self, inflight: InFlight, *, patience_s: float = 3.0) -> None:
+        self._inflight = inflight
+        self._patience_s = patience_s
+
+    async def __call__(self, call: Call) -> Outcome | None:
+        given = decision_input(call.bundle, call.identity, call.tool, call.arguments, call.facts)
+        decision = decide(call.bundle, given)
+        if decision.waits_for is not None and not decision.allowed:
+            if await self._inflight.ended(decision.waits_for, self._patience_s):
+                raise DecideAgain
+            call.given, call.decision = given, decision
+            return Waiting(
+                on=decision.waits_for,
+                message=f"A step this call needs is still running (#{decision.waits_for}). Repeat this call shortly.",
+                retry_after_s=self._patience_s,
+            )
+        call.given, call.decision = given, decision
+        return None if decision.allowed else Denied(decision)

@@ -1,0 +1,104 @@
+"""Stage 5: collect what already happened, as facts for the decision."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.ledger.entries import facts_from
+from gateway.ledger.keys import next_step
+from gateway.model.call import Call
+from gateway.model.clock import Clock
+from gateway.model.facts import Facts, PriorQuery, PriorScope, RunRef, Step, StepStatus
+from gateway.pipeline.rules import RulesInForce
+from gateway.store.ports import Ledger, StepLookup
+from gateway.workflow.runs import Runs
+
+__all__ = ["Gather", "lookup_for"]
+
+
+class Gather:
+    """Sets `call.facts`, `call.step_key` and `call.bundle`.
+
+    A repeat of a recorded call is decided on the facts recorded with the original, under today's policies: what was
+    consumed or has grown stale since must not turn a recorded answer into a refusal.
+    """
+
+    def __init__(self, rules: RulesInForce, runs: Runs, ledger: Ledger, clock: Clock) -> None:
+        self._rules = rules
+        self._runs = runs
+        self._ledger = ledger
+        self._clock = clock
+
+    async def __call__(self, call: Call) -> None:
+        rules = self._rules.current
+        call.bundle = rules.bundle
+        run = await self._runs.resolve(
+            call.identity, call.request.caller, call.request.run, self._workflow_key(call, rules.workflow_keys)
+        )
+        now = self._clock.now_ms()
+        step = await next_step(self._ledger, call.identity.agent, call.tool, run.id, call)
+        call.step_key = step.key
+        repeats = step.repeats
+        if (
+            repeats is not None
+            and repeats.status is not StepStatus.FAILED
+            and repeats.arguments_digest == call.arguments_digest
+        ):
+            recorded = facts_from(repeats.claim_body)
+            call.facts = Facts(
+                now_ms=recorded.now_ms, run=run, step=recorded.step, priors=recorded.priors, repeat_of=repeats.call_id
+            )
+            return
+        priors = await self._priors(call, run, now)
+        call.facts = Facts(now_ms=now, run=run, step=self._runs.steps(run.id), priors=priors)
+
+    def _workflow_key(self, call: Call, keys: Mapping[str, tuple[str, str]]) -> tuple[str, str] | None:
+        named = keys.get(call.tool.name)
+        if named is None:
+            return None
+        value = _scalar(call.arguments, named[1])
+        return None if value is None else (named[0], str(value))
+
+    async def _priors(self, call: Call, run: RunRef, now: int) -> Mapping[str, Step]:
+        queries = call.bundle.priors_for(call.tool.name)
+        if not queries:
+            return {}
+        wanted = [(query, lookup) for query in queries if (lookup := lookup_for(query, call, run, now)) is not None]
+        steps = await self._ledger.steps([lookup for _, lookup in wanted])
+        return {query.name: step for (query, _), step in zip(wanted, steps, strict=True) if step is not None}
+
+
+def lookup_for(query: PriorQuery, call: Call, run: RunRef, now_ms: int) -> StepLookup | None:
+    """Turn a precondition into a ledger lookup, or None where this call has nothing to bind it with."""
+    owner = _owner(query.scope, call, run)
+    values = []
+    for theirs, ours in query.bindings:
+        value = _scalar(call.arguments, ours)
+        if value is None:
+            return None
+        values.append((theirs, value))
+    if not owner:
+        return None
+    since = now_ms - query.within_ms if query.within_ms is not None else 0
+    return StepLookup(tool=query.tool, scope=query.scope, owner=owner, values=tuple(values), since_ms=since)
+
+
+def _owner(scope: PriorScope, call: Call, run: RunRef) -> str:
+    match scope:
+        case PriorScope.RUN:
+            return run.id
+        case PriorScope.SESSION:
+            return call.request.caller.session or ""
+        case PriorScope.AGENT:
+            return call.identity.agent
+        case PriorScope.USER:
+            return call.identity.on_behalf_of or ""
+
+
+def _scalar(arguments: Any, path: str) -> str | int | float | bool | None:
+    """Return the JSON scalar at a dotted path, or None for anything else."""
+    node = arguments
+    for part in path.split("."):
+        if not isinstance(node, Mapping):
+            return None
+        node = node.get(part)
+    return node if isinstance(node, str | int | float | bool) else None

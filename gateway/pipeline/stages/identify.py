@@ -1,0 +1,17 @@
+"""Stage 1: who is calling."""
+
+from gateway.identity.authenticator import Authenticator
+from gateway.model.call import Call
+
+__all__ = ["Identify"]
+
+
+class Identify:
+    """Sets `call.identity`; an unknown caller is refused with IdentityFault."""
+
+    def __init__(self, authenticator: Authenticator) -> None:
+        self._authenticator = authenticator
+
+    async def __call__(self, call: Call) -> None:
+        caller = call.request.caller
+        call.identity = await self._authenticator.identify(caller.credential, loopback=caller.loopback)

@@ -1,0 +1,94 @@
+"""Outcomes as MCP answers. The only file that turns codes into what a client sees.
+
+A refused, waiting or failed call is a result with `isError: true`, never a JSON-RPC error: only then does the reason
+reach the model in every agent framework measured. The one exception is a caller nobody knows: HTTP 401.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from gateway.codec import dump
+from gateway.model.decision import Decision, Remedy
+from gateway.model.errors import GatewayError, IdentityFault
+from gateway.model.outcome import Denied, Failed, Outcome, Succeeded, Unknown, Waiting
+from gateway.pipeline.runner import Ended
+
+__all__ = ["REFUSAL_META", "REPLAYED_META", "identity_fault", "tool_result"]
+
+REFUSAL_META: Final = "io.toolgate/refusal"
+REPLAYED_META: Final = "io.toolgate/replayed-from"
+WireName = Callable[[str], str]
+
+
+def identity_fault(outcome: Outcome) -> IdentityFault | None:
+    """Return the fault when the caller was not identified: that is answered with HTTP 401."""
+    if isinstance(outcome, Failed) and isinstance(outcome.error, IdentityFault):
+        return outcome.error
+    return None
+
+
+def tool_result(ended: Ended, wire_name: WireName) -> dict[str, Any]:
+    """Return the MCP result object of a call; a success passes unchanged, its `_meta` and unknown fields too."""
+    outcome = ended.outcome
+    if isinstance(outcome, Succeeded):
+        result = dict(outcome.result)
+        if outcome.replayed_from is not None:
+            meta = result.get("_meta")
+            result["_meta"] = {**(meta if isinstance(meta, dict) else {}), REPLAYED_META: outcome.replayed_from}
+        return result
+    text, refusal = _refusal(outcome, wire_name)
+    refusal["call"] = ended.call.id
+    result = {
+        "content": [{"type": "text", "text": text}],
+        "isError": True,
+        "_meta": {REFUSAL_META: refusal},
+    }
+    if not ended.call.has("tool") or ended.call.tool.output_schema is None:
+        result["structuredContent"] = refusal  # clients hold it against the tool's output schema where there is one
+    return result
+
+
+def _refusal(outcome: Denied | Waiting | Failed | Unknown, wire_name: WireName) -> tuple[str, dict[str, Any]]:
+    match outcome:
+        case Denied(decision):
+            return _denial(decision, wire_name)
+        case Waiting(on, message, retry_after_s):
+            return message, {"code": "waiting", "retryable": True, "retryAfter": retry_after_s, "on": on}
+        case Failed(error):
+            return _fault(error, retryable=error.retryable)
+        case Unknown(error):
+            return _fault(error, retryable=False)
+
+
+def _denial(decision: Decision, wire_name: WireName) -> tuple[str, dict[str, Any]]:
+    said = decision.message or "No policy allows this call."
+    parts = [f"Denied: {said}"]
+    if decision.policies:
+        parts.append(f"Policy: {', '.join(decision.policies)}.")
+    parts.extend(
+        f"Call this first: {_call_text(remedy, wire_name)}, then repeat this call." for remedy in decision.remedies
+    )
+    if not decision.remedies:
+        parts.append("Repeating it unchanged will not help; ask the operator of the gateway for access.")
+    return " ".join(parts), {
+        "code": "denied",
+        "retryable": False,
+        "policies": list(decision.policies),
+        "message": said,
+        "remedies": [
+            {"tool": wire_name(remedy.tool), "arguments": dict(remedy.arguments)} for remedy in decision.remedies
+        ],
+    }
+
+
+def _call_text(remedy: Remedy, wire_name: WireName) -> str:
+    return f"{wire_name(remedy.tool)} {dump(dict(remedy.arguments)).decode()}"
+
+
+def _fault(error: GatewayError, *, retryable: bool) -> tuple[str, dict[str, Any]]:
+    refusal: dict[str, Any] = {"code": error.code, "retryable": retryable}
+    text = error.message
+    if error.retry_after_s is not None:
+        refusal["retryAfter"] = error.retry_after_s
+        text = f"{text} Try again in {error.retry_after_s:g} s."
+    return text, refusal
