@@ -1,0 +1,134 @@
+"""Turns a credential into a verified agent, or refuses."""
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from gateway.identity.config import AgentConfig
+from gateway.identity.jwt_verifier import JwtVerifier
+from gateway.identity.key_source import KeyRing
+from gateway.identity.local import LOCAL_PREFIX, local_bearer, split_local
+from gateway.identity.refusal import expired, refused, revoked
+from gateway.identity.token_index import TokenIndex
+from gateway.identity.tokens import API_PREFIX, matches, split_token
+from gateway.model.clock import Clock
+from gateway.model.identity import Credential, Identity
+from gateway.store.ports import TokenRecord
+
+__all__ = ["MAX_CREDENTIAL", "Authenticator", "Trust"]
+
+MAX_CREDENTIAL: Final = 8192
+_NOBODY: Final = TokenRecord(id="", agent="", digest="0" * 64, created_ms=0, expires_ms=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What credentials are checked against. `local_key` None: no stdio bridge is served."""
+
+    tokens: TokenIndex
+    keys: KeyRing
+    local_key: bytes | None = field(default=None, repr=False)
+    clock_skew_s: int = 30
+
+
+@dataclass(frozen=True, slots=True)
+class _Roster:
+    """The agents of one configuration, and what is derived from them."""
+
+    agents: Mapping[str, AgentConfig]
+    local: Mapping[str, str] = field(repr=False)
+    jwts: JwtVerifier
+
+
+class Authenticator:
+    """Identifies callers. Safe to reload: `replace` swaps the agents by one assignment."""
+
+    def __init__(self, agents: Mapping[str, AgentConfig], trust: Trust, clock: Clock) -> None:
+        self._trust = trust
+        self._clock = clock
+        self._roster = self._enrol(agents)
+
+    def replace(self, agents: Mapping[str, AgentConfig]) -> None:
+        """Serve these agents from now on; one that is gone is refused with its next call."""
+        self._roster = self._enrol(agents)
+
+    def identify_cached(self, credential: Credential, *, loopback: bool) -> Identity | None:
+        """Return the caller where that takes no waiting; None means: await `identify`.
+
+        Raises:
+            IdentityFault: nobody, as far as can be told now.
+            StoreFault: tokens cannot be checked right now.
+        """
+        value = credential.value
+        if credential.kind != "bearer" or not value:
+            raise refused("no credential")
+        if len(value) > MAX_CREDENTIAL or not value.isascii():
+            raise refused("oversized, or not ASCII")
+        if value.startswith(API_PREFIX):
+            return self._by_token(value)
+        if value.startswith(LOCAL_PREFIX):
+            return self._by_local_key(value, loopback=loopback)
+        return self._roster.jwts.cached(value)
+
+    async def identify(self, credential: Credential, *, loopback: bool) -> Identity:
+        """Return the verified agent behind `credential`. `loopback`: the peer is on this machine.
+
+        Raises:
+            IdentityFault: unauthenticated, identity_expired or identity_revoked.
+            StoreFault: it cannot be checked right now.
+        """
+        known = self.identify_cached(credential, loopback=loopback)
+        while known is None:
+            roster = self._roster
+            identity = await roster.jwts.verify(credential.value)
+            if roster is self._roster:  # else the agents changed meanwhile: ask those in force
+                known = identity
+        return known
+
+    def _enrol(self, agents: Mapping[str, AgentConfig]) -> _Roster:
+        key = self._trust.local_key
+        local = {name: local_bearer(key, name) for name, agent in agents.items() if key and agent.auth.local}
+        jwts = JwtVerifier(agents, self._trust.keys, self._clock, skew_s=self._trust.clock_skew_s)
+        return _Roster(dict(agents), local, jwts)
+
+    def _by_token(self, value: str) -> Identity:
+        parts = split_token(value)
+        if parts is None:
+            raise refused("not a token")
+        record = self._trust.tokens.find(parts[0]) or _NOBODY
+        if not matches(parts[1], record.digest):
+            raise refused("no such token")
+        agent = self._roster.agents.get(record.agent)
+        if agent is None or not agent.auth.accepts_token:
+            raise refused(f"token {record.id}: agent {record.agent!r} is not configured for tokens")
+        now = self._clock.now_ms()
+        if record.revoked_ms is not None and now >= record.revoked_ms:
+            raise revoked(f"token {record.id}")
+        if now >= record.expires_ms:
+            raise expired(f"token {record.id}")
+        return _identity(record.agent, agent, "token", record.id, record.expires_ms)
+
+    def _by_local_key(self, value: str, *, loopback: bool) -> Identity:
+        parts = split_local(value)
+        if parts is None:
+            raise refused("not a local credential")
+        name = parts[0]
+        expected = self._roster.local.get(name, "")
+        if not hmac.compare_digest(value, expected):
+            raise refused("a local credential that does not fit")
+        if not loopback:
+            raise refused(f"the local credential of {name!r} from another machine")
+        return _identity(name, self._roster.agents[name], "local", f"local:{name}", None)
+
+
+def _identity(name: str, agent: AgentConfig, method: str, credential_id: str, expires_at_ms: int | None) -> Identity:
+    return Identity(
+        agent=name,
+        method=method,
+        credential_id=credential_id,
+        owner=agent.owner,
+        teams=tuple(agent.teams),
+        roles=tuple(agent.roles),
+        expires_at_ms=expires_at_ms,
+    )

@@ -1,0 +1,155 @@
+"""The `agents:` and `identity:` sections of the configuration."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from gateway.model.identity import ANONYMOUS_AGENT
+
+__all__ = ["AgentConfig", "AgentName", "Agents", "AuthConfig", "IdentityConfig", "JwtAuth", "safe_url"]
+
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+def safe_url(url: str) -> str:
+    """Return `url` if it is https, or http on this machine; raises `ValueError`."""
+    parts = urlsplit(url)
+    if not parts.hostname or parts.username or parts.password or parts.fragment:
+        raise ValueError("must be a URL with a host, without credentials and fragment")
+    if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+        return url
+    raise ValueError("must be https (http is accepted for 127.0.0.1, ::1 and localhost only)")
+
+
+def _not_reserved(name: str) -> str:
+    if name == ANONYMOUS_AGENT:
+        raise ValueError(f"{ANONYMOUS_AGENT!r} is the name refused callers are recorded under")
+    return name
+
+
+SafeUrl = Annotated[str, Field(max_length=2048), AfterValidator(safe_url)]
+Word = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\s/]+$")]
+Algorithm = Literal["ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"]
+
+AgentName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$"),  # no `/`: `agent/user` names the owner of a run
+    AfterValidator(_not_reserved),
+]
+"""How policies, the ledger and tokens name an agent."""
+
+
+class JwtAuth(BaseModel):
+    """The JWT that proves an agent: all of issuer, audience and subject must match, and the signature hold."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    issuer: str = Field(min_length=1, max_length=2048, description="The `iss` claim, compared exactly.")
+    audience: str = Field(min_length=1, max_length=2048, description="What `aud` must name: this gateway.")
+    subject: str = Field(
+        min_length=1, max_length=256, description="The agent's `sub`, or `act.sub` when it acts for a user."
+    )
+    jwks_url: SafeUrl | None = Field(
+        None, description="Where the issuer's keys are; found through the issuer's metadata when absent."
+    )
+    jwks_file: Path | None = Field(None, description="A file with the issuer's keys (JWKS), instead of a URL.")
+    algorithms: Annotated[list[Algorithm], Field(min_length=1, max_length=10)] = Field(
+        default=["ES256", "RS256", "EdDSA"],
+        description="Signature algorithms that are accepted; the token has no say in it.",
+    )
+
+    @model_validator(mode="after")
+    def _one_source_of_keys(self) -> Self:
+        if self.jwks_url is not None and self.jwks_file is not None:
+            raise ValueError("give jwks_url or jwks_file, not both")
+        if self.jwks_url is None and self.jwks_file is None:
+            safe_url(self.issuer)
+        return self
+
+
+class AuthConfig(BaseModel):
+    """How an agent proves who it is; several ways may be open at once. An API token is the default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    token: bool | None = Field(
+        None, description="API tokens made by `toolgate token new`; on unless jwt or local is given."
+    )
+    jwt: JwtAuth | None = Field(None, description="A JWT from an identity provider.")
+    local: bool = Field(False, description="The local key of this machine's stdio bridge; loopback only.")
+
+    @model_validator(mode="after")
+    def _some_way_in(self) -> Self:
+        if not (self.accepts_token or self.jwt or self.local):
+            raise ValueError("the agent has no way to prove who it is: set token, jwt or local")
+        return self
+
+    @property
+    def accepts_token(self) -> bool:
+        """Whether an API token is accepted."""
+        return self.token if self.token is not None else self.jwt is None and not self.local
+
+
+class AgentConfig(BaseModel):
+    """One registered agent."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    owner: str = Field("", max_length=256, description="The person or team that answers for the agent.")
+    teams: Annotated[list[Word], Field(max_length=64)] = Field(default=[], description="Teams policies can name.")
+    roles: Annotated[list[Word], Field(max_length=64)] = Field(default=[], description="Roles policies can name.")
+    allow: Annotated[list[Word], Field(max_length=1000)] = Field(
+        default=[], description='Tools the agent may call, such as "payments.*"; compiled to Cedar permits.'
+    )
+    auth: AuthConfig = Field(default=AuthConfig(), description="How the agent proves who it is.")
+    tier: int = Field(0, ge=0, le=100, description="How far the agent is trusted; policies compare it.")
+    runtime: str = Field("", max_length=128, description="What the agent runs on, for policies and the inventory.")
+    environment: Word | None = Field(None, description="Overrides the gateway's environment for this agent.")
+
+
+def _no_shared_identity(agents: Mapping[str, AgentConfig]) -> Mapping[str, AgentConfig]:
+    """One proof names one agent (a shared account cannot be audited), and one issuer has one source of keys."""
+    subjects: dict[tuple[str, str, str], str] = {}
+    sources: dict[str, tuple[str, str | None, Path | None]] = {}
+    for name, agent in agents.items():
+        jwt = agent.auth.jwt
+        if jwt is None:
+            continue
+        other = subjects.setdefault((jwt.issuer, jwt.audience, jwt.subject), name)
+        if other != name:
+            raise ValueError(
+                f"agents {other!r} and {name!r} share the subject {jwt.subject!r} of {jwt.issuer}: "
+                "give each agent its own subject, so that each can be audited and revoked alone"
+            )
+        source = sources.setdefault(jwt.issuer, (name, jwt.jwks_url, jwt.jwks_file))
+        if source[1:] != (jwt.jwks_url, jwt.jwks_file):
+            raise ValueError(
+                f"agents {source[0]!r} and {name!r} name different keys for {jwt.issuer}: "
+                "give both the same jwks_url or jwks_file"
+            )
+    return agents
+
+
+Agents = Annotated[dict[AgentName, AgentConfig], Field(max_length=10_000), AfterValidator(_no_shared_identity)]
+"""The whole `agents:` section: agent name → agent. A subject shared by two agents is refused."""
+
+
+class IdentityConfig(BaseModel):
+    """What all agents share: how the gateway presents itself to OAuth clients."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    resource: SafeUrl | None = Field(
+        None, description="The public URL of the MCP endpoint, for OAuth metadata (RFC 9728)."
+    )
+    authorization_servers: Annotated[list[SafeUrl], Field(max_length=32)] = Field(
+        default=[], description="Where clients get tokens; the agents' JWT issuers when empty."
+    )
+    scopes: Annotated[list[Word], Field(max_length=64)] = Field(
+        default=[], description="OAuth scopes a client should ask for."
+    )
+    clock_skew: int = Field(30, ge=0, le=60, description="Seconds another machine's clock may differ.")
+    local_key: Path = Field(Path(".toolgate/local.key"), description="The key of this machine's stdio bridge.")

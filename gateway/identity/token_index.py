@@ -1,0 +1,62 @@
+"""The tokens as this process knows them, at most a second old."""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from typing import Final
+
+from gateway.model.clock import Clock
+from gateway.model.errors import StoreFault
+from gateway.store.ports import TokenRecord, TokenStore
+
+__all__ = ["MAX_AGE_S", "POLL_S", "TokenIndex"]
+
+POLL_S: Final = 0.5
+MAX_AGE_S: Final = 5.0
+_READ_S: Final = 2.0
+
+
+class TokenIndex:
+    """An in-memory picture of the token store, so that a token is checked without a read.
+
+    `watch` renews it every POLL_S seconds: a revocation by another process counts within one second. A picture older
+    than MAX_AGE_S seconds is not believed: every token is refused until the store can be read again.
+    """
+
+    def __init__(self, store: TokenStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._tokens: Mapping[str, TokenRecord] = {}
+        self._read_at = float("-inf")
+
+    async def refresh(self) -> None:
+        """Read the tokens now.
+
+        Raises:
+            StoreFault: they cannot be read; the picture stays as it is.
+        """
+        began = self._clock.monotonic()
+        try:
+            async with asyncio.timeout(_READ_S):
+                tokens = await self._store.tokens()
+        except TimeoutError:
+            raise StoreFault("The gateway cannot read its tokens.", detail="reading the tokens timed out") from None
+        self._tokens = {token.id: token for token in tokens}
+        self._read_at = began
+
+    async def watch(self) -> None:
+        """Keep the picture fresh until cancelled. An unreadable store is not an error here: `find` refuses."""
+        while True:
+            with contextlib.suppress(StoreFault):
+                await self.refresh()
+            await self._clock.sleep(POLL_S)
+
+    def find(self, token_id: str) -> TokenRecord | None:
+        """Return a token by id, revoked and expired ones too.
+
+        Raises:
+            StoreFault: the picture is too old to be believed.
+        """
+        if self._clock.monotonic() - self._read_at > MAX_AGE_S:
+            raise StoreFault("The gateway cannot check tokens right now. Try again.", retry_after_s=1.0)
+        return self._tokens.get(token_id)

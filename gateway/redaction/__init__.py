@@ -1,0 +1,1 @@
+"""What must not reach an agent, a log or the ledger is taken out here."""

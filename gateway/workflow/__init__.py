@@ -1,0 +1,1 @@
+"""Runs: which calls belong together."""
