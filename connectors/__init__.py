@@ -1,0 +1,1 @@
+"""First-party connectors. They see only `gateway.connector`, like anybody else's."""

@@ -1,0 +1,72 @@
+"""The `mcp` connector: any MCP server, over stdio or Streamable HTTP, of either era."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from connectors.mcp.config import HttpServer, StdioServer
+from connectors.mcp.error_log import ErrorLog
+from connectors.mcp.http_client import HttpLimits
+from connectors.mcp.http_wire import HttpWire
+from connectors.mcp.process import Command, inherited_environment
+from connectors.mcp.stdio_wire import StdioWire
+from connectors.mcp.upstream import McpUpstream, Pace
+from connectors.mcp.wire import Wire
+from gateway.connector import Connector, Secret, Surroundings, Upstream
+
+__all__ = ["HttpServer", "McpConnector", "StdioServer"]
+
+_SHORTEST_SECRET = 6
+
+
+class McpConnector(Connector[StdioServer | HttpServer]):
+    """An MCP server: its tools are whatever it lists."""
+
+    name = "mcp"
+
+    @classmethod
+    def configure(cls, settings: Mapping[str, Any], environ: Mapping[str, str]) -> StdioServer | HttpServer:
+        """Return the validated entry; one with a `url` is a server on the network, any other a child process."""
+        model = HttpServer if "url" in settings else StdioServer
+        return model.model_validate(dict(settings), context={"environ": environ})
+
+    @classmethod
+    def upstream(cls, config: StdioServer | HttpServer, surroundings: Surroundings) -> Upstream:
+        """Return the server's live form, not yet open."""
+        secrets = config.headers if isinstance(config, HttpServer) else config.env
+        lent = replace(surroundings, redact=_without(secrets.values(), surroundings.redact))
+        wire: Wire
+        if isinstance(config, HttpServer):
+            limits = HttpLimits(
+                connect_s=config.connect_timeout_s,
+                first_byte_s=config.first_byte_timeout_s,
+                body_bytes=config.max_message_bytes,
+            )
+            headers = {name: value.reveal() for name, value in config.headers.items()}
+            wire = HttpWire(config.url, headers, limits, lent.clock)
+        else:
+            own = {name: value.reveal() for name, value in config.env.items()}
+            command = Command(
+                program=config.command,
+                arguments=config.args,
+                environment={**inherited_environment(os.environ), **own},
+                directory=config.cwd,
+                stop_grace_s=config.stop_grace_s,
+            )
+            wire = StdioWire(command, config.max_message_bytes, ErrorLog(lent.server, lent.redact, lent.clock))
+        return McpUpstream(wire, config.protocol, lent, Pace(open_s=config.start_timeout_s))
+
+
+def _without(secrets: Iterable[Secret], redact: Callable[[str], str]) -> Callable[[str], str]:
+    """Return `redact`, which also knows the server's own credentials: a server may echo them in an error."""
+    texts = [secret.reveal() for secret in secrets]
+    parts = {part for text in texts for part in (text, text.rpartition(" ")[2]) if len(part) >= _SHORTEST_SECRET}
+    ordered = sorted(parts, key=len, reverse=True)
+
+    def clean(text: str) -> str:
+        for part in ordered:
+            text = text.replace(part, "***")
+        return redact(text)
+
+    return clean

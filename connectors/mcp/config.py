@@ -1,0 +1,79 @@
+"""What an `mcpServers` entry may say: the form every MCP client reads, and a few keys of our own."""
+
+from collections.abc import Mapping
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator
+
+from connectors.mcp.era import Protocol
+from gateway.connector import ConnectorConfig, Secret
+
+__all__ = ["HttpServer", "StdioServer"]
+
+_MIB = 1024 * 1024
+
+
+class StdioServer(ConnectorConfig):
+    """A server that the gateway starts as its child."""
+
+    type: Literal["stdio"] = Field("stdio", description="How the server is spoken to.")
+    command: str = Field(min_length=1, description="The program to start; found on PATH.")
+    args: tuple[str, ...] = Field((), description="Its arguments.", repr=False)
+    env: Mapping[str, Secret] = Field(
+        default_factory=dict,
+        description="Variables it gets besides HOME, LOGNAME, PATH, SHELL, TERM, USER and LANG; it sees no others.",
+    )
+    cwd: str | None = Field(None, description="The directory it starts in; the gateway's own if not given.")
+    protocol: Protocol = Field(Protocol.AUTO, description="Which MCP era it speaks; `auto` asks it.")
+    start_timeout_s: float = Field(30.0, gt=0, le=600, description="How long it may take to start, in seconds.")
+    stop_grace_s: float = Field(2.0, ge=0, le=60, description="How long each step of stopping it may take, in seconds.")
+    max_message_bytes: int = Field(4 * _MIB, ge=1024, description="The largest answer taken, in bytes.")
+
+
+class HttpServer(ConnectorConfig):
+    """A server reached over Streamable HTTP."""
+
+    type: Literal["http", "streamable-http"] = Field("http", description="How the server is spoken to.")
+    url: str = Field(description="Its MCP endpoint; redirects are not followed.", repr=False)
+    headers: Mapping[str, Secret] = Field(default_factory=dict, description="Headers sent with every request.")
+    protocol: Protocol = Field(Protocol.AUTO, description="Which MCP era it speaks; `auto` asks it.")
+    start_timeout_s: float = Field(30.0, gt=0, le=600, description="How long the first contact may take, in seconds.")
+    connect_timeout_s: float = Field(10.0, gt=0, le=600, description="How long a connection may take, in seconds.")
+    first_byte_timeout_s: float = Field(60.0, gt=0, description="How long an answer may take to begin, in seconds.")
+    max_message_bytes: int = Field(4 * _MIB, ge=1024, description="The largest answer taken, in bytes.")
+
+    @field_validator("url")
+    @classmethod
+    def _is_a_plain_http_url(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("an http:// or https:// URL is needed")
+        if not url.isascii() or not url.isprintable() or " " in url:
+            raise ValueError("a URL has no spaces, control or non-ASCII characters: percent-encode them")
+        if "@" in parts.netloc:
+            raise ValueError("credentials go into headers, not into the URL")
+        if parts.port == 0:
+            raise ValueError("port 0 cannot be connected to")
+        return url
+
+    @field_validator("headers")
+    @classmethod
+    def _are_header_lines(cls, headers: Mapping[str, Secret]) -> Mapping[str, Secret]:
+        for name, value in headers.items():
+            if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
+                raise ValueError(f"{name!r} is not a header name")
+            if name.lower() in _OWN_HEADERS or name.lower().startswith("mcp-"):
+                raise ValueError(f"{name} is set by the gateway")
+            if not _is_header_text(value.reveal()):
+                raise ValueError(f"the value of {name} has characters that a header cannot carry")
+        return headers
+
+
+_OWN_HEADERS = frozenset(
+    {"host", "accept", "accept-encoding", "content-type", "content-length", "transfer-encoding", "connection"}
+)
+
+
+def _is_header_text(text: str) -> bool:
+    return all(char == "\t" or " " <= char <= "~" or "\xa0" <= char <= "\xff" for char in text)

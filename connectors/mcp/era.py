@@ -1,0 +1,155 @@
+"""The two eras of MCP, and finding out which one a server speaks.
+
+A modern server (2026-07-28) answers `server/discover` and wants an envelope in every request; a legacy one
+(2025-11-25 and before) wants `initialize` first. Names and codes are those of the specifications.
+"""
+
+import asyncio
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from connectors.mcp.wire import RpcError, Wire
+from gateway.connector import ConnectorFault, TimedOut
+
+__all__ = ["IDEMPOTENCY_META", "LEGACY", "MODERN", "Era", "Protocol", "header_value", "negotiate"]
+
+MODERN: Final = "2026-07-28"
+LEGACY: Final = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
+IDEMPOTENCY_META: Final = "io.toolgate/idempotency-key"
+_UNSUPPORTED_VERSION: Final = -32022
+_ENVELOPE: Final = "io.modelcontextprotocol/"
+
+
+class Protocol(StrEnum):
+    """Which era to speak; `auto` asks the server."""
+
+    AUTO = "auto"
+    MODERN = "modern"
+    LEGACY = "legacy"
+
+
+@dataclass(frozen=True, slots=True)
+class Era:
+    """What was agreed with one server."""
+
+    version: str
+    client: Mapping[str, str]
+
+    @property
+    def modern(self) -> bool:
+        return self.version == MODERN
+
+    def params(self, params: Mapping[str, Any], meta: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return `params` with the `_meta` of this era: what the caller gave, and the envelope where one is due.
+
+        A progress token is left out: progress is not relayed, and tokens of different agents could collide.
+        """
+        kept = {key: value for key, value in meta.items() if key != "progressToken" and not key.startswith(_ENVELOPE)}
+        if self.modern:
+            kept[f"{_ENVELOPE}protocolVersion"] = self.version
+            kept[f"{_ENVELOPE}clientCapabilities"] = {}
+            kept[f"{_ENVELOPE}clientInfo"] = self.client
+        return {**params, "_meta": kept} if kept else params
+
+    def headers(self, method: str, name: str = "", parameters: Mapping[str, str] | None = None) -> bytes:
+        """Return the HTTP header lines of one request; `parameters` are `Mcp-Param-*` headers, already encoded."""
+        lines = f"MCP-Protocol-Version: {self.version}\r\n"
+        if self.modern:
+            lines += f"Mcp-Method: {method}\r\n"
+            if name:
+                lines += f"Mcp-Name: {header_value(name)}\r\n"
+            for header, value in (parameters or {}).items():
+                lines += f"{header}: {value}\r\n"
+        return lines.encode("latin-1")
+
+
+def header_value(value: str) -> str:
+    """Return `value` as an HTTP header can carry it: itself, or the specification's base64 form of it."""
+    if value.isascii() and value.isprintable() and value == value.strip() and not value.startswith("=?base64?"):
+        return value
+    return f"=?base64?{base64.b64encode(value.encode()).decode()}?="
+
+
+async def negotiate(wire: Wire, protocol: Protocol, client: Mapping[str, str], probe_s: float) -> Era:
+    """Return the era that the server at the other end of `wire` speaks, ready for requests.
+
+    A server that leaves `server/discover` unanswered for `probe_s` is asked to `initialize` too, and whichever it
+    answers counts: one that was merely slow to start may be of either era. The caller bounds the whole.
+
+    Raises:
+        ConnectorFault: it answers neither, or speaks no version known here.
+        RpcError: it refuses.
+    """
+    if protocol is Protocol.MODERN:
+        return await _discover(wire, client)
+    if protocol is Protocol.LEGACY:
+        return await _initialize(wire, client)
+    probe = asyncio.ensure_future(_discover(wire, client))
+    handshake: asyncio.Task[Era] | None = None
+    try:
+        done, _ = await asyncio.wait({probe}, timeout=probe_s)
+        if done:
+            failure = probe.exception()
+            if failure is None:
+                return probe.result()
+            if not _speaks_of_legacy(failure):
+                raise failure
+        handshake = asyncio.ensure_future(_initialize(wire, client))
+        return await _first_answer(probe, handshake)
+    finally:
+        await _abandon(probe, handshake)
+
+
+async def _first_answer(probe: asyncio.Future[Era], handshake: asyncio.Future[Era]) -> Era:
+    pending: set[asyncio.Future[Era]] = {handshake} if probe.done() else {probe, handshake}
+    while pending:
+        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            if task.exception() is None:
+                return task.result()
+    return handshake.result()
+
+
+async def _abandon(*tasks: asyncio.Future[Era] | None) -> None:
+    started = [task for task in tasks if task is not None]
+    for task in started:
+        task.cancel()
+    await asyncio.gather(*started, return_exceptions=True)
+
+
+def _speaks_of_legacy(failure: BaseException) -> bool:
+    """Tell whether a failed probe may come from a legacy server. An outage or a bad credential is no verdict."""
+    if isinstance(failure, RpcError):
+        supported = failure.data.get("supported") if isinstance(failure.data, dict) else None
+        if failure.code != _UNSUPPORTED_VERSION or not isinstance(supported, list):
+            return True
+        return any(version in LEGACY for version in supported)
+    if isinstance(failure, TimedOut):
+        return False
+    return isinstance(failure, ConnectorFault) and failure.sent and failure.code in {"unavailable", "contract_broken"}
+
+
+_FOREVER: Final = 86_400.0
+
+
+async def _discover(wire: Wire, client: Mapping[str, str]) -> Era:
+    era = Era(MODERN, client)
+    result = await wire.request("server/discover", era.params({}, {}), era.headers("server/discover"), _FOREVER)
+    supported = result.get("supportedVersions") if isinstance(result, dict) else None
+    if not isinstance(supported, list) or MODERN not in supported:
+        raise RpcError(_UNSUPPORTED_VERSION, "the server speaks no modern version", {"supported": list(LEGACY)})
+    return era
+
+
+async def _initialize(wire: Wire, client: Mapping[str, str]) -> Era:
+    offer = {"protocolVersion": LEGACY[0], "capabilities": {}, "clientInfo": client}
+    result = await wire.request("initialize", offer, b"", _FOREVER)
+    version = result.get("protocolVersion") if isinstance(result, dict) else None
+    if version not in LEGACY:
+        raise ConnectorFault("The server speaks no protocol version known here.", code="contract_broken")
+    era = Era(version, client)
+    await wire.notify("notifications/initialized", {}, era.headers("notifications/initialized"))
+    return era

@@ -1,0 +1,328 @@
+"""A pooled HTTP/1.1 client for one origin that keeps every exchange apart from every other.
+
+One connection carries one exchange at a time; whatever goes wrong on it ends that exchange and that connection only.
+Redirects are never followed, nothing is decompressed, and every wait and every size has a bound.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from httptools import HttpParserError, HttpResponseParser
+
+from connectors.mcp.event_stream import EventStream
+from gateway.connector import ConnectorFault, TimedOut, Unavailable
+
+__all__ = ["HttpClient", "HttpLimits", "Reply"]
+
+_MAX_HEADERS: Final = 256
+_MAX_INTERIM: Final = 8
+_DRAIN_S: Final = 1.0
+_CLOSE_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """Bounds on one exchange, in seconds and bytes.
+
+    An idle connection is kept `idle_s`: less than common servers keep theirs, so that none closes it under a call.
+    """
+
+    connect_s: float = 10.0
+    first_byte_s: float = 60.0
+    body_bytes: int = 4 * 1024 * 1024
+    header_bytes: int = 64 * 1024
+    idle_s: float = 4.0
+    idle_connections: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One answer. Header names are lower-case; of repeated headers the last counts. `body` is one event of a stream."""
+
+    status: int
+    headers: Mapping[bytes, bytes] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+Recognise = Callable[[bytes], bool]
+"""Tells whether an event's data is the answer; called once per event until it says yes."""
+
+
+class HttpClient:
+    """Sends requests to one URL over a pool of connections."""
+
+    def __init__(self, url: str, limits: HttpLimits, tls: ssl.SSLContext | None = None) -> None:
+        parts = urlsplit(url)
+        self._host = parts.hostname or ""
+        self._tls = (tls or ssl.create_default_context()) if parts.scheme == "https" else None
+        self._port = parts.port or (443 if self._tls else 80)
+        self.target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self.authority = parts.netloc.rpartition("@")[2]
+        self.limits = limits
+        self._idle: list[_Connection] = []
+        self._open: set[_Connection] = set()
+
+    async def exchange(self, head: bytes, body: bytes, timeout_s: float, recognise: Recognise) -> Reply:
+        """Send one request and return its answer. `head` is the request line and headers, each ending in CR LF.
+
+        An event-stream answer is read until `recognise` says yes to an event's data.
+
+        Raises:
+            ConnectorFault: `unavailable`, `timeout` or `contract_broken`; `sent=False` if there was no connection.
+        """
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + timeout_s
+        connection = self._pooled(loop.time()) or await self._connect(timeout_s)
+        return await connection.exchange(
+            b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body), ends - loop.time(), recognise
+        )
+
+    async def close(self) -> None:
+        """End every connection, and every exchange with it."""
+        connections = list(self._open)
+        for connection in connections:
+            connection.abort()
+        if connections:
+            await asyncio.wait([connection.lost for connection in connections], timeout=_CLOSE_S)
+
+    def _pooled(self, now: float) -> "_Connection | None":
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable and connection.idle_until > now:
+                return connection
+            connection.abort()
+        return None
+
+    async def _connect(self, timeout_s: float) -> "_Connection":
+        loop = asyncio.get_running_loop()
+        where = f"{self._host}:{self._port}"
+        try:
+            async with asyncio.timeout(min(self.limits.connect_s, timeout_s)):
+                _, connection = await loop.create_connection(
+                    lambda: _Connection(self),
+                    self._host,
+                    self._port,
+                    ssl=self._tls,
+                    server_hostname=self._host if self._tls else None,
+                )
+        except TimeoutError as error:
+            raise TimedOut(f"No connection to {where} in time.", sent=False) from error
+        except ssl.SSLCertVerificationError as error:
+            raise Unavailable(
+                f"The certificate of {where} is not trusted.", detail=error.verify_message, sent=False
+            ) from error
+        except (OSError, UnicodeError) as error:
+            raise Unavailable(f"No connection to {where}.", detail=str(error), sent=False) from error
+        return connection
+
+    def _made(self, connection: "_Connection") -> None:
+        self._open.add(connection)
+
+    def _gone(self, connection: "_Connection") -> None:
+        self._open.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    def _freed(self, connection: "_Connection") -> None:
+        if len(self._idle) < self.limits.idle_connections:
+            connection.idle_until = asyncio.get_running_loop().time() + self.limits.idle_s
+            self._idle.append(connection)
+        else:
+            connection.abort()
+
+
+def _broken(message: str, detail: str = "") -> ConnectorFault:
+    return ConnectorFault(message, code="contract_broken", detail=detail)
+
+
+class _Connection(asyncio.Protocol):
+    """One connection: feeds the parser, and the parser calls back."""
+
+    def __init__(self, client: HttpClient) -> None:
+        loop = asyncio.get_running_loop()
+        self._loop = loop
+        self._client = client
+        self._limits = client.limits
+        self._parser = HttpResponseParser(self)
+        self.idle_until = 0.0
+        self.lost: asyncio.Future[None] = loop.create_future()
+        self._transport: Any = None
+        self._answer: asyncio.Future[Reply] | None = None
+        self._reset()
+
+    def _reset(self) -> None:
+        self._headers: dict[bytes, bytes] = {}
+        self._header_bytes = 0
+        self._early = 0
+        self._status = 0
+        self._started = False  # the final answer's headers are complete
+        self._complete = False
+        self._to_eof = False
+        self._surplus = False
+        self._reusable = False
+        self._interim = 0
+        self._body = bytearray()
+        self._received = 0
+        self._events: EventStream | None = None
+
+    @property
+    def usable(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def exchange(self, request: bytes, timeout_s: float, recognise: Recognise) -> Reply:
+        self._reset()
+        self._recognise = recognise
+        answer: asyncio.Future[Reply] = self._loop.create_future()
+        self._answer = answer
+        first = min(self._limits.first_byte_s, timeout_s)
+        self._ends = self._loop.time() + timeout_s
+        self._timer = self._loop.call_later(max(first, 0.0), self._late)
+        self._transport.write(request)
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            self.abort()
+            raise
+
+    def _late(self) -> None:
+        self._fail(TimedOut("The server did not answer in time."))
+
+    def _fail(self, fault: ConnectorFault) -> None:
+        self._timer.cancel()
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(fault)
+        self._answer = None
+        self.abort()
+
+    # --- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self._client._made(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._answer is None:  # bytes nobody asked for
+            self.abort()
+            return
+        first = self._early == 0
+        if not self._started:
+            self._early += len(data)
+        try:
+            self._parser.feed_data(data)
+        except HttpParserError as error:
+            self._fail(_broken("The server's answer is not HTTP.", type(error).__name__))
+            return
+        if self._answer is None:
+            return
+        if self._complete:
+            self._finish()
+        elif not self._started and self._early > self._limits.header_bytes:
+            self._fail(_broken("The server's headers are too large."))
+        elif first and not self._answer.done():
+            self._timer.cancel()
+            self._timer = self._loop.call_at(self._ends, self._late)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._client._gone(self)
+        if not self.lost.done():
+            self.lost.set_result(None)
+        if self._answer is None:
+            return
+        if self._to_eof and exc is None and self._events is None:
+            self._complete = True
+            self._finish()
+            return
+        when = "in the middle of its answer" if self._early else "before it answered"
+        self._fail(Unavailable(f"The server closed the connection {when}.", detail=str(exc or "")))
+
+    # --- httptools callbacks; one that raises would be reported as a parser error, so none does
+
+    def on_message_begin(self) -> None:
+        if self._complete:
+            self._surplus = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._header_bytes += len(name) + len(value)
+        self._headers[name.lower()] = value
+        if self._header_bytes > self._limits.header_bytes or len(self._headers) > _MAX_HEADERS:
+            self._reject("The server's headers are too large.")
+
+    def on_headers_complete(self) -> None:
+        if self._surplus or self._answer is None:
+            return
+        self._status = self._parser.get_status_code()
+        if self._status < 200:
+            return
+        self._started = True
+        headers = self._headers
+        length = headers.get(b"content-length")
+        self._to_eof = length is None and b"transfer-encoding" not in headers
+        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            self._reject("The server compressed its answer, though it was asked not to.")
+        elif length is not None and int(length) > self._limits.body_bytes:
+            self._reject("The server's answer is too large.")
+        elif self._status == 200 and headers.get(b"content-type", b"").lower().startswith(b"text/event-stream"):
+            self._events = EventStream(self._limits.body_bytes)
+
+    def on_body(self, body: bytes) -> None:
+        if self._surplus or self._answer is None:
+            return
+        self._received += len(body)
+        if self._events is not None:
+            self._feed_events(body)
+        elif self._received > self._limits.body_bytes:
+            self._reject("The server's answer is too large.")
+        else:
+            self._body += body
+
+    def on_message_complete(self) -> None:
+        if self._status >= 200:
+            self._complete = True
+            self._reusable = self._parser.should_keep_alive()  # the parser forgets it once the message is over
+            return
+        self._headers = {}
+        self._interim += 1
+        if self._interim > _MAX_INTERIM:
+            self._reject("The server sends interim answers without end.")
+
+    def _reject(self, message: str) -> None:
+        if self._answer is not None:
+            self._fail(_broken(message))
+
+    def _feed_events(self, body: bytes) -> None:
+        assert self._events is not None
+        if self._answer is not None and self._answer.done():
+            return  # draining what follows the answer
+        for data in self._events.feed(body):
+            if self._recognise(data):
+                self._settle(data)
+                self._timer = self._loop.call_later(_DRAIN_S, self.abort)
+                return
+        if self._events.overflowed:
+            self._reject("The server's event stream is too large.")
+
+    def _settle(self, body: bytes) -> None:
+        self._timer.cancel()
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result(Reply(self._status, self._headers, body))
+
+    def _finish(self) -> None:
+        """Hand the complete answer over, and the connection back if it can carry another exchange."""
+        if self._events is not None and self._answer is not None and not self._answer.done():
+            self._fail(Unavailable("The server's event stream ended without the answer."))
+            return
+        self._timer.cancel()
+        self._settle(bytes(self._body))
+        self._answer = None
+        if self._reusable and not self._surplus and self.usable:
+            self._client._freed(self)
+        else:
+            self.abort()

@@ -1,0 +1,167 @@
+"""MCP's stdio transport, client side: one JSON-RPC message per line over a child's pipes."""
+
+import asyncio
+import itertools
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from connectors.mcp.error_log import ErrorLog
+from connectors.mcp.process import Child, Command
+from connectors.mcp.wire import answer_to, encode, result_of
+from gateway.connector import CodecError, ConnectorFault, TimedOut, Unavailable, dump, parse
+
+__all__ = ["Noise", "StdioWire"]
+
+_MAX_UNSENT: Final = 16 * 1024 * 1024
+_ID_FIRST: Final = re.compile(rb'\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"id"\s*:\s*(\d{1,18})\s*,')
+_ID_LAST: Final = re.compile(rb'[,{]\s*"id"\s*:\s*(\d{1,18})\s*(?:,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*$')
+_HEAD: Final = 256
+
+
+@dataclass(slots=True)
+class Noise:
+    """What a server wrote that answers nothing: counted, and otherwise ignored."""
+
+    garbage: int = 0
+    foreign: int = 0
+    oversized: int = 0
+
+
+class StdioWire:
+    """Speaks MCP to a child process. Answers are matched by id, so one call's trouble is its own."""
+
+    def __init__(self, command: Command, line_bytes: int, log: ErrorLog) -> None:
+        self._command = command
+        self._limit = line_bytes
+        self._log = log
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[Mapping[str, Any]]] = {}
+        self._listener: Callable[[str], None] = lambda method: None
+        self._child: Child | None = None
+        self._line = bytearray()
+        self._skipping = False
+        self.noise = Noise()
+
+    @property
+    def alive(self) -> bool:
+        return self._child is not None and self._child.running
+
+    async def open(self) -> None:
+        await self.close()
+        self._line = bytearray()
+        self._skipping = False
+        child = self._child = Child(self._output, self._log.feed, self._ended)
+        await child.start(self._command)
+        if self._child is not child:  # closed while it was starting
+            await child.stop()
+            raise Unavailable("The server was stopped.", sent=False)
+
+    async def close(self) -> None:
+        child, self._child = self._child, None
+        self._fail_all("The server was stopped.")
+        if child is not None:
+            await asyncio.shield(child.stop())  # a caller that gives up must not leave a process behind
+
+    def on_notification(self, listener: Callable[[str], None]) -> None:
+        self._listener = listener
+
+    async def notify(self, method: str, params: Mapping[str, Any], headers: bytes) -> None:
+        self._write(dump({"jsonrpc": "2.0", "method": method, "params": params}))
+
+    async def request(self, method: str, params: Mapping[str, Any], headers: bytes, timeout_s: float) -> Any:
+        number = next(self._numbers)
+        self._write(encode(number, method, params))
+        answer: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = answer
+        try:
+            async with asyncio.timeout(timeout_s):
+                message = await answer
+        except TimeoutError:
+            self._tell_cancelled(number)
+            raise TimedOut("The server did not answer in time.") from None
+        except asyncio.CancelledError:
+            self._tell_cancelled(number)
+            raise
+        finally:
+            self._waiting.pop(number, None)
+        return result_of(message)
+
+    def _write(self, message: bytes) -> None:
+        child = self._child
+        if child is None or not child.running:
+            raise Unavailable("The server is not running.", detail=self._log.tail(), sent=False)
+        if child.unsent > _MAX_UNSENT:
+            raise Unavailable("The server has stopped reading its requests.", sent=False)
+        child.write(message + b"\n")
+
+    def _tell_cancelled(self, number: int) -> None:
+        if self.alive and self._child is not None:
+            params = {"requestId": number, "reason": "the caller no longer waits"}
+            self._child.write(dump({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}) + b"\n")
+
+    def _ended(self) -> None:
+        self._fail_all("The server's process ended in the middle of the call.")
+
+    def _fail_all(self, why: str) -> None:
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(Unavailable(why, detail=self._log.tail()))
+
+    def _output(self, data: bytes) -> None:
+        first, *others = data.split(b"\n")
+        self._extend(first)
+        for following in others:
+            self._end_line()
+            self._extend(following)
+
+    def _extend(self, part: bytes) -> None:
+        self._line += part
+        if len(self._line) > self._limit:
+            self._skipping = True
+        if self._skipping:  # keep what may name the call, drop the rest
+            self._line = self._line[:_HEAD] + self._line[_HEAD:][-_HEAD:]
+
+    def _end_line(self) -> None:
+        line, self._line = bytes(self._line), bytearray()
+        if self._skipping:
+            self._skipping = False
+            self.noise.oversized += 1
+            self._unusable(line, "The server's answer is too large.")
+        elif line.strip():
+            self._message(line)
+
+    def _message(self, line: bytes) -> None:
+        try:
+            message = parse(line)
+        except CodecError as error:
+            self.noise.garbage += 1
+            self._unusable(line, f"The server's answer is not JSON ({error}).")
+            return
+        if not isinstance(message, dict):
+            self.noise.garbage += 1
+            return
+        method = message.get("method")
+        if method is None:
+            self._response(message)
+        elif "id" in message:
+            if self._child is not None and self._child.unsent <= _MAX_UNSENT:
+                self._child.write(answer_to(message) + b"\n")
+        elif isinstance(method, str):
+            self._listener(method)
+
+    def _response(self, message: Mapping[str, Any]) -> None:
+        number = message.get("id")
+        answer = self._waiting.pop(number, None) if type(number) is int else None
+        if answer is None or answer.done():
+            self.noise.foreign += 1
+        else:
+            answer.set_result(message)
+
+    def _unusable(self, line: bytes, why: str) -> None:
+        """End the one call that a line which cannot be read says it answers, if it says so where only its id can be."""
+        named = _ID_FIRST.match(line) or _ID_LAST.search(line)
+        answer = self._waiting.get(int(named[1])) if named else None
+        if answer is not None and not answer.done():
+            answer.set_exception(ConnectorFault(why, code="contract_broken"))
