@@ -1,0 +1,167 @@
+"""HTTP to the gateway over kept-alive connections, one exchange per connection at a time."""
+
+import select
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from http.client import HTTPConnection, HTTPException
+from typing import Final
+from urllib.parse import urlsplit
+
+__all__ = ["Channel", "Exchange", "Lost", "NotSent"]
+
+_CONNECT_S: Final = 5.0
+_IDLE_KEPT: Final = 8
+
+
+class NotSent(Exception):
+    """The gateway could not be reached: the request provably never left."""
+
+
+class Lost(Exception):
+    """The connection broke after the request may have arrived."""
+
+
+class Exchange:
+    """A request that was sent, and its answer, read as it comes. Use as a context manager, or `begin` it yourself."""
+
+    def __init__(self, channel: "Channel", connection: HTTPConnection) -> None:
+        self._channel = channel
+        self._connection = connection
+        self._socket = connection.sock  # the response takes it from the connection when it is the last one
+
+    def begin(self, patience_s: float | None = None) -> "Exchange":
+        """Wait until the answer begins; a call may take as long as the gateway lets it. Raises `Lost`."""
+        try:
+            self._socket.settimeout(patience_s)
+            self._response = self._connection.getresponse()
+            self._socket.settimeout(None)
+        except (OSError, HTTPException) as error:
+            self._connection.close()
+            raise Lost(str(error) or type(error).__name__) from error
+        self.status = self._response.status
+        return self
+
+    def __enter__(self) -> "Exchange":
+        return self.begin()
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Give the connection back when the answer was read to its end, else close it."""
+        if self._response.isclosed() and not self._response.will_close:
+            self._channel.keep(self._connection)
+        else:
+            self._response.close()
+            self._connection.close()
+
+    def header(self, name: str) -> str:
+        return self._response.getheader(name) or ""
+
+    def body(self) -> bytes:
+        """Read the whole answer. Raises `Lost` when it breaks off."""
+        try:
+            return self._response.read()
+        except (OSError, HTTPException, ValueError) as error:
+            raise Lost(str(error) or type(error).__name__) from error
+
+    def messages(self) -> Iterator[bytes]:
+        """Yield each JSON-RPC message of the answer, on one line each, as it arrives. Raises `Lost`."""
+        if self.header("Content-Type").partition(";")[0].strip().lower() != "text/event-stream":
+            payload = self.body()
+            if payload.strip():
+                yield _one_line(payload)
+            return
+        data: list[bytes] = []
+        for line in self._lines():
+            if line.startswith(b"data:"):
+                data.append(line[5:].removeprefix(b" "))
+            elif not line and data:
+                yield _one_line(b"\n".join(data))
+                data = []
+
+    def _lines(self) -> Iterator[bytes]:
+        while True:
+            try:
+                line = self._response.readline()
+            except (OSError, HTTPException, ValueError, AttributeError) as error:  # AttributeError: closed meanwhile
+                raise Lost(str(error) or type(error).__name__) from error
+            if not line:
+                return
+            yield line.rstrip(b"\r\n")
+
+    def abort(self) -> None:
+        """End the exchange from another thread: whoever reads it sees its end."""
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return  # it had ended already
+
+
+class Channel:
+    """Connections to the gateway at `url`, reused while it keeps them open."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 80
+        self._idle: list[HTTPConnection] = []
+        self._closed = False
+        self._lock = threading.Lock()
+
+    def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None) -> Exchange:
+        """Send one request.
+
+        Raises:
+            NotSent: nothing left.
+            Lost: something may have.
+        """
+        connection = self._take() or self._connect()
+        try:
+            connection.request(method, path, body, dict(headers))
+            return Exchange(self, connection)
+        except (OSError, HTTPException) as error:
+            connection.close()
+            raise Lost(str(error) or type(error).__name__) from error
+
+    def keep(self, connection: HTTPConnection) -> None:
+        """Take back a connection whose answer was read to its end."""
+        with self._lock:
+            if len(self._idle) < _IDLE_KEPT and not self._closed:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def close(self) -> None:
+        """Close the idle connections, and each busy one when it comes back."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def _take(self) -> HTTPConnection | None:
+        """Return an idle connection the gateway has not closed: a readable one has ended."""
+        while True:
+            with self._lock:
+                if not self._idle:
+                    return None
+                connection = self._idle.pop()
+            if connection.sock is not None and not select.select([connection.sock], [], [], 0)[0]:
+                return connection
+            connection.close()
+
+    def _connect(self) -> HTTPConnection:
+        connection = HTTPConnection(self._host, self._port, timeout=_CONNECT_S)
+        try:
+            connection.connect()
+        except OSError as error:
+            raise NotSent(f"{self._host}:{self._port}: {error}") from error
+        connection.sock.settimeout(None)
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
+
+def _one_line(payload: bytes) -> bytes:
+    """Line breaks of a JSON text stand between tokens only: inside strings they are escaped."""
+    return payload.replace(b"\r", b" ").replace(b"\n", b" ").strip()

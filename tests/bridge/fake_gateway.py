@@ -1,0 +1,192 @@
+"""A gateway in 150 lines: real HTTP, real sessions, and calls that misbehave on request. Also a program."""
+
+import argparse
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+KEY = b"k" * 64
+MODERN = "io.modelcontextprotocol/protocolVersion"
+
+
+class FakeGateway(ThreadingHTTPServer):
+    """Listens on a free loopback port and writes what a bridge looks for into `folder`/.toolgate."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, folder: Path, agent: str = "local") -> None:
+        super().__init__(("127.0.0.1", 0), _Exchange)
+        self.state = folder / ".toolgate"
+        self.bearer = f"tgl.{agent}.{hmac.new(KEY, agent.encode(), hashlib.sha256).hexdigest()}"
+        self.sessions: set[str] = set()
+        self.received: list[tuple[str, dict[str, str], Any]] = []
+        self.heard = threading.Condition()
+        self.leases = 0
+        self.offers_stream = False
+        self.says_unasked: list[dict[str, Any]] = []
+        self.refuses_sessions = False
+        self.parallel = threading.Barrier(2)
+        self.stopping = threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def publish(self) -> None:
+        """Say that we run: the key first, the run file last and at once."""
+        self.state.mkdir(exist_ok=True)
+        (self.state / "local.key").write_bytes(KEY)
+        (self.state / "run.json.new").write_text(json.dumps({"pid": os.getpid(), "url": self.url}))
+        (self.state / "run.json.new").replace(self.state / "run.json")
+
+    def note(self, verb: str, headers: dict[str, str], body: Any) -> None:
+        with self.heard:
+            self.received.append((verb, headers, body))
+            self.heard.notify_all()
+
+    def lease(self, change: int) -> None:
+        with self.heard:
+            self.leases += change
+            self.heard.notify_all()
+
+    def wait_until(self, holds: Any) -> None:
+        """Wait until `holds(self)`; a bridge that never gets there fails the test."""
+        with self.heard:
+            assert self.heard.wait_for(lambda: holds(self), 10), "the gateway never heard of it"
+
+    def heard_of(self, method: str) -> list[tuple[dict[str, str], Any]]:
+        return [(h, b) for verb, h, b in self.received if isinstance(b, dict) and b.get("method") == method]
+
+
+class _Exchange(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: FakeGateway
+
+    def log_message(self, *_: object) -> None: ...
+
+    def do_GET(self) -> None:
+        if self.headers["Authorization"] != f"Bearer {self.server.bearer}":
+            self._answer(401, {"error": {"code": -32001, "message": "who are you"}})
+        elif self.path == "/-/lease":
+            self._hold()
+        elif not self.server.offers_stream:
+            self.server.note("GET", dict(self.headers), None)
+            self._answer(405, {})
+        else:
+            self.server.note("GET", dict(self.headers), None)
+            self._stream(self.server.says_unasked)
+
+    def do_DELETE(self) -> None:
+        self.server.note("DELETE", dict(self.headers), None)
+        self._answer(200, {})
+
+    def _hold(self) -> None:
+        self._head(200, "text/event-stream")
+        self._chunk(b":\n\n")
+        self.server.lease(+1)
+        self.rfile.read(1)  # until the bridge hangs up
+        self.server.lease(-1)
+        self.close_connection = True
+
+    def do_POST(self) -> None:
+        raw = self.rfile.read(int(self.headers["Content-Length"]))
+        body = json.loads(raw)
+        self.server.note("POST", dict(self.headers), body)
+        session = self.headers["Mcp-Session-Id"]
+        if session and session not in self.server.sessions:
+            self._answer(404, {"jsonrpc": "2.0", "id": None, "error": {"code": -32001, "message": "no such session"}})
+        elif "id" not in body or "method" not in body:
+            self._answer(202, None)
+        elif body["method"] == "initialize":
+            self._initialize(body)
+        else:
+            self._call(body, body.get("params", {}).get("name", ""))
+
+    def _initialize(self, body: Any) -> None:
+        if self.server.refuses_sessions:
+            self._answer(200, {"jsonrpc": "2.0", "id": body["id"], "error": {"code": -32000, "message": "not now"}})
+            return
+        session = secrets.token_hex(8)
+        self.server.sessions.add(session)
+        result = {"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {"name": "fake", "version": "1"}}
+        self._answer(200, {"jsonrpc": "2.0", "id": body["id"], "result": result}, {"Mcp-Session-Id": session})
+
+    def _call(self, body: Any, name: str) -> None:
+        result = {"jsonrpc": "2.0", "id": body["id"], "result": {"echo": body.get("params"), "pid": os.getpid()}}
+        if name == "stream":
+            progress = {"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progress": 1}}
+            self._stream([progress, result])
+        elif name == "pretty":
+            self._raw(200, json.dumps(result, indent=2).encode(), "application/json")
+        elif name == "meet":
+            self.server.parallel.wait(10)
+            self._answer(200, result)
+        elif name == "hang":
+            self.server.stopping.wait(30)
+            self.close_connection = True
+        elif name == "die":
+            os._exit(3)
+        elif name == "drop":
+            self.close_connection = True
+            self.connection.close()
+        elif name.isdigit():
+            self._raw(int(name), b"<html>no</html>", "text/html")
+        elif name == "refused":
+            self._answer(403, {"jsonrpc": "2.0", "id": None, "error": {"code": -32003, "message": "origin"}})
+        else:
+            self._answer(200, result)
+
+    def _answer(self, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
+        self._raw(status, b"" if body is None else json.dumps(body).encode(), "application/json", headers)
+
+    def _raw(self, status: int, body: bytes, kind: str, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in ({"Content-Type": kind, "Content-Length": str(len(body))} | (headers or {})).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _head(self, status: int, kind: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+
+    def _chunk(self, data: bytes) -> None:
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+
+    def _stream(self, messages: list[dict[str, Any]]) -> None:
+        self._head(200, "text/event-stream")
+        for message in messages:
+            lines = json.dumps(message, indent=1).splitlines()
+            self._chunk(b"event: message\r\n" + b"".join(f"data: {line}\r\n".encode() for line in lines) + b"\r\n")
+        self._chunk(b"")
+
+
+def main() -> None:
+    """Be the program a bridge starts: `up --config PATH --lease`."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--fail")
+    options, _ = parser.parse_known_args()
+    with (options.config.parent / "starts").open("a") as starts:
+        starts.write(f"{os.getpid()}\n")
+    if options.fail:
+        raise SystemExit(options.fail)
+    gateway = FakeGateway(options.config.parent)
+    gateway.publish()
+    threading.Thread(target=gateway.serve_forever, daemon=True).start()
+    gateway.wait_until(lambda g: g.leases > 0)
+    with gateway.heard:
+        gateway.heard.wait_for(lambda: gateway.leases == 0, 60)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+"""What a host sees of the bridge while the gateway is up."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.bridge.conftest import Bridge
+from tests.bridge.fake_gateway import MODERN, FakeGateway
+
+META = {"_meta": {MODERN: "2026-07-28"}}
+
+
+def test_a_request_is_answered_by_the_gateway_with_its_own_id(bridge: Bridge) -> None:
+    bridge.call("abc", "echo")
+    answer = bridge.hear()
+    assert (answer["id"], answer["result"]["echo"]["name"]) == ("abc", "echo")
+
+
+def test_what_the_host_wrote_reaches_the_gateway_unchanged(bridge: Bridge, gateway: FakeGateway) -> None:
+    message = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "tools/call",
+        "params": {"name": "echo", "x": [1e300, "é\u2028", None]},
+    }
+    bridge.say(message)
+    assert bridge.hear()["result"]["echo"] == message["params"]
+    assert gateway.received[0][2] == message
+
+
+def test_each_request_carries_the_local_bearer_and_says_that_it_came_over_stdio(
+    bridge: Bridge, gateway: FakeGateway
+) -> None:
+    bridge.call(1, "echo")
+    bridge.hear()
+    headers = gateway.received[0][1]
+    assert headers["Authorization"] == f"Bearer {gateway.bearer}"
+    assert headers["Toolgate-Transport"] == "stdio"
+    assert headers["Accept"] == "application/json, text/event-stream"
+
+
+def test_a_session_client_sends_the_agreed_version_and_its_session(bridge: Bridge, gateway: FakeGateway) -> None:
+    bridge.open()
+    bridge.ask(1, "tools/list")
+    bridge.hear()
+    opening, listing = gateway.heard_of("initialize")[0][0], gateway.heard_of("tools/list")[0][0]
+    assert "MCP-Protocol-Version" not in opening
+    assert "Mcp-Session-Id" not in opening
+    assert listing["MCP-Protocol-Version"] == "2025-11-25"
+    assert listing["Mcp-Session-Id"] in gateway.sessions
+    assert "Mcp-Method" not in listing
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "name"),
+    [
+        ("tools/call", {"name": "pay"}, "pay"),
+        ("tools/call", {"name": "zahlé"}, "=?base64?emFobMOp?="),
+        ("tools/call", {"name": " edge "}, "=?base64?IGVkZ2Ug?="),
+        ("tools/call", {"name": "=?base64?eA==?="}, "=?base64?PT9iYXNlNjQ/ZUE9PT89?="),
+        ("resources/read", {"uri": "file:///a b"}, "file:///a b"),
+        ("prompts/get", {"name": "p"}, "p"),
+        ("tools/list", {}, None),
+    ],
+)
+def test_a_stateless_request_names_itself_in_its_headers(
+    bridge: Bridge, gateway: FakeGateway, method: str, params: dict[str, Any], name: str | None
+) -> None:
+    bridge.ask(1, method, params | META)
+    bridge.hear()
+    headers = gateway.received[0][1]
+    assert (headers["MCP-Protocol-Version"], headers["Mcp-Method"], headers.get("Mcp-Name")) == (
+        "2026-07-28",
+        method,
+        name,
+    )
+
+
+def test_a_streamed_answer_arrives_message_by_message_on_one_line_each(bridge: Bridge) -> None:
+    bridge.call(1, "stream")
+    assert bridge.hear()["method"] == "notifications/progress"
+    assert bridge.hear()["id"] == 1
+
+
+def test_a_pretty_printed_answer_is_put_on_one_line(bridge: Bridge) -> None:
+    bridge.call(1, "pretty")
+    assert bridge.hear()["id"] == 1
+
+
+def test_two_requests_are_under_way_at_once(bridge: Bridge) -> None:
+    bridge.call(1, "meet")
+    bridge.call(2, "meet")
+    assert {bridge.hear()["id"], bridge.hear()["id"]} == {1, 2}
+
+
+def test_connections_are_reused(bridge: Bridge, gateway: FakeGateway) -> None:
+    for number in range(5):
+        bridge.call(number, "echo")
+        bridge.hear()
+    assert gateway.leases == 1
+    assert len(gateway.received) == 5
+
+
+def test_more_requests_than_the_limit_are_refused_and_say_so(make_bridge: Any, gateway: FakeGateway) -> None:
+    bridge = make_bridge(limit=1)
+    bridge.call(1, "hang")
+    gateway.wait_until(lambda g: len(g.received) == 1)
+    bridge.call(2, "echo")
+    bridge.ask(3, "tools/list")
+    assert bridge.hear()["result"]["_meta"]["toolgate/code"] == "rate_limited"
+    assert bridge.hear()["error"]["data"]["code"] == "rate_limited"
+    gateway.stopping.set()
+    assert bridge.hear()["result"]["isError"] is True
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (b"{\n", -32700),
+        (b"\xff\xfe\n", -32700),
+        (b"[" * 4000 + b"\n", -32700),
+        (b'[{"jsonrpc":"2.0"}]\n', -32600),
+        (b'{"id":true,"method":"x"}\n', -32600),
+        (b'{"id":{},"method":"x"}\n', -32600),
+        (b'{"id":1,"method":5}\n', -32600),
+        (b'"' + b"x" * 20000 + b'"\n', -32600),
+    ],
+)
+def test_a_line_that_is_no_message_is_answered_with_an_error_and_the_next_is_served(
+    bridge: Bridge, line: bytes, code: int
+) -> None:
+    bridge.say(line)
+    bridge.say(b"\n")
+    assert bridge.hear()["error"]["code"] == code
+    bridge.call(1, "echo")
+    assert bridge.hear()["id"] == 1
+
+
+def test_a_refusal_without_an_id_is_given_the_id_of_its_request(bridge: Bridge) -> None:
+    bridge.call(7, "refused")
+    assert bridge.hear() == {"jsonrpc": "2.0", "id": 7, "error": {"code": -32003, "message": "origin"}}
+
+
+@pytest.mark.parametrize("status", ["500", "413", "404"])
+def test_an_answer_that_is_not_json_rpc_becomes_one_the_model_can_read(bridge: Bridge, status: str) -> None:
+    bridge.call(7, status, **META)
+    result = bridge.hear()["result"]
+    assert result["isError"] is True
+    assert result["resultType"] == "complete"
+    assert status in result["content"][0]["text"]
+
+
+def test_the_answer_of_the_host_to_a_request_of_the_gateway_is_delivered(bridge: Bridge, gateway: FakeGateway) -> None:
+    bridge.say({"jsonrpc": "2.0", "id": "elicit-1", "result": {"action": "accept"}})
+    gateway.wait_until(lambda g: len(g.received) == 1)
+    assert gateway.received[0][2]["result"] == {"action": "accept"}
+
+
+def test_what_the_gateway_says_unasked_reaches_a_session_client(bridge: Bridge, gateway: FakeGateway) -> None:
+    gateway.offers_stream = True
+    gateway.says_unasked = [{"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}]
+    bridge.open()
+    assert bridge.hear()["method"] == "notifications/tools/list_changed"
+    gateway.says_unasked = []
+
+
+def test_a_gateway_without_an_unasked_stream_is_asked_for_it_once(bridge: Bridge, gateway: FakeGateway) -> None:
+    bridge.open()
+    gateway.wait_until(lambda g: any(verb == "GET" for verb, _, _ in g.received))
+    for number in range(3):
+        bridge.call(number, "echo")
+        bridge.hear()
+    assert [verb for verb, _, _ in gateway.received].count("GET") == 1
+
+
+def test_a_cancelled_stateless_request_is_hung_up_on_and_not_answered(bridge: Bridge, gateway: FakeGateway) -> None:
+    bridge.call(1, "hang", **META)
+    gateway.wait_until(lambda g: len(g.received) == 1)
+    bridge.say({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}})
+    gateway.wait_until(lambda g: g.heard_of("notifications/cancelled"))
+    assert bridge.leave() == b""
+
+
+def test_a_cancelled_session_request_is_left_to_the_gateway(bridge: Bridge, gateway: FakeGateway) -> None:
+    bridge.open()
+    bridge.call(1, "hang")
+    gateway.wait_until(lambda g: g.heard_of("tools/call"))
+    bridge.say({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}})
+    gateway.wait_until(lambda g: g.heard_of("notifications/cancelled"))
+    gateway.stopping.set()
+    assert bridge.leave() == b""
+
+
+def test_cancelling_what_is_not_under_way_is_ignored(bridge: Bridge, gateway: FakeGateway) -> None:
+    bridge.say({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 99}})
+    bridge.call(1, "echo")
+    bridge.hear()
+    assert gateway.heard_of("notifications/cancelled") == []
+
+
+def test_what_is_under_way_finishes_after_the_host_closes_its_end(bridge: Bridge, gateway: FakeGateway) -> None:
+    bridge.open()
+    bridge.call(1, "meet")
+    gateway.wait_until(lambda g: g.heard_of("tools/call"))
+    gateway.parallel.wait(10)
+    assert json.loads(bridge.leave())["id"] == 1
+    gateway.wait_until(lambda g: g.leases == 0)
+    assert [verb for verb, _, _ in gateway.received][-1] == "DELETE"
