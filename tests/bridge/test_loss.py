@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -130,7 +131,7 @@ def test_a_gateway_that_cannot_even_be_run_is_an_answer_too(make_bridge: Make) -
 
 def test_an_agent_the_gateway_does_not_know_is_told_where_to_add_it(gateway: FakeGateway, tmp_path: Path) -> None:
     launcher = Launcher(Home(tmp_path / "gateway.yaml"), "stranger")
-    with pytest.raises(GatewayDown, match="'stranger'.*Add it under `agents:`"):
+    with pytest.raises(GatewayDown, match=r"'stranger'.*Add it under `agents:`"):
         launcher.line()
 
 
@@ -153,7 +154,10 @@ def test_leaving_ends_the_gateway_that_was_started_for_us(
     bridge.call(1, "echo")
     bridge.hear()
     bridge.leave()
-    os.waitpid(_starts(tmp_path)[0], 0)  # returns when it has ended
+    deadline = time.monotonic() + 10
+    with pytest.raises(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.kill(_starts(tmp_path)[0], 0)
 
 
 def test_the_key_is_used_as_it_is(tmp_path: Path) -> None:
