@@ -1,0 +1,70 @@
+"""A circuit breaker: after too many failures a server is left alone for a while."""
+
+from collections import deque
+from enum import StrEnum
+
+from gateway.model.clock import Clock
+from gateway.resilience.config import ResilienceConfig
+
+__all__ = ["Breaker", "BreakerState"]
+
+
+class BreakerState(StrEnum):
+    """`closed` lets calls through, `open` none, `half_open` one that decides."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class Breaker:
+    """Opens at a failure rate over the last calls; after a pause one call may probe, and closes it or opens it again."""
+
+    def __init__(self, clock: Clock, settings: ResilienceConfig) -> None:
+        self._clock = clock
+        self._settings = settings
+        self._failures: deque[bool] = deque(maxlen=settings.breaker_calls)
+        self._opened_at: float | None = None
+        self._probing = False
+
+    @property
+    def state(self) -> BreakerState:
+        """How the breaker stands now."""
+        if self._opened_at is None:
+            return BreakerState.CLOSED
+        return BreakerState.OPEN if self._left() > 0 else BreakerState.HALF_OPEN
+
+    def wait_s(self) -> float | None:
+        """Ask to make a call: None lets it through, a number is how long to wait before asking again, in seconds.
+
+        Every call let through must be followed by exactly one `record` or `forget`.
+        """
+        state = self.state
+        if state is BreakerState.CLOSED:
+            return None
+        if state is BreakerState.HALF_OPEN and not self._probing:
+            self._probing = True
+            return None
+        return max(self._left(), 1.0)
+
+    def record(self, failed: bool) -> None:
+        """Learn how a call ended that was let through."""
+        if self._opened_at is not None:
+            if not self._probing:
+                return  # it was let through before the breaker opened
+            self._probing = False
+            self._opened_at = self._clock.monotonic() if failed else None
+            self._failures.clear()
+            return
+        self._failures.append(failed)
+        seen, minimum = len(self._failures), min(self._settings.breaker_min_calls, self._settings.breaker_calls)
+        if seen >= minimum and sum(self._failures) / seen >= self._settings.breaker_failure_rate:
+            self._opened_at = self._clock.monotonic()
+
+    def forget(self) -> None:
+        """A call that was let through ended without telling anything of the server."""
+        self._probing = False
+
+    def _left(self) -> float:
+        opened = self._opened_at if self._opened_at is not None else 0.0
+        return opened + self._settings.breaker_open_s - self._clock.monotonic()

@@ -1,0 +1,148 @@
+"""Carrying out one call: as often as it is safe, never longer than its deadline."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from gateway.connector.upstream import ToolCall, Upstream
+from gateway.model.clock import Clock, IdSource
+from gateway.model.errors import ConnectorFault, GatewayError, OutcomeUnknown
+from gateway.model.tool import Tool
+from gateway.resilience.breaker import Breaker, BreakerState
+from gateway.resilience.bulkhead import Bulkhead
+from gateway.resilience.config import ResilienceConfig
+from gateway.resilience.retry import backoff_s, cannot_double, in_doubt
+
+__all__ = ["Executor", "NoteAttempt"]
+
+NoteAttempt = Callable[[Mapping[str, Any]], None]
+"""Takes the record of one attempt: `n` from 1, `started_ms` (Unix), `ms`, `code` (`ok` or a fault's), `reason`."""
+
+_GRACE_S: Final = 1.0
+_FAILURES: Final = frozenset({"unavailable", "timeout"})
+_NO_NEWS: Final = frozenset({"cancelled", "rate_limited"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Guard:
+    breaker: Breaker
+    bulkhead: Bulkhead
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    n: int
+    ends: float
+    note: NoteAttempt
+
+
+class _LeftAlone(ConnectorFault):
+    """The breaker is open: trying again at once is what it is there to prevent."""
+
+
+class Executor:
+    """Makes the attempts of a call. Every server has its own breaker and its own bulkhead."""
+
+    def __init__(self, clock: Clock, ids: IdSource, settings: ResilienceConfig | None = None) -> None:
+        self._clock = clock
+        self._ids = ids
+        self._settings = settings or ResilienceConfig()
+        self._guards: dict[str, _Guard] = {}
+
+    def breakers(self) -> Mapping[str, BreakerState]:
+        """Return how the breaker of every server that was called stands now."""
+        return {server: guard.breaker.state for server, guard in self._guards.items()}
+
+    async def execute(
+        self, tool: Tool, call: ToolCall, upstream: Upstream, note: NoteAttempt = lambda record: None
+    ) -> Mapping[str, Any]:
+        """Return the tool's raw result. `call.timeout_s` bounds everything; `note` gets every attempt as it ends.
+
+        Raises:
+            ConnectorFault: the tool failed, and surely had no effect.
+            OutcomeUnknown: an effect was asked for and, after some attempt, no usable answer came.
+            LimitFault: the server has too many calls already; nothing was sent.
+        """
+        ends = self._clock.monotonic() + call.timeout_s
+        guard = self._guard(tool.server)
+        doubt = False
+        for number in range(1, self._settings.max_attempts + 1):
+            try:
+                self._pass_breaker(guard.breaker, tool.server)
+                return await self._attempt(guard, call, upstream, _Attempt(number, ends, note))
+            except (ConnectorFault, LimitFault) as fault:
+                doubt = doubt or in_doubt(tool, fault)
+                wait = self._wait_s(tool, call, fault, _Attempt(number, ends, note))
+                if wait is None and doubt:
+                    raise _unknown(tool, call, fault) from fault
+                if wait is None:
+                    raise
+            await self._clock.sleep(wait)
+        raise AssertionError("unreachable")
+
+    def _left(self, ends: float) -> float:
+        return max(ends - self._clock.monotonic(), 0.0)
+
+    def _guard(self, server: str) -> _Guard:
+        guard = self._guards.get(server)
+        if guard is None:
+            settings = self._settings
+            guard = _Guard(Breaker(self._clock, settings), Bulkhead(settings.concurrency, settings.queue))
+            self._guards[server] = guard
+        return guard
+
+    def _pass_breaker(self, breaker: Breaker, server: str) -> None:
+        wait = breaker.wait_s()
+        if wait is not None:
+            raise _LeftAlone(
+                f"{server} has failed too often and is left alone for now.", retry_after_s=wait, sent=False
+            )
+
+    async def _attempt(self, guard: _Guard, call: ToolCall, upstream: Upstream, attempt: _Attempt) -> Mapping[str, Any]:
+        started_ms, started = self._clock.now_ms(), self._clock.monotonic()
+        code, reason = "cancelled", ""
+        try:
+            async with guard.bulkhead.place(self._left(attempt.ends)):
+                raw = await _within_deadline(upstream, replace(call, timeout_s=self._left(attempt.ends)))
+            code = "ok"
+        except GatewayError as fault:
+            code, reason = fault.code, fault.detail or fault.message
+            raise
+        finally:
+            if code in _NO_NEWS:
+                guard.breaker.forget()
+            else:
+                guard.breaker.record(failed=code in _FAILURES)
+            took_ms = int((self._clock.monotonic() - started) * 1000)
+            attempt.note({"n": attempt.n, "started_ms": started_ms, "ms": took_ms, "code": code, "reason": reason})
+        return raw
+
+    def _wait_s(self, tool: Tool, call: ToolCall, fault: GatewayError, attempt: _Attempt) -> float | None:
+        """Return how long to wait before the next attempt, in seconds, or None if there must be none."""
+        if not isinstance(fault, ConnectorFault) or isinstance(fault, _LeftAlone) or not fault.retryable:
+            return None
+        settings = self._settings
+        if attempt.n >= settings.max_attempts or not cannot_double(tool, call, fault):
+            return None
+        wait = backoff_s(attempt.n, settings.backoff_base_s, settings.backoff_cap_s, self._ids.fraction())
+        wait = max(wait, fault.retry_after_s or 0.0)
+        return wait if wait < self._left(attempt.ends) else None
+
+
+async def _within_deadline(upstream: Upstream, call: ToolCall) -> Mapping[str, Any]:
+    """Connectors keep the deadline and say more when it passes; this only catches one that does not."""
+    try:
+        async with asyncio.timeout(call.timeout_s + _GRACE_S):
+            return await upstream.call(call)
+    except TimeoutError as error:
+        raise ConnectorFault("The tool's server did not answer in time.", code="timeout") from error
+
+
+def _unknown(tool: Tool, call: ToolCall, fault: GatewayError) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        f"{tool.name} was sent, but no usable answer came: it may or may not have happened (#{call.call_id}). "
+        "Do not repeat it blindly; look up whether it happened, or have a person settle it.",
+        detail=f"{fault.code}: {fault.detail or fault.message}",
+        retry_after_s=fault.retry_after_s,
+    )
