@@ -1,0 +1,111 @@
+"""Keeps secrets out of the ledger, of what agents see, and of logs."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from gateway.codec import CodecError
+from gateway.redaction.fields import mask_fields
+from gateway.redaction.forms import needles
+from gateway.redaction.rewrite import MARK, rewrite, rewrite_json_text, texts_in
+from gateway.redaction.shapes import SecretKeys, could_hold_shape, mask_shapes
+
+__all__ = ["MARK", "Redactor"]
+
+_CONTROL: Final = dict.fromkeys(
+    [*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)], " "
+)
+
+
+class Redactor:
+    """Takes secrets out. Values are never changed in place, and are returned as they are when nothing is in them.
+
+    `secrets` are values the gateway holds; those of less than four characters cannot be told from ordinary text and are
+    not looked for. `keys` are further names whose values are secret at rest (`*` matches any run).
+    """
+
+    def __init__(self, secrets: Iterable[str] = (), keys: Iterable[str] = ()) -> None:
+        self._secrets = frozenset(secrets)
+        self._known = _Known(self._secrets)
+        self._keys = SecretKeys(keys)
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """Look for these values too, from now on; those known before are not forgotten."""
+        self._secrets |= frozenset(secrets)
+        self._known = _Known(self._secrets)
+
+    def deliver(self, value: Any, *, fields: tuple[str, ...] = ()) -> Any:
+        """Return what an agent may see of a result or error: all of it but the gateway's own secrets.
+
+        `fields` names properties of an MCP result to mask as well (see `mask_fields`).
+        """
+        known = self._known
+        if known.may_be_in(known.texts_of(value)):
+            value = rewrite(value, known)
+        return mask_fields(value, fields) if fields and isinstance(value, Mapping) else value
+
+    def record(self, value: Any) -> Any:
+        """Return what may be kept of a value: no known secret, nothing under a secret's name, nothing like a token."""
+        known = self._known
+        joined = known.texts_of(value)
+        lowered = joined.lower()
+        if known.may_be_in(joined) or could_hold_shape(lowered) or self._keys.may_be_in(lowered):
+            return rewrite(value, _AtRest(known, self._keys))
+        return value
+
+    def text(self, line: str) -> str:
+        """Return a line fit for a log: no secrets, and nothing that could start a new line or steer a terminal."""
+        rules = _AtRest(self._known, self._keys)
+        return rules.mask(rules.mask(line).translate(_CONTROL))
+
+
+class _Known:
+    """The secrets whose values are known."""
+
+    def __init__(self, secrets: frozenset[str]) -> None:
+        self._needles = needles(secrets)
+        self.numbers = frozenset(needle for needle in self._needles if needle.isdecimal())
+
+    def texts_of(self, value: Any) -> str:
+        return "\0".join(texts_in(value, numbers=bool(self.numbers)))
+
+    def may_be_in(self, text: str) -> bool:
+        for needle in self._needles:  # noqa: SIM110  # on the path of every call, and a generator doubles the cost
+            if needle in text:
+                return True
+        return False
+
+    def text(self, text: str, depth: int) -> str:
+        for needle in self._needles:
+            if needle in text:
+                text = text.replace(needle, MARK)
+        return text
+
+    def hides(self, key: str, value: Any) -> bool:
+        return False
+
+
+class _AtRest:
+    """Known secrets, values under secret names, and whatever looks like a secret."""
+
+    def __init__(self, known: _Known, keys: SecretKeys) -> None:
+        self._known = known
+        self._keys = keys
+        self.numbers = known.numbers
+
+    def text(self, text: str, depth: int) -> str:
+        try:
+            rewritten = rewrite_json_text(text, self, depth)
+        except CodecError:
+            rewritten = None
+        return self.mask(text) if rewritten is None or rewritten is text else self._known.text(rewritten, depth)
+
+    def mask(self, text: str) -> str:
+        """Mask secrets in a text that is no JSON."""
+        text = self._known.text(text, 0)
+        lowered = text.lower()
+        if self._keys.may_be_in(lowered):
+            text = self._keys.mask_assigned(text)
+        return mask_shapes(text) if could_hold_shape(lowered) else text
+
+    def hides(self, key: str, value: Any) -> bool:
+        return self._keys.hides(key, value)
