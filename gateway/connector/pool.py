@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from gateway.connector.plugin import Surroundings
 from gateway.connector.upstream import ToolCall, ToolTraits, Upstream
-from gateway.model.clock import Clock, IdSource
 from gateway.model.errors import ConnectorFault
 
 __all__ = ["Health", "PoolPace", "State", "Supervised", "Upstreams"]
@@ -51,12 +51,13 @@ class PoolPace:
 class Supervised:
     """One upstream and what is known of it. It is an `Upstream` itself; a task of its own opens and repairs it."""
 
-    def __init__(self, upstream: Upstream, clock: Clock, ids: IdSource, pace: PoolPace) -> None:
+    def __init__(self, name: str, upstream: Upstream, surroundings: Surroundings, pace: PoolPace) -> None:
+        self._name = name
         self._upstream = upstream
-        self._clock = clock
-        self._ids = ids
+        self._clock = surroundings.clock
+        self._ids = surroundings.ids
         self._pace = pace
-        self._health = Health(State.OPENING, clock.now_ms())
+        self._health = Health(State.OPENING, surroundings.clock.now_ms())
         self._tried = asyncio.Event()
         self._trouble = asyncio.Event()
         self._failures = 0
@@ -103,7 +104,7 @@ class Supervised:
             async with asyncio.timeout(self._pace.list_s):
                 found = await self._upstream.tools()
         except TimeoutError:
-            fault = ConnectorFault("The server did not list its tools in time.", code="timeout")
+            fault = ConnectorFault(f"{self._name} did not list its tools in time.", code="timeout")
             self._learn(fault)
             raise fault from None
         except ConnectorFault as fault:
@@ -130,11 +131,11 @@ class Supervised:
             async with asyncio.timeout(timeout_s):
                 await self._tried.wait()
         except TimeoutError:
-            raise ConnectorFault("The server is still starting.", retry_after_s=1.0, sent=False) from None
+            raise ConnectorFault(f"{self._name} is still starting.", retry_after_s=1.0, sent=False) from None
         if self._health.state is State.DOWN and self._failures:
             self._trouble.set()
             raise ConnectorFault(
-                self._health.error or "The server is down.", retry_after_s=self._pace.repair_base_s, sent=False
+                self._health.error or f"{self._name} is down.", retry_after_s=self._pace.repair_base_s, sent=False
             )
 
     def _learn(self, fault: ConnectorFault | None) -> None:
@@ -192,9 +193,8 @@ class Supervised:
 class Upstreams:
     """The upstreams by name. One that is dead delays and empties nothing of another's."""
 
-    def __init__(self, clock: Clock, ids: IdSource, pace: PoolPace | None = None) -> None:
-        self._clock = clock
-        self._ids = ids
+    def __init__(self, surroundings: Surroundings | None = None, pace: PoolPace | None = None) -> None:
+        self._surroundings = surroundings or Surroundings()
         self._pace = pace or PoolPace()
         self._members: dict[str, Supervised] = {}
 
@@ -206,7 +206,7 @@ class Upstreams:
         """
         if name in self._members:
             raise ValueError(f"two upstreams are called {name!r}")
-        member = self._members[name] = Supervised(upstream, self._clock, self._ids, self._pace)
+        member = self._members[name] = Supervised(name, upstream, self._surroundings, self._pace)
         return member
 
     async def remove(self, name: str) -> None:

@@ -18,7 +18,7 @@ class BreakerState(StrEnum):
 
 
 class Breaker:
-    """Opens at a failure rate over the last calls; after a pause one call may probe, and closes it or opens it again."""
+    """Opens at a failure rate over the last calls; after a pause one call may probe and close it or open it again."""
 
     def __init__(self, clock: Clock, settings: ResilienceConfig) -> None:
         self._clock = clock

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from gateway.connector.upstream import ToolCall, Upstream
 from gateway.model.clock import Clock, IdSource
-from gateway.model.errors import ConnectorFault, GatewayError, OutcomeUnknown
+from gateway.model.errors import ConnectorFault, GatewayError, LimitFault, OutcomeUnknown
 from gateway.model.tool import Tool
 from gateway.resilience.breaker import Breaker, BreakerState
 from gateway.resilience.bulkhead import Bulkhead
