@@ -5,29 +5,38 @@ from typing import Any
 
 from gateway.identity.authenticator import Authenticator
 from gateway.model.errors import IdentityFault
-from gateway.model.identity import Identity
+from gateway.model.identity import ClientInfo, Identity
 from gateway.model.request import Caller, CallRequest
 from gateway.pipeline.rules import Rules, RulesInForce
 from gateway.policy.decide import visible
 from gateway.resilience.admission import Admission
 
-__all__ = ["Listing", "Refused"]
+__all__ = ["Listing", "Refused", "Sighted"]
 
 
 Refused = Callable[[CallRequest, IdentityFault], Awaitable[None]]
 """Puts on record that somebody unknown asked for something."""
+
+Sighted = Callable[[Identity, ClientInfo], None]
+"""Notes for the inventory that an agent is there."""
 
 
 class Listing:
     """Lists tools per agent: only those some call could be allowed on, and none in quarantine."""
 
     def __init__(
-        self, authenticator: Authenticator, admission: Admission, rules: RulesInForce, refused: Refused
+        self,
+        authenticator: Authenticator,
+        admission: Admission,
+        rules: RulesInForce,
+        refused: Refused,
+        sighted: Sighted,
     ) -> None:
         self._authenticator = authenticator
         self._admission = admission
         self._rules = rules
         self._refused = refused
+        self._sighted = sighted
         self._seen: dict[Identity, list[Mapping[str, Any]]] = {}
         self._seen_under: Rules | None = None
 
@@ -43,6 +52,7 @@ class Listing:
         except IdentityFault as fault:
             await self._refused(CallRequest(asked, {}, caller), fault)
             raise
+        self._sighted(identity, caller.client)
         self._admission.check(identity)
         return identity
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,7 +18,7 @@ from gateway.pipeline.order import AFTER_CLAIM, DECIDING, in_order
 from gateway.pipeline.stages import DecideAgain, Stage
 from gateway.resilience.owned import OwnedTasks
 
-__all__ = ["ClockIds", "Ended", "Runner"]
+__all__ = ["Ended", "Kit", "Runner"]
 
 _LOG = logging.getLogger(__name__)
 _MAX_DECISIONS: Final = 8
@@ -33,28 +33,31 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class ClockIds:
-    """Where the runner takes time and ids from."""
+class Kit:
+    """What the runner works with. `noted` is told of every call once its outcome is recorded."""
 
+    recorder: Recorder
+    inflight: InFlight
+    owned: OwnedTasks
     clock: Clock
     ids: IdSource
+    noted: Callable[[Call, Outcome], None]
 
 
 class Runner:
     """The policy enforcement point. Every outcome is recorded here, refusals too, so none can be skipped."""
 
-    def __init__(
-        self, stages: Sequence[Stage], recorder: Recorder, inflight: InFlight, owned: OwnedTasks, clock_ids: ClockIds
-    ) -> None:
+    def __init__(self, stages: Sequence[Stage], kit: Kit) -> None:
         stages = in_order(stages)
         self._before = stages[:DECIDING]
         self._deciding = stages[DECIDING:AFTER_CLAIM]
         self._after = stages[AFTER_CLAIM:]
-        self._recorder = recorder
-        self._inflight = inflight
-        self._owned = owned
-        self._clock = clock_ids.clock
-        self._ids = clock_ids.ids
+        self._recorder = kit.recorder
+        self._inflight = kit.inflight
+        self._owned = kit.owned
+        self._clock = kit.clock
+        self._ids = kit.ids
+        self._noted = kit.noted
 
     async def run(self, request: CallRequest) -> Ended:
         """Carry out one call. Never raises, except when its caller is cancelled before the claim."""
@@ -131,6 +134,7 @@ class Runner:
             )
         finally:
             self._inflight.end(call.id)
+        self._noted(call, outcome)
         return outcome
 
     async def _record(self, call: Call, outcome: Outcome) -> Outcome:
@@ -139,12 +143,9 @@ class Runner:
             await self._recorder.record(call, outcome)
         except GatewayError as error:
             _LOG.error("call %s could not be recorded: %s", call.id, error.code)
-            return outcome if _refuses(outcome) else Failed(error)
+            return Failed(error) if isinstance(outcome, Succeeded) else outcome
+        self._noted(call, outcome)
         return outcome
-
-
-def _refuses(outcome: Outcome) -> bool:
-    return not isinstance(outcome, Succeeded)
 
 
 def _fault(call: Call, error: GatewayError) -> Outcome:

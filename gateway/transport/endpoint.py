@@ -57,7 +57,7 @@ class Door:
         self,
         guard: Guard,
         sessions: Sessions,
-        challenge: Callable[[], str],
+        challenge: Callable[[IdentityFault, bool], str],
         delivered: Callable[[str], Awaitable[None]],
         *,
         body_limit: int = 4 * 1024 * 1024,
@@ -103,7 +103,13 @@ class McpEndpoint:
             await self._error(send, error.status if modern else 200, request, body)
         except IdentityFault as fault:
             body = {"code": _UNAUTHENTICATED, "message": fault.message, "data": {"code": fault.code}}
-            await self._error(send, 401, request, body, (("www-authenticate", self._door.challenge()),))
+            await self._error(
+                send,
+                401,
+                request,
+                body,
+                (("www-authenticate", self._door.challenge(fault, "authorization" in headers)),),
+            )
         except GatewayError as fault:
             await self._error(
                 send, 503, request, {"code": -32603, "message": fault.message, "data": {"code": fault.code}}

@@ -21,7 +21,7 @@ from gateway.transport.exchange import Exchange
 from gateway.transport.guard import Guard
 from gateway.transport.wire import HttpRefusal, headers_of
 
-__all__ = ["Leases", "build_asgi", "serving"]
+__all__ = ["Leases", "build_asgi", "listen", "serving"]
 
 _HEARTBEAT_S: Final = 5.0
 _METADATA_PATH: Final = "/.well-known/oauth-protected-resource"
@@ -93,17 +93,11 @@ def build_asgi(
 
 @asynccontextmanager
 async def serving(
-    app: Callable[[Scope, Receive, Send], Awaitable[None]], host: str, port: int, *, drain_s: int = 15
-) -> AsyncIterator[tuple[str, int]]:
-    """Serve until the block ends; yields the address in use (port 0 picks a free one).
-
-    Raises:
-        OSError: the address cannot be had.
-    """
+    app: Callable[[Scope, Receive, Send], Awaitable[None]], listener: socket.socket, *, drain_s: int = 15
+) -> AsyncIterator[None]:
+    """Serve on `listener` until the block ends, then let requests under way finish for up to `drain_s` seconds."""
     config = uvicorn.Config(
         app,
-        host=host,
-        port=port,
         http="httptools",
         ws="none",
         lifespan="off",
@@ -116,20 +110,23 @@ async def serving(
         timeout_graceful_shutdown=drain_s,
         h11_max_incomplete_event_size=64 * 1024,
     )
-    listener = _listen(host, port)
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         await server.ready.wait()
-        yield listener.getsockname()[:2]
+        yield
     finally:
         server.should_exit = True
         await task
         listener.close()
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """Bind ourselves: uvicorn ends the process when the address is taken."""
+def listen(host: str, port: int) -> socket.socket:
+    """Bind an address; port 0 takes a free one.
+
+    Raises:
+        OSError: it cannot be had (uvicorn, left to itself, would end the process).
+    """
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

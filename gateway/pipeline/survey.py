@@ -1,0 +1,104 @@
+"""Keeps the catalog true to what the servers offer: compared at every connect, on change, and on a timer."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from gateway.catalog.catalog import Declared, Live
+from gateway.connector.pool import Upstreams
+from gateway.connector.upstream import ToolCall, ToolTraits, Upstream
+from gateway.model.clock import Clock
+from gateway.model.errors import ConnectorFault
+
+__all__ = ["Survey"]
+
+_LOG = logging.getLogger(__name__)
+_EVERY_S: Final = 60.0
+_SETTLE_S: Final = 0.2
+Definitions = Sequence[Mapping[str, Any]]
+
+
+class Survey:
+    """What each server last answered. `changed` is called with all of it whenever an answer differs from before."""
+
+    def __init__(self, clock: Clock, changed: Callable[[Mapping[str, Live]], None]) -> None:
+        self._clock = clock
+        self._changed = changed
+        self._live: dict[str, Live] = {}
+        self._hint = asyncio.Event()
+
+    @property
+    def live(self) -> Mapping[str, Live]:
+        """The last answer of every server that has answered since the gateway started."""
+        return dict(self._live)
+
+    def forget(self, server: str) -> None:
+        """Drop a server that is no longer configured."""
+        self._live.pop(server, None)
+
+    def over(self, server: str, upstream: Upstream) -> Upstream:
+        """Return `upstream` so that no call passes before its tools were compared with their pins."""
+        return _Surveyed(server, upstream, self)
+
+    def saw(self, server: str, upstream: Upstream, definitions: Definitions) -> None:
+        """Take note of what a server offers now."""
+        declared = {
+            name: Declared(traits.effect, traits.idempotent, traits.undo)
+            for definition in definitions
+            if isinstance(name := definition.get("name"), str) and (traits := upstream.traits(name)) is not None
+        }
+        answer = Live(list(definitions), declared)
+        if self._live.get(server) != answer:
+            self._live[server] = answer
+            self._changed(self.live)
+
+    async def watch(self, upstreams: Upstreams) -> None:
+        """Ask every server again when one says its tools changed, and once a minute, until cancelled."""
+        for name in upstreams.names():
+            upstreams.get(name).on_tools_changed(self._hint.set)
+        while True:
+            try:
+                async with asyncio.timeout(_EVERY_S):
+                    await self._hint.wait()
+                await self._clock.sleep(_SETTLE_S)  # a server that changes its list a hundred times is asked once
+            except TimeoutError:
+                pass
+            self._hint.clear()
+            await self.refresh(upstreams)
+
+    async def refresh(self, upstreams: Upstreams) -> None:
+        """Ask every server once; one that does not answer keeps its last answer."""
+        for name, answer in (await upstreams.tools()).items():
+            if isinstance(answer, ConnectorFault):
+                _LOG.info("server %s could not list its tools: %s", name, answer.message)
+            else:
+                self.saw(name, upstreams.get(name), answer)
+
+
+class _Surveyed:
+    """An upstream that lists its tools as part of opening."""
+
+    def __init__(self, server: str, upstream: Upstream, survey: Survey) -> None:
+        self._server = server
+        self._upstream = upstream
+        self._survey = survey
+
+    async def open(self) -> None:
+        await self._upstream.open()
+        self._survey.saw(self._server, self._upstream, await self._upstream.tools())
+
+    async def close(self) -> None:
+        await self._upstream.close()
+
+    async def tools(self) -> Definitions:
+        return await self._upstream.tools()
+
+    def traits(self, tool: str) -> ToolTraits | None:
+        return self._upstream.traits(tool)
+
+    async def call(self, call: ToolCall) -> Mapping[str, Any]:
+        return await self._upstream.call(call)
+
+    def on_tools_changed(self, listener: Callable[[], None]) -> None:
+        self._upstream.on_tools_changed(listener)
