@@ -81,6 +81,11 @@ class Exchange:
                 yield _one_line(b"\n".join(data))
                 data = []
 
+    def drain(self) -> None:
+        """Read until the answer ends, keeping none of it. Raises `Lost`."""
+        for _ in self._lines():
+            continue
+
     def _lines(self) -> Iterator[bytes]:
         while True:
             try:

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -122,11 +122,8 @@ class Launcher:
 
     def _watch(self, line: Line) -> None:
         """The lease ends with the gateway, so its end is how we hear of it first."""
-        try:
-            for _ in line.lease.messages():
-                continue
-        except Lost:
-            pass
+        with suppress(Lost):
+            line.lease.drain()
         self.lost(line)
         line.lease.end()
 

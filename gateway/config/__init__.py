@@ -1,0 +1,20 @@
+"""One file, `gateway.yaml`, read strictly: every mistake is named with its line, its column and its remedy."""
+
+from gateway.config.checking import Resolver
+from gateway.config.loading import Connectors, load, schema, show
+from gateway.config.model import GatewayConfig, ServerSection
+from gateway.config.problem import ConfigError, Problem
+from gateway.config.watching import watch
+
+__all__ = [
+    "ConfigError",
+    "Connectors",
+    "GatewayConfig",
+    "Problem",
+    "Resolver",
+    "ServerSection",
+    "load",
+    "schema",
+    "show",
+    "watch",
+]

@@ -1,0 +1,97 @@
+"""The whole of `gateway.yaml`: the sections the concepts define, composed."""
+
+import re
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from gateway.catalog.config import ToolRule
+from gateway.identity.config import Agents, IdentityConfig
+from gateway.resilience.config import ResilienceConfig
+
+__all__ = ["GatewayConfig", "ServerSection"]
+
+_LISTEN: Final = re.compile(r"(?P<host>\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):(?P<port>\d{1,5})")
+
+
+def _address(text: str) -> str:
+    found = _LISTEN.fullmatch(text)
+    if found is None or int(found["port"]) > 65535:
+        raise ValueError("an address to listen on is HOST:PORT, such as 127.0.0.1:8750; port 0 takes a free one")
+    return text
+
+
+def _store(url: str) -> str:
+    if url != "memory:" and not (url.startswith("sqlite:///") and len(url) > len("sqlite:///")):
+        raise ValueError("a store is sqlite:///FILE (beside this file unless absolute) or memory: (nothing is kept)")
+    return url
+
+
+def _public(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query or parts.fragment:
+        raise ValueError("a public URL is http(s)://HOST, without credentials, query and fragment")
+    return url
+
+
+class ServerSection(BaseModel):
+    """Where the gateway listens and keeps its ledger."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    listen: Annotated[str, AfterValidator(_address)] = Field(
+        "127.0.0.1:8750", description="HOST:PORT for agents (/mcp). Port 0 takes a free one."
+    )
+    store: Annotated[str, AfterValidator(_store)] = Field(
+        "sqlite:///gateway.db",
+        description="The ledger: sqlite:///FILE, relative to this file, or memory: for a trial that keeps nothing.",
+    )
+    public_url: Annotated[str, AfterValidator(_public)] | None = Field(
+        None, description="The URL agents use when it is not the address listened on, as behind a proxy."
+    )
+    environment: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,31}$")] = Field(
+        "production", description="What policies see as the environment."
+    )
+
+    @property
+    def host(self) -> str:
+        """The host to listen on, without brackets."""
+        return self.listen.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """The port to listen on; 0 takes a free one."""
+        return int(self.listen.rpartition(":")[2])
+
+
+ServerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")]
+"""What a server is called in tool names: `payments` in `payments.pay`."""
+
+
+class GatewayConfig(BaseModel):
+    """The configuration of one gateway. What is not configured is not allowed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Toolgate configuration")
+
+    version: Literal[1] = Field(description="The version of this format.")
+    server: ServerSection = Field(
+        default=ServerSection(), description="Where the gateway listens and keeps its ledger."
+    )
+    mcpServers: Annotated[dict[ServerName, dict[str, Any]], Field(max_length=1000)] = Field(
+        default={},
+        repr=False,
+        description="The servers behind the gateway, as MCP hosts write them; `connector: NAME` uses a plugin. "
+        "Texts may refer to ${VAR}, ${VAR:-default} and ${secret:name}.",
+    )
+    tools: Annotated[dict[str, ToolRule], Field(max_length=10_000)] = Field(
+        default={}, description='What the operator says of tools, by name or pattern such as "payments.*".'
+    )
+    agents: Agents = Field(default={}, description="Who may call: agent name → owner, credential, tools.")
+    identity: IdentityConfig = Field(default=IdentityConfig(), description="What all agents' credentials share.")
+    policies: Annotated[list[str], Field(max_length=100)] = Field(
+        default=[], description="Cedar files and folders, relative to this file."
+    )
+    resilience: ResilienceConfig = Field(
+        default=ResilienceConfig(), description="How hard the gateway tries, and when it stops."
+    )

@@ -1,0 +1,212 @@
+"""A configuration as an operator writes it, and what comes back when it is wrong."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import Field
+
+from gateway.config import ConfigError, GatewayConfig, load, schema, show
+from gateway.connector.plugin import Connector, ConnectorConfig
+from gateway.connector.secret import Secret
+
+
+class ShopConfig(ConnectorConfig):
+    base_url: str
+    api_key: Secret
+    retries: int = Field(3, ge=0)
+
+
+class Shop(Connector[ShopConfig]):
+    """A plugin."""
+
+    name = "shop"
+
+
+class Mcp(Connector[ShopConfig]):
+    """Stands for the connector of plain MCP servers."""
+
+    name = "mcp"
+
+
+CONNECTORS: Any = {"shop": Shop, "mcp": Mcp}
+
+
+class Missing(ValueError):
+    code = "secret_missing"
+
+
+def resolve(text: str) -> str:
+    def value(match: re.Match[str]) -> str:
+        if match[1] == "secret:key":
+            return "s3cret-value"
+        raise Missing(f"there is no {match[1]}")
+
+    return re.sub(r"\$\{(.*?)\}", value, text)
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "gateway.yaml"
+    path.write_text(text, "utf-8")
+    return path
+
+
+def refused(folder: Path, text: str, **options: Any) -> list[tuple[int, int, str, str, str]]:
+    path = write(folder, text)
+    with pytest.raises(ConfigError) as caught:
+        load(path, resolve, **options)
+    assert all(problem.file == str(path) for problem in caught.value.problems)
+    return [(p.line, p.column, p.code, p.message, p.hint) for p in caught.value.problems]
+
+
+def test_the_smallest_configuration_listens_on_loopback_and_allows_nobody(tmp_path: Path) -> None:
+    config = load(write(tmp_path, "version: 1\n"), resolve)
+    assert (config.server.host, config.server.port) == ("127.0.0.1", 8750)
+    assert (config.agents, config.policies, config.mcpServers) == ({}, [], {})
+
+
+def test_a_pasted_host_file_block_is_taken_as_it_is(tmp_path: Path) -> None:
+    block = {"version": 1, "mcpServers": {"files": {"command": "npx", "args": ["-y", "x"], "env": {"A": "b"}}}}
+    assert load(write(tmp_path, json.dumps(block, indent="\t")), resolve).mcpServers == block["mcpServers"]
+
+
+def test_references_are_replaced_in_servers_and_nowhere_else(tmp_path: Path) -> None:
+    text = (
+        'version: 1\nmcpServers: {a: {env: {K: "Bearer ${secret:key}", N: 5}, args: ["${secret:key}"]}}\n'
+        'agents: {payer: {owner: "${secret:key}"}}\n'
+    )
+    config = load(write(tmp_path, text), resolve)
+    assert config.mcpServers["a"] == {"env": {"K": "Bearer s3cret-value", "N": 5}, "args": ["s3cret-value"]}
+    assert config.agents["payer"].owner == "${secret:key}"
+    assert "s3cret-value" not in repr(config)
+
+
+def test_every_reference_that_leads_nowhere_is_named_in_its_place(tmp_path: Path) -> None:
+    text = "version: 1\nmcpServers:\n  a:\n    env: {A: '${B}', C: '${D}'}\n"
+    assert refused(tmp_path, text) == [
+        (4, 14, "secret_missing", "there is no B", ""),
+        (4, 25, "secret_missing", "there is no D", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "code", "says"),
+    [
+        ("", (1, 1), "missing_key", "add `version:`"),
+        ("version: 2\n", (1, 10), "wrong_value", "`version`"),
+        ("version: '1'\n", (1, 10), "wrong_value", "`version`"),
+        ("version: 1\nmcpservers: {}\n", (2, 1), "unknown_key", "did you mean `mcpServers`?"),
+        ("version: 1\nxyzzy: {}\n", (2, 1), "unknown_key", "known here: agents, identity, mcpServers"),
+        ("version: 1\nserver:\n  lisen: a:1\n", (3, 3), "unknown_key", "did you mean `listen`?"),
+        ("version: 1\nserver: {listen: 8750}\n", (2, 18), "wrong_value", "`listen`"),
+        ("version: 1\nserver: {listen: 'h:99999'}\n", (2, 18), "wrong_value", "HOST:PORT"),
+        ("version: 1\nserver: {listen: '::1:1'}\n", (2, 18), "wrong_value", "HOST:PORT"),
+        ("version: 1\nserver: {store: 'mysql://x'}\n", (2, 17), "wrong_value", "sqlite:///FILE"),
+        ("version: 1\nserver: {store: 'sqlite:///'}\n", (2, 17), "wrong_value", "sqlite:///FILE"),
+        ("version: 1\nserver: {public_url: 'ftp://x'}\n", (2, 22), "wrong_value", "http(s)://HOST"),
+        ("version: 1\nserver: [1]\n", (2, 9), "wrong_value", "`server`"),
+        ("version: 1\nmcpServers:\n  'my server': {}\n", (3, 3), "wrong_value", "`my server`"),
+        ("version: 1\ntools:\n  a.b: {efect: read}\n", (3, 9), "unknown_key", "did you mean `effect`?"),
+        ("version: 1\ntools:\n  a.b: {effect: reed}\n", (3, 17), "wrong_value", "`effect`"),
+        ("version: 1\ntools:\n  a.b: {idempotent: on}\n", (3, 21), "wrong_value", "`idempotent`"),
+        ("version: 1\ntools:\n  a.b: {idempotency_key: [1]}\n", (3, 27), "wrong_value", "`0`"),
+        ("version: 1\nagents:\n  p:\n    auth: {locl: true}\n", (4, 12), "unknown_key", "did you mean `local`?"),
+        (
+            "version: 1\nagents:\n  p:\n    auth:\n      jwt: {issuer: 'https://i'}\n",
+            5,
+            12,
+            "missing_key",
+            "`audience`",
+        ),
+        ("- version\n", (1, 1), "wrong_value", "object"),
+    ],
+)
+def test_a_mistake_is_told_with_its_line_its_column_and_its_remedy(
+    tmp_path: Path, text: str, place: tuple[int, int], code: str, says: str
+) -> None:
+    found = refused(tmp_path, text)[0]
+    assert found[:3] == (*place, code)
+    assert says in f"{found[3]} {found[4]}"
+
+
+def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
+    found = refused(tmp_path, "version: 1\nserver: {lisen: x, store: 5}\ntool: {}\nagents: {p: {tier: 101}}\n")
+    assert [(line, code) for line, _, code, _, _ in found] == [
+        (2, "unknown_key"),
+        (2, "wrong_value"),
+        (3, "unknown_key"),
+        (4, "wrong_value"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("section", "column", "code", "says"),
+    [
+        ("{connector: shop, api_key: k, base_url: u, retry: 1}", 51, "unknown_key", "did you mean `retries`?"),
+        ("{connector: shop, base_url: u}", 3, "missing_key", "`api_key`"),
+        ("{base_url: u, api_key: k, retries: -1}", 43, "wrong_value", "`retries`"),
+        ("{connector: shopp}", 20, "wrong_value", "installed: mcp, shop"),
+        ("{connector: [x]}", 20, "wrong_value", "installed: mcp, shop"),
+    ],
+)
+def test_a_server_is_checked_against_the_connector_that_will_read_it(
+    tmp_path: Path, section: str, column: int, code: str, says: str
+) -> None:
+    text = f"version: 1\nmcpServers:\n  crm: {section}\n"
+    found = refused(tmp_path, text, connectors=CONNECTORS)
+    assert [each[:3] for each in found][:1] == [(3, column, code)]
+    assert says in f"{found[0][3]} {found[0][4]}"
+
+
+def test_a_server_that_its_connector_takes_is_loaded(tmp_path: Path) -> None:
+    text = "version: 1\nmcpServers: {crm: {connector: shop, base_url: u, api_key: '${secret:key}'}}\n"
+    assert load(write(tmp_path, text), resolve, CONNECTORS).mcpServers["crm"]["api_key"] == "s3cret-value"
+
+
+@pytest.mark.parametrize(
+    ("listen", "host", "port"),
+    [("[::1]:0", "::1", 0), ("0.0.0.0:80", "0.0.0.0", 80), ("gate.example:1", "gate.example", 1)],
+)
+def test_the_address_is_split_into_host_and_port(tmp_path: Path, listen: str, host: str, port: int) -> None:
+    server = load(write(tmp_path, f"version: 1\nserver: {{listen: '{listen}'}}\n"), resolve).server
+    assert (server.host, server.port) == (host, port)
+
+
+def test_what_is_shown_has_its_defaults_and_no_secret(tmp_path: Path) -> None:
+    text = (
+        "version: 1\n"
+        "server: {store: 'memory:', public_url: 'https://gate.example'}\n"
+        "mcpServers:\n"
+        "  a: {command: c, args: [plain], env: {K: '${secret:key}', L: literal-secret, N: 3}}\n"
+        "  b: {url: 'https://x', headers: {Authorization: Bearer abc}, auth: {bearer: [abc]}}\n"
+    )
+    shown = show(write(tmp_path, text), resolve)
+    assert shown["server"]["listen"] == "127.0.0.1:8750"
+    assert shown["mcpServers"] == {
+        "a": {"command": "c", "args": ["plain"], "env": {"K": "${secret:key}", "L": "***", "N": 3}},
+        "b": {"url": "https://x", "headers": {"Authorization": "***"}, "auth": {"bearer": ["***"]}},
+    }
+    assert "s3cret-value" not in json.dumps(shown)
+
+
+def test_a_configuration_without_servers_can_be_shown(tmp_path: Path) -> None:
+    assert show(write(tmp_path, "version: 1\n"), resolve)["mcpServers"] == {}
+
+
+def test_the_schema_for_editors_describes_every_field() -> None:
+    described = schema()
+    undescribed = [
+        f"{name}.{key}"
+        for name, node in {"GatewayConfig": described, **described["$defs"]}.items()
+        for key, field in node.get("properties", {}).items()
+        if "description" not in field and "$ref" not in field  # a reference brings its section's own
+    ]
+    assert undescribed == []
+    assert described["required"] == ["version"]
+
+
+def test_no_section_has_more_than_ten_fields() -> None:
+    sections = {"GatewayConfig": GatewayConfig.model_json_schema(), **GatewayConfig.model_json_schema()["$defs"]}
+    assert {name: n for name, node in sections.items() if (n := len(node.get("properties", {}))) > 10} == {}
