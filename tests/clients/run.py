@@ -1,0 +1,80 @@
+"""`make test-clients`: real agent SDKs list and call through a real gateway, each in its own environment.
+
+Environments are kept in `.clients/` beside the project, so that only the first run installs.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import venv
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.live.running import ROOT, payments_gateway
+
+HERE = Path(__file__).parent
+ENVIRONMENTS = ROOT / ".clients"
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """One client: what to install, and the script that uses it."""
+
+    name: str
+    requirement: str
+
+    @property
+    def script(self) -> Path:
+        """The script that lists and calls."""
+        return HERE / f"with_{self.name}.py"
+
+
+CLIENTS = [
+    Agent("mcp_2_3", "mcp==2.3.*"),
+    Agent("mcp_1_30", "mcp==1.30.*"),
+    Agent("openai_agents", "openai-agents==0.24.*"),
+    Agent("langchain", "langchain-mcp-adapters==0.3.*"),
+    Agent("pydantic_ai", "pydantic-ai-slim[mcp]==2.68.*"),
+]
+
+
+def python_of(client: Agent) -> Path:
+    """Return the interpreter of the client's environment, made on first use."""
+    folder = ENVIRONMENTS / client.name
+    python = folder / "bin" / "python"
+    done = folder / "installed"
+    if done.exists() and done.read_text(encoding="utf-8") == client.requirement:
+        return python
+    print(f"  installing {client.requirement} …", flush=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    uv = shutil.which("uv")
+    if uv:
+        subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)
+        subprocess.run([uv, "pip", "install", "--quiet", "--python", python, client.requirement], check=True)
+    else:
+        venv.create(folder, with_pip=True)
+        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", client.requirement]
+        subprocess.run(pip, check=True)
+    done.write_text(client.requirement, encoding="utf-8")
+    return python
+
+
+def main() -> int:
+    """Run every client; 0 when all could list and call, and were told why a call was denied."""
+    failed = []
+    with tempfile.TemporaryDirectory(prefix="toolgate-clients-") as folder, payments_gateway(Path(folder)) as gateway:
+        token = gateway.token("payer")
+        for client in CLIENTS:
+            command = [python_of(client), client.script, f"{gateway.url}/mcp", token]
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, cwd=folder)
+            print(f"  {'ok    ' if done.returncode == 0 else 'FAILED'} {client.requirement}", flush=True)
+            if done.returncode:
+                failed.append(client.name)
+                print(done.stdout + done.stderr)
+    print(f"{len(CLIENTS) - len(failed)} passed, {len(failed)} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
