@@ -64,8 +64,9 @@ class Event:
 class StepLookup:
     """The latest *started* step of `tool` in a scope whose arguments hold `values` (path → JSON scalar).
 
-    `owner` is the run id, session id, agent or user that `scope` names. Steps that started before `since_ms` do not
-    count. Only claimed calls are steps: refusals never are. Values compare as JSON (7 is not "7", 250 is 250.0).
+    `owner` is the run id, session id, agent or user that `scope` names; an empty one owns nothing. Steps that started
+    before `since_ms` do not count. Only claimed calls are steps: refusals never are. Values compare as JSON (7 is not
+    "7", 250 is 250.0).
     """
 
     tool: str
@@ -171,7 +172,10 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Which events to read, in order of `seq`. `tool` may end in `*`. Times are inclusive start, exclusive end."""
+    """Which events to read, in order of `seq`. `tool` may end in `*`. Times are inclusive start, exclusive end.
+
+    Empty texts and a zero `until_ms` ask for nothing. `limit` is a maximum: the first, or with `latest` the last ones.
+    """
 
     after_seq: int = 0
     call_id: str = ""
@@ -181,6 +185,7 @@ class EventFilter:
     since_ms: int = 0
     until_ms: int = 0
     limit: int = 1000
+    latest: bool = False
 
 
 class Ledger(Protocol):
@@ -273,7 +278,10 @@ class TokenStore(Protocol):
         ...
 
     async def revoke_tokens(self, agent: str, at_ms: int, *, keep: str = "") -> list[str]:
-        """Revoke the agent's live tokens except the id `keep`; return the revoked ids."""
+        """Revoke, as of `at_ms`, the agent's tokens except the id `keep`; return the revoked ids.
+
+        `at_ms` may lie ahead (an overlap). A token that is revoked already, but only after `at_ms`, is revoked sooner.
+        """
         ...
 
     async def tokens(self) -> list[TokenRecord]:

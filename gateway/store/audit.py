@@ -1,0 +1,213 @@
+"""The audit: the chain from end to end, and every row that indexes or locks a call against the events it stands for."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, NamedTuple, Protocol
+
+from gateway.model.errors import LedgerTampered
+from gateway.model.facts import StepStatus
+from gateway.store.bodies import load
+from gateway.store.chain import Head, Link, broken, checked
+from gateway.store.ports import EventKind
+
+__all__ = ["AuditedTables", "CallRow", "RunRow", "Totals", "audit"]
+
+
+class CallRow(NamedTuple):
+    """The row that indexes and locks one claimed call.
+
+    `key_until` is the event that took the step key away: the ending that released it, or the claim that superseded it.
+    """
+
+    claim_seq: int
+    call_id: str
+    run_id: str
+    session: str
+    agent: str
+    on_behalf_of: str
+    tool: str
+    arguments_digest: str
+    step_key: str | None
+    started_ms: int
+    status: str
+    ended_ms: int | None
+    end_seq: int | None
+    key_until: int | None
+    consumed_by: str | None
+
+
+class RunRow(NamedTuple):
+    """The row of one run."""
+
+    opened_seq: int
+    id: str
+    owner: str
+    key: str
+    source: str
+    status: str
+    opened_ms: int
+
+
+class Totals(NamedTuple):
+    """How many rows there are: claimed calls, ended ones among them, runs."""
+
+    calls: int
+    ended: int
+    runs: int
+
+
+class AuditedTables(Protocol):
+    """What the audit looks up beside the events it is fed."""
+
+    def link(self, seq: int) -> Link | None:
+        """Return an event."""
+        ...
+
+    def call(self, call_id: str) -> CallRow | None:
+        """Return a call's row."""
+        ...
+
+    def run(self, run_id: str) -> RunRow | None:
+        """Return a run's row."""
+        ...
+
+    def totals(self) -> Totals:
+        """Count the rows."""
+        ...
+
+    def stray(self) -> tuple[int, str] | None:
+        """Return the event and id that some row without that event claims to stand for."""
+        ...
+
+    def shared_key(self) -> tuple[int, str] | None:
+        """Return a claim's event and call id that holds its step key together with another call."""
+        ...
+
+
+def audit(links: Iterable[Link], head: Head, tables: AuditedTables) -> int:
+    """Check everything; return the number of events.
+
+    Raises:
+        LedgerTampered: naming the first event that does not hold, or whose rows contradict it.
+    """
+    audited = _Audit(tables)
+    seq = 0
+    for link in checked(links, head):
+        seq = link[0]
+        check = _CHECKS.get(link[2])
+        if check is not None:
+            check(audited, link)
+    audited.conclude()
+    return seq
+
+
+class _Audit:
+    """The audit under way; of calls it remembers only those that use up a step and have not ended."""
+
+    def __init__(self, tables: AuditedTables) -> None:
+        self._tables = tables
+        self._claimed = 0
+        self._ended = 0
+        self._opened = 0
+        self._consuming: dict[str, tuple[int, list[str]]] = {}
+
+    def claimed(self, link: Link) -> None:
+        self._claimed += 1
+        terms = _terms(link, "claim")
+        told = (link[0], link[3], link[4], terms["session"], *link[5:8], terms["arguments_digest"], terms["step_key"])
+        row = self._tables.call(link[3])
+        if row is None or row[:10] != (*told, link[1]):
+            raise _contradicted(link[0], f"the row of call {link[3]}")
+        if row.end_seq is None and (row.status, row.ended_ms, row.key_until) != (StepStatus.EXECUTING, None, None):
+            raise _contradicted(link[0], f"the status of call {link[3]}, which no event ends,")
+        if row.consumed_by is not None and not self._consumes(row.consumed_by, link[3]):
+            raise _contradicted(link[0], f"consumed_by of call {link[3]}")
+        if terms["consumes"]:
+            self._consuming[link[3]] = (link[0], terms["consumes"])
+
+    def ended(self, link: Link) -> None:
+        self._ended += 1
+        terms = _terms(link, "ending")
+        row = self._tables.call(link[3])
+        if row is None:
+            raise _contradicted(link[0], f"no row, and no claim, of call {link[3]}")
+        if (row.end_seq, row.ended_ms, row.status) != (link[0], link[1], terms["status"]):
+            raise _contradicted(link[0], f"the status of call {link[3]}")
+        if (row.run_id, row.agent, row.on_behalf_of, row.tool) != link[4:8]:
+            raise _contradicted(link[0], f"the row of call {link[3]}")
+        if not self._lost_key_rightly(row, released=terms["release"]):
+            raise _contradicted(row.claim_seq, f"the step key of call {link[3]}")
+        seq, consumes = self._consuming.pop(link[3], (0, []))
+        if not terms["release"]:
+            self._check_consumed(seq, link[3], consumes)
+
+    def opened(self, link: Link) -> None:
+        self._opened += 1
+        try:
+            body = load(link[10])
+        except ValueError:
+            body = {}
+        told = (link[0], link[4], body.get("owner"), body.get("key"), body.get("source"), body.get("status"), link[1])
+        if self._tables.run(link[4]) != told:
+            raise _contradicted(link[0], f"the row of run {link[4]}")
+
+    def conclude(self) -> None:
+        for call_id, (seq, consumes) in self._consuming.items():
+            self._check_consumed(seq, call_id, consumes)
+        stray = None
+        if self._tables.totals() != (self._claimed, self._ended, self._opened):
+            stray = self._tables.stray()
+        if stray is not None:
+            raise _contradicted(stray[0], f"the row of {stray[1]}, which no event tells of,")
+        shared = self._tables.shared_key()
+        if shared is not None:
+            raise _contradicted(shared[0], f"the step key of call {shared[1]}, held by another call too,")
+
+    def _check_consumed(self, seq: int, call_id: str, consumes: list[str]) -> None:
+        for step in consumes:
+            row = self._tables.call(step)
+            if row is None or row.consumed_by != call_id:
+                raise _contradicted(seq if row is None else row.claim_seq, f"consumed_by of call {step}")
+
+    def _consumes(self, user: str, step: str) -> bool:
+        row = self._tables.call(user)
+        claim = None if row is None else self._tables.link(row.claim_seq)
+        if row is None or claim is None or step not in _terms(claim, "claim")["consumes"]:
+            return False
+        end = None if row.end_seq is None else self._tables.link(row.end_seq)
+        return end is None or not _terms(end, "ending")["release"]
+
+    def _lost_key_rightly(self, row: CallRow, *, released: bool) -> bool:
+        if released:
+            return row.key_until == (None if row.step_key is None else row.end_seq)
+        if row.key_until is None:
+            return True
+        link = self._tables.link(row.key_until)
+        if link is None or link[2] != EventKind.CALL_CLAIMED or row.status != StepStatus.FAILED:
+            return False
+        return (link[5], link[7], _terms(link, "claim")["step_key"]) == (row.agent, row.tool, row.step_key)
+
+
+_CHECKS: Final[Mapping[str, Callable[[_Audit, Link], None]]] = {
+    EventKind.CALL_CLAIMED: _Audit.claimed,
+    EventKind.CALL_FINISHED: _Audit.ended,
+    EventKind.RUN_OPENED: _Audit.opened,
+}
+
+_TERMS: Final[Mapping[str, frozenset[str]]] = {
+    "claim": frozenset({"session", "step_key", "arguments_digest", "consumes"}),
+    "ending": frozenset({"status", "release"}),
+}
+
+
+def _terms(link: Link, member: str) -> dict[str, Any]:
+    try:
+        terms = load(link[10]).get(member)
+    except ValueError:
+        terms = None
+    if type(terms) is not dict or not _TERMS[member] <= terms.keys():
+        raise _contradicted(link[0], f"a body without `{member}`")
+    return terms
+
+
+def _contradicted(seq: int, what: str) -> LedgerTampered:
+    return broken(seq, f"is contradicted by {what}".rstrip(","))

@@ -1,0 +1,69 @@
+"""The JSON text of event bodies, with the members by which the call rows can be rebuilt from the events alone.
+
+A claim's body gets the member `claim` (`session`, `step_key`, `arguments_digest`, `consumes`: the call ids it uses up),
+an ending's the member `ending` (`status`, `release`); a run's opening consists of `owner`, `key`, `source`, `status`.
+"""
+
+import json
+import re
+from typing import Any, Final
+
+import orjson
+
+from gateway.codec import CodecError, dump
+from gateway.model.errors import StoreFault
+from gateway.model.facts import RunRef
+from gateway.store.ports import Ending, Intent, Record
+
+__all__ = ["claim_body", "ending_body", "load", "record_body", "run_body"]
+
+_LONG_NUMBER = re.compile(rb"\d{16}")
+_MAX_BYTES: Final = 64 * 1024 * 1024
+
+
+def claim_body(intent: Intent) -> bytes:
+    """Return the text of a claim's event. Raises `StoreFault` when it cannot be written."""
+    terms = {
+        "session": intent.session,
+        "step_key": intent.step_key,
+        "arguments_digest": intent.arguments_digest,
+        "consumes": [use.call_id for use in intent.uses if use.consume],
+    }
+    return _text({**intent.body, "claim": terms}, intent.call_id)
+
+
+def ending_body(ending: Ending) -> bytes:
+    """Return the text of an ending's event. Raises `StoreFault` when it cannot be written."""
+    terms = {"status": str(ending.status), "release": ending.release}
+    return _text({**ending.body, "ending": terms}, ending.call_id)
+
+
+def record_body(record: Record) -> bytes:
+    """Return the text of a recorded call's event. Raises `StoreFault` when it cannot be written."""
+    return _text(dict(record.body), record.call_id)
+
+
+def run_body(run: RunRef, key: str) -> bytes:
+    """Return the text of the event that opens a run."""
+    return _text({"owner": run.owner, "key": key, "source": run.source, "status": run.status}, run.id)
+
+
+def load(text: bytes) -> dict[str, Any]:
+    """Return the object in a body this package wrote, integers of any size exact. Raises `ValueError` for any other."""
+    # The gateway's own text needs no second screening for duplicates and depth; only integers beyond 64 bits need care.
+    value = json.loads(text) if _LONG_NUMBER.search(text) else orjson.loads(text)
+    if type(value) is not dict:
+        raise ValueError("an event's body is an object")
+    return value
+
+
+def _text(body: dict[str, Any], about: str) -> bytes:
+    try:
+        text = dump(body)
+    except (CodecError, UnicodeEncodeError) as error:
+        raise StoreFault("The call cannot be recorded.", detail=f"{about}: its body is not JSON: {error}") from error
+    if len(text) > _MAX_BYTES:
+        raise StoreFault(
+            "The call cannot be recorded.", detail=f"{about}: its body is {len(text)} bytes, more than {_MAX_BYTES}"
+        )
+    return text

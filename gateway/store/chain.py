@@ -1,0 +1,105 @@
+"""The hash chain: every event carries the hash of the one before it.
+
+A link's hash is the SHA-256 of one line of compact JSON, `[prev_hash, seq, at_ms, kind, call_id, run_id, agent,
+on_behalf_of, tool]`, a newline, and the stored body text. JSON escapes newlines, so the first one ends the header and
+no two links share an encoding.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from gateway.codec import CodecError, dump
+from gateway.model.errors import LedgerTampered
+from gateway.store.ports import Event
+
+__all__ = ["GENESIS", "Head", "Header", "Link", "broken", "check_event", "checked", "link_of", "seal"]
+
+GENESIS: Final = "0" * 64
+"""What the first event names as its predecessor's hash."""
+
+Header = tuple[int, int, str, str, str, str, str, str]
+"""`seq, at_ms, kind, call_id, run_id, agent, on_behalf_of, tool` of an event."""
+
+Link = tuple[int, int, str, str, str, str, str, str, str, str, bytes]
+"""A header, then `prev_hash, hash, body`: an event as it is read for checking."""
+
+Head = tuple[int, str]
+"""`seq, hash` of the last event; `(0, GENESIS)` of an empty ledger."""
+
+
+def seal(prev_hash: str, header: Header, body: bytes) -> str:
+    """Return the hash of one link, 64 hex digits.
+
+    Raises:
+        CodecError: a field is not text or a number that UTF-8 JSON can carry.
+    """
+    return hashlib.sha256(dump((prev_hash, *header)) + b"\n" + body).hexdigest()
+
+
+def link_of(event: Event) -> Link:
+    """Return an event as the chain sees it."""
+    return (
+        *(event.seq, event.at_ms, str(event.kind), event.call_id),
+        *(event.run_id, event.agent, event.on_behalf_of, event.tool),
+        *(event.prev_hash, event.hash, event.body.encode()),
+    )
+
+
+def check_event(event: Event, following: str | None) -> None:
+    """Check that an event is the one that was written: its own hash holds and its successor, or the head, names it.
+
+    Raises:
+        LedgerTampered: it does not.
+    """
+    if not _holds(link_of(event)):
+        raise broken(event.seq, "was changed after it was written")
+    if following != event.hash:
+        raise broken(event.seq, "was replaced, or the event after it was removed")
+
+
+def checked(links: Iterable[Link], head: Head) -> Iterator[Link]:
+    """Yield the links one by one, each only once it is known to continue the chain; after the last, check the head.
+
+    Raises:
+        LedgerTampered: naming the first link that was changed, removed, inserted or moved.
+    """
+    seq, tip = 0, GENESIS
+    for link in links:
+        _continues(link, seq, tip)
+        yield link
+        seq, tip = link[0], link[9]
+    if seq < head[0]:
+        raise broken(seq + 1, f"is missing, and everything up to {head[0]}")
+    if seq > head[0]:
+        raise broken(head[0] + 1, "was added without the ledger's knowledge")
+    if tip != head[1]:
+        raise broken(max(seq, 1), "was replaced: the head of the chain names another")
+
+
+def _continues(link: Link, seq: int, tip: str) -> None:
+    expected = seq + 1
+    if link[0] < expected:
+        raise broken(link[0], "was inserted before the first event")
+    if link[0] > expected:
+        raise broken(expected, "is missing")
+    if not _holds(link):
+        raise broken(expected, "was changed after it was written")
+    if link[8] != tip:
+        raise broken(max(seq, 1), "was replaced: the event after it names another")
+
+
+def _holds(link: Link) -> bool:
+    try:
+        return seal(link[8], link[:8], link[10]) == link[9]
+    except (CodecError, TypeError):  # somebody stored another type than the ledger ever writes
+        return False
+
+
+def broken(seq: int, what: str) -> LedgerTampered:
+    """Return the fault that says what is wrong with an event."""
+    return LedgerTampered(
+        "The ledger's record does not hold; an operator has to look at it.",
+        seq=seq,
+        detail=f"event {seq} {what}",
+    )

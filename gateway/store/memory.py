@@ -1,0 +1,322 @@
+"""A store in memory: the same promises as any other, for as long as the process lives."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+
+from gateway.model.clock import Clock
+from gateway.model.errors import StoreFault
+from gateway.model.facts import PriorScope, RunRef, Step, StepStatus
+from gateway.store.audit import CallRow, RunRow, Totals, audit
+from gateway.store.bodies import claim_body, ending_body, record_body, run_body
+from gateway.store.chain import GENESIS, Link, link_of, seal
+from gateway.store.evidence import Evidence, holds, recorded_from, step_from
+from gateway.store.ports import (
+    AgentSighting,
+    Claimed,
+    ClaimVerdict,
+    Ending,
+    Event,
+    EventFilter,
+    EventKind,
+    Intent,
+    Record,
+    Recorded,
+    StepLookup,
+    TokenRecord,
+)
+from gateway.store.sightings import merged
+
+__all__ = ["MemoryStore"]
+
+_Told = tuple[int, EventKind, str, str, str, str, str]
+
+
+@dataclass(slots=True)
+class _Call:
+    """A claimed call: its events, and what later calls made of it."""
+
+    intent: Intent
+    claim: Event
+    end: Event | None = None
+    status: StepStatus = StepStatus.EXECUTING
+    key_until: int | None = None
+    consumed_by: str | None = None
+    delivered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    ref: RunRef
+    key: str
+    opened: Event
+
+
+class MemoryStore:
+    """Every port, in dictionaries. Nothing awaits between reading and writing, so each method is one transaction."""
+
+    def __init__(self, clock: Clock) -> None:
+        del clock  # every adapter is built alike; memory stamps nothing by itself
+        self._events: list[Event] = []
+        self._calls: dict[str, _Call] = {}
+        self._keys: dict[tuple[str, str, str], str] = {}
+        self._steps: dict[str, list[str]] = {}
+        self._runs: dict[str, _Run] = {}
+        self._run_steps: Counter[str] = Counter()
+        self._tokens: dict[str, TokenRecord] = {}
+        self._sightings: dict[tuple[str, bool], AgentSighting] = {}
+
+    async def open(self) -> None:
+        """Do nothing: memory is always open."""
+
+    async def close(self) -> None:
+        """Do nothing: what was written stays readable until the store itself goes."""
+
+    async def claim(self, intent: Intent) -> Claimed:
+        body = claim_body(intent)
+        superseded = self._holder(intent.agent, intent.tool, intent.step_key)
+        if superseded is not None:
+            if superseded.intent.arguments_digest != intent.arguments_digest:
+                return Claimed(ClaimVerdict.CONFLICT, recorded_from(self._evidence(superseded)))
+            if superseded.status is not StepStatus.FAILED:
+                return Claimed(ClaimVerdict.RECORDED, recorded_from(self._evidence(superseded)))
+        refusal = self._stale_or_consumed(intent)
+        if refusal is not None:
+            return refusal
+        if intent.call_id in self._calls:
+            raise StoreFault("The call cannot be recorded.", detail=f"{intent.call_id} was claimed before")
+        told = (intent.at_ms, EventKind.CALL_CLAIMED, intent.call_id, intent.run_id)
+        claim = self._append((*told, intent.agent, intent.on_behalf_of, intent.tool), body)
+        if superseded is not None:
+            superseded.key_until = claim.seq
+        self._calls[intent.call_id] = _Call(intent, claim)
+        self._steps.setdefault(intent.tool, []).append(intent.call_id)
+        self._run_steps[intent.run_id] += 1
+        if intent.step_key is not None:
+            self._keys[intent.agent, intent.tool, intent.step_key] = intent.call_id
+        for use in intent.uses:
+            if use.consume:
+                self._calls[use.call_id].consumed_by = intent.call_id
+        return Claimed(ClaimVerdict.CLAIMED)
+
+    async def finish(self, ending: Ending) -> None:
+        body = ending_body(ending)
+        call = self._calls.get(ending.call_id)
+        if call is None or call.end is not None:
+            reason = "was never claimed" if call is None else "has ended already"
+            raise StoreFault("The outcome cannot be recorded.", detail=f"{ending.call_id} {reason}")
+        claim = call.claim
+        told = (ending.at_ms, EventKind.CALL_FINISHED, claim.call_id, claim.run_id)
+        call.end = self._append((*told, claim.agent, claim.on_behalf_of, claim.tool), body)
+        call.status = ending.status
+        if ending.release:
+            self._release(call, call.end.seq)
+
+    async def record(self, record: Record, *, durable: bool = True) -> None:
+        del durable  # memory keeps everything equally well
+        told = (record.at_ms, record.kind, record.call_id, record.run_id)
+        self._append((*told, record.agent, record.on_behalf_of, record.tool), record_body(record))
+        if record.kind is EventKind.CALL_RECORDED:
+            self._run_steps[record.run_id] += 1
+
+    async def steps(self, lookups: Sequence[StepLookup]) -> list[Step | None]:
+        found = [self._find(lookup) for lookup in lookups]
+        return [None if call is None else step_from(self._evidence(call)) for call in found]
+
+    async def recorded(self, agent: str, tool: str, step_key: str) -> Recorded | None:
+        call = self._holder(agent, tool, step_key)
+        return None if call is None else recorded_from(self._evidence(call))
+
+    async def deliver(self, call_id: str) -> None:
+        if call_id in self._calls:
+            self._calls[call_id].delivered = True
+
+    async def unfinished(self) -> list[Recorded]:
+        return [recorded_from(self._evidence(call)) for call in self._calls.values() if call.end is None]
+
+    async def index_steps(self, tool: str, paths: tuple[str, ...]) -> None:
+        """Do nothing: the lists in memory are short-lived."""
+
+    async def events(self, wanted: EventFilter) -> AsyncIterator[Event]:
+        found = [event for event in self._events if _wanted(event, wanted)]
+        for event in found[-wanted.limit :] if wanted.latest else found[: wanted.limit]:
+            yield event
+
+    async def verify(self) -> int:
+        head = (self._events[-1].seq, self._events[-1].hash) if self._events else (0, GENESIS)
+        return audit(map(link_of, self._events), head, _Tables(self._events, self._calls, self._runs))
+
+    async def open_run(self, run: RunRef, key: str, at_ms: int) -> RunRef:
+        for open_ in self._runs.values():
+            if (open_.ref.owner, open_.key, open_.ref.status) == (run.owner, key, "open"):
+                return open_.ref
+        if run.id in self._runs:
+            raise StoreFault("The run cannot be opened.", detail=f"{run.id} was opened before")
+        agent, _, user = run.owner.partition("/")
+        event = self._append((at_ms, EventKind.RUN_OPENED, "", run.id, agent, user, ""), run_body(run, key))
+        self._runs[run.id] = _Run(run, key, event)
+        return run
+
+    async def find_run(self, run_id: str) -> RunRef | None:
+        run = self._runs.get(run_id)
+        return None if run is None else run.ref
+
+    async def count_steps(self, run_id: str) -> int:
+        return self._run_steps[run_id]
+
+    async def put_token(self, token: TokenRecord) -> None:
+        if token.id in self._tokens:
+            raise StoreFault("The token cannot be stored.", detail=f"token {token.id} exists already")
+        self._tokens[token.id] = token
+
+    async def revoke_tokens(self, agent: str, at_ms: int, *, keep: str = "") -> list[str]:
+        live = [
+            t
+            for t in self._tokens.values()
+            if t.agent == agent and t.id != keep and (t.revoked_ms is None or t.revoked_ms > at_ms)
+        ]
+        for token in live:
+            self._tokens[token.id] = replace(token, revoked_ms=at_ms)
+        return sorted(token.id for token in live)
+
+    async def tokens(self) -> list[TokenRecord]:
+        return sorted(self._tokens.values(), key=lambda token: (token.created_ms, token.id))
+
+    async def saw_agents(self, sightings: Sequence[AgentSighting]) -> None:
+        for sighting in sightings:
+            line = (sighting.agent, sighting.known)
+            self._sightings[line] = merged(self._sightings.get(line), sighting)
+
+    async def agents_seen(self) -> list[AgentSighting]:
+        return sorted(self._sightings.values(), key=lambda s: (-s.last_seen_ms, s.agent, s.known))
+
+    def _append(self, told: _Told, body: bytes) -> Event:
+        seq = len(self._events) + 1
+        prev = self._events[-1].hash if self._events else GENESIS
+        sealed = seal(prev, (seq, *told), body)
+        event = Event(seq, *told, body=body.decode(), prev_hash=prev, hash=sealed)
+        self._events.append(event)
+        return event
+
+    def _holder(self, agent: str, tool: str, step_key: str | None) -> _Call | None:
+        held = None if step_key is None else self._keys.get((agent, tool, step_key))
+        return None if held is None else self._calls[held]
+
+    def _release(self, call: _Call, seq: int) -> None:
+        intent = call.intent
+        if intent.step_key is not None:
+            del self._keys[intent.agent, intent.tool, intent.step_key]
+            call.key_until = seq
+        for use in intent.uses:
+            if use.consume:
+                self._calls[use.call_id].consumed_by = None
+
+    def _stale_or_consumed(self, intent: Intent) -> Claimed | None:
+        for use in intent.uses:
+            found = self._find(use.lookup)
+            if found is None or (found.intent.call_id, found.status) != (use.call_id, use.status):
+                return Claimed(ClaimVerdict.STALE)
+            if use.consume and found.consumed_by is not None:
+                return Claimed(ClaimVerdict.CONSUMED, call_id=found.consumed_by)
+        return None
+
+    def _find(self, lookup: StepLookup) -> _Call | None:
+        if not lookup.owner:
+            return None
+        for call_id in reversed(self._steps.get(lookup.tool, [])):
+            call = self._calls[call_id]
+            if call.intent.at_ms < lookup.since_ms or _owner(call.intent, lookup.scope) != lookup.owner:
+                continue
+            if holds(call.claim, lookup.values):
+                return call
+        return None
+
+    def _evidence(self, call: _Call) -> Evidence:
+        after_end = None if call.end is None else self._after(call.end)
+        return Evidence(call.claim, self._after(call.claim), call.end, after_end, call.consumed_by, call.delivered)
+
+    def _after(self, event: Event) -> str:
+        return self._events[event.seq].prev_hash if event.seq < len(self._events) else self._events[-1].hash
+
+
+def _owner(intent: Intent, scope: PriorScope) -> str:
+    match scope:
+        case PriorScope.RUN:
+            return intent.run_id
+        case PriorScope.SESSION:
+            return intent.session
+        case PriorScope.AGENT:
+            return intent.agent
+        case PriorScope.USER:
+            return intent.on_behalf_of
+
+
+def _wanted(event: Event, wanted: EventFilter) -> bool:
+    if event.seq <= wanted.after_seq or event.at_ms < wanted.since_ms:
+        return False
+    if wanted.until_ms and event.at_ms >= wanted.until_ms:
+        return False
+    if wanted.tool.endswith("*"):
+        if not event.tool.startswith(wanted.tool[:-1]):
+            return False
+    elif wanted.tool not in {"", event.tool}:
+        return False
+    return (
+        wanted.call_id in {"", event.call_id}
+        and wanted.run_id in {"", event.run_id}
+        and wanted.agent in {"", event.agent}
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    """The dictionaries, as the audit asks for them."""
+
+    events: Sequence[Event]
+    calls: dict[str, _Call]
+    runs: dict[str, _Run]
+
+    def link(self, seq: int) -> Link | None:
+        return link_of(self.events[seq - 1]) if 0 < seq <= len(self.events) else None
+
+    def call(self, call_id: str) -> CallRow | None:
+        call = self.calls.get(call_id)
+        if call is None:
+            return None
+        intent, end = call.intent, call.end
+        return CallRow(
+            claim_seq=call.claim.seq,
+            call_id=intent.call_id,
+            run_id=intent.run_id,
+            session=intent.session,
+            agent=intent.agent,
+            on_behalf_of=intent.on_behalf_of,
+            tool=intent.tool,
+            arguments_digest=intent.arguments_digest,
+            step_key=intent.step_key,
+            started_ms=intent.at_ms,
+            status=call.status,
+            ended_ms=None if end is None else end.at_ms,
+            end_seq=None if end is None else end.seq,
+            key_until=call.key_until,
+            consumed_by=call.consumed_by,
+        )
+
+    def run(self, run_id: str) -> RunRow | None:
+        run = self.runs.get(run_id)
+        if run is None:
+            return None
+        ref = run.ref
+        return RunRow(run.opened.seq, ref.id, ref.owner, run.key, ref.source, ref.status, run.opened.at_ms)
+
+    def totals(self) -> Totals:
+        ended = sum(call.end is not None for call in self.calls.values())
+        return Totals(len(self.calls), ended, len(self.runs))
+
+    def stray(self) -> tuple[int, str] | None:
+        stray = [(c.claim.seq, i) for i, c in self.calls.items() if c.claim not in self.events]
+        return stray[0] if stray else None
+
+    def shared_key(self) -> tuple[int, str] | None:
+        del self  # a dictionary has each key once
+        return None

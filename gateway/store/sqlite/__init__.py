@@ -1,0 +1,5 @@
+"""The ledger in one SQLite file."""
+
+from gateway.store.sqlite.store import SqliteStore
+
+__all__ = ["SqliteStore"]

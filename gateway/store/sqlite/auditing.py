@@ -1,0 +1,90 @@
+"""The audit of a SQLite ledger: one streaming pass over one snapshot."""
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gateway.store.audit import CallRow, RunRow, Totals, audit
+from gateway.store.chain import Link
+from gateway.store.sqlite.transaction import read_head
+
+__all__ = ["audit_ledger", "prepare_audit"]
+
+# As bytes, the body is hashed without decoding it, and text that is no longer UTF-8 can be read and named.
+_LINKS: Final = (
+    "SELECT seq, at_ms, kind, call_id, run_id, agent, on_behalf_of, tool, prev_hash, hash, CAST(body AS BLOB)"
+    " FROM events"
+)
+_ONE_LINK: Final = f"{_LINKS} WHERE seq = ?"
+_ALL_LINKS: Final = f"{_LINKS} ORDER BY seq"
+_CALL: Final = (
+    "SELECT claim_seq, call_id, run_id, session, agent, on_behalf_of, tool, arguments_digest, step_key, started_ms,"
+    " status, ended_ms, end_seq, key_until, consumed_by FROM calls WHERE call_id = ?"
+)
+_RUN: Final = "SELECT opened_seq, id, owner, key, source, status, opened_ms FROM runs WHERE id = ?"
+_TOTALS: Final = "SELECT (SELECT count(*) FROM calls), (SELECT count(end_seq) FROM calls), (SELECT count(*) FROM runs)"
+_STRAYS: Final = (
+    "SELECT c.claim_seq, c.call_id FROM calls c LEFT JOIN events e ON e.seq = c.claim_seq AND e.call_id = c.call_id"
+    " AND e.kind = 'call.claimed' WHERE e.seq IS NULL ORDER BY c.claim_seq LIMIT 1",
+    "SELECT c.claim_seq, c.call_id FROM calls c LEFT JOIN events e ON e.seq = c.end_seq AND e.call_id = c.call_id"
+    " AND e.kind = 'call.finished' WHERE c.end_seq IS NOT NULL AND e.seq IS NULL ORDER BY c.claim_seq LIMIT 1",
+    "SELECT r.opened_seq, r.id FROM runs r LEFT JOIN events e ON e.seq = r.opened_seq AND e.run_id = r.id"
+    " AND e.kind = 'run.opened' WHERE e.seq IS NULL ORDER BY r.opened_seq LIMIT 1",
+)
+_SHARED_KEY: Final = (
+    "SELECT max(claim_seq), max(call_id) FROM calls WHERE step_key IS NOT NULL AND key_until IS NULL"
+    " GROUP BY agent, tool, step_key HAVING count(*) > 1 LIMIT 1"
+)
+
+
+def prepare_audit(db: sqlite3.Connection) -> None:
+    """Make a connection fit for the audit: it writes nothing and reads text whatever its bytes."""
+    db.execute("PRAGMA query_only = ON")
+    db.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+
+
+def audit_ledger(db: sqlite3.Connection) -> int:
+    """Check the whole ledger; return the number of events. Raises `LedgerTampered`."""
+    db.execute("BEGIN")
+    try:
+        return audit(_all_links(db), read_head(db), _Tables(db))
+    finally:
+        db.execute("ROLLBACK")
+
+
+def _all_links(db: sqlite3.Connection) -> Iterator[Link]:
+    return iter(db.execute(_ALL_LINKS))
+
+
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    """The tables, as the audit asks for them."""
+
+    db: sqlite3.Connection
+
+    def link(self, seq: int) -> Link | None:
+        link: Link | None = self._one(_ONE_LINK, seq)
+        return link
+
+    def call(self, call_id: str) -> CallRow | None:
+        row = self._one(_CALL, call_id)
+        return None if row is None else CallRow._make(row)
+
+    def run(self, run_id: str) -> RunRow | None:
+        row = self._one(_RUN, run_id)
+        return None if row is None else RunRow._make(row)
+
+    def totals(self) -> Totals:
+        return Totals._make(self.db.execute(_TOTALS).fetchone())
+
+    def stray(self) -> tuple[int, str] | None:
+        found = [row for row in map(self._one, _STRAYS) if row is not None]
+        return min(found, default=None)
+
+    def shared_key(self) -> tuple[int, str] | None:
+        row: tuple[int, str] | None = self._one(_SHARED_KEY)
+        return row
+
+    def _one(self, sql: str, *parameters: Any) -> Any:
+        return self.db.execute(sql, parameters).fetchone()

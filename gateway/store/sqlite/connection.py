@@ -1,0 +1,118 @@
+"""The one place that speaks to the database driver: a connection that is opened when needed and again after a fault."""
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeVar, TypeVarTuple
+from urllib.parse import quote
+
+import aiosqlite
+
+from gateway.model.errors import StoreFault
+
+__all__ = ["BUSY_TIMEOUT_S", "Connection"]
+
+BUSY_TIMEOUT_S: Final = 2.0
+"""How long a statement waits for another process's lock."""
+
+_STATEMENTS: Final = 512
+# After these the connection is as good as before; after any other error it is opened anew.
+_HARMLESS: Final = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CONSTRAINT,
+        sqlite3.SQLITE_TOOBIG,
+        sqlite3.SQLITE_INTERRUPT,
+    }
+)
+
+_Args = TypeVarTuple("_Args")
+_T = TypeVar("_T")
+
+
+class Connection:
+    """A connection to one file, with its own thread; `prepare` runs on every new one.
+
+    With `create` the first connection makes a missing file. A file that vanished later is a fault, not an empty ledger.
+    """
+
+    def __init__(self, path: Path, prepare: Callable[[sqlite3.Connection], None], *, create: bool = False) -> None:
+        self._path = path
+        self._prepare = prepare
+        self._create = create
+        self._link: aiosqlite.Connection | None = None
+        self._connecting = asyncio.Lock()
+
+    async def run(self, work: Callable[[sqlite3.Connection, *_Args], _T], *args: *_Args) -> _T:
+        """Run `work` with the raw connection in the connection's thread, in one hop, and return its answer.
+
+        Raises:
+            StoreFault: the database could not do it; the next call connects anew where that may help.
+        """
+        link = self._link or await self._connect()
+        try:
+            # Semi-private, and the reason for this module: the public methods cost one thread hop per statement, a
+            # transaction has ten.
+            answer: _T = await link._execute(work, link._conn, *args)  # type: ignore[no-untyped-call]  # as above
+        except sqlite3.Error as error:
+            if not _is_harmless(error):
+                await self._drop(link)
+            raise _fault(error) from error
+        except ValueError as error:  # closed by a fault of another call, or the connection is gone
+            if link._running:
+                raise
+            raise _fault(error) from error
+        return answer
+
+    async def close(self) -> None:
+        """Disconnect; the next `run` would connect again."""
+        if self._link is not None:
+            await self._drop(self._link)
+
+    async def _connect(self) -> aiosqlite.Connection:
+        async with self._connecting:
+            if self._link is None:
+                try:
+                    self._link = await aiosqlite.Connection(self._open, iter_chunk_size=1)
+                except (sqlite3.Error, OSError) as error:
+                    raise _fault(error) from error
+                self._create = False
+            return self._link
+
+    def _open(self) -> sqlite3.Connection:
+        if self._create:  # the driver would make the file with the process's umask
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        link = sqlite3.connect(
+            f"file:{quote(str(self._path))}?mode=rw",
+            uri=True,
+            timeout=BUSY_TIMEOUT_S,
+            isolation_level=None,
+            cached_statements=_STATEMENTS,
+        )
+        try:
+            self._prepare(link)
+        except BaseException:
+            link.close()
+            raise
+        return link
+
+    async def _drop(self, link: aiosqlite.Connection) -> None:
+        if self._link is link:
+            self._link = None
+            await link.close()
+
+
+def _is_harmless(error: sqlite3.Error) -> bool:
+    return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _HARMLESS
+
+
+def _fault(error: Exception) -> StoreFault:
+    return StoreFault(
+        "The ledger cannot be read or written right now; nothing was done.",
+        detail=f"{getattr(error, 'sqlite_errorname', type(error).__name__)}: {error}",
+        retry_after_s=1.0,
+    )

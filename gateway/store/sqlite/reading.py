@@ -1,0 +1,126 @@
+"""What the reading connection is asked: each function one hop, most of them one statement."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Final
+
+from gateway.model.facts import RunRef
+from gateway.store.evidence import Evidence
+from gateway.store.ports import AgentSighting, Event, EventFilter, StepLookup, TokenRecord
+from gateway.store.sqlite.lookups import (
+    EVENT_COLUMNS,
+    IndexedSteps,
+    event_from,
+    find_holder,
+    find_step,
+    unfinished,
+)
+from gateway.store.sqlite.transitions import SIGHTING_COLUMNS, sighting_from
+
+__all__ = [
+    "count_steps",
+    "find_events",
+    "find_open_run",
+    "find_recorded",
+    "find_run",
+    "find_sightings",
+    "find_steps",
+    "find_tokens",
+    "find_unfinished",
+    "seq_bounds",
+]
+
+_RUN: Final = "SELECT id, owner, source, status FROM runs WHERE id = ?"
+_OPEN_RUN: Final = "SELECT id, owner, source, status FROM runs WHERE owner = ? AND key = ? AND status = 'open'"
+_STEPS: Final = "SELECT steps FROM run_steps WHERE run_id = ?"
+_TOKENS: Final = "SELECT id, agent, digest, created_ms, expires_ms, revoked_ms FROM tokens ORDER BY created_ms, id"
+_SIGHTINGS: Final = f"SELECT {SIGHTING_COLUMNS} FROM sightings ORDER BY last_seen_ms DESC, agent, known"  # noqa: S608 - constant names
+_EVENTS: Final = f"SELECT {EVENT_COLUMNS} FROM events WHERE seq > ? AND seq <= ?"  # noqa: S608 - constant names
+_LAST: Final = 2**63 - 1
+
+
+def find_steps(db: sqlite3.Connection, lookups: Sequence[StepLookup], indexed: IndexedSteps) -> list[Evidence | None]:
+    """Answer each lookup, all on one snapshot."""
+    db.execute("BEGIN")
+    try:
+        return [find_step(db, lookup, indexed) for lookup in lookups]
+    finally:
+        db.execute("ROLLBACK")
+
+
+def find_recorded(db: sqlite3.Connection, agent: str, tool: str, step_key: str) -> Evidence | None:
+    """Return what stands behind the call that holds a step key."""
+    return find_holder(db, agent, tool, step_key)
+
+
+def find_unfinished(db: sqlite3.Connection) -> list[Evidence]:
+    """Return what stands behind every call that never ended."""
+    return list(unfinished(db))
+
+
+def seq_bounds(db: sqlite3.Connection, wanted: EventFilter) -> tuple[int, int]:
+    """Return a seq before the first and the seq of the last event in the wanted times.
+
+    Clocks jump, so this reads the whole index of times once, rather than trust that later events are later.
+    """
+    first, last = 0, _LAST
+    if wanted.since_ms:
+        found = db.execute("SELECT min(seq) FROM events WHERE at_ms >= ?", (wanted.since_ms,)).fetchone()[0]
+        first = _LAST if found is None else found - 1
+    if wanted.until_ms:
+        last = db.execute("SELECT coalesce(max(seq), 0) FROM events WHERE at_ms < ?", (wanted.until_ms,)).fetchone()[0]
+    return first, last
+
+
+def find_events(db: sqlite3.Connection, wanted: EventFilter, bounds: tuple[int, int]) -> list[Event]:
+    """Return the events wanted, in order of seq."""
+    terms, values = _terms(wanted)
+    order = "DESC" if wanted.latest else "ASC"
+    sql = f"{_EVENTS}{terms} ORDER BY seq {order} LIMIT ?"
+    rows = db.execute(sql, (max(wanted.after_seq, bounds[0]), bounds[1], *values, wanted.limit)).fetchall()
+    return [event_from(row) for row in (reversed(rows) if wanted.latest else rows)]
+
+
+def _terms(wanted: EventFilter) -> tuple[str, list[str | int]]:
+    terms: list[tuple[str, str | int]] = []
+    for column in ("call_id", "run_id", "agent"):
+        value = getattr(wanted, column)
+        if value:
+            terms.append((f"{column} = ?", value))
+    if wanted.tool.endswith("*"):
+        terms.append((f"substr(tool, 1, {len(wanted.tool) - 1}) = ?", wanted.tool[:-1]))
+    elif wanted.tool:
+        terms.append(("tool = ?", wanted.tool))
+    if wanted.since_ms:  # the plus keeps the planner in the order of seq
+        terms.append(("+at_ms >= ?", wanted.since_ms))
+    if wanted.until_ms:
+        terms.append(("+at_ms < ?", wanted.until_ms))
+    return "".join(f" AND {term}" for term, _ in terms), [value for _, value in terms]
+
+
+def find_run(db: sqlite3.Connection, run_id: str) -> RunRef | None:
+    """Return a run by id."""
+    row = db.execute(_RUN, (run_id,)).fetchone()
+    return None if row is None else RunRef(*row)
+
+
+def find_open_run(db: sqlite3.Connection, owner: str, key: str) -> RunRef | None:
+    """Return the open run of an owner and key."""
+    row = db.execute(_OPEN_RUN, (owner, key)).fetchone()
+    return None if row is None else RunRef(*row)
+
+
+def count_steps(db: sqlite3.Connection, run_id: str) -> int:
+    """Return how many calls a run holds."""
+    row = db.execute(_STEPS, (run_id,)).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def find_tokens(db: sqlite3.Connection) -> list[TokenRecord]:
+    """Return every token."""
+    return [TokenRecord(*row) for row in db.execute(_TOKENS)]
+
+
+def find_sightings(db: sqlite3.Connection) -> list[AgentSighting]:
+    """Return the inventory, newest first."""
+    return [sighting_from(row) for row in db.execute(_SIGHTINGS)]

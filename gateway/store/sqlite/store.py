@@ -1,0 +1,175 @@
+"""The SQLite store: one writer, one reader, each a connection with its own thread."""
+
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.model.clock import Clock
+from gateway.model.facts import RunRef, Step
+from gateway.store.bodies import claim_body, ending_body, record_body
+from gateway.store.evidence import recorded_from, step_from
+from gateway.store.ports import (
+    AgentSighting,
+    Claimed,
+    Ending,
+    Event,
+    EventFilter,
+    Intent,
+    Record,
+    Recorded,
+    StepLookup,
+    TokenRecord,
+)
+from gateway.store.sqlite import reading, transitions
+from gateway.store.sqlite.auditing import audit_ledger, prepare_audit
+from gateway.store.sqlite.connection import Connection
+from gateway.store.sqlite.lookups import IndexedSteps, index_sql, indexable
+from gateway.store.sqlite.migrate import migrate
+from gateway.store.sqlite.transaction import Transaction
+from gateway.store.sqlite.writer import Writer
+
+__all__ = ["SqliteStore"]
+
+_PAGE: Final = 500
+
+
+class SqliteStore:
+    """Every port, in one SQLite file (mode 0600) that several processes may use at once.
+
+    What a method acknowledged is on the disk, but for `record(durable=False)`, `deliver` and `saw_agents`. After a
+    fault of the database the next call connects anew.
+    """
+
+    def __init__(self, path: str | Path, clock: Clock) -> None:
+        self._clock = clock
+        self._path = Path(path)
+        self._write_to = Connection(self._path, self._prepare_writer, create=True)
+        self._read_from = Connection(self._path, _prepare_reader)
+        self._writer = Writer(self._write_to)
+        self._indexed: IndexedSteps = frozenset()
+        self._delivering: set[str] = set()
+
+    async def open(self) -> None:
+        await self._write_to.run(_is_there)
+        await self._read_from.run(_is_there)
+
+    async def close(self) -> None:
+        try:
+            await self._writer.flush()
+        finally:
+            await self._write_to.close()
+            await self._read_from.close()
+
+    async def claim(self, intent: Intent) -> Claimed:
+        body = claim_body(intent)
+        transition = partial(transitions.claim, intent=intent, body=body, indexed=self._indexed)
+        claimed: Claimed = await self._writer.write(transition, revocable=True)
+        if claimed.recorded is None:
+            return claimed
+        return replace(claimed, recorded=self._with_delivery(claimed.recorded))
+
+    async def finish(self, ending: Ending) -> None:
+        await self._writer.write(partial(transitions.finish, ending=ending, body=ending_body(ending)))
+
+    async def record(self, record: Record, *, durable: bool = True) -> None:
+        transition = partial(transitions.record, record=record, body=record_body(record))
+        await (self._writer.write(transition) if durable else self._writer.write_lazily(transition))
+
+    async def steps(self, lookups: Sequence[StepLookup]) -> list[Step | None]:
+        if not lookups:
+            return []
+        found = await self._read_from.run(reading.find_steps, lookups, self._indexed)
+        return [None if evidence is None else step_from(evidence) for evidence in found]
+
+    async def recorded(self, agent: str, tool: str, step_key: str) -> Recorded | None:
+        found = await self._read_from.run(reading.find_recorded, agent, tool, step_key)
+        return None if found is None else self._with_delivery(recorded_from(found))
+
+    async def deliver(self, call_id: str) -> None:
+        self._delivering.add(call_id)
+        self._writer.note(partial(transitions.deliver, call_id=call_id), partial(self._delivering.discard, call_id))
+
+    async def unfinished(self) -> list[Recorded]:
+        return [recorded_from(evidence) for evidence in await self._read_from.run(reading.find_unfinished)]
+
+    async def index_steps(self, tool: str, paths: tuple[str, ...]) -> None:
+        plain = indexable(paths)
+        if plain:
+            await self._writer.write(partial(_execute, sql=index_sql(tool, plain)))
+            self._indexed |= {(tool, plain)}
+
+    async def events(self, wanted: EventFilter) -> AsyncIterator[Event]:
+        await self._writer.flush()
+        bounds = await self._read_from.run(reading.seq_bounds, wanted)
+        left = wanted.limit
+        while left > 0:
+            page = replace(wanted, limit=left if wanted.latest else min(left, _PAGE))
+            found = await self._read_from.run(reading.find_events, page, bounds)
+            for event in found:
+                yield event
+            if wanted.latest or len(found) < page.limit:
+                return
+            left -= len(found)
+            wanted = replace(wanted, after_seq=found[-1].seq)
+
+    async def verify(self) -> int:
+        await self._writer.flush()
+        connection = Connection(self._path, prepare_audit)  # its own: the audit of a long ledger blocks no lookup
+        try:
+            return await connection.run(audit_ledger)
+        finally:
+            await connection.close()
+
+    async def open_run(self, run: RunRef, key: str, at_ms: int) -> RunRef:
+        found = await self._read_from.run(reading.find_open_run, run.owner, key)
+        if found is not None:
+            return found
+        opened: RunRef = await self._writer.write(partial(transitions.open_run, run=run, key=key, at_ms=at_ms))
+        return opened
+
+    async def find_run(self, run_id: str) -> RunRef | None:
+        return await self._read_from.run(reading.find_run, run_id)
+
+    async def count_steps(self, run_id: str) -> int:
+        return await self._read_from.run(reading.count_steps, run_id)
+
+    async def put_token(self, token: TokenRecord) -> None:
+        await self._writer.write(partial(transitions.put_token, token=token))
+
+    async def revoke_tokens(self, agent: str, at_ms: int, *, keep: str = "") -> list[str]:
+        revoke = partial(transitions.revoke_tokens, agent=agent, at_ms=at_ms, keep=keep)
+        revoked: list[str] = await self._writer.write(revoke)
+        return revoked
+
+    async def tokens(self) -> list[TokenRecord]:
+        return await self._read_from.run(reading.find_tokens)
+
+    async def saw_agents(self, sightings: Sequence[AgentSighting]) -> None:
+        await self._writer.write_lazily(partial(transitions.saw_agents, sightings=tuple(sightings)))
+
+    async def agents_seen(self) -> list[AgentSighting]:
+        await self._writer.flush()
+        return await self._read_from.run(reading.find_sightings)
+
+    def _with_delivery(self, recorded: Recorded) -> Recorded:
+        return replace(recorded, delivered=True) if recorded.call_id in self._delivering else recorded
+
+    def _prepare_writer(self, db: sqlite3.Connection) -> None:
+        db.execute("PRAGMA journal_mode = WAL").fetchone()
+        db.execute("PRAGMA synchronous = FULL")
+        migrate(db, self._clock.now_ms())
+
+
+def _prepare_reader(db: sqlite3.Connection) -> None:
+    db.execute("PRAGMA query_only = ON")
+
+
+def _is_there(db: sqlite3.Connection) -> Any:
+    return db.execute("SELECT count(*) FROM chain_head").fetchone()
+
+
+def _execute(transaction: Transaction, sql: str) -> None:
+    transaction.db.execute(sql)

@@ -1,0 +1,117 @@
+"""One write transaction: many transitions, one fsync, one thread hop."""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from gateway.model.errors import GatewayError
+from gateway.store.chain import GENESIS, Head, broken, seal
+
+__all__ = ["Committer", "Told", "Transaction", "Transition", "read_head"]
+
+Told = tuple[int, str, str, str, str, str, str]
+"""`at_ms, kind, call_id, run_id, agent, on_behalf_of, tool` of an event to be."""
+
+_HEAD: Final = "SELECT seq, hash FROM chain_head WHERE id = 1"
+_APPEND: Final = (
+    "INSERT INTO events (seq, at_ms, kind, call_id, run_id, agent, on_behalf_of, tool, prev_hash, hash, body)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_MOVE_HEAD: Final = "UPDATE chain_head SET seq = ?, hash = ? WHERE id = 1"
+_COUNT: Final = (
+    "INSERT INTO run_steps (run_id, steps) VALUES (?, ?)"
+    " ON CONFLICT (run_id) DO UPDATE SET steps = steps + excluded.steps"
+)
+
+
+class Transaction:
+    """An open write transaction: the head of the chain as it is now, and the way to extend it."""
+
+    __slots__ = ("_began", "_steps", "db", "hash", "seq")
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self.db = db
+        self.seq, self.hash = read_head(db)
+        self._began = self.seq
+        self._steps: Counter[str] = Counter()
+
+    def append(self, told: Told, body: bytes) -> int:
+        """Append one event; return its seq."""
+        seq = self.seq + 1
+        sealed = seal(self.hash, (seq, *told), body)
+        self.db.execute(_APPEND, (seq, *told, self.hash, sealed, body.decode()))
+        self.seq, self.hash = seq, sealed
+        return seq
+
+    def count_step(self, run_id: str) -> None:
+        """Count one more call in a run."""
+        self._steps[run_id] += 1
+
+    def settle(self) -> None:
+        """Write what the transitions of this transaction share: the new head, and the steps counted."""
+        if self.seq != self._began:
+            self.db.execute(_MOVE_HEAD, (self.seq, self.hash))
+        if self._steps:
+            self.db.executemany(_COUNT, self._steps.items())
+
+
+def read_head(db: sqlite3.Connection) -> Head:
+    """Return where the chain ends. Raises `LedgerTampered` when nothing says so."""
+    row: Head | None = db.execute(_HEAD).fetchone()
+    if row is None:
+        raise broken(1, "and all others are in doubt: the head of the chain is missing")
+    return row
+
+
+Transition = Callable[[Transaction], Any]
+"""One transition. It raises a `GatewayError` only before it has written anything; then the others go on without it."""
+
+
+class Committer:
+    """Commits batches on one connection; it remembers only how safely that connection writes right now."""
+
+    def __init__(self) -> None:
+        self._durable = True  # as a new connection is
+
+    def commit(
+        self, db: sqlite3.Connection, transitions: Sequence[Transition], known: Head, durable: bool
+    ) -> tuple[list[Any], Head]:
+        """Do every transition in one transaction; return their answers (a refused one's is its fault) and the new head.
+
+        Any error of the database undoes all of them. With `durable` the log is on the disk before this returns.
+        """
+        self._write_durably(db, durable)
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            transaction = Transaction(db)
+            _check_head((transaction.seq, transaction.hash), known)
+            answers = [_attempt(transition, transaction) for transition in transitions]
+            transaction.settle()
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+        return answers, (transaction.seq, transaction.hash)
+
+    def _write_durably(self, db: sqlite3.Connection, durable: bool) -> None:
+        if durable is not self._durable:
+            # This pragma acts while it is compiled: a statement from the driver's cache would do nothing, a script is
+            # compiled every time. In WAL mode NORMAL leaves the sync to the next FULL commit or checkpoint.
+            db.executescript("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
+            self._durable = durable
+
+
+def _attempt(transition: Transition, transaction: Transaction) -> Any:
+    try:
+        return transition(transaction)
+    except GatewayError as refusal:
+        return refusal
+
+
+def _check_head(head: Head, known: Head) -> None:
+    """Refuse to build on a ledger that is older than what this process has already written or read."""
+    if known == (0, GENESIS) or head[0] > known[0] or head == known:
+        return
+    raise broken(min(head[0] + 1, known[0]), f"is gone: the ledger ends with {head[0]}, but {known[0]} were written")

@@ -1,0 +1,174 @@
+"""What becomes of calls, inside one write transaction. Each refuses before it has written anything."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, Final
+
+from gateway.codec import dump
+from gateway.model.errors import StoreFault
+from gateway.model.facts import RunRef, StepStatus
+from gateway.store.bodies import load, run_body
+from gateway.store.evidence import Evidence, recorded_from, step_from
+from gateway.store.ports import (
+    AgentSighting,
+    Claimed,
+    ClaimVerdict,
+    Ending,
+    EventKind,
+    Intent,
+    Record,
+    TokenRecord,
+)
+from gateway.store.sightings import merged
+from gateway.store.sqlite.lookups import IndexedSteps, find_holder, find_step
+from gateway.store.sqlite.transaction import Told, Transaction
+
+__all__ = [
+    "SIGHTING_COLUMNS",
+    "claim",
+    "deliver",
+    "finish",
+    "open_run",
+    "put_token",
+    "record",
+    "revoke_tokens",
+    "saw_agents",
+    "sighting_from",
+]
+
+_CLAIM: Final = (
+    "INSERT INTO calls (claim_seq, call_id, run_id, session, agent, on_behalf_of, tool, arguments_digest, step_key,"
+    " started_ms, status) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'executing')"
+)
+_IS_CLAIMED: Final = "SELECT 1 FROM calls WHERE call_id = ?"
+_SUPERSEDE: Final = "UPDATE calls SET key_until = ? WHERE call_id = ?"
+_CONSUME: Final = "UPDATE calls SET consumed_by = ? WHERE call_id = ?"
+_OPEN_CALL: Final = "SELECT end_seq, run_id, agent, on_behalf_of, tool FROM calls WHERE call_id = ?"
+_FINISH: Final = "UPDATE calls SET status = ?, ended_ms = ?, end_seq = ? WHERE call_id = ?"
+_RELEASE_KEY: Final = "UPDATE calls SET key_until = ? WHERE call_id = ? AND step_key IS NOT NULL"
+_RELEASE_STEPS: Final = "UPDATE calls SET consumed_by = NULL WHERE consumed_by = ?"
+_DELIVER: Final = "UPDATE calls SET delivered = 1 WHERE call_id = ?"
+_FIND_OPEN: Final = "SELECT id, owner, source, status FROM runs WHERE owner = ? AND key = ? AND status = 'open'"
+_OPEN: Final = "INSERT INTO runs (opened_seq, id, owner, key, source, status, opened_ms) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_ISSUE: Final = (
+    "INSERT INTO tokens (id, agent, digest, created_ms, expires_ms, revoked_ms) VALUES (?, ?, ?, ?, ?, ?)"
+)
+_REVOKE: Final = "UPDATE tokens SET revoked_ms = ? WHERE agent = ? AND revoked_ms IS NULL AND id <> ? RETURNING id"
+SIGHTING_COLUMNS: Final = "agent, known, last_seen_ms, client_name, client_version, calls, refused, tools"
+_SEEN: Final = f"SELECT {SIGHTING_COLUMNS} FROM sightings WHERE agent = ? AND known = ?"  # noqa: S608 - constant names
+_SAW: Final = f"INSERT OR REPLACE INTO sightings ({SIGHTING_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constant names
+
+
+def claim(tx: Transaction, intent: Intent, body: bytes, indexed: IndexedSteps) -> Claimed:
+    """Take the step key, check and use up `uses`, write the intent; or say why not."""
+    holder = None if intent.step_key is None else find_holder(tx.db, intent.agent, intent.tool, intent.step_key)
+    if holder is not None:
+        recorded = recorded_from(holder)
+        if recorded.arguments_digest != intent.arguments_digest:
+            return Claimed(ClaimVerdict.CONFLICT, recorded)
+        if recorded.status is not StepStatus.FAILED:
+            return Claimed(ClaimVerdict.RECORDED, recorded)
+    refusal = _stale_or_consumed(tx.db, intent, indexed)
+    if refusal is not None:
+        return refusal
+    _write_claim(tx, intent, holder, body)
+    return Claimed(ClaimVerdict.CLAIMED)
+
+
+def _stale_or_consumed(db: sqlite3.Connection, intent: Intent, indexed: IndexedSteps) -> Claimed | None:
+    for use in intent.uses:
+        evidence = find_step(db, use.lookup, indexed)
+        found = None if evidence is None else step_from(evidence)
+        if found is None or (found.call_id, found.status) != (use.call_id, use.status):
+            return Claimed(ClaimVerdict.STALE)
+        if use.consume and found.consumed_by is not None:
+            return Claimed(ClaimVerdict.CONSUMED, call_id=found.consumed_by)
+    return None
+
+
+def _write_claim(tx: Transaction, intent: Intent, superseded: Evidence | None, body: bytes) -> None:
+    if tx.db.execute(_IS_CLAIMED, (intent.call_id,)).fetchone() is not None:
+        raise StoreFault("The call cannot be recorded.", detail=f"{intent.call_id} was claimed before")
+    who = (intent.agent, intent.on_behalf_of, intent.tool)
+    seq = tx.append((intent.at_ms, EventKind.CALL_CLAIMED.value, intent.call_id, intent.run_id, *who), body)
+    if superseded is not None:
+        tx.db.execute(_SUPERSEDE, (seq, superseded.claim.call_id))
+    told = (seq, intent.call_id, intent.run_id, intent.session, *who)
+    tx.db.execute(_CLAIM, (*told, intent.arguments_digest, intent.step_key, intent.at_ms))
+    for use in intent.uses:
+        if use.consume:
+            tx.db.execute(_CONSUME, (intent.call_id, use.call_id))
+    tx.count_step(intent.run_id)
+
+
+def finish(tx: Transaction, ending: Ending, body: bytes) -> None:
+    """End a claimed call."""
+    row = tx.db.execute(_OPEN_CALL, (ending.call_id,)).fetchone()
+    if row is None or row[0] is not None:
+        reason = "was never claimed" if row is None else "has ended already"
+        raise StoreFault("The outcome cannot be recorded.", detail=f"{ending.call_id} {reason}")
+    told: Told = (ending.at_ms, EventKind.CALL_FINISHED.value, ending.call_id, *row[1:])
+    seq = tx.append(told, body)
+    tx.db.execute(_FINISH, (ending.status.value, ending.at_ms, seq, ending.call_id))
+    if ending.release:
+        tx.db.execute(_RELEASE_KEY, (seq, ending.call_id))
+        tx.db.execute(_RELEASE_STEPS, (ending.call_id,))
+
+
+def record(tx: Transaction, record: Record, body: bytes) -> None:
+    """Append a whole call, or an operator's deed."""
+    told = (record.at_ms, record.kind.value, record.call_id, record.run_id)
+    tx.append((*told, record.agent, record.on_behalf_of, record.tool), body)
+    if record.kind is EventKind.CALL_RECORDED:
+        tx.count_step(record.run_id)
+
+
+def deliver(tx: Transaction, call_id: str) -> None:
+    """Note that a call's answer reached its caller."""
+    tx.db.execute(_DELIVER, (call_id,))
+
+
+def open_run(tx: Transaction, run: RunRef, key: str, at_ms: int) -> RunRef:
+    """Return the open run of this owner and key, else open `run`."""
+    found = tx.db.execute(_FIND_OPEN, (run.owner, key)).fetchone()
+    if found is not None:
+        return RunRef(*found)
+    body = run_body(run, key)
+    told = (run.id, run.owner, key, run.source, run.status, at_ms)
+    try:
+        tx.db.execute(_OPEN, (tx.seq + 1, *told))
+    except sqlite3.IntegrityError as error:
+        raise StoreFault("The run cannot be opened.", detail=f"{run.id} was opened before") from error
+    agent, _, user = run.owner.partition("/")
+    tx.append((at_ms, EventKind.RUN_OPENED.value, "", run.id, agent, user, ""), body)
+    return run
+
+
+def put_token(tx: Transaction, token: TokenRecord) -> None:
+    """Add a token."""
+    told = (token.id, token.agent, token.digest, token.created_ms, token.expires_ms, token.revoked_ms)
+    try:
+        tx.db.execute(_ISSUE, told)
+    except sqlite3.IntegrityError as error:
+        raise StoreFault("The token cannot be stored.", detail=f"token {token.id} exists already") from error
+
+
+def revoke_tokens(tx: Transaction, agent: str, at_ms: int, keep: str) -> list[str]:
+    """Revoke an agent's live tokens but one; return their ids."""
+    return sorted(token for (token,) in tx.db.execute(_REVOKE, (at_ms, agent, keep)).fetchall())
+
+
+def saw_agents(tx: Transaction, sightings: Sequence[AgentSighting]) -> None:
+    """Merge sightings into the inventory."""
+    for now in sightings:
+        row = tx.db.execute(_SEEN, (now.agent, now.known)).fetchone()
+        line = merged(None if row is None else sighting_from(row), now)
+        told = (line.agent, line.known, line.last_seen_ms, line.client_name, line.client_version)
+        tx.db.execute(_SAW, (*told, line.calls, line.refused, dump(dict(line.tools)).decode()))
+
+
+def sighting_from(row: tuple[Any, ...]) -> AgentSighting:
+    """Return the inventory line in one row of `SIGHTING_COLUMNS`."""
+    agent, known, seen, name, version, calls, refused, tools = row
+    counted = tuple(sorted(load(tools.encode()).items()))
+    return AgentSighting(agent, bool(known), seen, name, version, calls, refused, counted)

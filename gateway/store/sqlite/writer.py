@@ -1,0 +1,137 @@
+"""The one writer: transitions queue, and all that wait go into the next transaction together."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+from gateway.model.errors import GatewayError, StoreFault
+from gateway.store.chain import GENESIS, Head
+from gateway.store.sqlite.connection import Connection
+from gateway.store.sqlite.transaction import Committer, Transition
+
+__all__ = ["Writer"]
+
+_MOST_LAZY: Final = 10_000
+
+
+class _Waiting:
+    """A queued transition; `answer` is None for a lazy one, `then` is called once it is written."""
+
+    __slots__ = ("answer", "revocable", "then", "transition")
+
+    def __init__(
+        self,
+        transition: Transition,
+        answer: asyncio.Future[Any] | None = None,
+        then: Callable[[], None] | None = None,
+        *,
+        revocable: bool = False,
+    ) -> None:
+        self.transition = transition
+        self.answer = answer
+        self.then = then
+        self.revocable = revocable
+
+
+class Writer:
+    """Commits transitions in the order in which they were queued, as many at a time as are waiting."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._committer = Committer()
+        self._known: Head = (0, GENESIS)
+        self._queue: list[_Waiting] = []
+        self._drain: asyncio.Task[None] | None = None
+        self._stuck: GatewayError | None = None
+
+    async def write(self, transition: Transition, *, revocable: bool = False) -> Any:
+        """Return the transition's answer once it is on the disk.
+
+        A `revocable` one is dropped when its caller is cancelled before its transaction began.
+
+        Raises:
+            StoreFault: it was not written. Whatever else the transition raises.
+        """
+        answer = asyncio.get_running_loop().create_future()
+        self._enqueue(_Waiting(transition, answer, revocable=revocable))
+        return await answer
+
+    async def write_lazily(self, transition: Transition) -> None:
+        """Return once the transition is queued; it is written before anything queued later.
+
+        While the last attempt to write lazily failed, or too much is queued, it waits like `write`.
+
+        Raises:
+            StoreFault: it could not be written, neither now nor lazily before.
+        """
+        if self._stuck is not None or len(self._queue) >= _MOST_LAZY:
+            await self.write(transition)
+        else:
+            self.note(transition)
+
+    def note(self, transition: Transition, then: Callable[[], None] | None = None) -> None:
+        """Queue a transition that nobody waits for; `then` is called once it is written."""
+        self._enqueue(_Waiting(transition, then=then))
+
+    async def flush(self) -> None:
+        """Wait until everything queued so far is written. Raises `StoreFault` when it cannot be."""
+        if self._queue or self._drain is not None:
+            await self.write(_nothing)
+
+    def _enqueue(self, waiting: _Waiting) -> None:
+        self._queue.append(waiting)
+        if self._drain is None:
+            self._drain = asyncio.get_running_loop().create_task(self._write_all())
+
+    async def _write_all(self) -> None:
+        try:
+            while self._queue:
+                batch, self._queue = self._queue, []
+                await self._write_batch([w for w in batch if not (w.revocable and _is_abandoned(w))])
+                if self._stuck is not None and all(w.answer is None for w in self._queue):
+                    return  # nobody waits: the next call tries again
+        finally:
+            self._drain = None
+
+    async def _write_batch(self, batch: list[_Waiting]) -> None:
+        durable = any(waiting.answer is not None for waiting in batch)
+        transitions = [waiting.transition for waiting in batch]
+        try:
+            answers, self._known = await self._connection.run(self._committer.commit, transitions, self._known, durable)
+        except GatewayError as fault:
+            self._fail(batch, fault)
+        except BaseException:
+            behind, self._queue = self._queue, []
+            self._fail([*batch, *behind], StoreFault("The ledger cannot be written.", detail="the writer stopped"))
+            raise
+        else:
+            self._stuck = None
+            for waiting, answer in zip(batch, answers, strict=True):
+                _tell(waiting, answer)
+                if waiting.then is not None:
+                    waiting.then()
+
+    def _fail(self, batch: list[_Waiting], fault: GatewayError) -> None:
+        lazy = [waiting for waiting in batch if waiting.answer is None]
+        if lazy:  # their callers went on already: they stay at the head of the queue
+            self._queue[:0] = lazy
+            self._stuck = fault
+        for waiting in batch:
+            _tell(waiting, fault)
+
+
+def _nothing(transaction: object) -> None:
+    del transaction
+
+
+def _is_abandoned(waiting: _Waiting) -> bool:
+    return waiting.answer is not None and waiting.answer.cancelled()
+
+
+def _tell(waiting: _Waiting, answer: Any) -> None:
+    if waiting.answer is None or waiting.answer.done():
+        return
+    if isinstance(answer, GatewayError):
+        waiting.answer.set_exception(answer)
+    else:
+        waiting.answer.set_result(answer)
