@@ -43,8 +43,17 @@ def explain(
     for part in within:
         data = data[part]
     schema = (model or _titled(BaseModel, error.title)).model_json_schema()
-    found = [_problem(document, data or {}, details, (within, schema)) for details in error.errors(include_input=False)]
+    complaints = [details for details in error.errors(include_input=False) if not _follows(details, error)]
+    found = [_problem(document, data or {}, details, (within, schema)) for details in complaints]
     return list(dict.fromkeys(found))
+
+
+def _follows(details: Mapping[str, Any], error: ValidationError) -> bool:
+    """Tell whether the complaint only follows from another: items that are wrong are not counted as there."""
+    place = tuple(details["loc"])
+    return details["type"] == "too_short" and any(
+        len(other["loc"]) > len(place) and other["loc"][: len(place)] == place for other in error.errors()
+    )
 
 
 def _titled(model: type[BaseModel], title: str) -> type[BaseModel]:
@@ -137,7 +146,8 @@ def _known(schema: Mapping[str, Any], node: Mapping[str, Any], trail: Trail) -> 
     if not trail:
         yield from node.get("properties", ())
         return
-    following = [node.get("properties", {}).get(trail[0]), node.get("additionalProperties"), node.get("items")]
-    for child in following:
+    named = node.get("properties", {}).get(trail[0])
+    patterned = node.get("patternProperties", {}).values()
+    for child in (named, *patterned, node.get("additionalProperties"), node.get("items")):
         if isinstance(child, dict):
             yield from _known(schema, child, trail[1:])

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from gateway.catalog.config import ToolRule
 from gateway.identity.config import Agents, IdentityConfig
+from gateway.policy.config import WorkflowSection
 from gateway.resilience.config import ResilienceConfig
 
 __all__ = ["GatewayConfig", "ServerSection"]
@@ -89,6 +90,9 @@ class GatewayConfig(BaseModel):
     )
     agents: Agents = Field(default={}, description="Who may call: agent name → owner, credential, tools.")
     identity: IdentityConfig = Field(default=IdentityConfig(), description="What all agents' credentials share.")
+    workflows: Annotated[dict[str, WorkflowSection], Field(max_length=1000)] = Field(
+        default={}, description="Which calls need which earlier calls; compiled to Cedar."
+    )
     policies: Annotated[list[str], Field(max_length=100)] = Field(
         default=[], description="Cedar files and folders, relative to this file."
     )

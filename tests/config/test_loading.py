@@ -115,11 +115,17 @@ def test_every_reference_that_leads_nowhere_is_named_in_its_place(tmp_path: Path
         ("version: 1\nagents:\n  p:\n    auth: {locl: true}\n", (4, 12), "unknown_key", "did you mean `local`?"),
         (
             "version: 1\nagents:\n  p:\n    auth:\n      jwt: {issuer: 'https://i'}\n",
-            5,
-            12,
+            (5, 7),
             "missing_key",
             "`audience`",
         ),
+        (
+            "version: 1\nworkflows:\n  w: {key: k, rules: [{call: p.pay, require: [{call: f.check, wihtin: 1h}]}]}\n",
+            (3, 63),
+            "unknown_key",
+            "did you mean `within`?",
+        ),
+        ("version: 1\nworkflows:\n  w: {key: k, rules: []}\n", (3, 22), "wrong_value", "`rules`"),
         ("- version\n", (1, 1), "wrong_value", "object"),
     ],
 )
