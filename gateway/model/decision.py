@@ -14,7 +14,8 @@ class DecisionInput:
     """The bytes a decision is a pure function of; saved with the call (ARCHITECTURE.md §5).
 
     `principal`, `action` and `resource` are Cedar entity uids as `{"type", "id"}`; `context` is Cedar JSON; `entities`
-    is the slice as a list of Cedar entity objects.
+    is the slice as a list of Cedar entity objects. `notes` is what the answer needs and Cedar must not see: the call ids
+    of the prior steps, the arguments a remedy is filled in from, the values that could not be put before the policies.
     """
 
     principal: Mapping[str, str]
@@ -22,6 +23,7 @@ class DecisionInput:
     resource: Mapping[str, str]
     context: Mapping[str, Any] = field(repr=False)
     entities: tuple[Mapping[str, Any], ...] = field(repr=False)
+    notes: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,48 @@
+"""Decides whether an agent may make a call: Cedar policies over typed arguments and typed facts (POLICY.md)."""
+
+from gateway.policy.bundle import Bundle
+from gateway.policy.cases import Case, CaseFile, CaseResult, read_cases, run_cases
+from gateway.policy.config import Require, Rule, WorkflowSection
+from gateway.policy.decide import decide
+from gateway.policy.entities import AgentEntity
+from gateway.policy.explain import Explanation, Verdict, explain
+from gateway.policy.given import decision_input, from_json, to_json
+from gateway.policy.lint import check
+from gateway.policy.matrix import matrix, visible
+from gateway.policy.outlook import Outlook
+from gateway.policy.policies import LoadOptions, Policy
+from gateway.policy.problem import PolicyLoadError, Problem
+from gateway.policy.source import PolicySource, sources_under
+from gateway.policy.sugar import compile_allow, compile_workflows
+
+__all__ = [
+    "AgentEntity",
+    "Bundle",
+    "Case",
+    "CaseFile",
+    "CaseResult",
+    "Explanation",
+    "LoadOptions",
+    "Outlook",
+    "Policy",
+    "PolicyLoadError",
+    "PolicySource",
+    "Problem",
+    "Require",
+    "Rule",
+    "Verdict",
+    "WorkflowSection",
+    "check",
+    "compile_allow",
+    "compile_workflows",
+    "decide",
+    "decision_input",
+    "explain",
+    "from_json",
+    "matrix",
+    "read_cases",
+    "run_cases",
+    "sources_under",
+    "to_json",
+    "visible",
+]

@@ -1,0 +1,154 @@
+"""The policies in force: loaded as a whole, swapped as a whole, never changed."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Final
+
+from gateway.codec import digest, dump, parse
+from gateway.model.decision import DecisionInput
+from gateway.model.facts import PriorQuery
+from gateway.model.identity import Identity
+from gateway.model.tool import Tool
+from gateway.policy.cedar import pst
+from gateway.policy.entities import NAMESPACE, AgentEntity, Entity, Uid, action_of, agent_entity, tool_entities, uid
+from gateway.policy.outlook import Outlook, outlook_of
+from gateway.policy.policies import Checked, LoadOptions, Policy, check_sources
+from gateway.policy.schema import ToolShapes
+from gateway.policy.situation import Request, Situation
+from gateway.policy.source import PolicySource
+
+__all__ = ["Bundle"]
+
+_SITUATIONS: Final = 1024
+_REQUESTS: Final = 4096
+_OUTLOOKS: Final = 65536
+
+_Key = tuple[str, str, tuple[str, ...], tuple[str, ...], str, bool]
+
+
+class Bundle:
+    """Policies with the tools and agents they were checked against.
+
+    `digest` is the SHA-256 of the schema and the policy texts. Its caches hold nothing a decision depends on.
+    """
+
+    def __init__(
+        self, sources: Sequence[PolicySource], checked: Checked, tools: Sequence[Tool], agents: Sequence[AgentEntity]
+    ) -> None:
+        self.sources = tuple(sources)
+        self.policies = checked.policies
+        self.schema = checked.schema
+        self.tools: Mapping[str, Tool] = MappingProxyType({tool.name: tool for tool in tools})
+        self.agents: Mapping[str, AgentEntity] = MappingProxyType({agent.name: agent for agent in agents})
+        self.digest = digest({"schema": checked.schema, "policies": [[one.name, one.text] for one in sources]})
+        self.environments = frozenset(checked.schema[NAMESPACE]["entityTypes"]["Environment"]["enum"])
+        self._shapes = checked.shapes
+        self._priors = checked.priors
+        self._tool_entities = {tool.name: tool_entities(tool) for tool in tools}
+        self._for_anyone, self._for_one = _by_principal(checked.policies)
+        self._request = lru_cache(maxsize=_REQUESTS)(self._build_request)
+        self._situation = lru_cache(maxsize=_SITUATIONS)(self._build_situation)
+        self._outlook = lru_cache(maxsize=_OUTLOOKS)(self._build_outlook)
+
+    @classmethod
+    def load(
+        cls,
+        sources: Sequence[PolicySource],
+        tools: Sequence[Tool],
+        agents: Sequence[AgentEntity],
+        options: LoadOptions = LoadOptions(),  # noqa: B008 - frozen
+    ) -> "Bundle":
+        """Check policies against the pinned tools and put them together. No sources at all: every call is denied.
+
+        Raises:
+            PolicyLoadError: with every problem found and its place.
+        """
+        return cls(sources, check_sources(sources, tools, options), tools, agents)
+
+    @property
+    def text(self) -> str:
+        """The policies as Cedar, each source under its name: what `toolgate policy show` prints."""
+        return "\n".join(f"// {source.name}\n{source.text.rstrip()}\n" for source in self.sources)
+
+    @property
+    def prior_sources(self) -> frozenset[str]:
+        """The tools whose calls some policy looks back at: those calls are always claimed, reads too."""
+        return frozenset(query.tool for queries in self._priors.values() for query in queries)
+
+    @property
+    def prior_indexes(self) -> frozenset[tuple[str, tuple[str, ...]]]:
+        """The lookups worth an index: a tool and the argument paths it is found by."""
+        queries = (query for found in self._priors.values() for query in found)
+        return frozenset((query.tool, tuple(step for step, _ in query.bindings)) for query in queries)
+
+    def priors_for(self, tool: str) -> tuple[PriorQuery, ...]:
+        """Return the earlier steps to look up before a call of `tool` can be decided."""
+        return self._priors.get(tool, ())
+
+    def shapes_of(self, tool: str) -> ToolShapes:
+        """Return the typed arguments and results of a known tool."""
+        return self._shapes[tool]
+
+    def request(self, identity: Identity, tool: Tool) -> Request:
+        """Return the uids and entities of a call.
+
+        What this bundle was not loaded for is left out of the entities, and so refused: an unknown agent or tool, and
+        a tool in another version.
+        """
+        return self._request(*self._key(identity, tool))
+
+    def outlook(self, identity: Identity, tool: Tool) -> Outlook:
+        """Return what an agent can hope for from a tool, whatever the arguments and the past."""
+        return self._outlook(*self._key(identity, tool))
+
+    def situation(self, given: Request | DecisionInput) -> Situation:
+        """Return the policies that matter to a request. It is a function of these bytes and the bundle alone."""
+        return self._situation(dump([given.principal, given.action, given.resource]), dump(given.entities))
+
+    def _key(self, identity: Identity, tool: Tool) -> _Key:
+        known = self.tools.get(tool.name)
+        same = known is tool or (known is not None and _version(known) == _version(tool))
+        return identity.agent, identity.owner, identity.teams, identity.roles, tool.name, same
+
+    def _build_request(self, *key: *_Key) -> Request:
+        agent, owner, teams, roles, tool, same = key
+        entities: list[Entity] = []
+        registered = self.agents.get(agent)
+        if registered is not None:
+            identity = Identity(agent, method="", credential_id="", owner=owner, teams=teams, roles=roles)
+            entities.append(agent_entity(registered, identity))
+        if same:
+            entities.extend(self._tool_entities[tool])
+        return Request(uid("Agent", agent), action_of(tool), uid("Tool", tool), tuple(entities))
+
+    def _build_situation(self, head: bytes, entities: bytes) -> Situation:
+        principal, action, resource = parse(head)
+        request = Request(principal, action, resource, tuple(parse(entities)))
+        return Situation(request, entities, tuple(self._candidates(Uid(**principal))))
+
+    def _build_outlook(self, *key: *_Key) -> Outlook:
+        request = self._request(*key)
+        return outlook_of(tuple(self._candidates(Uid(**request.principal))), request)
+
+    def _candidates(self, principal: Uid) -> Iterator[Policy]:
+        """Yield the policies whose scope does not name another principal."""
+        yield from self._for_anyone
+        yield from self._for_one.get(principal, ())
+
+
+def _version(tool: Tool) -> tuple[object, ...]:
+    """Return what of a tool the policies were checked against."""
+    return tool.digest, tool.effect, tool.server, tool.quarantined, tool.groups, tool.annotations_trusted
+
+
+def _by_principal(policies: Sequence[Policy]) -> tuple[list[Policy], dict[Uid, list[Policy]]]:
+    anyone: list[Policy] = []
+    one: dict[Uid, list[Policy]] = {}
+    for policy in policies:
+        scope = policy.template.principal
+        if isinstance(scope, pst.ScopeEq) and isinstance(scope.entity, pst.EntityUid):
+            one.setdefault(Uid(str(scope.entity.type), scope.entity.id), []).append(policy)
+        else:
+            anyone.append(policy)
+    return anyone, one

@@ -1,0 +1,251 @@
+"""Policy tests as data: a request, a history, and what must come of it (`toolgate policy test`)."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from gateway.codec import digest
+from gateway.model.facts import Facts, PriorQuery, PriorScope, RunRef, Step, StepStatus
+from gateway.model.identity import Identity
+from gateway.model.tool import Effect, Tool
+from gateway.policy.bundle import Bundle
+from gateway.policy.config import Duration
+from gateway.policy.decide import decide
+from gateway.policy.entities import AgentEntity
+from gateway.policy.given import Approval, Question, Surroundings, compose
+from gateway.policy.prior import duration_ms
+from gateway.policy.problem import PolicyLoadError, Problem
+from gateway.policy.remedy import value_at
+
+__all__ = ["Case", "CaseFile", "CaseResult", "read_cases", "run_cases"]
+
+_NOW: Final = 1_767_225_600_000
+_STATUSES: Final[Mapping[str, StepStatus]] = {
+    "ok": StepStatus.SUCCEEDED,
+    "error": StepStatus.FAILED,
+    "executing": StepStatus.EXECUTING,
+    "unknown": StepStatus.UNKNOWN,
+}
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CaseTool(_Data):
+    """A tool that the cases are about."""
+
+    effect: Effect = Field(description="read, write or irreversible.")
+    input: dict[str, Any] = Field(default_factory=dict, description="Its input schema.")
+    output: dict[str, Any] | None = Field(default=None, description="Its output schema.")
+    annotations: dict[str, Any] = Field(default_factory=dict, description="The hints of its server.")
+    trusted: bool = Field(default=False, description="Whether a person pinned those hints.")
+    groups: tuple[str, ...] = Field(default=(), description="Its tool groups.")
+    undo: str = Field(default="", description="The tool that undoes it.")
+    quarantined: str = Field(default="", description="Why it may not be called, if so.")
+
+
+class CaseAgent(_Data):
+    """An agent that the cases are about."""
+
+    owner: str = Field(default="", description="Who answers for it.")
+    teams: tuple[str, ...] = Field(default=(), description="Its teams.")
+    roles: tuple[str, ...] = Field(default=(), description="Its roles.")
+
+
+class Past(_Data):
+    """An earlier call."""
+
+    call: str = Field(description="The tool that was called.")
+    arguments: dict[str, Any] = Field(default_factory=dict, description="With which arguments.")
+    output: dict[str, Any] | None = Field(default=None, description="Its structured result.")
+    status: Literal["ok", "error", "executing", "unknown"] = Field(default="ok", description="How it ended.")
+    ago: Duration | None = Field(default=None, description="How long ago; just now if absent.")
+    ahead: Duration | None = Field(default=None, description="How far in the future, to test clocks that went back.")
+    by: str | None = Field(default=None, description="The agent that made it; the case's agent if absent.")
+    other_run: bool = Field(default=False, description="Whether it belongs to another run and session.")
+    consumed: bool = Field(default=False, description="Whether another call used it up.")
+
+
+class CaseApproval(_Data):
+    """A person's consent."""
+
+    by: str = Field(description="Who gave it.")
+    args_match: bool = Field(default=True, description="Whether it was given for these arguments.")
+    quorum: int = Field(default=1, description="How many people gave it.")
+
+
+class Around(_Data):
+    """What else bears on the decision."""
+
+    environment: str = Field(default="production", description="The gateway's environment.")
+    on_behalf_of: str | None = Field(default=None, description="The user the agent acts for.")
+    taint: tuple[str, ...] = Field(default=(), description="The labels of what the run has read.")
+    approval: CaseApproval | None = Field(default=None, description="A person's consent, if any.")
+    calls_left: int | None = Field(default=None, description="What is left of a budget, if there is one.")
+    cost_left: str = Field(default="0.0", description="What is left of its cost.")
+
+
+class Case(_Data):
+    """One call and what must come of it."""
+
+    it: str = Field(description="What the case shows, as a sentence.")
+    agent: str = Field(description="Who calls.")
+    call: str = Field(description="Which tool.")
+    arguments: dict[str, Any] = Field(default_factory=dict, description="With which arguments.")
+    history: tuple[Past, ...] = Field(default=(), description="What happened before, oldest first.")
+    around: Around = Field(default_factory=Around, description="What else bears on the decision.")
+    expect: Literal["allow", "deny"] = Field(description="What must be decided.")
+    reasons: tuple[str, ...] | None = Field(default=None, description="The ids of the policies that must decide it.")
+
+
+class CaseFile(_Data):
+    """Cases, and the tools and agents they are about where they do not use the gateway's own."""
+
+    tools: dict[str, CaseTool] = Field(default_factory=dict, description="Tools by canonical name.")
+    agents: dict[str, CaseAgent] = Field(default_factory=dict, description="Agents by name.")
+    cases: tuple[Case, ...] = Field(description="The cases.")
+
+    def pinned(self) -> tuple[Tool, ...]:
+        """Return the file's tools as the catalog would pin them."""
+        return tuple(_tool(name, tool) for name, tool in self.tools.items())
+
+    def registered(self) -> tuple[AgentEntity, ...]:
+        """Return the file's agents."""
+        return tuple(AgentEntity(name, one.owner, one.teams, one.roles) for name, one in self.agents.items())
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """What came of a case. `got` and `reasons` are what was decided; `why` says what is wrong, or is empty."""
+
+    case: Case
+    got: str
+    reasons: tuple[str, ...]
+    why: str
+
+    @property
+    def passed(self) -> bool:
+        return not self.why
+
+
+def read_cases(name: str, text: str) -> CaseFile:
+    """Read a file of cases, YAML or JSON; `name` is for the messages.
+
+    Raises:
+        PolicyLoadError: with every place that is wrong.
+    """
+    try:
+        return CaseFile.model_validate(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+        reason = getattr(error, "problem", None) or "not YAML"
+        raise PolicyLoadError([Problem(name, line, column, "yaml", str(reason), "correct the file.")]) from None
+    except ValidationError as error:
+        problems = [
+            Problem(name, 0, 0, "cases", f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}", "correct it.")
+            for one in error.errors()
+        ]
+        raise PolicyLoadError(problems) from None
+
+
+def run_cases(bundle: Bundle, cases: CaseFile) -> tuple[CaseResult, ...]:
+    """Decide every case by `bundle`, in order."""
+    return tuple(_run(bundle, case) for case in cases.cases)
+
+
+def _run(bundle: Bundle, case: Case) -> CaseResult:
+    tool = bundle.tools.get(case.call)
+    if tool is None:
+        return CaseResult(case, "deny", (), f"there is no tool {case.call!r}")
+    identity = Identity(case.agent, "local", "case", on_behalf_of=case.around.on_behalf_of)
+    run = RunRef("run_case", case.agent, "open")
+    priors = {query.name: step for query in bundle.priors_for(tool.name) for step in _latest(case, query)}
+    facts = Facts(_NOW, run, step=len(case.history), priors=priors, environment=case.around.environment)
+    decision = decide(bundle, compose(bundle, Question(identity, tool, case.arguments, facts, _around(case.around))))
+    got = "allow" if decision.allowed else "deny"
+    return CaseResult(case, got, decision.policies, _difference(case, got, decision.policies, decision.message))
+
+
+def _difference(case: Case, got: str, reasons: tuple[str, ...], message: str) -> str:
+    if got != case.expect:
+        return f"expected {case.expect}, got {got} by {', '.join(reasons) or 'no policy'}. {message}".strip()
+    if case.reasons is not None and sorted(case.reasons) != sorted(reasons):
+        return f"expected it by {', '.join(case.reasons) or 'no policy'}, got it by {', '.join(reasons) or 'no policy'}"
+    return ""
+
+
+def _around(around: Around) -> Surroundings:
+    given = around.approval
+    approval = None if given is None else Approval(given.by, _NOW, given.args_match, given.quorum)
+    return Surroundings(around.taint, around.calls_left, around.cost_left, approval)
+
+
+def _latest(case: Case, query: PriorQuery) -> Iterator[Step]:
+    """Yield the latest started step that a query finds in the case's history, if any."""
+    steps = [_step(case, past, number) for number, past in enumerate(case.history) if _matches(case, past, query)]
+    if query.within_ms is not None:
+        steps = [step for step in steps if step.started_at_ms >= _NOW - query.within_ms]
+    if steps:
+        yield max(steps, key=lambda step: step.started_at_ms)
+
+
+def _matches(case: Case, past: Past, query: PriorQuery) -> bool:
+    same_run = query.scope not in {PriorScope.RUN, PriorScope.SESSION} or not past.other_run
+    same_agent = query.scope is not PriorScope.AGENT or past.by in {None, case.agent}
+    bound = (
+        (value_at(past.arguments, tuple(step.split("."))), value_at(case.arguments, tuple(argument.split("."))))
+        for step, argument in query.bindings
+    )
+    return (
+        past.call == query.tool
+        and same_run
+        and same_agent
+        and all(one and other and _same(one[0], other[0]) for one, other in bound)
+    )
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Tell whether two JSON scalars are equal: 250 is 250.0, 7 is not "7", 1 is not true."""
+    return bool(one == other) and isinstance(one, bool) is isinstance(other, bool)
+
+
+def _step(case: Case, past: Past, number: int) -> Step:
+    offset = duration_ms(past.ahead) if past.ahead else -duration_ms(past.ago) if past.ago else 0
+    return Step(
+        call_id=f"call_{number}",
+        tool=past.call,
+        agent=past.by or case.agent,
+        run_id="run_other" if past.other_run else "run_case",
+        status=_STATUSES[past.status],
+        started_at_ms=_NOW + offset,
+        at_ms=_NOW + offset,
+        arguments=past.arguments,
+        output=past.output,
+        consumed_by="call_other" if past.consumed else None,
+    )
+
+
+def _tool(name: str, tool: CaseTool) -> Tool:
+    server, _, upstream = name.partition(".")
+    definition = {"name": upstream, "inputSchema": tool.input, "annotations": tool.annotations}
+    return Tool(
+        name=name,
+        wire_name=name.replace(".", "_"),
+        server=server,
+        upstream_name=upstream,
+        version=1,
+        digest=digest(definition),
+        effect=tool.effect,
+        definition=definition,
+        input_schema=tool.input,
+        output_schema=tool.output,
+        annotations_trusted=tool.trusted,
+        quarantined=tool.quarantined,
+        groups=tool.groups,
+        undo=tool.undo,
+    )

@@ -1,0 +1,136 @@
+"""The only module that speaks to the Cedar engine; `pst` is its syntax tree, read by the rest of this package.
+
+The engine's process can be crashed by deeply nested text (POLICY.md §5): nothing reaches `parse` or `validate` that
+`source.split` has not measured first.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import cedarpy
+from cedarpy import pst
+
+__all__ = [
+    "Answer",
+    "CedarError",
+    "EntitySet",
+    "PolicySet",
+    "Schema",
+    "authorize",
+    "compile_policies",
+    "load_entities",
+    "load_schema",
+    "parse",
+    "parse_many",
+    "pst",
+    "validate",
+]
+
+PolicySet: TypeAlias = cedarpy.PolicySet
+Schema: TypeAlias = cedarpy.Schema
+EntitySet: TypeAlias = cedarpy.Entities
+
+_FAILED_POLICY = re.compile(r"evaluating policy `([^`]+)`")
+
+
+class CedarError(ValueError):
+    """Cedar refused a text; the message is Cedar's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What Cedar said. `allowed` is True only for an Allow without a single error.
+
+    `reasons` are the ids of the determining policies, sorted. `errors` name the policies that failed and never quote
+    Cedar: its texts contain argument values.
+    """
+
+    allowed: bool
+    reasons: tuple[str, ...]
+    errors: tuple[str, ...]
+
+
+def parse(text: str) -> pst.Template:
+    """Return the one policy in `text`.
+
+    Raises:
+        CedarError: not exactly one policy, or a template with slots.
+    """
+    try:
+        found = cedarpy.policies_to_pst(text)
+    except ValueError as error:
+        raise CedarError(str(error)) from None
+    if found.templates:
+        raise CedarError("slots (?principal, ?resource) are not supported: name the principal or the resource")
+    if len(found.static_policies) != 1:
+        raise CedarError("expected exactly one policy before the `;`")
+    return next(iter(found.static_policies.values()))
+
+
+def parse_many(policies: Mapping[str, str]) -> PolicySet:
+    """Return one set from texts of one policy each, by id.
+
+    Raises:
+        CedarError: as `parse`.
+    """
+    return compile_policies(replace(parse(text), id=name) for name, text in policies.items())
+
+
+def compile_policies(policies: Iterable[pst.Template]) -> PolicySet:
+    """Return the engine's handle for these policies; an answer names them by their `id`.
+
+    Raises:
+        CedarError: the nodes do not form a set, for example because of two equal ids.
+    """
+    nodes = {policy.id: policy for policy in policies}
+    try:
+        return cedarpy.PolicySet.from_pst(pst.PolicySet(templates={}, static_policies=nodes, template_links=()))
+    except ValueError as error:
+        raise CedarError(str(error)) from None
+
+
+def load_schema(schema: Mapping[str, Any]) -> Schema:
+    """Return the engine's handle for a schema in Cedar's JSON form.
+
+    Raises:
+        CedarError: Cedar does not accept it.
+    """
+    try:
+        return cedarpy.Schema.from_json_str(json.dumps(schema))
+    except ValueError as error:
+        raise CedarError(str(error)) from None
+
+
+def load_entities(raw: bytes) -> EntitySet:
+    """Return the engine's handle for entities in Cedar's JSON form.
+
+    Raises:
+        CedarError: Cedar does not accept them.
+    """
+    try:
+        return cedarpy.Entities.from_json_str(raw.decode())
+    except ValueError as error:
+        raise CedarError(str(error)) from None
+
+
+def validate(text: str, schema: Schema) -> tuple[str, ...]:
+    """Return what strict validation has against the policy in `text`; empty when it passes."""
+    return tuple(found.error for found in cedarpy.validate_policies(text, schema).errors)
+
+
+def authorize(request: Mapping[str, Any], policies: PolicySet, entities: EntitySet) -> Answer:
+    """Decide one request: uids as `{"type", "id"}`, `context` as JSON text. Never raises on what a request can hold."""
+    result = cedarpy.is_authorized(dict(request), policies, entities)
+    errors = tuple(sorted({_redacted(error) for error in result.diagnostics.errors}))
+    if result.decision is cedarpy.Decision.NoDecision and not errors:
+        errors = ("the policy engine gave no decision",)
+    allowed = result.decision is cedarpy.Decision.Allow and not errors
+    return Answer(allowed, tuple(sorted(result.diagnostics.reasons)), errors)
+
+
+def _redacted(error: str) -> str:
+    failed = _FAILED_POLICY.search(error)
+    return f"policy {failed[1]} could not be evaluated" if failed else "the policy engine could not read the request"

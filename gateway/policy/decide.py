@@ -1,0 +1,143 @@
+"""The decision: a plain function of a decision input and a bundle. Nothing here waits, reads a clock or a store."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gateway.codec import CodecError, dump
+from gateway.model.decision import Decision, DecisionInput, Remedy
+from gateway.model.facts import PriorQuery
+from gateway.policy.bundle import Bundle
+from gateway.policy.cedar import Answer
+from gateway.policy.policies import Policy
+from gateway.policy.remedy import remedies_of
+from gateway.policy.situation import Situation
+
+__all__ = ["decide"]
+
+
+def decide(bundle: Bundle, given: DecisionInput) -> Decision:
+    """Decide one call. Allowed only if Cedar allows it without an error and everything it is about is known.
+
+    The same input and bundle always give the same decision. Never raises on what an input can hold.
+    """
+    situation = bundle.situation(given)
+    if situation.missing:
+        return _unknown(bundle, given, situation)
+    unjudged = given.notes.get("unjudged", ())
+    if unjudged:
+        return _refused_unjudged(bundle, unjudged)
+    try:
+        context = dump(given.context).decode()
+    except CodecError:
+        return _refused_unjudged(bundle, ("context",))
+    answer = situation.answer(context)
+    shadow = _shadow(situation, answer, situation.answer_with_shadows(context))
+    if answer.allowed:
+        return _allowed(bundle, situation, answer, given.notes, shadow)
+    return _denied(bundle, given, situation, answer, shadow)
+
+
+def _unknown(bundle: Bundle, given: DecisionInput, situation: Situation) -> Decision:
+    tool, agent = given.resource["id"], given.principal["id"]
+    if "principal" in situation.missing:
+        why = f"The agent {agent!r} is not registered. Ask the operator to add it under `agents:`."
+    else:
+        why = f"The policies in force do not know this version of {tool!r}. Ask the operator to reload them."
+    return Decision(False, bundle.digest, message=why, errors=tuple(f"unknown {one}" for one in situation.missing))
+
+
+def _refused_unjudged(bundle: Bundle, places: Sequence[str]) -> Decision:
+    """Refuse where a policy reads a value that has no exact form: any other value would be a guess."""
+    named = ", ".join(places)
+    why = (
+        f"The policies cannot judge {named}: missing, of another type, or not exactly representable "
+        "(numbers: 64-bit integers, at most 4 decimal places; times: to the millisecond)."
+    )
+    return Decision(False, bundle.digest, message=why, errors=tuple(f"cannot be judged: {place}" for place in places))
+
+
+def _shadow(situation: Situation, answer: Answer, watched: Answer | None) -> tuple[str, ...]:
+    """Return the shadow policies that would have turned the decision around."""
+    if watched is None or watched.allowed == answer.allowed:
+        return ()
+    ids = {policy.id for policy in situation.shadows}
+    failed = {name for name in ids for error in watched.errors if f"`{name}`" in error}
+    return tuple(sorted(ids & {*watched.reasons, *failed}))
+
+
+def _allowed(
+    bundle: Bundle, situation: Situation, answer: Answer, notes: Mapping[str, Any], shadow: tuple[str, ...]
+) -> Decision:
+    permits = [situation.policy(name) for name in answer.reasons]
+    forbids = [policy for policy in situation.policies if not policy.is_permit]
+    obligations = {pair: None for policy in permits for pair in policy.terms.obligations}
+    return Decision(
+        True,
+        bundle.digest,
+        policies=answer.reasons,
+        obligations=tuple(obligations),
+        consumes=_consumed([*permits, *forbids], notes.get("priors", {})),
+        shadow=shadow,
+    )
+
+
+def _consumed(policies: Sequence[Policy], priors: Mapping[str, Any]) -> tuple[PriorQuery, ...]:
+    """Return the single-use steps this call uses up: those that are there and fit for use."""
+    once = {query: None for policy in policies for query in policy.terms.priors if query.once}
+    return tuple(query for query in once if _is_usable(priors.get(query.name)))
+
+
+def _is_usable(step: Mapping[str, Any] | None) -> bool:
+    return step is not None and step["status"] == "ok" and not step["consumed"]
+
+
+def _denied(
+    bundle: Bundle, given: DecisionInput, situation: Situation, answer: Answer, shadow: tuple[str, ...]
+) -> Decision:
+    reasons = [situation.policy(name) for name in answer.reasons] if not answer.allowed else []
+    forbids = [policy for policy in reasons if not policy.is_permit]
+    hopeful = [policy for policy in situation.policies if policy.is_permit and policy.terms.remedies]
+    blockers = [] if answer.errors else forbids or hopeful
+    priors = given.notes.get("priors", {})
+    pending = {policy.id: _pending(policy, priors) for policy in blockers}
+    waits = all(pending.values()) and blockers
+    approvals = [[pair for pair in policy.terms.obligations if pair[0] == "approval"] for policy in forbids]
+    return Decision(
+        False,
+        bundle.digest,
+        policies=tuple(policy.id for policy in forbids),
+        message=_message(given, forbids, answer, [text for _, text in filter(None, pending.values())]),
+        remedies=_remedies([one for one in blockers if pending[one.id] is None], given.notes.get("arguments", {})),
+        obligations=tuple({pair: None for pairs in approvals for pair in pairs}) if all(approvals) else (),
+        waits_for=next(filter(None, pending.values()))[0] if waits else None,
+        shadow=shadow,
+        errors=answer.errors,
+    )
+
+
+def _pending(policy: Policy, priors: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return the call id of a step in flight that the policy looks at, and a sentence about it."""
+    for query in policy.terms.priors:
+        step = priors.get(query.name)
+        if step is not None and step["status"] == "executing":
+            return step["call"], f"{query.tool} #{step['call']} is still running."
+    return None
+
+
+def _remedies(policies: Sequence[Policy], arguments: Mapping[str, Any]) -> tuple[Remedy, ...]:
+    found: list[Remedy] = []
+    for policy in policies:
+        found += (remedy for remedy in remedies_of(policy, arguments) if remedy not in found)
+    return tuple(found)
+
+
+def _message(given: DecisionInput, forbids: Sequence[Policy], answer: Answer, pending: Sequence[str]) -> str:
+    tool, agent = given.resource["id"], given.principal["id"]
+    if answer.errors:
+        errors = "; ".join(answer.errors)
+        return f"A policy for {tool} could not be evaluated, so the call is refused. Tell the operator: {errors}."
+    if forbids:
+        said = [policy.terms.message or f"Policy {policy.id} forbids this call of {tool}." for policy in forbids]
+        return " ".join((*dict.fromkeys(said), *pending))
+    refusal = f"No policy allows agent {agent} to make this call of {tool}. Ask the operator to allow it."
+    return " ".join((refusal, *pending))

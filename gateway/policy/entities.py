@@ -1,0 +1,109 @@
+"""The entities a decision is about, as Cedar JSON (POLICY.md §3)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from gateway.model.identity import Identity
+from gateway.model.tool import Effect, Tool
+
+__all__ = [
+    "CALL_TOOL",
+    "NAMESPACE",
+    "AgentEntity",
+    "Entity",
+    "Uid",
+    "action_of",
+    "agent_entity",
+    "reference",
+    "tool_entities",
+    "uid",
+]
+
+NAMESPACE = "Gateway"
+CALL_TOOL = "call_tool"
+
+Entity = Mapping[str, Any]
+
+
+class Uid(NamedTuple):
+    """An entity's full type name and id."""
+
+    type: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentEntity:
+    """A registered agent as policies see it; `teams` and `roles` add to what its verified identity says."""
+
+    name: str
+    owner: str = ""
+    teams: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    tier: int = 0
+    runtime: str = ""
+    attested: bool = False
+
+
+def uid(kind: str, name: str) -> dict[str, str]:
+    """Return an entity uid as Cedar JSON."""
+    return {"type": f"{NAMESPACE}::{kind}", "id": name}
+
+
+def reference(kind: str, name: str) -> dict[str, Any]:
+    """Return a value that refers to an entity."""
+    return {"__entity": uid(kind, name)}
+
+
+def action_of(tool: str) -> dict[str, str]:
+    """Return the uid of the action of calling `tool`."""
+    return uid("Action", tool)
+
+
+def agent_entity(agent: AgentEntity, identity: Identity) -> Entity:
+    """Return the entity of an agent under a verified identity."""
+    groups = [uid("Team", name) for name in sorted({*agent.teams, *identity.teams})]
+    groups += [uid("Role", name) for name in sorted({*agent.roles, *identity.roles})]
+    attributes = {
+        "owner": reference("User", agent.owner or identity.owner),
+        "tier": agent.tier,
+        "runtime": agent.runtime,
+        "attested": agent.attested,
+    }
+    return _entity(uid("Agent", agent.name), attributes, groups)
+
+
+def tool_entities(tool: Tool) -> tuple[Entity, ...]:
+    """Return the entities of a tool: itself, its action, its server.
+
+    Hints of a server count only where a person pinned them and the declared effect does not contradict them; without
+    them a tool is taken for open to the world, and one that writes for destructive.
+    """
+    hints = tool.definition.get("annotations") if tool.annotations_trusted else None
+    hints = hints if isinstance(hints, Mapping) else {}
+    harmless = tool.effect is Effect.WRITE and hints.get("destructiveHint") is False
+    open_world = hints.get("openWorldHint") is not False
+    attributes = {
+        "name": tool.name,
+        "readOnly": tool.effect is Effect.READ,
+        "destructive": tool.effect is not Effect.READ and not harmless,
+        "idempotent": tool.idempotent,
+        "openWorld": open_world,
+        "annotationsTrusted": tool.annotations_trusted,
+        "reversible": tool.effect is Effect.READ or tool.undo != "",
+        "pinned": tool.quarantined == "",
+        "sink": open_world,
+        "classification": 0,
+    }
+    server = uid("Server", tool.server)
+    groups = [uid("ToolGroup", name) for name in sorted(tool.groups)]
+    return (
+        _entity(uid("Tool", tool.name), attributes, [server, *groups]),
+        _entity(action_of(tool.name), {}, [action_of(CALL_TOOL)]),
+        _entity(server, {"trust": 0, "quarantined": False}, []),
+    )
+
+
+def _entity(name: Mapping[str, str], attributes: Mapping[str, Any], parents: Sequence[Mapping[str, str]]) -> Entity:
+    return {"uid": name, "attrs": attributes, "parents": list(parents)}

@@ -1,0 +1,233 @@
+"""From a call and its facts to the bytes a decision is a pure function of (ARCHITECTURE.md §5)."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+from gateway.model.decision import DecisionInput
+from gateway.model.facts import Facts, Step, StepStatus
+from gateway.model.identity import Identity
+from gateway.model.tool import Tool
+from gateway.policy.bundle import Bundle
+from gateway.policy.entities import reference
+from gateway.policy.mapper import Mapped, extension, instant, map_record
+from gateway.policy.need import Need
+from gateway.policy.remedy import pointer, value_at
+from gateway.policy.schema import ToolShapes
+from gateway.policy.situation import Situation
+
+__all__ = ["Approval", "Question", "Surroundings", "compose", "decision_input", "from_json", "to_json"]
+
+_STATUS: Mapping[StepStatus, str] = {
+    StepStatus.EXECUTING: "executing",
+    StepStatus.SUCCEEDED: "ok",
+    StepStatus.FAILED: "error",
+    StepStatus.UNKNOWN: "unknown",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A person's consent to one call. `quorum` counts the people who gave it."""
+
+    by: str
+    at_ms: int
+    args_match: bool
+    quorum: int
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What else may bear on a decision; neutral where nobody says otherwise. `cost_left` is a decimal text."""
+
+    taint: tuple[str, ...] = ()
+    calls_left: int | None = None
+    cost_left: str = "0.0"
+    approval: Approval | None = None
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Whether an agent may make a call."""
+
+    identity: Identity
+    tool: Tool
+    arguments: Mapping[str, Any] = field(repr=False)
+    facts: Facts
+    surroundings: Surroundings = field(default_factory=Surroundings)
+
+
+def decision_input(
+    bundle: Bundle, identity: Identity, tool: Tool, arguments: Mapping[str, Any], facts: Facts
+) -> DecisionInput:
+    """Put a call before the policies of `bundle`. Never raises, whatever the arguments hold."""
+    return compose(bundle, Question(identity, tool, arguments, facts))
+
+
+def compose(bundle: Bundle, question: Question) -> DecisionInput:
+    """As `decision_input`, for a question with surroundings."""
+    request = bundle.request(question.identity, question.tool)
+    situation = bundle.situation(request)
+    context: dict[str, Any] = {}
+    notes: dict[str, Any] = {}
+    if not situation.missing:
+        builder = _Builder(bundle, question, situation)
+        context, notes = builder.context(), builder.notes()
+    return DecisionInput(request.principal, request.action, request.resource, context, request.entities, notes)
+
+
+def to_json(given: DecisionInput) -> dict[str, Any]:
+    """Return a decision input as a JSON object; `from_json` reads it back."""
+    return asdict(given)
+
+
+def from_json(body: Mapping[str, Any]) -> DecisionInput:
+    """Return the decision input that `to_json` wrote.
+
+    Raises:
+        KeyError: `body` is something else.
+    """
+    return DecisionInput(
+        principal=body["principal"],
+        action=body["action"],
+        resource=body["resource"],
+        context=body["context"],
+        entities=tuple(body["entities"]),
+        notes=body["notes"],
+    )
+
+
+class _Builder:
+    """Builds the context and the notes of one decision: what the policies read, and nothing else."""
+
+    def __init__(self, bundle: Bundle, question: Question, situation: Situation) -> None:
+        self._bundle = bundle
+        self._question = question
+        self._situation = situation
+        self._unjudged: list[str] = []
+        self._priors = {
+            query.name: (question.facts.priors[query.name], bundle.shapes_of(query.tool))
+            for query in bundle.priors_for(question.tool.name)
+            if query.name in question.facts.priors
+        }
+
+    def context(self) -> dict[str, Any]:
+        need = self._situation.need
+        context: dict[str, Any] = {}
+        mapped = self._arguments(need)
+        if mapped is not None:
+            context = {"input": mapped.values, "n": mapped.counts}
+            self._note_dropped("input", mapped, need.wants("input"))
+            self._note_dropped("n", mapped, need.wants("n"))
+        base, prior = need.wants("base"), need.wants("prior")
+        if base is not None:
+            context["base"] = self._base(base, mapped)
+            if base.wants("env") is not None and self._question.facts.environment not in self._bundle.environments:
+                self._unjudged.append("base.env")
+        if prior is not None:
+            context["prior"] = {
+                name: self._prior(name, wanted) for name in self._priors if (wanted := prior.wants(name)) is not None
+            }
+        pruned: dict[str, Any] = need.prune(context)
+        return pruned
+
+    def notes(self) -> dict[str, Any]:
+        """Return what the answer needs besides; an absent key stands for nothing."""
+        notes: dict[str, Any] = {}
+        if self._priors:
+            notes["priors"] = {
+                name: {"call": step.call_id, "status": _STATUS[step.status], "consumed": step.consumed_by is not None}
+                for name, (step, _) in self._priors.items()
+            }
+        found = {pointer(path): value_at(self._question.arguments, path) for path in self._situation.remedy_paths}
+        arguments = {name: values[0] for name, values in found.items() if values}
+        if arguments:
+            notes["arguments"] = arguments
+        if self._unjudged:
+            notes["unjudged"] = sorted(set(self._unjudged))
+        return notes
+
+    def _arguments(self, need: Need) -> Mapped | None:
+        base = need.wants("base")
+        reads = need.wants("input") or need.wants("n") or (base and base.wants("unmodelled"))
+        if reads is None:
+            return None
+        return map_record(self._bundle.shapes_of(self._question.tool.name).input, self._question.arguments)
+
+    def _note_dropped(self, where: str, mapped: Mapped, need: Need | None) -> None:
+        if need is not None:
+            self._unjudged += (".".join((where, *path)) for path in mapped.dropped if need.reads(path))
+
+    def _base(self, need: Need, mapped: Mapped | None) -> dict[str, Any]:
+        names = _BASE if need.whole else [name for name in need.parts if name in _BASE]
+        values = {name: _BASE[name](self._question) for name in names}
+        if mapped is not None:
+            values["unmodelled"] = list(mapped.unmodelled)
+        return {name: value for name, value in values.items() if value is not None}
+
+    def _prior(self, name: str, need: Need) -> dict[str, Any]:
+        step, shapes = self._priors[name]
+        record: dict[str, Any] = {
+            "status": _STATUS[step.status],
+            "by": reference("Agent", step.agent),
+            "at": instant(step.at_ms),
+            "startedAt": instant(step.started_at_ms),
+            "consumed": step.consumed_by is not None,
+            "run": step.run_id,
+        }
+        if step.on_behalf_of is not None:
+            record["delegator"] = reference("User", step.on_behalf_of)
+        for part, mapped in _parts(step, shapes, need):
+            self._note_dropped(f"prior.{name}.{part}", mapped, need.wants(part))
+            record[part] = mapped.values
+        return record
+
+
+def _parts(step: Step, shapes: ToolShapes, need: Need) -> Iterator[tuple[str, Mapped]]:
+    if need.wants("input") is not None:
+        yield "input", map_record(shapes.input, step.arguments)
+    if need.wants("output") is not None and shapes.output is not None and step.output is not None:
+        yield "output", map_record(shapes.output, step.output)
+
+
+def _run(question: Question) -> dict[str, Any]:
+    run = question.facts.run
+    owner = run.owner.partition("/")[0]  # `agent` or `agent/user`
+    return {"id": run.id, "owner": reference("Agent", owner), "status": run.status}
+
+
+def _delegator(question: Question) -> dict[str, Any] | None:
+    user = question.identity.on_behalf_of
+    return None if user is None else reference("User", user)
+
+
+def _budget(question: Question) -> dict[str, Any] | None:
+    around = question.surroundings
+    if around.calls_left is None:
+        return None
+    return {"callsLeft": around.calls_left, "costLeft": extension("decimal", around.cost_left)}
+
+
+def _approval(question: Question) -> dict[str, Any] | None:
+    given = question.surroundings.approval
+    if given is None:
+        return None
+    by, at = reference("User", given.by), instant(given.at_ms)
+    return {"by": by, "at": at, "argsMatch": given.args_match, "quorum": given.quorum}
+
+
+_BASE: Final[Mapping[str, Callable[[Question], Any]]] = {
+    "now": lambda question: instant(question.facts.now_ms),
+    "env": lambda question: reference("Environment", question.facts.environment),
+    "delegator": _delegator,
+    "delegatedScopes": lambda question: list(question.identity.scopes),
+    "run": _run,
+    "step": lambda question: question.facts.step,
+    "taint": lambda question: list(question.surroundings.taint),
+    "budget": _budget,
+    "approval": _approval,
+    "unmodelled": lambda _: [],
+    "dryRun": lambda question: question.surroundings.dry_run,
+}
+"""`context.base`: each attribute from the question; None is an absent one."""

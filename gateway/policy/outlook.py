@@ -1,0 +1,51 @@
+"""What an agent can hope for from a tool, whatever the arguments and the past: for listings and the access matrix."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from enum import StrEnum
+from typing import Final
+
+from gateway.policy.entities import Uid, action_of
+from gateway.policy.policies import Policy
+from gateway.policy.projection import World, holds, matches_scope
+from gateway.policy.situation import Request
+
+__all__ = ["Outlook", "outlook_of"]
+
+_SEE: Final = Uid(**action_of("see"))
+
+
+class Outlook(StrEnum):
+    """Whether calls are allowed: in every context, in some, or in none."""
+
+    ALWAYS = "always"
+    CONDITIONAL = "conditional"
+    NEVER = "never"
+
+
+def outlook_of(policies: Sequence[Policy], request: Request) -> Outlook:
+    """Project the policies onto a request without a context (POLICY.md §1.5).
+
+    NEVER is certain: no context allows the call, or a forbid on the action `see` hides the tool. ALWAYS is certain too.
+    """
+    world = request.world()
+    enforced = [policy for policy in policies if not policy.terms.shadow]
+    if world.missing() or _applies(enforced, replace(world, action=_SEE), "forbid") is True:
+        return Outlook.NEVER
+    permitted, forbidden = _applies(enforced, world, "permit"), _applies(enforced, world, "forbid")
+    if permitted is False or forbidden is True:
+        return Outlook.NEVER
+    return Outlook.ALWAYS if permitted is True and forbidden is False else Outlook.CONDITIONAL
+
+
+def _applies(policies: Sequence[Policy], world: World, effect: str) -> bool | None:
+    """Tell whether some policy of this effect applies: surely, surely none, or None for perhaps."""
+    found: bool | None = False
+    for policy in policies:
+        if policy.template.effect == effect and matches_scope(policy.template, world):
+            verdict = holds(policy.template, world, exact=False)
+            if verdict is True:
+                return True
+            if verdict is None:
+                found = None
+    return found

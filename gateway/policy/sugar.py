@@ -1,0 +1,220 @@
+"""`allow:` lists and `workflows:` compiled to Cedar, for people who do not write it (POLICY.md §2)."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from gateway.model.facts import PriorQuery, PriorScope
+from gateway.model.tool import Tool
+from gateway.policy.config import Require, WorkflowSection
+from gateway.policy.mapper import decimal_text
+from gateway.policy.prior import prior_text
+from gateway.policy.problem import PolicyLoadError, Problem
+from gateway.policy.schema import ToolShapes
+from gateway.policy.shape import Field, Kind, Shape, field_at, record_of
+from gateway.policy.source import PolicySource
+
+__all__ = ["compile_allow", "compile_workflows"]
+
+_CHUNK: Final = 50
+"""Patterns per policy; the loader takes at most 90 terms."""
+_ARGUMENT = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_TOOL_PATTERN = re.compile(r"[^\s\"\\`]+")
+_WORDS: Final = frozenset({"if", "then", "else", "in", "has", "like", "is", "true", "false"})
+
+
+def compile_allow(agents: Mapping[str, Sequence[str]]) -> tuple[PolicySource, ...]:
+    """Return a permit for each agent's `allow:` list; a `*` in a pattern stands for any text.
+
+    Raises:
+        PolicyLoadError: a pattern is no tool name.
+    """
+    problems = [
+        Problem(
+            f"agents.{agent}.allow", 0, 0, "pattern", f"{pattern!r} is no tool name or pattern", "see `toolgate tools`."
+        )
+        for agent, patterns in agents.items()
+        for pattern in patterns
+        if _TOOL_PATTERN.fullmatch(pattern) is None
+    ]
+    if problems:
+        raise PolicyLoadError(problems)
+    return tuple(_allow(agent, patterns) for agent, patterns in agents.items() if patterns)
+
+
+def _allow(agent: str, patterns: Sequence[str]) -> PolicySource:
+    chunks = [patterns[start : start + _CHUNK] for start in range(0, len(patterns), _CHUNK)]
+    texts = [_permit(agent, chunk, f".{number}" if number > 1 else "") for number, chunk in enumerate(chunks, 1)]
+    return PolicySource(f"agents.{agent}.allow", "\n".join(texts))
+
+
+def _permit(agent: str, patterns: Sequence[str], suffix: str) -> str:
+    head = f"@id({_text(f'allow.{agent}{suffix}')})\n"
+    head += f'permit (principal == Gateway::Agent::{_text(agent)}, action in Gateway::Action::"call_tool", resource)'
+    if "*" in patterns:
+        return f"{head};\n"
+    terms = " ||\n  ".join(_pattern(pattern) for pattern in patterns)
+    return f"{head}\nwhen {{\n  {terms}\n}};\n"
+
+
+def _pattern(pattern: str) -> str:
+    if "*" in pattern:
+        return f"resource.name like {_text(pattern)}"
+    return f"resource == Gateway::Tool::{_text(pattern)}"
+
+
+def _text(value: str) -> str:
+    """Return a Cedar string literal."""
+    return json.dumps(value, ensure_ascii=False) if value.isprintable() else _escaped(value)
+
+
+def _escaped(value: str) -> str:
+    return '"' + "".join(f"\\u{{{ord(letter):x}}}" for letter in value) + '"'
+
+
+def compile_workflows(workflows: Mapping[str, WorkflowSection], tools: Sequence[Tool]) -> tuple[PolicySource, ...]:
+    """Return a forbid for each requirement of each workflow.
+
+    Raises:
+        PolicyLoadError: a tool is not pinned, or an argument is not declared by both tools with one type.
+    """
+    shapes = {
+        tool.name: ToolShapes(
+            record_of(tool.input_schema), None if tool.output_schema is None else record_of(tool.output_schema)
+        )
+        for tool in tools
+    }
+    problems: list[Problem] = []
+    sources: list[PolicySource] = []
+    for name, workflow in workflows.items():
+        compiler = _Workflow(name, workflow, shapes)
+        sources.append(PolicySource(f"workflows.{name}", "\n".join(compiler.policies())))
+        problems += compiler.problems
+    if problems:
+        raise PolicyLoadError(problems)
+    return tuple(sources)
+
+
+class _Workflow:
+    """Compiles one workflow; collects what is wrong with it."""
+
+    def __init__(self, name: str, workflow: WorkflowSection, shapes: Mapping[str, ToolShapes]) -> None:
+        self.problems: list[Problem] = []
+        self._name = name
+        self._workflow = workflow
+        self._shapes = shapes
+
+    def policies(self) -> Iterator[str]:
+        ids: dict[str, int] = {}
+        for rule in self._workflow.rules:
+            for require in rule.require:
+                unknown = [tool for tool in (rule.call, require.call) if tool not in self._shapes]
+                for tool in unknown:
+                    self._complain("unknown_tool", f"{tool!r} is no pinned tool", "see `toolgate tools`.")
+                if not unknown:
+                    name = f"workflow.{self._name}.{rule.call}.{require.call}"
+                    ids[name] = ids.get(name, 0) + 1
+                    suffix = f".{ids[name]}" if ids[name] > 1 else ""
+                    yield self._policy(rule.call, require, name + suffix)
+
+    def _policy(self, call: str, require: Require, name: str) -> str:
+        step = re.sub(r"\W+", "_", name.removeprefix("workflow."), flags=re.ASCII).strip("_").lower()
+        step = step if step[:1].isalpha() else f"w_{step}"
+        keyed = (self._workflow.key,) if self._workflow.key in require.same else require.same[:1]
+        query = PriorQuery(step, require.call, tuple((key, key) for key in keyed), require.scope, None, require.once)
+        conditions = " &&\n  ".join(self._conditions(call, require, f"context.prior.{step}"))
+        return (
+            f"@id({_text(name)})\n"
+            f"@prior({_text(prior_text(query))})\n"
+            f"@message({_text(_message(require))})\n"
+            f"@remedy({_text(require.call)})\n"
+            f"forbid (principal, action == Gateway::Action::{_text(call)}, resource)\n"
+            f"unless {{\n  {conditions}\n}};\n"
+        )
+
+    def _conditions(self, call: str, require: Require, prior: str) -> Iterator[str]:
+        yield f"context.prior has {prior.rpartition('.')[2]}"
+        yield f'{prior}.status == "ok"'
+        if require.once:
+            yield f"!{prior}.consumed"
+        if require.scope is not PriorScope.USER:
+            yield f"{prior}.by == principal"
+        yield from self._results(require, prior)
+        for path in require.same:
+            yield from self._equality(call, require.call, path, prior)
+        age = f"context.base.now.durationSince({prior}.at)"
+        yield f'{age} >= duration("0s")'
+        if require.within is not None:
+            yield f"{age} <= duration({_text(require.within)})"
+
+    def _equality(self, call: str, step: str, path: str, prior: str) -> Iterator[str]:
+        here = field_at(self._shapes[call].input, path.split("."))
+        there = field_at(self._shapes[step].input, path.split("."))
+        kinds = {_kind(here), _kind(there)}
+        if None in kinds or len(kinds) > 1:
+            message = f"`same: {path}` is not declared with one type by both {call} and {step}"
+            self._complain("same", message, "name an argument that both tools have.")
+            return
+        yield from _presence("context.input", path, self._shapes[call].input)
+        yield from _presence(f"{prior}.input", path, self._shapes[step].input)
+        yield f"{_access(f'{prior}.input', path)} == {_access('context.input', path)}"
+
+    def _results(self, require: Require, prior: str) -> Iterator[str]:
+        output = self._shapes[require.call].output
+        if require.where and output is not None:
+            yield f"{prior} has output"
+        for path, wanted in require.where.items():
+            found = None if output is None else field_at(output, path.split("."))
+            literal = _literal(wanted, _kind(found))
+            if output is None or literal is None:
+                message = f"`where: {path}` is not a result of {require.call} that can equal {wanted!r}"
+                self._complain("where", message, "name a result that the tool's output schema declares.")
+                return
+            yield from _presence(f"{prior}.output", path, output)
+            yield f"{_access(f'{prior}.output', path)} == {literal}"
+
+    def _complain(self, code: str, message: str, fix: str) -> None:
+        self.problems.append(Problem(f"workflows.{self._name}", 0, 0, code, message, fix))
+
+
+def _kind(found: Field | None) -> Kind | None:
+    return None if found is None or found.shape is None else found.shape.kind
+
+
+def _message(require: Require) -> str:
+    same = f" for the same {', '.join(require.same)}" if require.same else ""
+    where = "".join(f", with {path} {wanted}" for path, wanted in require.where.items())
+    within = f" in the last {require.within}" if require.within else ""
+    once = "; each such call serves once" if require.once else ""
+    return f"{require.call} must have succeeded{same}{where}{within}{once}."
+
+
+def _access(root: str, path: str) -> str:
+    return root + "".join(f".{name}" if _is_word(name) else f"[{_text(name)}]" for name in path.split("."))
+
+
+def _presence(root: str, path: str, shape: Shape) -> Iterator[str]:
+    """Yield the tests strict validation wants before an attribute that may be absent is read."""
+    names = path.split(".")
+    for depth, name in enumerate(names):
+        found = field_at(shape, names[: depth + 1])
+        if found is None or not found.required:
+            holder = _access(root, ".".join(names[:depth])) if depth else root
+            yield f"{holder} has {name if _is_word(name) else _text(name)}"
+
+
+def _is_word(name: str) -> bool:
+    return _ARGUMENT.fullmatch(name) is not None and name not in _WORDS
+
+
+def _literal(value: bool | int | float | str, kind: Kind | None) -> str | None:
+    """Return a value as Cedar of a type; None where it is not of that type."""
+    if kind is Kind.BOOL and isinstance(value, bool):
+        return "true" if value else "false"
+    if kind is Kind.STRING and isinstance(value, str):
+        return _text(value)
+    if kind is Kind.LONG and type(value) is int:
+        return str(value)
+    decimal = decimal_text(value) if kind is Kind.DECIMAL else None
+    return None if decimal is None else f'decimal("{decimal}")'
