@@ -1,6 +1,7 @@
 """Reading an issuer's keys: bounded in time and bytes, never redirected, over TLS or from this machine."""
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -10,7 +11,7 @@ import httpx2
 from gateway.codec import CodecError, parse
 from gateway.identity.config import JwtAuth, safe_url
 
-__all__ = ["FETCH_S", "MAX_BYTES", "KeysUnavailable", "fetch_keys"]
+__all__ = ["FETCH_S", "MAX_BYTES", "KeysUnavailable", "fetch_keys", "key_address"]
 
 FETCH_S: Final = 5.0
 MAX_BYTES: Final = 256 * 1024
@@ -40,7 +41,7 @@ async def fetch_keys(auth: JwtAuth, *, timeout_s: float = FETCH_S) -> list[Any]:
 async def _document(auth: JwtAuth) -> dict[str, Any]:
     if auth.jwks_file is not None:
         return await asyncio.to_thread(_from_file, auth.jwks_file)
-    behind_proxy = (auth.jwks_url or auth.issuer).startswith("https:")  # this machine is never behind one
+    behind_proxy = urlsplit(auth.jwks_url or auth.issuer).scheme == "https"  # this machine is never behind one
     async with httpx2.AsyncClient(follow_redirects=False, timeout=None, trust_env=behind_proxy) as client:
         return await _get(client, auth.jwks_url or await _discover(client, auth.issuer))
 
@@ -62,6 +63,15 @@ async def _discover(client: httpx2.AsyncClient, issuer: str) -> str:
         metadata = await _get(client, f"{origin}{path}/.well-known/openid-configuration")
     except KeysUnavailable:
         metadata = await _get(client, f"{origin}/.well-known/oauth-authorization-server{path}")
+    return key_address(metadata, issuer)
+
+
+def key_address(metadata: Mapping[str, Any], issuer: str) -> str:
+    """Return the `jwks_uri` in the metadata of `issuer`.
+
+    Raises:
+        KeysUnavailable: it is another issuer's, or names no address keys may come from.
+    """
     if metadata.get("issuer") != issuer:
         raise KeysUnavailable("the metadata names another issuer")
     found = metadata.get("jwks_uri")
@@ -69,7 +79,7 @@ async def _discover(client: httpx2.AsyncClient, issuer: str) -> str:
         url = safe_url(found if isinstance(found, str) else "")
     except ValueError:
         raise KeysUnavailable("the metadata names no usable jwks_uri") from None
-    if parts.scheme == "https" and urlsplit(url).scheme != "https":
+    if urlsplit(issuer).scheme == "https" and urlsplit(url).scheme != "https":
         raise KeysUnavailable("the metadata of an https issuer names keys without TLS")
     return url
 

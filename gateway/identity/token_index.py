@@ -23,9 +23,10 @@ class TokenIndex:
     than MAX_AGE_S seconds is not believed: every token is refused until the store can be read again.
     """
 
-    def __init__(self, store: TokenStore, clock: Clock) -> None:
+    def __init__(self, store: TokenStore, clock: Clock, *, read_s: float = _READ_S) -> None:
         self._store = store
         self._clock = clock
+        self._read_s = read_s
         self._tokens: Mapping[str, TokenRecord] = {}
         self._read_at = float("-inf")
 
@@ -37,7 +38,7 @@ class TokenIndex:
         """
         began = self._clock.monotonic()
         try:
-            async with asyncio.timeout(_READ_S):
+            async with asyncio.timeout(self._read_s):
                 tokens = await self._store.tokens()
         except TimeoutError:
             raise StoreFault("The gateway cannot read its tokens.", detail="reading the tokens timed out") from None

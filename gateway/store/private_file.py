@@ -31,9 +31,12 @@ def read_private(path: Path) -> bytes | None:
         return None
     except OSError as error:
         raise PrivateFileError(f"{path}: cannot be read ({error.strerror})") from None
-    with os.fdopen(descriptor, "rb") as file:
-        _require_private(path, os.fstat(file.fileno()))  # of the open file, so that nobody can swap it in between
-        return file.read(MAX_BYTES + 1)
+    try:
+        _require_private(path, os.fstat(descriptor))  # of the open file, so that nobody can swap it in between
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(MAX_BYTES + 1)
+    finally:
+        os.close(descriptor)
 
 
 def _require_private(path: Path, status: os.stat_result) -> None:
@@ -61,9 +64,8 @@ def write_private(path: Path, content: bytes) -> None:
         draft = _draft(path, content)
         try:
             draft.replace(path)
-        except OSError:
+        finally:
             draft.unlink(missing_ok=True)
-            raise
         _sync_folder(path.parent)
     except OSError as error:
         raise PrivateFileError(f"{path}: cannot be written ({error.strerror})") from None
@@ -85,24 +87,20 @@ def create_private(path: Path, content: bytes) -> bytes:
         _sync_folder(path.parent)
     except OSError as error:
         raise PrivateFileError(f"{path}: cannot be written ({error.strerror})") from None
-    stands = read_private(path)
-    if stands is None:
-        raise PrivateFileError(f"{path}: vanished while it was created")
-    return stands
+    return read_private(path) or b""
 
 
 def _draft(path: Path, content: bytes) -> Path:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
+    with contextlib.ExitStack() as undo:
+        undo.callback(draft.unlink)  # a full disk leaves no draft behind
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-    except OSError:
-        draft.unlink(missing_ok=True)
-        raise
+        undo.pop_all()
     return draft
 
 

@@ -1,0 +1,89 @@
+"""The index of tokens: renewed twice a second, and not believed when it is old."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gateway.identity.token_index import MAX_AGE_S, POLL_S, TokenIndex
+from gateway.identity.tokens import Tokens
+from gateway.model.errors import StoreFault
+from gateway.store.memory import MemoryStore
+from gateway.store.ports import TokenRecord
+from tests.identity.doubles import CountingIds, HandClock, settle
+
+
+class FlakyStore(MemoryStore):
+    """A store that can be made to fail."""
+
+    broken = False
+
+    async def tokens(self) -> list[TokenRecord]:
+        if self.broken:
+            raise StoreFault("no", detail="disk")
+        return await super().tokens()
+
+
+@pytest.fixture
+def flaky(clock: HandClock) -> FlakyStore:
+    return FlakyStore(clock)
+
+
+@pytest.fixture
+async def index(flaky: FlakyStore, clock: HandClock) -> AsyncIterator[TokenIndex]:
+    index = TokenIndex(flaky, clock)
+    task = asyncio.create_task(index.watch())
+    await settle()
+    yield index
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def test_a_change_by_another_process_is_seen_within_a_second(
+    index: TokenIndex, flaky: FlakyStore, clock: HandClock, ids: CountingIds
+) -> None:
+    other_process = Tokens(flaky, clock, ids)
+    token = await other_process.issue("payer")
+    assert index.find(token.record.id) is None
+    await clock.advance(POLL_S)
+    assert index.find(token.record.id) == token.record
+    await other_process.revoke("payer")
+    await clock.advance(POLL_S)
+    seen = index.find(token.record.id)
+    assert seen is not None
+    assert seen.revoked_ms is not None
+    assert 2 * POLL_S <= 1.0
+
+
+async def test_an_index_that_was_never_read_refuses(flaky: FlakyStore, clock: HandClock) -> None:
+    with pytest.raises(StoreFault):
+        TokenIndex(flaky, clock).find("tg_1")
+
+
+async def test_an_unreadable_store_is_bridged_for_five_seconds_and_no_longer(
+    index: TokenIndex, flaky: FlakyStore, clock: HandClock, ids: CountingIds
+) -> None:
+    token = await Tokens(flaky, clock, ids).issue("payer")
+    await clock.advance(POLL_S)
+    flaky.broken = True
+    for _ in range(int(MAX_AGE_S / POLL_S)):
+        await clock.advance(POLL_S)
+        assert index.find(token.record.id) == token.record
+    await clock.advance(POLL_S)
+    with pytest.raises(StoreFault) as refusal:
+        index.find(token.record.id)
+    assert refusal.value.retry_after_s == 1.0
+    flaky.broken = False
+    await clock.advance(POLL_S)
+    assert index.find(token.record.id) == token.record
+
+
+async def test_a_store_that_never_answers_is_an_unreadable_store(clock: HandClock) -> None:
+    class Hanging(MemoryStore):
+        async def tokens(self) -> list[TokenRecord]:
+            await asyncio.Event().wait()
+            return []
+
+    with pytest.raises(StoreFault) as refusal:
+        await TokenIndex(Hanging(clock), clock, read_s=0.01).refresh()
+    assert "timed out" in refusal.value.detail
