@@ -8,7 +8,7 @@ from gateway.credentials.fault import CredentialFault
 
 __all__ = ["SecretSource", "resolve"]
 
-_REFERENCE: Final = re.compile(r"\$(\$?)\{([^{}]*)(\}?)")
+_REFERENCE: Final = re.compile(r"\$\$\{|\$\{([^{}]*)(\}?)")
 _SECRET: Final = re.compile(r"secret:([A-Za-z0-9_][A-Za-z0-9_.-]{0,127})")
 _VARIABLE: Final = re.compile(r"(env:)?([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 _SOUNDS_SECRET: Final = re.compile(r"KEY|TOKEN|SECRET|PASS|PWD|CREDENTIAL|AUTH|COOKIE|DSN", re.IGNORECASE)
@@ -34,9 +34,9 @@ def resolve(text: str, environ: Mapping[str, str], secrets: SecretSource) -> tup
     used: set[str] = set()
 
     def value_of(reference: re.Match[str]) -> str:
-        escaped, name, closed = reference.groups()
-        if escaped:
-            return reference[0][1:]
+        if reference[0] == "$${":
+            return "${"
+        name, closed = reference.groups()
         if not closed:
             raise CredentialFault("reference", f"`${{{name[:40]}` is not closed; write `$${{` for a literal `${{`")
         value, secret = _value(name, environ, secrets)
