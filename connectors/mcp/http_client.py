@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from httptools import HttpParserError, HttpResponseParser
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from connectors.mcp.event_stream import EventStream
 from gateway.connector import ConnectorFault, TimedOut, Unavailable
@@ -217,7 +217,7 @@ class _Connection(asyncio.Protocol):
             self._early += len(data)
         try:
             self._parser.feed_data(data)
-        except HttpParserError as error:
+        except (HttpParserError, HttpParserUpgrade) as error:
             self._fail(_broken("The server's answer is not HTTP.", type(error).__name__))
             return
         if self._answer is None:

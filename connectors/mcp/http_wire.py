@@ -74,7 +74,7 @@ class HttpWire:
 
     async def notify(self, method: str, params: Mapping[str, Any], headers: bytes) -> None:
         reply = await self._send(dump({"jsonrpc": "2.0", "method": method, "params": params}), headers, _ASIDE_S)
-        self._refuse_status(reply)
+        self._refuse_status(reply, self._session)
 
     async def request(self, method: str, params: Mapping[str, Any], headers: bytes, timeout_s: float) -> Any:
         number = next(self._numbers)
@@ -97,7 +97,7 @@ class HttpWire:
                 self._tell_cancelled(number, headers)
             raise
         if not found:
-            found.append(self._message(reply, number))
+            found.append(self._message(reply, number, session))
         if method == "initialize":
             self._session = reply.headers.get(b"mcp-session-id", b"")
         return result_of(found[0], reply.status)
@@ -110,10 +110,10 @@ class HttpWire:
             head += b"Mcp-Session-Id: %b\r\n" % self._session
         return await self._client.exchange(head, body, timeout_s, recognise)
 
-    def _message(self, reply: Reply, number: int) -> Mapping[str, Any]:
+    def _message(self, reply: Reply, number: int, session: bytes) -> Mapping[str, Any]:
         """Return the JSON-RPC response in a plain answer, or raise what its status or its shape means."""
         if reply.status != 200:
-            self._refuse_status(reply)
+            self._refuse_status(reply, session)
             if reply.status < 400:
                 raise _not_an_answer(f"HTTP {reply.status} where an answer was due")
         try:
@@ -133,8 +133,8 @@ class HttpWire:
             raise RpcError(_INVALID_REQUEST, f"HTTP status {reply.status}", status=reply.status)
         raise _not_an_answer(why)
 
-    def _refuse_status(self, reply: Reply) -> None:
-        """Raise what a status means by itself; 2xx and other 4xx pass."""
+    def _refuse_status(self, reply: Reply, session: bytes) -> None:
+        """Raise what a status means by itself; 2xx and other 4xx pass. `session` is the one the request named."""
         status = reply.status
         detail = f"HTTP {status}: {plain(reply.body[:400].decode('utf-8', 'replace'))}"
         if 300 <= status < 400:
@@ -145,7 +145,7 @@ class HttpWire:
             raise CredentialExpired(detail=detail)
         if status == 403:
             raise Rejected("The server refused the gateway's credential for this (403).", detail=detail)
-        if self._session and _session_is_lost(reply):
+        if session and _session_is_lost(reply):
             raise SessionLost(_INVALID_REQUEST, "the session ended", status=status)
         if status == 429 or status >= 500:
             header = reply.headers.get(b"retry-after")

@@ -17,7 +17,7 @@ from gateway.connector import Unavailable
 __all__ = ["Child", "Command", "inherited_environment"]
 
 _INHERITED: Final = ("HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER", "LANG")
-_GUARD: Final = 'trap "" HUP INT TERM; read -r _; kill -KILL -- "-$1"'
+_GUARD: Final = 'trap "" HUP INT TERM; read -r _; kill -s KILL -- "-$1"'
 _STDOUT: Final = 1
 _STDERR: Final = 2
 _REAP_S: Final = 5.0
@@ -111,6 +111,7 @@ class Child(asyncio.SubprocessProtocol):
     async def stop(self) -> None:
         """End the child and its whole group: close its input, SIGTERM, SIGKILL, each after a grace; then reap."""
         if self._transport is None:
+            await self._dismiss_guard()
             return
         transport, group = self._transport, self._transport.get_pid()
         if self._input is not None:

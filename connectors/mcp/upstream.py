@@ -157,19 +157,24 @@ class McpUpstream:
                 return self._era
             if self._closed:
                 raise Unavailable("The server is not open.", sent=False)
-            now = self._clock.monotonic()
-            if now < self._not_before:
-                raise Unavailable("The server is being restarted.", retry_after_s=self._not_before - now, sent=False)
-            self._starts += 1
-            delay = self._pace.restart_base_s * 2 ** min(self._starts - 1, 16)
-            self._not_before = now + min(delay, self._pace.restart_cap_s)
+            if not self._wire.alive:
+                self._pass_backoff()
             return await self._start(timeout_s)
+
+    def _pass_backoff(self) -> None:
+        now = self._clock.monotonic()
+        if now < self._not_before:
+            raise Unavailable("The server is being restarted.", retry_after_s=self._not_before - now, sent=False)
+        self._starts += 1
+        delay = self._pace.restart_base_s * 2.0 ** min(self._starts - 1, 16)
+        self._not_before = now + min(delay, self._pace.restart_cap_s)
 
     async def _start(self, timeout_s: float) -> Era:
         era: Era | None = None
+        begun = not self._wire.alive
         try:
             async with asyncio.timeout(min(self._pace.open_s, timeout_s)):
-                if not self._wire.alive:
+                if begun:
                     await self._wire.open()
                 era = await negotiate(self._wire, self._remembered, self._client, self._pace.probe_s)
                 self._remembered = Protocol.MODERN if era.modern else Protocol.LEGACY
@@ -185,7 +190,8 @@ class McpUpstream:
             self._era = era
             if era is None:
                 self._remembered = self._protocol
-                await self._wire.close()
+                if begun or self._closed:  # else other calls are in flight on it
+                    await self._wire.close()
         if era is None:
             raise Unavailable("The server was stopped.", sent=False)
         return era
