@@ -41,7 +41,7 @@ _ENDINGS: Final = (
 _EXACT: Final = ("token", "pwd", "cookie", "setcookie", "cvv", "otp")
 _ASSIGNED: Final = r"""
     ((?:%s)\\{0,3}+["']?\s{0,8}[:=]\s{0,8})                                 # the name and what follows it
-    (?:(?:bearer|basic|digest|token)\s{1,4})?
+    (?:(?:bearer|basic|digest|token)\s{1,4})?+(?!\[redacted\])
     (?:\\{0,3}"(?:[^"\\]|\\.)*+"?|'[^'\n]*+'?|[^\s"'&,;}\])]{3,}+)
 """
 
