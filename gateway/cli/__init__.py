@@ -1,0 +1,101 @@
+"""The command line. A command is loaded when it is asked for, so that each starts as fast as what it needs."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Annotated, Any, Final
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+from gateway import __version__
+
+__all__ = ["COMMANDS", "app", "build", "stdio"]
+
+_HELPING: Final = "toolgate.helping"
+COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "init": ("gateway.cli.init:init", "Import the MCP servers of a host behind the gateway; --undo gives them back."),
+    "up": ("gateway.cli.up:up", "Serve agents until stopped."),
+    "status": ("gateway.cli.status:status", "Show what is running."),
+    "doctor": ("gateway.cli.doctor:doctor", "Check the configuration, the files and every server."),
+    "config": ("gateway.cli.config:commands", "Check and show the configuration."),
+    "agents": ("gateway.cli.agents:commands", "The agent inventory."),
+    "token": ("gateway.cli.token:commands", "API tokens: one per agent, stored as a digest only."),
+    "policy": ("gateway.cli.policy:commands", "The policies: check, test, explain, show."),
+    "schema": ("gateway.cli.schema:commands", "Pinned schemas: gateway.lock."),
+    "stdio": (
+        "gateway.cli:stdio",
+        "Speak MCP on standard input and output, for a host that starts its servers itself.",
+    ),
+}
+"""Command → where it is, and what `--help` says of it. `commands` returns a `typer.Typer` of subcommands;
+all else is the command's function."""
+
+
+class _Lazy(TyperGroup):
+    """Loads a command when it is run; help needs none of them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        place, told = COMMANDS[cmd_name]
+        if ctx.meta.get(_HELPING):
+            return TyperCommand(cmd_name, help=told)
+        module, _, name = place.partition(":")
+        found = getattr(import_module(module), name)
+        if name != "commands":
+            return _one_command(cmd_name, found)
+        command = get_command(found())
+        command.name = cmd_name
+        return command
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        ctx.meta[_HELPING] = True
+        super().format_help(ctx, formatter)
+
+
+def _one_command(name: str, function: Any) -> Any:
+    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    single.command(name)(function)
+    return get_command(single)
+
+
+def stdio() -> None:
+    """Say where the bridge is: gateway/__main__.py runs it before any of this is loaded."""
+    raise typer.BadParameter("stdio comes first: toolgate stdio --config PATH --agent NAME")
+
+
+def build() -> typer.Typer:
+    """Return the command line as an application that tests can invoke."""
+    toolgate = typer.Typer(
+        name="toolgate",
+        cls=_Lazy,
+        epilog="Start with: toolgate init",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    toolgate.callback()(_root)
+    return toolgate
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"toolgate {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Say which version this is.", is_eager=True, callback=_say_version)
+    ] = False,
+) -> None:
+    """Governed hands for AI agents: an MCP gateway with identity, policy and a ledger."""
+
+
+def app() -> None:
+    """Run the command line."""
+    build()(prog_name="toolgate")

@@ -1,0 +1,54 @@
+"""The configuration as commands use it: loaded, its references resolved, its secrets known."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gateway.cli.output import fail_with_problems
+from gateway.config import ConfigError, GatewayConfig, Resolver, load
+from gateway.connector.registry import load_connectors
+from gateway.credentials.references import resolve
+from gateway.credentials.secrets import SecretStore
+
+__all__ = ["Loaded", "load_config", "load_now", "resolver_for"]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A valid configuration, where it came from, and the secret values in it (to be kept out of every output)."""
+
+    path: Path
+    config: GatewayConfig = field(repr=False)
+    secrets: frozenset[str] = field(repr=False)
+
+    def again(self) -> "Loaded":
+        """Return the configuration as the file has it now. Raises `ConfigError`."""
+        return load_now(self.path)
+
+
+def resolver_for(path: Path, used: set[str]) -> Resolver:
+    """Return what replaces references for the configuration at `path`; each secret it puts in is added to `used`."""
+    secrets = SecretStore(path.parent / ".toolgate", os.environ)
+
+    def replace(text: str) -> str:
+        value, kept_secret = resolve(text, os.environ, secrets)
+        used.update(kept_secret)
+        return value
+
+    return replace
+
+
+def load_now(path: Path) -> Loaded:
+    """Return the configuration at `path`. Raises `ConfigError`."""
+    path = path.expanduser().absolute()
+    used: set[str] = set()
+    config = load(path, resolver_for(path, used), load_connectors())
+    return Loaded(path, config, frozenset(used))
+
+
+def load_config(path: Path, *, as_json: bool = False) -> Loaded:
+    """Return the configuration at `path`, or say everything that is wrong with it and exit with 1."""
+    try:
+        return load_now(path)
+    except ConfigError as error:
+        fail_with_problems(error, as_json=as_json)

@@ -1,0 +1,103 @@
+"""What every command prints, and how it ends: 0 ok, 1 failed, 2 usage, 3 denied or pending."""
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
+
+import typer
+
+from gateway.config.problem import ConfigError
+
+__all__ = [
+    "DENIED",
+    "FAILED",
+    "USAGE",
+    "Refused",
+    "done",
+    "emit",
+    "fail_with",
+    "fail_with_problems",
+    "plain",
+    "say",
+    "table",
+]
+
+FAILED: Final = 1
+USAGE: Final = 2
+DENIED: Final = 3
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why a command did not do what was asked: a stable code, what and why, and what fixes it."""
+
+    code: str
+    message: str
+    hint: str = ""
+
+
+def plain(text: str) -> str:
+    """Return `text` without what could steer a terminal or hide what it says: such characters show as escapes."""
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def say(text: str = "") -> None:
+    """Print a line for a person."""
+    typer.echo(plain(text))
+
+
+def done(text: str) -> None:
+    """Print that a step was carried out."""
+    typer.echo(f"  {typer.style('✓', fg=typer.colors.GREEN)} {plain(text)}")
+
+
+def emit(data: Any, lines: Iterable[str], *, as_json: bool) -> None:
+    """Print `data` as JSON for a program, or `lines` for a person."""
+    if as_json:
+        typer.echo(json.dumps(data, indent=2, ensure_ascii=False))
+        return
+    for line in lines:
+        say(line)
+
+
+def table(rows: Iterable[Mapping[str, str]]) -> list[str]:
+    """Return the rows as aligned lines under their headings; nothing for no rows."""
+    listed = [{key: plain(value) for key, value in row.items()} for row in rows]
+    if not listed:
+        return []
+    listed.insert(0, {key: key.upper() for key in listed[0]})
+    widths = {key: max(len(row[key]) for row in listed) for key in listed[0]}
+    return ["  ".join(row[key].ljust(widths[key]) for key in widths).rstrip() for row in listed]
+
+
+def fail_with(refused: Refused, exit_code: int = FAILED, *, as_json: bool = False) -> NoReturn:
+    """Say on stderr why the command failed, and exit. Raises `typer.Exit`."""
+    if as_json:
+        typer.echo(json.dumps({"error": refused.code, "message": refused.message, "hint": refused.hint}))
+    else:
+        _complain(f"{refused.code}: {refused.message}", refused.hint)
+    raise typer.Exit(exit_code)
+
+
+def fail_with_problems(error: ConfigError, *, as_json: bool = False) -> NoReturn:
+    """Say on stderr everything that is wrong with a configuration, and exit. Raises `typer.Exit`."""
+    if as_json:
+        fields = ("file", "line", "column", "code", "message", "hint")
+        problems = [{name: getattr(problem, name) for name in fields} for problem in error.problems]
+        typer.echo(json.dumps({"ok": False, "problems": problems}, indent=2, ensure_ascii=False))
+    else:
+        for problem in error.problems:
+            place = f"{problem.file}:{problem.line}:{problem.column}" if problem.line else problem.file
+            _complain(f"{place}: {problem.code}: {problem.message}", problem.hint)
+    raise typer.Exit(FAILED)
+
+
+def _complain(text: str, hint: str) -> None:
+    marker = typer.style("error", fg=typer.colors.RED, bold=True)
+    typer.echo(f"{marker}: {plain(text)}", file=sys.stderr)
+    if hint:
+        typer.echo(f"  {typer.style('hint', fg=typer.colors.CYAN)}: {plain(hint)}", file=sys.stderr)
