@@ -2,11 +2,11 @@
 
 import asyncio
 import hashlib
+import json
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
-from gateway.codec import canonical
 from gateway.model.clock import Clock, IdSource
 from gateway.model.errors import RequestFault
 from gateway.model.facts import RunRef
@@ -14,10 +14,10 @@ from gateway.model.identity import Identity
 from gateway.model.request import Caller
 from gateway.store.ports import RunStore
 
-__all__ = ["IDLE_MS", "Runs", "owner_of"]
+__all__ = ["CACHED", "IDLE_MS", "Runs", "owner_of"]
 
 IDLE_MS: Final = 30 * 60_000
-_CACHED: Final = 10_000
+CACHED: Final = 10_000
 _MAX_NAME: Final = 256
 _MAX_KEY: Final = 200
 _PREFIX: Final = "run_"
@@ -29,6 +29,20 @@ V = TypeVar("V")
 def owner_of(identity: Identity) -> str:
     """Return who owns the runs of this caller: `agent`, or `agent/user` when it acts for a user."""
     return identity.agent if identity.on_behalf_of is None else f"{identity.agent}/{identity.on_behalf_of}"
+
+
+class _Recent(OrderedDict[K, V]):
+    """Remembers the `size` entries that were used last."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self._size = size
+
+    def keep(self, key: K, value: V) -> None:
+        self[key] = value
+        self.move_to_end(key)
+        if len(self) > self._size:
+            self.popitem(last=False)
 
 
 @dataclass(slots=True)
@@ -46,14 +60,16 @@ class Runs:
     is the legacy session, else the trace, else all the caller's calls; `run.start` binds it in one process's memory.
     """
 
-    def __init__(self, store: RunStore, clock: Clock, ids: IdSource, *, idle_ms: int = IDLE_MS) -> None:
+    def __init__(
+        self, store: RunStore, clock: Clock, ids: IdSource, *, idle_ms: int = IDLE_MS, cached: int = CACHED
+    ) -> None:
         self._store = store
         self._clock = clock
         self._ids = ids
         self._idle_ms = idle_ms
-        self._slots: OrderedDict[tuple[str, str], _Slot] = OrderedDict()
-        self._started: OrderedDict[tuple[str, str], _Slot] = OrderedDict()
-        self._steps: OrderedDict[str, int] = OrderedDict()
+        self._slots: _Recent[tuple[str, str], _Slot] = _Recent(cached)
+        self._started: _Recent[tuple[str, str], _Slot] = _Recent(cached)
+        self._steps: _Recent[str, int] = _Recent(cached)
         self._opening: dict[tuple[str, str], asyncio.Task[RunRef]] = {}
 
     async def resolve(
@@ -84,8 +100,8 @@ class Runs:
         run = RunRef(self._ids.new("run"), owner, "handle")
         now = self._clock.now_ms()
         run = await self._store.open_run(run, _key("start", run.id), now)
-        _keep(self._started, (owner, _conversation_key(caller)), _Slot(run, now))
-        _keep(self._steps, run.id, 0)
+        self._started.keep((owner, _conversation_key(caller)), _Slot(run, now))
+        self._steps.keep(run.id, 0)
         return run
 
     def steps(self, run_id: str) -> int:
@@ -126,7 +142,7 @@ class Runs:
         if run is None or run.owner != owner:
             return None
         run = replace(run, source="handle")
-        _keep(self._slots, (owner, run_id), _Slot(run, now))
+        self._slots.keep((owner, run_id), _Slot(run, now))
         return run
 
     def _started_here(self, owner: str, caller: Caller) -> RunRef | None:
@@ -176,8 +192,8 @@ class Runs:
         now = self._clock.now_ms()
         run = replace(await self._store.open_run(minted, key, now), source=source)
         if run.id == minted.id:
-            _keep(self._steps, run.id, 0)
-        _keep(self._slots, place, _Slot(run, now))
+            self._steps.keep(run.id, 0)
+        self._slots.keep(place, _Slot(run, now))
         return run
 
     def _opened(self, place: tuple[str, str], task: asyncio.Task[RunRef]) -> None:
@@ -188,8 +204,10 @@ class Runs:
     async def _load_steps(self, run_id: str) -> None:
         if run_id in self._steps:
             self._steps.move_to_end(run_id)
-        else:
-            _keep(self._steps, run_id, await self._store.count_steps(run_id))
+            return
+        held = await self._store.count_steps(run_id)
+        if run_id not in self._steps:  # else another call loaded it meanwhile, and may have counted on
+            self._steps.keep(run_id, held)
 
 
 def _conversation_key(caller: Caller) -> str:
@@ -200,12 +218,5 @@ def _conversation_key(caller: Caller) -> str:
 
 def _key(kind: str, *parts: str) -> str:
     """Return an unambiguous key; one that would be long is a digest."""
-    text = canonical([kind, *parts]).decode("utf-8", "surrogatepass")
+    text = json.dumps([kind, *parts])
     return text if len(text) <= _MAX_KEY else f"{kind}:{hashlib.sha256(text.encode()).hexdigest()}"
-
-
-def _keep(memory: OrderedDict[K, V], key: K, value: V) -> None:
-    memory[key] = value
-    memory.move_to_end(key)
-    while len(memory) > _CACHED:
-        memory.popitem(last=False)

@@ -8,11 +8,12 @@ from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from pydantic import TypeAdapter
 
+from gateway.identity.config import AgentConfig, Agents
 from gateway.model.identity import Credential
 
 T0_MS = 1_800_000_000_000
-ISSUER_CLAIMS = {"aud": "toolgate", "sub": "agent:payer"}
 
 
 class HandClock:
@@ -66,6 +67,11 @@ class CountingIds:
 
     def fraction(self) -> float:
         return 0.5
+
+
+def agents(**sections: Mapping[str, Any]) -> dict[str, AgentConfig]:
+    """Read an `agents:` section."""
+    return TypeAdapter(Agents).validate_python(sections)
 
 
 def bearer(value: str) -> Credential:

@@ -6,10 +6,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import TypeAdapter
 
 from gateway.identity.authenticator import MAX_CREDENTIAL, Authenticator, Trust
-from gateway.identity.config import AgentConfig, Agents
 from gateway.identity.key_source import KeyRing
 from gateway.identity.local import local_bearer
 from gateway.identity.token_index import TokenIndex
@@ -17,13 +15,9 @@ from gateway.identity.tokens import Tokens
 from gateway.model.errors import IdentityFault
 from gateway.model.identity import Credential
 from gateway.store.memory import MemoryStore
-from tests.identity.doubles import CountingIds, HandClock, bearer
+from tests.identity.doubles import CountingIds, HandClock, agents, bearer
 
 KEY = b"k" * 64
-
-
-def agents(**sections: Mapping[str, Any]) -> dict[str, AgentConfig]:
-    return TypeAdapter(Agents).validate_python(sections)
 
 
 TWO = {

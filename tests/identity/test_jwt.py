@@ -16,9 +16,8 @@ from gateway.identity.key_source import COOL_DOWN_S, FRESH_S, STALE_S, KeyRing
 from gateway.identity.token_index import TokenIndex
 from gateway.model.errors import IdentityFault, StoreFault
 from gateway.store.memory import MemoryStore
-from tests.identity.doubles import T0_MS, HandClock, Signer, b64, bearer
+from tests.identity.doubles import T0_MS, HandClock, Signer, agents, b64, bearer
 from tests.identity.issuer import Issuer
-from tests.identity.test_authenticator import agents
 
 NOW = T0_MS // 1000
 

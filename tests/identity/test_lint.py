@@ -2,7 +2,7 @@
 
 from gateway.identity.lint import lint_tokens
 from gateway.store.ports import TokenRecord
-from tests.identity.test_authenticator import agents
+from tests.identity.doubles import agents
 
 NOW = 1_800_000_000_000
 DAY = 86_400_000

@@ -5,7 +5,7 @@ import pytest
 from gateway.identity.config import IdentityConfig
 from gateway.identity.metadata import challenge, metadata_path, metadata_url, resource_metadata
 from gateway.identity.refusal import expired, refused
-from tests.identity.test_authenticator import agents
+from tests.identity.doubles import agents
 from tests.identity.test_config import JWT
 
 RESOURCE = "https://gate.acme.example/mcp"
