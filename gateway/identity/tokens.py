@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.model.clock import Clock, IdSource
+from gateway.model.errors import StoreFault
 from gateway.store.ports import TokenRecord, TokenStore
 
 __all__ = [
@@ -84,8 +85,16 @@ class Tokens:
         return IssuedToken(issued.token, issued.record, tuple(revoked))
 
     async def revoke(self, agent: str) -> list[str]:
-        """End all of the agent's tokens now; return their ids. Raises `StoreFault`."""
-        return await self._store.revoke_tokens(agent, self._clock.now_ms())
+        """End all of the agent's tokens now, those in an overlap too; return their ids.
+
+        Raises:
+            StoreFault: the store cannot answer, or a token still works afterwards: whoever revokes must know.
+        """
+        revoked = await self._store.revoke_tokens(agent, self._clock.now_ms())
+        live = await self._live(agent)
+        if live:
+            raise StoreFault(f"Tokens of {agent!r} still work: {', '.join(token.id for token in live)}.")
+        return revoked
 
     async def _live(self, agent: str) -> list[TokenRecord]:
         now = self._clock.now_ms()

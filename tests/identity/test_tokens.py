@@ -6,6 +6,7 @@ import pytest
 
 from gateway.identity.tokens import DEFAULT_TTL_MS, TokenRefused, Tokens, is_live, matches, split_token
 from gateway.model.clock import RandomIds
+from gateway.model.errors import StoreFault
 from gateway.store.memory import MemoryStore
 from gateway.store.ports import TokenRecord
 from tests.identity.doubles import CountingIds, HandClock
@@ -116,6 +117,19 @@ async def test_revoking_ends_a_token_that_still_overlaps_and_touches_no_other_ag
     assert sorted(await tokens.revoke("payer")) == sorted([old.record.id, new.record.id])
     live = [token.id for token in await tokens._store.tokens() if is_live(token, clock.now_ms())]
     assert live == [other.record.id]
+
+
+async def test_a_revocation_that_leaves_a_token_alive_is_never_reported_as_done(
+    clock: HandClock, ids: CountingIds
+) -> None:
+    class Forgetful(MemoryStore):
+        async def revoke_tokens(self, agent: str, at_ms: int, *, keep: str = "") -> list[str]:
+            return []
+
+    tokens = Tokens(Forgetful(clock), clock, ids)
+    issued = await tokens.issue("payer")
+    with pytest.raises(StoreFault, match=issued.record.id):
+        await tokens.revoke("payer")
 
 
 @pytest.mark.parametrize(
