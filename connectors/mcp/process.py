@@ -10,7 +10,7 @@ import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, cast
 
 from gateway.connector import Unavailable
 
@@ -146,10 +146,8 @@ class Child(asyncio.SubprocessProtocol):
     # --- asyncio.SubprocessProtocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.SubprocessTransport)
-        stdin = transport.get_pipe_transport(0)
-        assert isinstance(stdin, asyncio.WriteTransport)
-        self._input = stdin
+        process = cast(asyncio.SubprocessTransport, transport)  # uvloop's own classes do not inherit from asyncio's
+        self._input = cast(asyncio.WriteTransport, process.get_pipe_transport(0))
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         if fd == _STDOUT:
