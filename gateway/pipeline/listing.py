@@ -8,7 +8,7 @@ from gateway.model.errors import IdentityFault
 from gateway.model.identity import ClientInfo, Identity
 from gateway.model.request import Caller, CallRequest
 from gateway.pipeline.rules import Rules, RulesInForce
-from gateway.policy.decide import visible
+from gateway.policy import visible
 from gateway.resilience.admission import Admission
 
 __all__ = ["Listing", "Refused", "Sighted"]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gateway.catalog.catalog import Catalog
-from gateway.policy.bundle import Bundle
+from gateway.policy import Bundle
 
 __all__ = ["Rules", "RulesInForce"]
 

@@ -11,10 +11,10 @@ from gateway.model.request import Caller
 from gateway.transport.kernel import Answer
 from gateway.transport.wire import ClientGone, RpcRequest
 
-__all__ = ["Exchange", "client_info"]
+__all__ = ["LOOPBACK_PEERS", "Exchange", "client_info"]
 
 _WATCH_AFTER_S: Final = 0.05
-_LOOPBACK_PEERS: Final = frozenset({"127.0.0.1", "::1"})
+LOOPBACK_PEERS: Final = frozenset({"127.0.0.1", "::1"})
 
 
 class Exchange:
@@ -55,7 +55,7 @@ class Exchange:
             client=client or ClientInfo(),
             session=session,
             trace=_trace_id(self.meta.get("traceparent", self.headers.get("traceparent"))),
-            loopback=peer is not None and peer[0] in _LOOPBACK_PEERS,
+            loopback=peer is not None and peer[0] in LOOPBACK_PEERS,
         )
 
     async def watched(self, work: Awaitable[Answer]) -> Answer:

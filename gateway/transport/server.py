@@ -2,78 +2,26 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
-from typing import Any, Final
 
 import uvicorn
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
-from gateway.model.errors import IdentityFault
-from gateway.model.identity import Identity
-from gateway.model.request import Caller
 from gateway.transport.endpoint import McpEndpoint
-from gateway.transport.exchange import Exchange
 from gateway.transport.guard import Guard
+from gateway.transport.sides import Sides, build_sides
 from gateway.transport.wire import HttpRefusal, headers_of
 
-__all__ = ["Leases", "build_asgi", "listen", "serving"]
+__all__ = ["build_asgi", "listen", "serving"]
 
-_HEARTBEAT_S: Final = 5.0
-_METADATA_PATH: Final = "/.well-known/oauth-protected-resource"
-Identify = Callable[[Caller, str], Awaitable[Identity]]
+Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-class Leases:
-    """Bridges that hold the gateway up. `left` is set once the last of them has gone."""
-
-    def __init__(self) -> None:
-        self._held = 0
-        self.left = asyncio.Event()
-
-    async def hold(self) -> AsyncIterator[bytes]:
-        """Hold a lease while this stream is read."""
-        self._held += 1
-        self.left.clear()
-        try:
-            while True:
-                yield b"\n"
-                await asyncio.sleep(_HEARTBEAT_S)
-        finally:
-            self._held -= 1
-            if self._held == 0:
-                self.left.set()
-
-
-def build_asgi(
-    endpoint: McpEndpoint, guard: Guard, leases: Leases, identify: Identify, metadata: Mapping[str, Any] | None
-) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
-    """Put the paths together. `metadata` is the RFC 9728 document, served only where OAuth is configured."""
-
-    async def health(request: Request) -> Response:
-        del request
-        return JSONResponse({"status": "ok"})
-
-    async def lease(request: Request) -> Response:
-        exchange = Exchange(request.scope, request.receive, request._send, headers_of(request.scope), None)
-        try:
-            await identify(exchange.caller(), "lease")
-        except IdentityFault as fault:
-            return JSONResponse({"error": fault.message}, status_code=401)
-        return StreamingResponse(leases.hold(), media_type="text/plain")
-
-    async def resource_metadata(request: Request) -> Response:
-        del request
-        return JSONResponse(metadata)
-
-    routes = [Route("/healthz", health), Route("/-/lease", lease)]
-    if metadata is not None:
-        routes += [Route(path, resource_metadata) for path in (_METADATA_PATH, f"{_METADATA_PATH}/mcp")]
-    rare = Starlette(routes=routes)
+def build_asgi(endpoint: McpEndpoint, guard: Guard, sides: Sides) -> Asgi:
+    """Put the paths together."""
+    rare = build_sides(sides)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -92,9 +40,7 @@ def build_asgi(
 
 
 @asynccontextmanager
-async def serving(
-    app: Callable[[Scope, Receive, Send], Awaitable[None]], listener: socket.socket, *, drain_s: int = 15
-) -> AsyncIterator[None]:
+async def serving(app: Asgi, listener: socket.socket, *, drain_s: int = 15) -> AsyncIterator[None]:
     """Serve on `listener` until the block ends, then let requests under way finish for up to `drain_s` seconds."""
     config = uvicorn.Config(
         app,

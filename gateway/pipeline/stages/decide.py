@@ -4,7 +4,7 @@ from gateway.model.call import Call
 from gateway.model.outcome import Denied, Outcome, Waiting
 from gateway.pipeline.inflight import InFlight
 from gateway.pipeline.stages import DecideAgain
-from gateway.policy.decide import decide, decision_input
+from gateway.policy import decide, decision_input
 
 __all__ = ["Decide"]
 

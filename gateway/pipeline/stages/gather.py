@@ -1,6 +1,7 @@
 """Stage 5: collect what already happened, as facts for the decision."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from gateway.ledger.entries import facts_from
@@ -22,11 +23,12 @@ class Gather:
     consumed or has grown stale since must not turn a recorded answer into a refusal.
     """
 
-    def __init__(self, rules: RulesInForce, runs: Runs, ledger: Ledger, clock: Clock) -> None:
+    def __init__(self, rules: RulesInForce, runs: Runs, ledger: Ledger, clock: Clock, environment: str) -> None:
         self._rules = rules
         self._runs = runs
         self._ledger = ledger
         self._clock = clock
+        self._environment = environment
 
     async def __call__(self, call: Call) -> None:
         rules = self._rules.current
@@ -44,12 +46,12 @@ class Gather:
             and repeats.arguments_digest == call.arguments_digest
         ):
             recorded = facts_from(repeats.claim_body)
-            call.facts = Facts(
-                now_ms=recorded.now_ms, run=run, step=recorded.step, priors=recorded.priors, repeat_of=repeats.call_id
-            )
+            call.facts = replace(recorded, run=run, repeat_of=repeats.call_id, environment=self._environment)
             return
         priors = await self._priors(call, run, now)
-        call.facts = Facts(now_ms=now, run=run, step=self._runs.steps(run.id), priors=priors)
+        call.facts = Facts(
+            now_ms=now, run=run, step=self._runs.steps(run.id), priors=priors, environment=self._environment
+        )
 
     def _workflow_key(self, call: Call, keys: Mapping[str, tuple[str, str]]) -> tuple[str, str] | None:
         named = keys.get(call.tool.name)

@@ -1,0 +1,377 @@
+"""The composition root: the only file that names the adapters and builds the stages."""
+
+import asyncio
+import hashlib
+import hmac
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from starlette.types import Receive, Scope, Send
+
+from gateway.catalog.catalog import Catalog, Live, pin_new
+from gateway.catalog.lock import Lock, Pin
+from gateway.config.model import GatewayConfig
+from gateway.connector import Surroundings
+from gateway.connector.pool import Upstreams
+from gateway.connector.registry import build_upstream, load_connectors
+from gateway.identity.authenticator import Authenticator, Trust
+from gateway.identity.inventory import Inventory
+from gateway.identity.key_source import KeyRing
+from gateway.identity.local import load_local_key
+from gateway.identity.metadata import challenge, resource_metadata
+from gateway.identity.token_index import TokenIndex
+from gateway.ledger.recorder import Recorder
+from gateway.model.call import Call
+from gateway.model.clock import Clock, IdSource, RandomIds, SystemClock
+from gateway.model.errors import IdentityFault
+from gateway.model.outcome import Outcome, Succeeded
+from gateway.pipeline.inflight import InFlight
+from gateway.pipeline.listing import Listing
+from gateway.pipeline.rules import Rules, RulesInForce
+from gateway.pipeline.runner import Kit, Runner
+from gateway.pipeline.stages.admit import Admit
+from gateway.pipeline.stages.check import Check
+from gateway.pipeline.stages.claim import Claim
+from gateway.pipeline.stages.decide import Decide
+from gateway.pipeline.stages.execute import Execute
+from gateway.pipeline.stages.gather import Gather
+from gateway.pipeline.stages.identify import Identify
+from gateway.pipeline.stages.redact import Redact
+from gateway.pipeline.stages.resolve import Resolve
+from gateway.pipeline.stages.validate import Validate
+from gateway.pipeline.survey import Survey
+from gateway.policy import (
+    AgentEntity,
+    Bundle,
+    LoadOptions,
+    PolicyLoadError,
+    PolicySource,
+    compile_allow,
+    compile_workflows,
+    sources_under,
+)
+from gateway.redaction.redactor import Redactor
+from gateway.resilience.admission import Admission
+from gateway.resilience.executor import Executor
+from gateway.resilience.owned import OwnedTasks
+from gateway.store.memory import MemoryStore
+from gateway.store.ports import Store
+from gateway.store.sqlite import SqliteStore
+from gateway.transport.endpoint import Door, McpEndpoint
+from gateway.transport.guard import Guard
+from gateway.transport.kernel import Kernel
+from gateway.transport.server import build_asgi
+from gateway.transport.sessions import Sessions
+from gateway.transport.sides import Leases, Operator, Sides
+from gateway.workflow.own_tools import OWN_SERVER, OWN_TOOLS, start_run
+from gateway.workflow.runs import Runs
+
+__all__ = ["Gateway", "Home", "build_rules", "live_definitions", "open_store", "operator_token"]
+
+_LOG = logging.getLogger(__name__)
+_FIRST_ANSWER_S: Final = 10.0
+_DRAIN_S: Final = 15.0
+FULFILLED: Final = frozenset({"redact"})
+"""The obligations the gateway carries out; a permit with another one is refused at load."""
+Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The folder of one gateway: gateway.yaml, gateway.lock, and `.toolgate/` for what is nobody else's business."""
+
+    path: Path
+
+    @property
+    def lock(self) -> Path:
+        """Where schemas are pinned."""
+        return self.path / "gateway.lock"
+
+    @property
+    def private(self) -> Path:
+        """The folder only the gateway's own user may read; made on first use."""
+        folder = self.path / ".toolgate"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
+
+
+def open_store(config: GatewayConfig, home: Home, clock: Clock) -> Store:
+    """Return the configured store, not yet open: `sqlite:///path` relative to the home folder, or `memory:`."""
+    url = config.server.store
+    if url == "memory:":
+        return MemoryStore(clock)
+    path = home.path / url.removeprefix("sqlite:///")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return SqliteStore(path, clock)
+
+
+def build_rules(config: GatewayConfig, home: Home, lock: Lock, live: Mapping[str, Live]) -> Rules:
+    """Build the catalog, and the policies for exactly the pinned tools.
+
+    Raises:
+        PolicyLoadError: with every problem found; whatever was in force stays.
+    """
+    return _rules(config, lock, live, policy_sources(config, home, lock))
+
+
+def rules_without_policies(config: GatewayConfig, lock: Lock, live: Mapping[str, Live]) -> Rules:
+    """Build rules that deny every call: what is in force when the policies cannot be loaded at start."""
+    return _rules(config, lock, live, ())
+
+
+def policy_sources(config: GatewayConfig, home: Home, lock: Lock) -> tuple[PolicySource, ...]:
+    """Return every policy text: what `allow:` and `workflows:` compile to, then the files. Raises PolicyLoadError."""
+    tools = Catalog.build(_with_own_tools(lock), {}, config.tools).tools()
+    written = [source for path in config.policies for source in sources_under(home.path / path)]
+    allowed = {name: agent.allow for name, agent in config.agents.items()}
+    return (*compile_allow(allowed), *compile_workflows(config.workflows, tools), *written)
+
+
+def _rules(config: GatewayConfig, lock: Lock, live: Mapping[str, Live], sources: tuple[PolicySource, ...]) -> Rules:
+    lock = _with_own_tools(lock)
+    pinned = Catalog.build(lock, {}, config.tools).tools()
+    agents = [
+        AgentEntity(
+            name=name,
+            owner=agent.owner,
+            teams=tuple(agent.teams),
+            roles=tuple(agent.roles),
+            tier=agent.tier,
+            runtime=agent.runtime,
+        )
+        for name, agent in config.agents.items()
+    ]
+    keys = {
+        tool: (name, workflow.key)
+        for name, workflow in config.workflows.items()
+        for rule in workflow.rules
+        for tool in (rule.call, *(need.call for need in rule.require))
+    }
+    return Rules(
+        Catalog.build(lock, live, config.tools),
+        Bundle.load(sources, pinned, agents, LoadOptions(fulfils=FULFILLED)),
+        keys,
+    )
+
+
+def _with_own_tools(lock: Lock) -> Lock:
+    return lock.with_server(OWN_SERVER, {str(tool["name"]): Pin.of(tool) for tool in OWN_TOOLS})
+
+
+def operator_token(local_key: bytes) -> str:
+    """Return what a command of the gateway's own user presents to the running gateway."""
+    return hmac.digest(local_key, b"\0toolgate operator", "sha256").hex()
+
+
+async def live_definitions(
+    config: GatewayConfig, secrets: frozenset[str]
+) -> tuple[Mapping[str, Live], Mapping[str, str]]:
+    """Ask every configured server for its tools once; return the answers, and why the silent ones were silent."""
+    surroundings = Surroundings(redact=Redactor(secrets).text)
+    upstreams = Upstreams(surroundings)
+    survey = Survey(surroundings.clock, lambda live: None)
+    connect(config, upstreams, survey, surroundings)
+    try:
+        await upstreams.open()
+        health = upstreams.health()
+        silent = {name: each.error for name, each in health.items() if name not in survey.live}
+        return survey.live, silent
+    finally:
+        await upstreams.close()
+
+
+def connect(config: GatewayConfig, upstreams: Upstreams, survey: Survey, surroundings: Surroundings) -> None:
+    """Add every configured server, not yet open. Raises `ConnectorLoadError`."""
+    registry = load_connectors()
+    for name, section in config.mcpServers.items():
+        upstreams.add(name, survey.over(name, build_upstream(name, section, registry, surroundings)))
+
+
+class Gateway:
+    """A running gateway. `asgi` serves it; `reload` swaps its rules; `close` drains and stops it."""
+
+    def __init__(self, config: GatewayConfig, home: Home, redactor: Redactor, store: Store | None = None) -> None:
+        self.config = config
+        self.home = home
+        self.clock: Clock = SystemClock()
+        self.ids: IdSource = RandomIds()
+        self.store = store or open_store(config, home, self.clock)
+        self._surroundings = Surroundings(self.clock, self.ids, redactor.text)
+        self.upstreams = Upstreams(self._surroundings)
+        self.survey = Survey(self.clock, self._servers_changed)
+        self.admission = Admission(self.clock, config.resilience.rate_limit)
+        self.executor = Executor(self.clock, self.ids, config.resilience)
+        self.inventory = Inventory(self.store, self.clock)
+        self.leases = Leases()
+        self.policy_problem = ""
+        self._lock = Lock.read(home.lock)
+        self.rules = RulesInForce(self._first_rules())
+        self._redactor = redactor
+        self._owned = OwnedTasks()
+        self._runs = Runs(self.store, self.clock, self.ids)
+        self._tokens = TokenIndex(self.store, self.clock)
+        self._local_key = local_key = load_local_key(home.path / config.identity.local_key)
+        self._keys = KeyRing(self.clock)
+        trust = Trust(self._tokens, self._keys, local_key, config.identity.clock_skew)
+        self.authenticator = Authenticator(config.agents, trust, self.clock)
+        self._session_key = hashlib.sha256(b"toolgate session ids\0" + local_key).digest()
+        self._loud = logging.DEBUG  # while servers are still answering for the first time
+        self._stack = AsyncExitStack()
+
+    def _first_rules(self) -> Rules:
+        try:
+            return build_rules(self.config, self.home, self._lock, {})
+        except PolicyLoadError as error:
+            self.policy_problem = str(error)  # said aloud in `start`: tools nobody has pinned yet may be all it is
+            return rules_without_policies(self.config, self._lock, {})
+
+    async def start(self, host: str, port: int) -> None:
+        """Open the store, check its chain, settle what a crash left, connect to the servers; served at `host:port`.
+
+        Raises:
+            LedgerTampered: the chain does not hold; nothing is served.
+            StoreFault: the store cannot be opened.
+            ConnectorLoadError: a configured connector is not installed.
+        """
+        self._stack.push_async_callback(self.store.close)
+        self._stack.push_async_callback(self._keys.close)
+        await self.store.open()
+        await self.store.verify()
+        recorder = self._recorder()
+        await recorder.recover()
+        await self._index()
+        connect(self.config, self.upstreams, self.survey, self._surroundings)
+        self._stack.push_async_callback(self.upstreams.close)
+        opening = self._background(self.upstreams.open())
+        await asyncio.wait({opening}, timeout=_FIRST_ANSWER_S)
+        self._loud = logging.ERROR
+        if self.policy_problem:
+            _LOG.error("the policies do not load, every call is denied until they do:\n%s", self.policy_problem)
+        await self._tokens.refresh()
+        for work in (self._tokens.watch(), self.inventory.watch(), self.survey.watch(self.upstreams)):
+            self._background(work)
+        self._stack.push_async_callback(self._drain)
+        self._assemble(recorder, Guard.build(host, port, self.config.server.public_url or ""))
+
+    def _background(self, work: Awaitable[None]) -> "asyncio.Future[None]":
+        task = asyncio.ensure_future(work)
+
+        async def end() -> None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        self._stack.push_async_callback(end)
+        return task
+
+    def _recorder(self) -> Recorder:
+        return Recorder(self.store, self.clock, self._redactor.record)
+
+    def _assemble(self, recorder: Recorder, guard: Guard) -> None:
+        inflight = InFlight()
+        stages = (
+            Identify(self.authenticator),
+            Admit(self.admission),
+            Resolve(self.rules),
+            Validate(),
+            Gather(self.rules, self._runs, self.store, self.clock, self.config.server.environment),
+            Decide(inflight),
+            Claim(recorder, inflight, self._owned),
+            Execute(self.executor, self.upstreams, {f"{OWN_SERVER}.start": partial(start_run, self._runs)}),
+            Check(),
+            Redact(self._redactor),
+        )
+        runner = Runner(stages, Kit(recorder, inflight, self._owned, self.clock, self.ids, self._noted))
+        listing = Listing(self.authenticator, self.admission, self.rules, runner.refuse, self.inventory.saw)
+        door = Door(guard, Sessions(self._session_key, self.clock), self._challenge, self.store.deliver)
+        endpoint = McpEndpoint(Kernel(runner, listing, self.rules), door)
+        sides = Sides(
+            self.leases,
+            listing.identify,
+            Operator(operator_token(self._local_key), self.status),
+            resource_metadata(self.config.identity, self.config.agents),
+        )
+        self.asgi: Asgi = build_asgi(endpoint, guard, sides)
+
+    def _challenge(self, fault: IdentityFault, presented: bool) -> str:
+        served = resource_metadata(self.config.identity, self.config.agents) is not None
+        return challenge(fault, presented=presented, resource=self.config.identity.resource if served else None)
+
+    def _noted(self, call: Call, outcome: Outcome) -> None:
+        identity = call.identity if call.has("identity") else None
+        tool = call.tool.name if call.has("tool") else ""
+        self.inventory.saw(identity, call.request.caller.client, tool, refused=not isinstance(outcome, Succeeded))
+        if call.has("facts"):
+            self._runs.count(call.facts.run.id)
+
+    def _servers_changed(self, live: Mapping[str, Live]) -> None:
+        """A server answered with other tools than before: new servers are pinned, drift is quarantined."""
+        lock = pin_new(self._lock, live, self.config.tools)
+        if lock != self._lock:
+            lock.write(self.home.lock)
+            self._lock = lock
+        self._swap(self.config, live)
+
+    def _swap(self, config: GatewayConfig, live: Mapping[str, Live]) -> None:
+        """Put new rules in force; when the policies do not load, the old ones stay, over the new catalog."""
+        try:
+            self.rules.current = build_rules(config, self.home, self._lock, live)
+            self.policy_problem = ""
+        except PolicyLoadError as error:
+            self.policy_problem = str(error)
+            _LOG.log(self._loud, "the policies do not load, those in force stay:\n%s", error)
+            old = self.rules.current
+            catalog = Catalog.build(_with_own_tools(self._lock), live, config.tools)
+            self.rules.current = Rules(catalog, old.bundle, old.workflow_keys)
+
+    async def reload(self, config: GatewayConfig) -> str:
+        """Go by a new configuration from now on; return what is wrong with it, and then the old one stays in force.
+
+        Agents, policies, tool rules and the lock change at once. Servers and the address change with a restart.
+        """
+        lock = pin_new(Lock.read(self.home.lock), self.survey.live, config.tools)
+        try:
+            rules = build_rules(config, self.home, lock, self.survey.live)
+        except PolicyLoadError as error:
+            self.policy_problem = str(error)
+            return str(error)
+        self._lock, self.rules.current, self.config, self.policy_problem = lock, rules, config, ""
+        self.authenticator.replace(config.agents)
+        await self._index()
+        return ""
+
+    async def _index(self) -> None:
+        for tool, paths in self.rules.current.bundle.prior_indexes:
+            await self.store.index_steps(tool, paths)
+
+    def status(self) -> dict[str, Any]:
+        """Return how every server stands and what is wrong with the policies, as JSON."""
+        tools = self.rules.current.catalog.tools()
+        breakers = self.executor.breakers()
+        return {
+            "policy_problem": self.policy_problem,
+            "bundle": self.rules.current.bundle.digest,
+            "servers": {
+                name: {
+                    "state": str(health.state),
+                    "error": health.error,
+                    "breaker": str(breakers.get(name, "closed")),
+                    "tools": sum(tool.server == name and not tool.quarantined for tool in tools),
+                    "quarantined": {t.name: t.quarantined for t in tools if t.server == name and t.quarantined},
+                }
+                for name, health in self.upstreams.health().items()
+            },
+        }
+
+    async def _drain(self) -> None:
+        self.admission.stop()
+        await self._owned.drain(_DRAIN_S)
+        await self.inventory.flush()
+
+    async def close(self) -> None:
+        """Stop admitting, let calls under way end, and leave nothing behind. Works after a failed `start`."""
+        await self._stack.aclose()

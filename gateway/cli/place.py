@@ -1,0 +1,48 @@
+"""The gateway a command is about: its configuration, its folder, its store."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from gateway.app import Home, open_store
+from gateway.cli.loaded import Loaded, load_config
+from gateway.cli.output import Refused, fail_with
+from gateway.model.clock import SystemClock
+from gateway.model.errors import GatewayError
+from gateway.store.ports import Store
+
+__all__ = ["AsJson", "ConfigPath", "home_of", "loaded_from", "with_store"]
+
+ConfigPath = Annotated[Path, typer.Option(help="The configuration file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+T = TypeVar("T")
+
+
+def home_of(loaded: Loaded) -> Home:
+    """Return the folder of the gateway."""
+    return Home(loaded.path.parent)
+
+
+def loaded_from(config: Path, *, as_json: bool = False) -> Loaded:
+    """Return the configuration, or say what is wrong with it and exit with 1."""
+    return load_config(config, as_json=as_json)
+
+
+def with_store(loaded: Loaded, work: Callable[[Store], Awaitable[T]], *, as_json: bool = False) -> T:
+    """Run `work` on the opened store; a store that cannot answer ends the command with 1."""
+    import asyncio
+
+    async def run() -> T:
+        store = open_store(loaded.config, home_of(loaded), SystemClock())
+        try:
+            await store.open()
+            return await work(store)
+        finally:
+            await store.close()
+
+    try:
+        return asyncio.run(run())
+    except GatewayError as error:
+        fail_with(Refused(error.code, error.message, error.detail), as_json=as_json)

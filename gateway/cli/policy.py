@@ -1,0 +1,186 @@
+"""`toolgate policy`: check, test, explain and show what decides."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.app import build_rules
+from gateway.catalog.lock import Lock, LockError
+from gateway.cli.loaded import Loaded
+from gateway.cli.output import DENIED, FAILED, USAGE, Refused, emit, fail_with, say, table
+from gateway.cli.place import AsJson, ConfigPath, home_of, loaded_from, with_store
+from gateway.ledger.trace import call_events
+from gateway.model.identity import Identity
+from gateway.pipeline.rules import Rules
+from gateway.policy import (
+    CaseFile,
+    Explanation,
+    PolicyLoadError,
+    check,
+    explain,
+    from_json,
+    matrix,
+    read_cases,
+    run_cases,
+)
+from gateway.store.ports import Store
+
+__all__ = ["commands", "rules_of"]
+
+
+def commands() -> typer.Typer:
+    """Return the subcommands of `toolgate policy`."""
+    group = typer.Typer(help="The policies: check, test, explain, show.", no_args_is_help=True)
+    group.command("check")(check_policies)
+    group.command("test")(run_cases_in)
+    group.command("explain")(explain_call)
+    group.command()(show)
+    group.command("matrix")(show_matrix)
+    return group
+
+
+def rules_of(loaded: Loaded, *, as_json: bool = False) -> Rules:
+    """Return the rules the files describe, or say what is wrong with them and exit with 1."""
+    home = home_of(loaded)
+    try:
+        return build_rules(loaded.config, home, Lock.read(home.lock), {})
+    except LockError as error:
+        fail_with(Refused("lock", str(error)), as_json=as_json)
+    except PolicyLoadError as error:
+        if as_json:
+            fields = ("file", "line", "column", "code", "message", "fix")
+            problems = [{name: getattr(problem, name) for name in fields} for problem in error.problems]
+            typer.echo(json.dumps({"ok": False, "problems": problems}, indent=2, ensure_ascii=False))
+            raise typer.Exit(FAILED) from None
+        fail_with(Refused("policy_error", str(error), _unpinned_hint(home.lock)))
+
+
+def _unpinned_hint(lock: Path) -> str:
+    return "" if lock.exists() else "no tool is pinned yet: run `toolgate up` or `toolgate schema lock` once"
+
+
+def check_policies(config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = False) -> None:
+    """Validate strictly, and point at policies that can match nothing or that allow everything."""
+    rules = rules_of(loaded_from(config, as_json=as_json), as_json=as_json)
+    warnings = check(rules.bundle)
+    lines = [str(problem) for problem in warnings]
+    lines.append(f"{len(rules.bundle.policies)} policies: ok" + (f", {len(warnings)} warning(s)" if warnings else ""))
+    emit({"ok": True, "warnings": [str(problem) for problem in warnings]}, lines, as_json=as_json)
+
+
+def run_cases_in(
+    files: Annotated[list[Path], typer.Argument(help="Files of cases, YAML or JSON.")],
+    config: ConfigPath = Path("gateway.yaml"),
+    as_json: AsJson = False,
+) -> None:
+    """Decide the cases in FILES and compare with what they expect."""
+    rules = rules_of(loaded_from(config, as_json=as_json), as_json=as_json)
+    results = [(file, result) for file in files for result in run_cases(rules.bundle, _cases(file, as_json))]
+    failed = [(file, result) for file, result in results if not result.passed]
+    lines = [f"{file}: {result.case.it}: {result.why}" for file, result in failed]
+    lines.append(f"{len(results) - len(failed)} passed, {len(failed)} failed")
+    data = [
+        {"file": str(file), "case": result.case.it, "got": result.got, "why": result.why} for file, result in results
+    ]
+    emit(data, lines, as_json=as_json)
+    if failed:
+        raise typer.Exit(FAILED)
+
+
+def _cases(file: Path, as_json: bool) -> CaseFile:
+    try:
+        return read_cases(str(file), file.read_text(encoding="utf-8"))
+    except OSError as error:
+        fail_with(Refused("unreadable", f"{file}: {error.strerror}"), USAGE, as_json=as_json)
+    except PolicyLoadError as error:
+        fail_with(Refused("cases", str(error)), as_json=as_json)
+
+
+def explain_call(
+    call: Annotated[str, typer.Argument(help="The id of a recorded call, as in `toolgate trace list`.")],
+    config: ConfigPath = Path("gateway.yaml"),
+    as_json: AsJson = False,
+) -> None:
+    """Say why a recorded call would be allowed or denied by the policies as they are now."""
+    loaded = loaded_from(config, as_json=as_json)
+    rules = rules_of(loaded, as_json=as_json)
+
+    async def work(store: Store) -> dict[str, object] | None:
+        events = await call_events(store, call)
+        found = (json.loads(event.body).get("given") for event in events)
+        return next((given for given in found if given), None)
+
+    given = with_store(loaded, work, as_json=as_json)
+    if given is None:
+        hint = "see `toolgate trace list`; a call refused before it was decided has nothing to explain"
+        fail_with(Refused("unknown_call", f"no decided call has the id {call!r}", hint), as_json=as_json)
+    explained = explain(rules.bundle, from_json(given))
+    emit(_as_data(explained), _as_lines(explained), as_json=as_json)
+    if not explained.decision.allowed:
+        raise typer.Exit(DENIED)
+
+
+def _as_data(explained: Explanation) -> dict[str, object]:
+    decision = explained.decision
+    return {
+        "allowed": decision.allowed,
+        "policies": list(decision.policies),
+        "message": decision.message,
+        "remedies": [{"tool": remedy.tool, "arguments": dict(remedy.arguments)} for remedy in decision.remedies],
+        "verdicts": [
+            {
+                "policy": verdict.policy,
+                "effect": verdict.effect,
+                "applies": verdict.applies,
+                "condition": verdict.condition,
+                "holds": verdict.met,
+                "seen": dict(verdict.seen),
+            }
+            for verdict in explained.verdicts
+        ],
+    }
+
+
+def _as_lines(explained: Explanation) -> list[str]:
+    decision = explained.decision
+    lines = [f"{'ALLOW' if decision.allowed else 'DENY'}  {', '.join(decision.policies) or 'no policy allows it'}"]
+    if decision.message:
+        lines.append(f"  {decision.message}")
+    for verdict in explained.verdicts:
+        state = "applies" if verdict.applies else "does not apply"
+        lines.append(f"  {verdict.effect} {verdict.policy} {state}")
+        if verdict.condition:
+            lines.append(f"    {'holds' if verdict.met else 'does not hold'}: {' '.join(verdict.condition.split())}")
+        lines.extend(f"      {name} = {value}" for name, value in verdict.seen)
+    lines.extend(
+        f"  would be allowed after: {remedy.tool} {json.dumps(dict(remedy.arguments))}" for remedy in decision.remedies
+    )
+    return lines
+
+
+def show(config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = False) -> None:
+    """Print every policy in force as Cedar, also what `allow:` and `workflows:` compile to."""
+    bundle = rules_of(loaded_from(config, as_json=as_json), as_json=as_json).bundle
+    if as_json:
+        emit({"digest": bundle.digest, "sources": {s.name: s.text for s in bundle.sources}}, [], as_json=True)
+        return
+    for line in bundle.text.splitlines():
+        say(line)
+
+
+def show_matrix(config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = False) -> None:
+    """Show which agent may call which tool: always, conditional or never."""
+    loaded = loaded_from(config, as_json=as_json)
+    rules = rules_of(loaded, as_json=as_json)
+    agents = [
+        Identity(name, "matrix", "", owner=agent.owner, teams=tuple(agent.teams), roles=tuple(agent.roles))
+        for name, agent in loaded.config.agents.items()
+    ]
+    found = matrix(rules.bundle, agents, rules.catalog.tools())
+    rows = [
+        {"tool": tool.name, **{agent: str(outlooks[tool.name]) for agent, outlooks in found.items()}}
+        for tool in rules.catalog.tools()
+    ]
+    emit(found, table(rows), as_json=as_json)

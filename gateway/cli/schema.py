@@ -1,0 +1,147 @@
+"""`toolgate schema`: what is pinned, what has drifted, and a person's approval."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.app import Home, live_definitions
+from gateway.catalog.catalog import Live, pin_new
+from gateway.catalog.drift import changes
+from gateway.catalog.lock import Lock, LockError, Pin
+from gateway.catalog.names import canonical_name
+from gateway.catalog.screening import screen
+from gateway.cli.loaded import Loaded
+from gateway.cli.output import FAILED, Refused, done, emit, fail_with, say
+from gateway.cli.place import AsJson, ConfigPath, home_of, loaded_from, with_store
+from gateway.model.clock import SystemClock
+from gateway.store.ports import EventKind, Record, Store
+
+__all__ = ["commands"]
+
+OneTool = Annotated[str, typer.Argument(help="A tool, such as payments.pay; all when left out.")]
+
+
+def commands() -> typer.Typer:
+    """Return the subcommands of `toolgate schema`."""
+    group = typer.Typer(help="Pinned schemas: gateway.lock.", no_args_is_help=True)
+    group.command()(lock)
+    group.command()(diff)
+    group.command()(approve)
+    return group
+
+
+def lock(
+    check: Annotated[bool, typer.Option("--check", help="Change nothing; fail when a tool has drifted.")] = False,
+    config: ConfigPath = Path("gateway.yaml"),
+    as_json: AsJson = False,
+) -> None:
+    """Pin the tools of servers that gateway.lock has never seen; with --check, fail on any drift."""
+    loaded = loaded_from(config, as_json=as_json)
+    home, live = home_of(loaded), _live(loaded, as_json)
+    pinned = _lock(home, as_json)
+    found = _drift(pinned, live)
+    if check:
+        lines = [f"{tool}: {what}" for tool, what in found.items()] or ["gateway.lock: no drift"]
+        emit({"drift": found}, lines, as_json=as_json)
+        if found:
+            raise typer.Exit(FAILED)
+        return
+    fresh = pin_new(pinned, live, loaded.config.tools)
+    fresh.write(home.lock)
+    added = sum(len(pins) for server, pins in fresh.servers.items() if server not in pinned.servers)
+    emit({"pinned": added, "drift": found}, [f"pinned {added} tool(s) in {home.lock.name}"], as_json=as_json)
+
+
+def diff(tool: OneTool = "", config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = False) -> None:
+    """Show what changed between the pinned and the live definitions, gravest first."""
+    loaded = loaded_from(config, as_json=as_json)
+    pinned, live = _lock(home_of(loaded), as_json), _live(loaded, as_json)
+    found = {}
+    for server, name, definition in _offered(live):
+        pin = pinned.servers.get(server, {}).get(name)
+        if not tool or tool == canonical_name(server, name):
+            found[canonical_name(server, name)] = _differences(pin, definition)
+    found = {name: what for name, what in found.items() if what}
+    lines = [line for name, what in found.items() for line in (name, *(f"  {each}" for each in what))]
+    emit(found, lines or ["no drift"], as_json=as_json)
+
+
+def approve(
+    tool: Annotated[str, typer.Argument(help="The tool to accept as it is now, such as payments.pay.")],
+    config: ConfigPath = Path("gateway.yaml"),
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Accept a drifted or new tool as it is now: a new version in gateway.lock."""
+    loaded = loaded_from(config)
+    home = home_of(loaded)
+    pinned, live = _lock(home, False), _live(loaded, False)
+    server, definition = _one(tool, live)
+    if hostile := screen(definition):
+        fail_with(Refused("hostile", f"{tool} cannot be approved: {hostile}"))
+    name = str(definition["name"])
+    old = pinned.servers.get(server, {}).get(name)
+    for line in _differences(old, definition) or ["nothing has changed"]:
+        say(f"  {line}")
+    if not yes and not typer.confirm(f"Accept {tool} as it is now?"):
+        raise typer.Exit(FAILED)
+    pin = Pin.of(definition, version=old.version + 1 if old else 1, effect=old.effect if old else None)
+    pinned.with_server(server, {**pinned.servers.get(server, {}), name: pin}).write(home.lock)
+    with_store(loaded, lambda store: _note(store, tool, pin))
+    done(f"{tool} is version {pin.version} now; a running gateway goes by it at once")
+
+
+async def _note(store: Store, tool: str, pin: Pin) -> None:
+    body = {"what": "schema approved", "version": pin.version, "digest": pin.digest, "by": "command line"}
+    await store.record(Record("", SystemClock().now_ms(), "", "", "", tool, body, EventKind.ADMIN))
+
+
+def _lock(home: Home, as_json: bool) -> Lock:
+    try:
+        return Lock.read(home.lock)
+    except LockError as error:
+        fail_with(Refused("lock", str(error)), as_json=as_json)
+
+
+def _live(loaded: Loaded, as_json: bool) -> Mapping[str, Live]:
+    live, silent = asyncio.run(live_definitions(loaded.config, loaded.secrets))
+    if silent:
+        told = "; ".join(f"{name}: {why}" for name, why in silent.items())
+        fail_with(Refused("unavailable", f"these servers did not answer: {told}", "toolgate doctor"), as_json=as_json)
+    return live
+
+
+def _offered(live: Mapping[str, Live]) -> list[tuple[str, str, Mapping[str, object]]]:
+    return [
+        (server, str(definition.get("name")), definition)
+        for server, answer in sorted(live.items())
+        for definition in answer.definitions
+    ]
+
+
+def _drift(pinned: Lock, live: Mapping[str, Live]) -> dict[str, str]:
+    found = {}
+    for server, name, definition in _offered(live):
+        if server in pinned.servers and (what := _differences(pinned.servers[server].get(name), definition)):
+            found[canonical_name(server, name)] = what[0]
+    offered = {(server, name) for server, name, _ in _offered(live)}
+    for server, pins in pinned.servers.items():
+        found.update({canonical_name(server, name): "vanished" for name in pins if (server, name) not in offered})
+    return found
+
+
+def _differences(pin: Pin | None, definition: Mapping[str, object]) -> list[str]:
+    if pin is None:
+        return ["new: nobody has approved it yet"]
+    return [
+        f"{change.severity.name.lower()} {change.path}: {change.what}" for change in changes(pin.definition, definition)
+    ]
+
+
+def _one(tool: str, live: Mapping[str, Live]) -> tuple[str, Mapping[str, object]]:
+    for server, name, definition in _offered(live):
+        if canonical_name(server, name) == tool:
+            return server, definition
+    fail_with(Refused("unknown_tool", f"no server offers {tool!r}", "toolgate status lists the servers"))

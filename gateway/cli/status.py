@@ -1,0 +1,47 @@
+"""`toolgate status`: is it up, and how are its servers."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from gateway.app import operator_token
+from gateway.cli.output import FAILED, emit, table
+from gateway.cli.place import AsJson, ConfigPath, home_of, loaded_from
+
+__all__ = ["status"]
+
+
+def status(config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = False) -> None:
+    """Show whether the gateway is up, where, and how every server behind it stands."""
+    loaded = loaded_from(config, as_json=as_json)
+    found = _ask(home_of(loaded).path / ".toolgate" / "run.json")
+    if found is None:
+        emit({"up": False}, ["the gateway is not up; start it with: toolgate up"], as_json=as_json)
+        raise typer.Exit(FAILED)
+    lines = [f"up at {found['url']}/mcp (pid {found['pid']})", *table(_rows(found["servers"]))]
+    if found["policy_problem"]:
+        lines.append(f"the policies do not load: {found['policy_problem']}")
+    emit({"up": True, **found}, lines, as_json=as_json)
+
+
+def _rows(servers: dict[str, Any]) -> list[dict[str, str]]:
+    return [
+        {"server": name, "state": each["state"], "tools": str(each["tools"]), "error": each["error"]}
+        for name, each in servers.items()
+    ]
+
+
+def _ask(note: Path) -> dict[str, Any] | None:
+    """Return what the running gateway says of itself, or None where none answers."""
+    import httpx2
+
+    try:
+        running = json.loads(note.read_text(encoding="utf-8"))
+        token = operator_token((note.parent / "local.key").read_bytes().strip())
+        reply = httpx2.get(f"{running['url']}/-/status", headers={"Authorization": f"Bearer {token}"}, timeout=5)
+        reply.raise_for_status()
+    except (OSError, ValueError, httpx2.HTTPError):
+        return None
+    return {**running, **reply.json()}

@@ -1,0 +1,119 @@
+"""`toolgate token`: give an agent its API token, replace it, take it away."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.cli.loaded import Loaded
+from gateway.cli.output import USAGE, Refused, emit, fail_with
+from gateway.cli.place import AsJson, ConfigPath, loaded_from, with_store
+from gateway.identity.tokens import IssuedToken, TokenRefused, Tokens
+from gateway.model.clock import RandomIds, SystemClock
+from gateway.store.ports import EventKind, Record, Store
+
+__all__ = ["commands"]
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+Agent = Annotated[str, typer.Argument(help="The agent's name, as under `agents:`.")]
+Expires = Annotated[str, typer.Option("--expires", help="How long it works, such as 90d, 12h or 30m.")]
+
+
+def commands() -> typer.Typer:
+    """Return the subcommands of `toolgate token`."""
+    group = typer.Typer(help="API tokens: one per agent, stored as a digest only.", no_args_is_help=True)
+    group.command()(new)
+    group.command()(rotate)
+    group.command()(revoke)
+    return group
+
+
+def new(
+    agent: Agent, expires: Expires = "90d", config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = False
+) -> None:
+    """Make the agent's token and show it, once."""
+    loaded = _known(agent, config, as_json)
+    lifetime = _ms(expires)
+
+    async def work(store: Store) -> IssuedToken:
+        issued = await Tokens(store, SystemClock(), RandomIds()).issue(agent, ttl_ms=lifetime)
+        await _note(store, agent, "token issued", (issued.record.id,))
+        return issued
+
+    _show(_refusing(lambda: with_store(loaded, work, as_json=as_json), as_json), as_json)
+
+
+def rotate(
+    agent: Agent,
+    expires: Expires = "90d",
+    overlap: Annotated[str, typer.Option(help="How long the old token still works.")] = "60s",
+    config: ConfigPath = Path("gateway.yaml"),
+    as_json: AsJson = False,
+) -> None:
+    """Make a new token; the old one stops after the overlap."""
+    loaded = _known(agent, config, as_json)
+    lifetime, overlapping = _ms(expires), _ms(overlap)
+
+    async def work(store: Store) -> IssuedToken:
+        tokens = Tokens(store, SystemClock(), RandomIds())
+        issued = await tokens.rotate(agent, ttl_ms=lifetime, overlap_ms=overlapping)
+        await _note(store, agent, "token rotated", (issued.record.id, *issued.revoked))
+        return issued
+
+    _show(_refusing(lambda: with_store(loaded, work, as_json=as_json), as_json), as_json)
+
+
+def revoke(agent: Agent, config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = False) -> None:
+    """End all of the agent's tokens; connected clients are refused within a second."""
+    loaded = loaded_from(config, as_json=as_json)
+
+    async def work(store: Store) -> list[str]:
+        ended = await Tokens(store, SystemClock(), RandomIds()).revoke(agent)
+        await _note(store, agent, "token revoked", tuple(ended))
+        return ended
+
+    ended = with_store(loaded, work, as_json=as_json)
+    told = f"revoked {len(ended)} token(s) of {agent}" if ended else f"{agent} has no live token"
+    emit({"agent": agent, "revoked": ended}, [told], as_json=as_json)
+
+
+def _known(agent: str, config: Path, as_json: bool) -> Loaded:
+    loaded = loaded_from(config, as_json=as_json)
+    section = loaded.config.agents.get(agent)
+    if section is None:
+        known = ", ".join(sorted(loaded.config.agents)) or "none"
+        hint = f"add it under `agents:` in {loaded.path.name} (there: {known})"
+        fail_with(Refused("unknown_agent", f"no agent is called {agent!r}", hint), as_json=as_json)
+    if not section.auth.accepts_token:
+        hint = f"set `auth: {{ token: true }}` for {agent}"
+        fail_with(Refused("no_tokens", f"{agent} does not prove itself by token", hint), as_json=as_json)
+    return loaded
+
+
+def _ms(text: str) -> int:
+    found = re.fullmatch(r"(\d{1,6})([smhd])", text)
+    if found is None:
+        fail_with(Refused("duration", f"{text!r} is no duration", "write 90d, 12h, 30m or 60s"), USAGE)
+    return int(found[1]) * _UNITS[found[2]] * 1000
+
+
+def _refusing(work: Callable[[], IssuedToken], as_json: bool) -> IssuedToken:
+    try:
+        return work()
+    except TokenRefused as error:
+        fail_with(Refused(error.code, str(error)), as_json=as_json)
+
+
+def _show(issued: IssuedToken, as_json: bool) -> None:
+    record = issued.record
+    data = {"agent": record.agent, "id": record.id, "token": issued.token, "expires_ms": record.expires_ms}
+    lines = [issued.token, "", "Shown once. Clients send it as: Authorization: Bearer TOKEN"]
+    emit(data, lines, as_json=as_json)
+
+
+async def _note(store: Store, agent: str, what: str, ids: tuple[str, ...]) -> None:
+    now = SystemClock().now_ms()
+    body = {"what": what, "tokens": list(ids), "by": "command line"}
+    await store.record(Record("", now, "", agent, "", "", body, EventKind.ADMIN))

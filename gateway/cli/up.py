@@ -1,0 +1,152 @@
+"""`toolgate up`: serve until told to stop, and go by the files as they change."""
+
+import asyncio
+import fcntl
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway import __version__
+from gateway.app import Gateway, Home
+from gateway.cli.loaded import Loaded, load_config
+from gateway.cli.output import Refused, fail_with
+from gateway.config import ConfigError, watch
+from gateway.connector.registry import ConnectorLoadError
+from gateway.model.errors import GatewayError
+from gateway.redaction.redactor import Redactor
+from gateway.transport.server import listen, serving
+
+__all__ = ["up"]
+
+_LOG = logging.getLogger("gateway")
+_LEASE_GRACE_S = 5.0
+
+
+def up(
+    config: Annotated[Path, typer.Option(help="The configuration file.")] = Path("gateway.yaml"),
+    lease: Annotated[bool, typer.Option(help="Stop once the last stdio bridge has gone.", hidden=True)] = False,
+) -> None:
+    """Serve agents until stopped (Ctrl-C); changes to the configuration and policies take effect at once."""
+    import uvloop
+
+    loaded = load_config(config)
+    redactor = Redactor(loaded.secrets)
+    _log_to_stderr(redactor)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(loaded, redactor, lease))
+    except (GatewayError, ConnectorLoadError, OSError) as error:
+        fail_with(_refusal(error))
+
+
+def _refusal(error: Exception) -> Refused:
+    if isinstance(error, GatewayError):
+        return Refused(error.code, error.message, error.detail)
+    code = "connector" if isinstance(error, ConnectorLoadError) else "cannot_serve"
+    return Refused(code, str(error), "toolgate doctor says what is wrong")
+
+
+async def _serve(loaded: Loaded, redactor: Redactor, lease: bool) -> None:
+    server = loaded.config.server
+    home = Home(loaded.path.parent)
+    with _only_one(home.private / "up.lock"):
+        listener = listen(server.host, server.port)
+        host, port = listener.getsockname()[:2]
+        gateway = Gateway(loaded.config, home, redactor)
+        try:
+            await gateway.start(server.host, port)
+            url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+            async with serving(gateway.asgi, listener):
+                with _announced(home.private / "run.json", url):
+                    _LOG.info("toolgate %s serves %s/mcp", __version__, url)
+                    await _until_stopped(gateway, loaded, redactor, lease)
+        finally:
+            await gateway.close()
+            listener.close()
+
+
+@contextmanager
+def _only_one(path: Path) -> Iterator[None]:
+    """One gateway per folder: the kernel frees the lock however the process ends."""
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise OSError("a gateway is already up in this folder; see it with: toolgate status") from None
+        yield
+
+
+@contextmanager
+def _announced(path: Path, url: str) -> Iterator[None]:
+    """Say where the gateway is, for the bridge and for `toolgate status`."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps({"pid": os.getpid(), "url": url, "version": __version__, "since": time.time()}))
+    temporary.chmod(0o600)
+    temporary.replace(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+async def _until_stopped(gateway: Gateway, loaded: Loaded, redactor: Redactor, lease: bool) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop.set)
+    watching = asyncio.create_task(_reload_on_change(gateway, loaded, redactor, stop))
+    leaving = asyncio.create_task(_last_bridge_left(gateway, stop)) if lease else None
+    await stop.wait()
+    for task in filter(None, (watching, leaving)):
+        task.cancel()
+    await asyncio.gather(*filter(None, (watching, leaving)), return_exceptions=True)
+
+
+async def _last_bridge_left(gateway: Gateway, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        await gateway.leases.left.wait()
+        await asyncio.sleep(_LEASE_GRACE_S)  # a host that restarts its bridge finds the gateway still there
+        if gateway.leases.left.is_set():
+            stop.set()
+
+
+async def _reload_on_change(gateway: Gateway, loaded: Loaded, redactor: Redactor, stop: asyncio.Event) -> None:
+    folder = loaded.path.parent
+    paths = {loaded.path, gateway.home.lock, *(folder / path for path in loaded.config.policies)}
+    async for changed in watch(paths, stop):
+        names = ", ".join(sorted(path.name for path in changed))
+        try:
+            fresh = loaded.again()
+        except ConfigError as error:
+            _LOG.error("%s changed, but is not valid; the old configuration stays in force:\n%s", names, error)
+            continue
+        redactor.learn(fresh.secrets)
+        problem = await gateway.reload(fresh.config)
+        if problem:
+            _LOG.error("%s changed, but the policies do not load; the old ones stay in force:\n%s", names, problem)
+        else:
+            _LOG.info("%s changed: the new rules are in force", names)
+
+
+def _log_to_stderr(redactor: Redactor) -> None:
+    """One line a record, without secrets and without anything that could forge a line or steer a terminal."""
+
+    class Line(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            text = super().format(record)
+            return "\n".join(redactor.text(line) for line in text.split("\n"))
+
+    output = logging.StreamHandler(sys.stderr)
+    output.setFormatter(Line("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[output], force=True)
+    for chatty in ("httpx2", "uvicorn", "watchfiles"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -1,0 +1,102 @@
+"""What is served beside `/mcp`: health, OAuth metadata, the bridges' lease, the operator's status."""
+
+import asyncio
+import hmac
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from gateway.model.errors import IdentityFault
+from gateway.model.identity import Identity
+from gateway.model.request import Caller
+from gateway.transport.exchange import LOOPBACK_PEERS, Exchange
+from gateway.transport.wire import headers_of
+
+__all__ = ["Leases", "Operator", "Sides", "build_sides"]
+
+_HEARTBEAT_S: Final = 5.0
+_METADATA_PATH: Final = "/.well-known/oauth-protected-resource"
+
+
+class Leases:
+    """Bridges that hold the gateway up. `left` is set once the last of them has gone."""
+
+    def __init__(self) -> None:
+        self._held = 0
+        self.left = asyncio.Event()
+
+    async def hold(self) -> AsyncIterator[bytes]:
+        """Hold a lease while this stream is read."""
+        self._held += 1
+        self.left.clear()
+        try:
+            while True:
+                yield b"\n"
+                await asyncio.sleep(_HEARTBEAT_S)
+        finally:
+            self._held -= 1
+            if self._held == 0:
+                self.left.set()
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """The machine's own operator: a token only the gateway's user can make, and what it may be told."""
+
+    token: str
+    status: Callable[[], Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """What the side paths work with. `metadata` is the RFC 9728 document, or None where OAuth is not configured."""
+
+    leases: Leases
+    identify: Callable[[Caller, str], Awaitable[Identity]]
+    operator: Operator
+    metadata: Mapping[str, Any] | None
+
+    async def health(self, request: Request) -> Response:
+        """Say that the process answers, and nothing else."""
+        del request
+        return JSONResponse({"status": "ok"})
+
+    async def lease(self, request: Request) -> Response:
+        """Stream a heartbeat to a known bridge for as long as it reads."""
+        exchange = Exchange(request.scope, request.receive, request._send, headers_of(request.scope), None)
+        try:
+            await self.identify(exchange.caller(), "lease")
+        except IdentityFault as fault:
+            return JSONResponse({"error": fault.message}, status_code=401)
+        return StreamingResponse(self.leases.hold(), media_type="text/plain")
+
+    async def status(self, request: Request) -> Response:
+        """Tell the machine's own operator how the gateway stands."""
+        given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
+        peer = request.client
+        known = hmac.compare_digest(given, self.operator.token.encode())
+        if peer is None or peer.host not in LOOPBACK_PEERS or not known:
+            return JSONResponse({"error": "unauthenticated"}, status_code=401)
+        return JSONResponse(self.operator.status())
+
+    async def resource_metadata(self, request: Request) -> Response:
+        """Tell an OAuth client where to get a token."""
+        del request
+        return JSONResponse(self.metadata)
+
+
+def build_sides(sides: Sides) -> Starlette:
+    """Return the application for every path but `/mcp`."""
+    routes = [
+        Route("/healthz", sides.health),
+        Route("/-/lease", sides.lease),
+        Route("/-/status", sides.status),
+    ]
+    if sides.metadata is not None:
+        routes += [Route(path, sides.resource_metadata) for path in (_METADATA_PATH, f"{_METADATA_PATH}/mcp")]
+    return Starlette(routes=routes)
