@@ -49,7 +49,7 @@ def _offers(module: str, name: str) -> bool:
     if (place / name).is_dir() or (place / f"{name}.py").is_file():
         return True
     path = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
-    declared = _declared(path)
+    declared = _declared(path) if path.is_file() else set()
     return name in declared if declared is not None else not name.startswith("_") or name == "__version__"
 
 
