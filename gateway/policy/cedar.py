@@ -44,12 +44,13 @@ class CedarError(ValueError):
 class Answer:
     """What Cedar said. `allowed` is True only for an Allow without a single error.
 
-    `reasons` are the ids of the determining policies, sorted. `errors` name the policies that failed and never quote
-    Cedar: its texts contain argument values.
+    `reasons` are the ids of the determining policies, `failed` of those that could not be evaluated, both sorted.
+    `errors` say so in words, and never in Cedar's: its texts contain argument values.
     """
 
     allowed: bool
     reasons: tuple[str, ...]
+    failed: tuple[str, ...]
     errors: tuple[str, ...]
 
 
@@ -124,13 +125,10 @@ def validate(text: str, schema: Schema) -> tuple[str, ...]:
 def authorize(request: Mapping[str, Any], policies: PolicySet, entities: EntitySet) -> Answer:
     """Decide one request: uids as `{"type", "id"}`, `context` as JSON text. Never raises on what a request can hold."""
     result = cedarpy.is_authorized(dict(request), policies, entities)
-    errors = tuple(sorted({_redacted(error) for error in result.diagnostics.errors}))
-    if result.decision is cedarpy.Decision.NoDecision and not errors:
-        errors = ("the policy engine gave no decision",)
+    texts = result.diagnostics.errors
+    failed = tuple(sorted(found[1] for found in map(_FAILED_POLICY.search, texts) if found))
+    errors = tuple(f"policy {name} could not be evaluated" for name in failed)
+    if result.decision is cedarpy.Decision.NoDecision or len(failed) < len(texts):
+        errors += ("the policy engine could not read the request",)
     allowed = result.decision is cedarpy.Decision.Allow and not errors
-    return Answer(allowed, tuple(sorted(result.diagnostics.reasons)), errors)
-
-
-def _redacted(error: str) -> str:
-    failed = _FAILED_POLICY.search(error)
-    return f"policy {failed[1]} could not be evaluated" if failed else "the policy engine could not read the request"
+    return Answer(allowed, tuple(sorted(result.diagnostics.reasons)), failed, errors)

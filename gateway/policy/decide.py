@@ -60,9 +60,7 @@ def _shadow(situation: Situation, answer: Answer, watched: Answer | None) -> tup
     """Return the shadow policies that would have turned the decision around."""
     if watched is None or watched.allowed == answer.allowed:
         return ()
-    ids = {policy.id for policy in situation.shadows}
-    failed = {name for name in ids for error in watched.errors if f"`{name}`" in error}
-    return tuple(sorted(ids & {*watched.reasons, *failed}))
+    return tuple(sorted({policy.id for policy in situation.shadows} & {*watched.reasons, *watched.failed}))
 
 
 def _allowed(

@@ -33,7 +33,7 @@ def check(bundle: Bundle) -> tuple[Problem, ...]:
 def _unconditional(policy: Policy) -> Iterator[Problem]:
     tree = policy.template
     group = pst.EntityUid(pst.EntityType("Action", ("Gateway",)), CALL_TOOL)
-    everything = isinstance(tree.action, pst.ScopeAny) or tree.action in {pst.ActionIn((group,)), pst.ActionEq(group)}
+    everything = isinstance(tree.action, pst.ScopeAny) or tree.action == pst.ActionIn((group,))
     anyone = isinstance(tree.principal, (pst.ScopeAny, pst.ScopeIs))
     anything = isinstance(tree.resource, (pst.ScopeAny, pst.ScopeIs))
     if policy.is_permit and anyone and anything and everything and not tree.clauses:

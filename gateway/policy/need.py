@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.policy.cedar import pst
 
-__all__ = ["Equality", "Need", "chain", "equalities", "need_of"]
+__all__ = ["Equality", "Need", "chain", "equalities", "need_of", "tested"]
 
 Path = tuple[str, ...]
 
@@ -71,6 +71,11 @@ def equalities(policy: pst.Template) -> tuple[Equality, ...]:
     return tuple(found for clause in policy.clauses for found in _equalities(clause.expr))
 
 
+def tested(policy: pst.Template) -> tuple[Path, ...]:
+    """Return the paths below `context` that the policy's conditions test with `has`."""
+    return tuple(found for clause in policy.clauses for found in _tested(clause.expr))
+
+
 def chain(expr: object) -> Path | None:
     """Return the attributes of `context.a.b.c`; None for any other expression."""
     names: list[str] = []
@@ -103,6 +108,15 @@ def _equalities(node: object) -> Iterator[Equality]:
                 yield Equality(one[1], one[3:], other[1:])
     for child in _children(node):
         yield from _equalities(child)
+
+
+def _tested(node: object) -> Iterator[Path]:
+    if isinstance(node, pst.HasAttr):
+        base = chain(node.base)
+        if base is not None:
+            yield (*base, *node.attrs)
+    for child in _children(node):
+        yield from _tested(child)
 
 
 def _children(node: object) -> Iterator[object]:

@@ -1,6 +1,7 @@
 """Policies, read and checked: from texts to syntax trees that are known to fit the pinned tools."""
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -9,15 +10,18 @@ from gateway.model.facts import PriorQuery
 from gateway.model.tool import Tool
 from gateway.policy.annotations import Terms, read_annotations
 from gateway.policy.cedar import CedarError, load_schema, parse, pst, validate
-from gateway.policy.entities import CALL_TOOL, Uid, action_of
-from gateway.policy.need import Equality, Need, equalities, need_of
+from gateway.policy.entities import CALL_TOOL, NAMESPACE, Uid, action_of
+from gateway.policy.need import Equality, Need, equalities, need_of, tested
 from gateway.policy.problem import PolicyLoadError, Problem
 from gateway.policy.projection import scope_of_action
-from gateway.policy.schema import OTHER_ACTIONS, ToolShapes, build_schema
+from gateway.policy.schema import OTHER_ACTIONS, ToolShapes, build_schema, declares
 from gateway.policy.shape import Kind, Shape, field_at, record_of
 from gateway.policy.source import PolicySource, Statement, split
 
 __all__ = ["Checked", "LoadOptions", "Policy", "check_sources"]
+
+_QUOTED = re.compile(r"[`']([^`']+)[`']")
+_NAME = re.compile(r'"[^"]*"|[^\s."\[\]]+')
 
 ENVIRONMENTS = ("production", "staging", "development", "test")
 
@@ -125,10 +129,12 @@ def _syntax_problem(statement: Statement, message: str) -> Problem:
 
 
 def _quoted(message: str) -> str:
-    """Return what Cedar quotes in a message as the text at fault: the last attribute of a path, or a token."""
-    parts = message.replace('"', "`").split("`")
-    found = [part for part in parts[1::2] if not part.startswith("policy")]
-    return found[0].rpartition(".")[2] if found else ""
+    """Return the token that Cedar quotes as the one at fault: the last name of a path, an operator, a literal."""
+    for quoted in _QUOTED.findall(message):
+        names = _NAME.findall(quoted)
+        if names and not quoted.startswith("policy0"):
+            return str(names[-1])
+    return ""
 
 
 def _duplicates(policies: Sequence[Policy]) -> Iterator[Problem]:
@@ -216,14 +222,36 @@ def _validation_problems(
         yield Problem("schema", 0, 0, "schema", str(error), "check the names of the environments and tools.")
         return
     for policy in policies:
-        for message in validate(policy.statement.text, handle):
+        found = validate(policy.statement.text, handle)
+        for message in found:
             text = message.replace("for policy `policy0`", f"policy {policy.id}")
             yield policy.statement.problem("type", text, _fix_for(message, shapes), at=_quoted(message))
+        if not found:
+            yield from _undeclared(policy, schema)
+
+
+def _undeclared(policy: Policy, schema: Mapping[str, Any]) -> Iterator[Problem]:
+    """Find `has` tests of what no action of the policy declares: Cedar lets them pass, as tests that never hold."""
+    actions = schema[NAMESPACE]["actions"]
+    group = Uid(**action_of(CALL_TOOL))
+    contexts = []
+    for name, action in actions.items():
+        uid = Uid(**action_of(name))
+        parents = {uid, *(group for parent in action.get("memberOf", ()) if parent["id"] == CALL_TOOL)}
+        if "appliesTo" in action and scope_of_action(policy.template.action, uid, frozenset(parents)):
+            contexts.append(action["appliesTo"]["context"])
+    for path in tested(policy.template):
+        if not any(declares(context, path, schema) for context in contexts):
+            message = f"`context.{'.'.join(path)}` is tested with `has`, but nothing declares it"
+            fix = "correct the name, or declare the step with @prior."
+            yield policy.statement.problem("undeclared", message, fix, at=path[-1])
 
 
 def _fix_for(message: str, shapes: Mapping[str, ToolShapes]) -> str:
     if "optional attribute" in message:
         return "test it first: `context.input has x && context.input.x …`."
+    if "applicable action" in message:
+        return f'a group of actions takes `in`: `action in Gateway::Action::"{CALL_TOOL}"`.'
     if "unrecognized action" in message:
         return _did_you_mean(message.split('"')[1], shapes)
     if "not found" in message:

@@ -10,7 +10,7 @@ from gateway.model.facts import PriorQuery
 from gateway.policy.entities import CALL_TOOL, NAMESPACE
 from gateway.policy.shape import Shape, cedar_counts, cedar_type
 
-__all__ = ["OTHER_ACTIONS", "ToolShapes", "build_schema"]
+__all__ = ["OTHER_ACTIONS", "ToolShapes", "build_schema", "declares"]
 
 Json = dict[str, Any]
 
@@ -67,6 +67,19 @@ def build_schema(
             "actions": actions,
         }
     }
+
+
+def declares(context: Mapping[str, Any], path: Sequence[str], schema: Mapping[str, Any]) -> bool:
+    """Tell whether a context type has an attribute at `path`; what lies beyond an entity is for Cedar to judge."""
+    here: Mapping[str, Any] = context
+    for name in path:
+        here = schema[NAMESPACE]["commonTypes"].get(here.get("name"), here)
+        if here["type"] != "Record":
+            return bool(here["type"] == "EntityOrCommon")
+        if name not in here["attributes"]:
+            return False
+        here = here["attributes"][name]
+    return True
 
 
 def _base() -> Json:

@@ -20,6 +20,7 @@ __all__ = ["compile_allow", "compile_workflows"]
 _CHUNK: Final = 50
 """Patterns per policy; the loader takes at most 90 terms."""
 _ARGUMENT = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_BINDABLE = re.compile(r"[^\s,=;]+")
 _TOOL_PATTERN = re.compile(r"[^\s\"\\`]+")
 _WORDS: Final = frozenset({"if", "then", "else", "in", "has", "like", "is", "true", "false"})
 
@@ -121,8 +122,7 @@ class _Workflow:
     def _policy(self, call: str, require: Require, name: str) -> str:
         step = re.sub(r"\W+", "_", name.removeprefix("workflow."), flags=re.ASCII).strip("_").lower()
         step = step if step[:1].isalpha() else f"w_{step}"
-        keyed = (self._workflow.key,) if self._workflow.key in require.same else require.same[:1]
-        query = PriorQuery(step, require.call, tuple((key, key) for key in keyed), require.scope, None, require.once)
+        query = PriorQuery(step, require.call, self._bindings(require), require.scope, None, require.once)
         conditions = " &&\n  ".join(self._conditions(call, require, f"context.prior.{step}"))
         return (
             f"@id({_text(name)})\n"
@@ -132,6 +132,13 @@ class _Workflow:
             f"forbid (principal, action == Gateway::Action::{_text(call)}, resource)\n"
             f"unless {{\n  {conditions}\n}};\n"
         )
+
+    def _bindings(self, require: Require) -> tuple[tuple[str, str], ...]:
+        """Find the step by the workflow's key where it must be the same, else by the first argument that must be."""
+        paths = sorted(require.same, key=lambda path: path != self._workflow.key)
+        kinds = {path: _kind(field_at(self._shapes[require.call].input, path.split("."))) for path in paths}
+        usable = [path for path in paths if _BINDABLE.fullmatch(path) and kinds[path] not in {Kind.RECORD, Kind.SET}]
+        return tuple((path, path) for path in usable[:1])
 
     def _conditions(self, call: str, require: Require, prior: str) -> Iterator[str]:
         yield f"context.prior has {prior.rpartition('.')[2]}"

@@ -126,9 +126,9 @@ def test_a_check_in_flight_is_waited_for_instead_of_repeated(bundle, name, rule)
 
 
 @BUNDLES
-@pytest.mark.parametrize("found", [{}, {"check": step()}, {"check": step(output={"result": "failed"})}])
+@pytest.mark.parametrize("found", [[], [step()], [step(output={"result": "failed"})]])
 def test_a_recorded_decision_replays_to_the_same_decision(bundle, name, rule, found):
-    given = decision_input(bundle, PAYER, PAY, PAYMENT, facts(**{name: one for one in found.values()}))
+    given = decision_input(bundle, PAYER, PAY, PAYMENT, facts(**dict(zip([name], found, strict=False))))
     replayed = from_json(parse(dump(to_json(given))))
     fresh = Bundle.load(bundle.sources, TOOLS, AGENTS)
     assert fresh.digest == bundle.digest
