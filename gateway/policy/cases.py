@@ -107,6 +107,7 @@ class CaseFile(_Data):
 
     tools: dict[str, CaseTool] = Field(default_factory=dict, description="Tools by canonical name.")
     agents: dict[str, CaseAgent] = Field(default_factory=dict, description="Agents by name.")
+    beside: str = Field(default="", description="Cedar to load beside the policies under test.")
     cases: tuple[Case, ...] = Field(description="The cases.")
 
     def pinned(self) -> tuple[Tool, ...]:
