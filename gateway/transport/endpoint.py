@@ -179,7 +179,7 @@ class McpEndpoint:
         arguments = params.get("arguments")
         if exchange.over_stdio or not isinstance(arguments, dict):
             return
-        schema = self._kernel.input_schema(params.get("name"))
+        schema = self._kernel.header_schema(params.get("name"))
         if schema is not None:
             rejection = validate_mcp_param_headers(schema, arguments, exchange.headers)
             if rejection is not None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway import __version__
+from gateway.codec import dump
 from gateway.model.identity import Identity
 from gateway.model.outcome import Succeeded
 from gateway.model.request import Caller, CallRequest
@@ -49,6 +50,7 @@ class Kernel:
         self._runner = runner
         self._rules = rules
         self._listing = listing
+        self._mirrors: dict[str, bool] = {}
 
     async def call_tool(self, caller: Caller, params: Mapping[str, Any], headers: Mapping[str, str]) -> Answer:
         """Carry out a `tools/call`.
@@ -101,10 +103,15 @@ class Kernel:
             raise RpcError(_INVALID_PARAMS, "There is no such cursor: the list has one page.")
         return Answer({"tools": self._listing.tools(identity)})
 
-    def input_schema(self, name: Any) -> Mapping[str, Any] | None:
-        """Return the pinned input schema of a tool by either name, or None."""
+    def header_schema(self, name: Any) -> Mapping[str, Any] | None:
+        """Return the pinned input schema of a tool that mirrors arguments into headers (`x-mcp-header`), else None."""
         tool = self._rules.current.catalog.find(name) if isinstance(name, str) else None
-        return tool.input_schema if tool else None
+        if tool is None:
+            return None
+        mirrors = self._mirrors.get(tool.digest)
+        if mirrors is None:
+            mirrors = self._mirrors[tool.digest] = b'"x-mcp-header"' in dump(tool.input_schema)
+        return tool.input_schema if mirrors else None
 
     def _wire_name(self, canonical: str) -> str:
         tool = self._rules.current.catalog.find(canonical)

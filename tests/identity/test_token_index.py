@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.identity.token_index import MAX_AGE_S, POLL_S, TokenIndex
+from gateway.identity.token_index import LEARN_S, MAX_AGE_S, POLL_S, TokenIndex
 from gateway.identity.tokens import Tokens
 from gateway.model.errors import StoreFault
 from gateway.store.memory import MemoryStore
@@ -17,8 +17,10 @@ class FlakyStore(MemoryStore):
     """A store that can be made to fail."""
 
     broken = False
+    reads = 0
 
     async def tokens(self) -> list[TokenRecord]:
+        self.reads += 1
         if self.broken:
             raise StoreFault("no", detail="disk")
         return await super().tokens()
@@ -87,3 +89,23 @@ async def test_a_store_that_never_answers_is_an_unreadable_store(clock: HandCloc
     with pytest.raises(StoreFault) as refusal:
         await TokenIndex(Hanging(clock), clock, read_s=0.01).refresh()
     assert "timed out" in refusal.value.detail
+
+
+async def test_a_token_made_a_moment_ago_is_learnt_when_it_is_presented(
+    index: TokenIndex, flaky: FlakyStore, clock: HandClock, ids: CountingIds
+) -> None:
+    token = await Tokens(flaky, clock, ids).issue("payer")
+    await clock.advance(LEARN_S * 1.5)
+    assert index.find(token.record.id) is None
+    await index.learn(token.record.id)
+    assert index.find(token.record.id) == token.record
+
+
+async def test_made_up_tokens_do_not_make_it_read_more_than_ten_times_a_second(
+    index: TokenIndex, flaky: FlakyStore, clock: HandClock
+) -> None:
+    await clock.advance(LEARN_S * 1.5)
+    flaky.reads = 0
+    for number in range(50):
+        await index.learn(f"tg_{number}")
+    assert flaky.reads == 1
