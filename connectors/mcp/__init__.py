@@ -7,7 +7,7 @@ from typing import Any
 
 from connectors.mcp.config import HttpServer, StdioServer
 from connectors.mcp.error_log import ErrorLog
-from connectors.mcp.http_client import HttpLimits
+from connectors.mcp.http_client import HttpClient, HttpLimits
 from connectors.mcp.http_wire import HttpWire
 from connectors.mcp.process import Command, inherited_environment
 from connectors.mcp.stdio_wire import StdioWire
@@ -44,7 +44,7 @@ class McpConnector(Connector[StdioServer | HttpServer]):
                 body_bytes=config.max_message_bytes,
             )
             headers = {name: value.reveal() for name, value in config.headers.items()}
-            wire = HttpWire(config.url, headers, limits, lent.clock)
+            wire = HttpWire(HttpClient(config.url, limits, config.tls()), headers, lent.clock)
         else:
             own = {name: value.reveal() for name, value in config.env.items()}
             command = Command(

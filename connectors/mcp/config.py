@@ -1,5 +1,6 @@
 """What an `mcpServers` entry may say: the form every MCP client reads, and a few keys of our own."""
 
+import ssl
 from collections.abc import Mapping
 from typing import Literal
 from urllib.parse import urlsplit
@@ -37,11 +38,25 @@ class HttpServer(ConnectorConfig):
     type: Literal["http", "streamable-http"] = Field("http", description="How the server is spoken to.")
     url: str = Field(description="Its MCP endpoint; redirects are not followed.", repr=False)
     headers: Mapping[str, Secret] = Field(default_factory=dict, description="Headers sent with every request.")
+    ca_file: str | None = Field(None, description="A PEM file of the authorities to trust, instead of the system's.")
     protocol: Protocol = Field(Protocol.AUTO, description="Which MCP era it speaks; `auto` asks it.")
     start_timeout_s: float = Field(30.0, gt=0, le=600, description="How long the first contact may take, in seconds.")
     connect_timeout_s: float = Field(10.0, gt=0, le=600, description="How long a connection may take, in seconds.")
     first_byte_timeout_s: float = Field(60.0, gt=0, description="How long an answer may take to begin, in seconds.")
     max_message_bytes: int = Field(4 * _MIB, ge=1024, description="The largest answer taken, in bytes.")
+
+    def tls(self) -> ssl.SSLContext | None:
+        """Return how to verify the server, or None where the system's authorities are trusted."""
+        return None if self.ca_file is None else ssl.create_default_context(cafile=self.ca_file)
+
+    @field_validator("ca_file")
+    @classmethod
+    def _holds_certificates(cls, path: str | None) -> str | None:
+        try:
+            ssl.create_default_context(cafile=path)
+        except OSError as error:
+            raise ValueError(f"{path} cannot be read as certificates: {error.strerror}") from None
+        return path
 
     @field_validator("url")
     @classmethod

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from connectors.mcp.http_client import HttpClient, HttpLimits, Reply
+from connectors.mcp.http_client import HttpClient, Reply
 from connectors.mcp.wire import RpcError, SessionLost, answer_to, encode, result_of
 from gateway.connector import (
     Clock,
@@ -31,10 +31,10 @@ _SESSIONLESS: Final = frozenset({"initialize", "server/discover"})
 
 
 class HttpWire:
-    """Speaks MCP to one URL. Every request is its own exchange; nothing is shared but idle connections."""
+    """Speaks MCP to its client's URL. Every request is its own exchange; nothing is shared but idle connections."""
 
-    def __init__(self, url: str, headers: Mapping[str, str], limits: HttpLimits, clock: Clock) -> None:
-        self._client = HttpClient(url, limits)
+    def __init__(self, client: HttpClient, headers: Mapping[str, str], clock: Clock) -> None:
+        self._client = client
         self._clock = clock
         self._numbers = itertools.count(1)
         self._open = False

@@ -102,22 +102,23 @@ class McpUpstream:
         return result
 
     async def _call_once(self, call: ToolCall, ends: float) -> Any:
+        try:
+            return await self._send(call, ends)
+        except RpcError as error:
+            # Refused unread for headers that the tool's schema asks for: learn the schema, then ask again.
+            if error.code != _HEADER_MISMATCH or call.tool in self._mirrored:
+                raise
+        await self.tools()
+        return await self._send(call, ends)
+
+    async def _send(self, call: ToolCall, ends: float) -> Any:
+        era = await self._ready(ends - self._clock.monotonic())
         meta = call.meta
         if call.idempotency_key is not None:
             meta = {**meta, IDEMPOTENCY_META: call.idempotency_key}
-        params = {"name": call.tool, "arguments": call.arguments}
-        for attempt in (1, 2):
-            era = await self._ready(ends - self._clock.monotonic())
-            headers = era.headers("tools/call", call.tool, self._parameter_headers(call))
-            left = max(ends - self._clock.monotonic(), 0.0)
-            try:
-                return await self._wire.request("tools/call", era.params(params, meta), headers, left)
-            except RpcError as error:
-                # Refused unread for headers that the tool's schema asks for: learn the schema, then ask again.
-                if error.code != _HEADER_MISMATCH or call.tool in self._mirrored or attempt == 2:
-                    raise
-                await self.tools()
-        raise AssertionError("unreachable")
+        params = era.params({"name": call.tool, "arguments": call.arguments}, meta)
+        headers = era.headers("tools/call", call.tool, self._parameter_headers(call))
+        return await self._wire.request("tools/call", params, headers, max(ends - self._clock.monotonic(), 0.0))
 
     def _parameter_headers(self, call: ToolCall) -> Mapping[str, str] | None:
         mirrored = self._mirrored.get(call.tool)

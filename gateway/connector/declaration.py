@@ -81,13 +81,14 @@ def _declare(method: Callable[..., Any], name: str, traits: ToolTraits) -> Decla
     try:
         hints = get_type_hints(method, include_extras=True)
         parameters = _parameters(method, where, hints)
+        accepts = _without_titles(parameters.model_json_schema())
         returns, output, wrapped = _returns(hints)
     except (NameError, PydanticSchemaGenerationError, PydanticUserError) as error:
         raise TypeError(f"@tool on {where}: {error}") from None
     definition: dict[str, Any] = {
         "name": name,
         "description": inspect.cleandoc(method.__doc__ or ""),
-        "inputSchema": _without_titles(parameters.model_json_schema()),
+        "inputSchema": accepts,
     }
     if output is not None:
         definition["outputSchema"] = output

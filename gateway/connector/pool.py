@@ -155,6 +155,7 @@ class Supervised:
         """Open the upstream, again and again until it works; later, when it cannot be reached, probe it by listing."""
         opened = False
         while True:
+            self._trouble.clear()
             try:
                 async with asyncio.timeout(self._pace.attempt_s):
                     await (self._upstream.tools() if opened else self._upstream.open())
@@ -168,7 +169,6 @@ class Supervised:
                 if repaired:
                     self._tell()  # it may have come back with other tools
             self._tried.set()
-            self._trouble.clear()
             if not self._failures:
                 await self._trouble.wait()
             await self._clock.sleep(self._pace.repair_base_s)

@@ -13,7 +13,6 @@ from gateway.model.errors import ConnectorFault
 
 __all__ = ["ContractBroken", "check_connector"]
 
-_STEP_S: Final = 30.0
 _NO_SUCH_TOOL: Final = "toolgate-contract-no-such-tool"
 
 
@@ -26,10 +25,12 @@ async def check_connector(
     config: ConnectorConfig | Mapping[str, Any],
     *,
     sample: ToolCall | None = None,
+    step_s: float = 30.0,
 ) -> None:
     """Check life cycle, declarations and secrecy; with `sample`, a call that is safe to repeat, results and cancelling.
 
     `config` is a configuration, or what its section of `mcpServers` says. The other side must be there: a test double.
+    `step_s` is how long any one step may take, in seconds.
 
     Raises:
         ContractBroken: the first promise that does not hold.
@@ -39,33 +40,110 @@ async def check_connector(
     secrets = {secret.reveal() for secret in _secrets(ready)} - {""}
     _quiet(secrets, repr(ready), "repr(config)")
     upstream = connector.upstream(ready, Surroundings(server=connector.name))
-    await _step("close before open", upstream.close())
-    await _check_abandoned_open(upstream)
+    check = _Check(connector, upstream, secrets, step_s)
+    await check.step("close before open", upstream.close())
+    await check.abandoned_open()
     try:
-        await _step("open", upstream.open())
-        await _check_tools(connector, upstream)
-        await _check_refusals(upstream, secrets)
+        await check.step("open", upstream.open())
+        await check.definitions()
+        await check.refusals()
         if sample is not None:
-            await _check_sample(upstream, sample)
-        await _step("close", upstream.close())
-        await _step("close twice", upstream.close())
-        await _step("open after close", upstream.open())
+            await check.sample(sample)
+        await check.step("close", upstream.close())
+        await check.step("close twice", upstream.close())
+        await check.step("open after close", upstream.open())
     finally:
-        await _step("close", upstream.close())
+        await check.step("close", upstream.close())
     _quiet(secrets, repr(upstream), "repr(upstream)")
+
+
+class _Check:
+    """One upstream under test."""
+
+    def __init__(self, connector: type[Connector[Any]], upstream: Upstream, secrets: set[str], step_s: float) -> None:
+        self._connector = connector
+        self._upstream = upstream
+        self._secrets = secrets
+        self._step_s = step_s
+
+    async def step(self, name: str, work: Any) -> Any:
+        """Return what `work` returns, in time."""
+        try:
+            async with asyncio.timeout(self._step_s):
+                return await work
+        except TimeoutError:
+            raise ContractBroken(f"`{name}` did not end within {self._step_s:g} s") from None
+
+    async def cancelled(self, name: str, work: Any) -> None:
+        """Begin `work`, cancel it and see it end."""
+        running = asyncio.ensure_future(work)
+        await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.wait({running}, timeout=self._step_s)
+        _expect(running.done(), f"{name} does not end")
+
+    async def abandoned_open(self) -> None:
+        await self.cancelled("an `open` that is cancelled", self._upstream.open())
+        await self.step("close after a cancelled open", self._upstream.close())
+
+    async def definitions(self) -> None:
+        definitions = await self.step("tools", self._upstream.tools())
+        names = [definition.get("name") for definition in definitions]
+        _expect(len(names) == len(set(names)), "two tools have the same name")
+        for definition in definitions:
+            _check_schemas(definition)
+            name = definition["name"]
+            declared = self._upstream.traits(name) is not None or not self._connector.declared
+            _expect(declared, f"{name}: no traits, so the gateway cannot know its effect")
+        _expect(self._upstream.traits(_NO_SUCH_TOOL) is None, "there are traits for a tool that does not exist")
+
+    async def refusals(self) -> None:
+        try:
+            answer = await self.step("call", self._upstream.call(ToolCall(_NO_SUCH_TOOL, {}, "call_contract", 5.0)))
+        except ConnectorFault as fault:
+            _quiet(self._secrets, f"{fault.message} {fault.detail} {fault!r}", "a fault")
+        else:
+            _expect(bool(answer.get("isError")), "a tool that does not exist was called with success")
+
+    async def sample(self, sample: ToolCall) -> None:
+        result = await self.step("the sample call", self._upstream.call(sample))
+        _expect(isinstance(result, Mapping), "a result is not an object")
+        _expect(isinstance(result.get("content"), list), "a result has no content list")
+        definitions = {each["name"]: each for each in await self.step("tools", self._upstream.tools())}
+        schema = definitions[sample.tool].get("outputSchema")
+        if schema is not None and not result.get("isError"):
+            holds = _valid(schema, result.get("structuredContent"))
+            _expect(holds, f"{sample.tool}: its result breaks its own output schema")
+        await self.cancelled("a cancelled call", self._upstream.call(sample))
+        await self.step("a call after a cancelled one", self._upstream.call(sample))
+
+
+def _check_schemas(definition: Mapping[str, Any]) -> None:
+    for key in ("inputSchema", "outputSchema"):
+        schema = definition.get(key)
+        if schema is None and key == "outputSchema":
+            continue
+        where = f"{definition['name']}: {key}"
+        _expect(isinstance(schema, Mapping), f"{where} is missing")
+        assert isinstance(schema, Mapping)
+        _expect(schema.get("type") == "object", f"{where} is not of type object")
+        _expect(jsonschema_rs.meta.is_valid(dict(schema)), f"{where} is not a valid JSON Schema")
+
+
+def _fetches_nothing(uri: str) -> Any:
+    raise ContractBroken(f"a schema refers to {uri}, which is not part of it")
+
+
+def _valid(schema: Mapping[str, Any], instance: Any) -> bool:
+    try:
+        return jsonschema_rs.validator_for(dict(schema), retriever=_fetches_nothing).is_valid(instance)
+    except jsonschema_rs.ValidationError as error:
+        raise ContractBroken(error.message) from error
 
 
 def _expect(holds: bool, promise: str) -> None:
     if not holds:
         raise ContractBroken(promise)
-
-
-async def _step(name: str, work: Any) -> Any:
-    try:
-        async with asyncio.timeout(_STEP_S):
-            return await work
-    except TimeoutError:
-        raise ContractBroken(f"`{name}` did not end within {_STEP_S:g} s") from None
 
 
 def _secrets(value: Any) -> Iterator[Secret]:
@@ -84,65 +162,3 @@ def _secrets(value: Any) -> Iterator[Secret]:
 
 def _quiet(secrets: set[str], text: str, where: str) -> None:
     _expect(not any(secret in text for secret in secrets), f"a secret shows in {where}")
-
-
-async def _check_abandoned_open(upstream: Upstream) -> None:
-    opening = asyncio.ensure_future(upstream.open())
-    await asyncio.sleep(0)
-    opening.cancel()
-    await asyncio.wait({opening}, timeout=_STEP_S)
-    _expect(opening.done(), "an `open` that is cancelled does not end")
-    await _step("close after a cancelled open", upstream.close())
-
-
-def _fetches_nothing(uri: str) -> Any:
-    raise ContractBroken(f"a schema refers to {uri}, which is not part of it")
-
-
-def _valid(schema: Mapping[str, Any], instance: Any) -> bool:
-    return jsonschema_rs.validator_for(dict(schema), retriever=_fetches_nothing).is_valid(instance)
-
-
-async def _check_tools(connector: type[Connector[Any]], upstream: Upstream) -> None:
-    definitions = await _step("tools", upstream.tools())
-    names = [definition.get("name") for definition in definitions]
-    _expect(len(names) == len(set(names)), "two tools have the same name")
-    for definition in definitions:
-        name = definition["name"]
-        for key in ("inputSchema", "outputSchema"):
-            schema = definition.get(key)
-            if schema is None and key == "outputSchema":
-                continue
-            _expect(isinstance(schema, Mapping), f"{name}: {key} is missing")
-            _expect(schema.get("type") == "object", f"{name}: {key} is not of type object")
-            _expect(jsonschema_rs.meta.is_valid(schema), f"{name}: {key} is not a valid JSON Schema")
-        declared = upstream.traits(name) is not None or not connector.declared
-        _expect(declared, f"{name}: no traits, so the gateway cannot know its effect")
-    _expect(upstream.traits(_NO_SUCH_TOOL) is None, "there are traits for a tool that does not exist")
-
-
-async def _check_refusals(upstream: Upstream, secrets: set[str]) -> None:
-    try:
-        answer = await _step("call", upstream.call(ToolCall(_NO_SUCH_TOOL, {}, "call_contract", 5.0)))
-    except ConnectorFault as fault:
-        _quiet(secrets, f"{fault.message} {fault.detail} {fault!r}", "a fault")
-    else:
-        _expect(bool(answer.get("isError")), "a tool that does not exist was called with success")
-
-
-async def _check_sample(upstream: Upstream, sample: ToolCall) -> None:
-    result = await _step("the sample call", upstream.call(sample))
-    _expect(isinstance(result, Mapping), "a result is not an object")
-    _expect(isinstance(result.get("content"), list), "a result has no content list")
-    definitions = {each["name"]: each for each in await _step("tools", upstream.tools())}
-    schema = definitions[sample.tool].get("outputSchema")
-    if schema is not None and not result.get("isError"):
-        structured = result.get("structuredContent")
-        _expect(_valid(schema, structured), f"{sample.tool}: its result breaks its own output schema")
-    running = asyncio.ensure_future(upstream.call(sample))
-    await asyncio.sleep(0)
-    running.cancel()
-    await asyncio.wait({running}, timeout=_STEP_S)
-    _expect(running.done(), "a cancelled call does not end")
-    again = await _step("a call after a cancelled one", upstream.call(sample))
-    _expect(isinstance(again, Mapping), "a call after a cancelled one fails")

@@ -17,11 +17,11 @@ from gateway.resilience.retry import backoff_s, cannot_double, in_doubt
 __all__ = ["Executor", "NoteAttempt"]
 
 NoteAttempt = Callable[[Mapping[str, Any]], None]
-"""Takes the record of one attempt: `n` from 1, `started_ms` (Unix), `ms`, `code` (`ok` or a fault's), `reason`."""
+"""Takes an attempt's record: `n` from 1, `started_ms` (Unix), `ms`, `code` (`ok`, `cancelled`, a fault's), `reason`."""
 
 _GRACE_S: Final = 1.0
 _FAILURES: Final = frozenset({"unavailable", "timeout"})
-_NO_NEWS: Final = frozenset({"cancelled", "rate_limited"})
+_NO_NEWS: Final = frozenset({"cancelled", "rate_limited", "internal"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +66,9 @@ class Executor:
         """
         ends = self._clock.monotonic() + call.timeout_s
         guard = self._guard(tool.server)
-        doubt = False
-        for number in range(1, self._settings.max_attempts + 1):
+        doubt, number = False, 0
+        while True:
+            number += 1
             try:
                 self._pass_breaker(guard.breaker, tool.server)
                 return await self._attempt(guard, call, upstream, _Attempt(number, ends, note))
@@ -79,7 +80,6 @@ class Executor:
                 if wait is None:
                     raise
             await self._clock.sleep(wait)
-        raise AssertionError("unreachable")
 
     def _left(self, ends: float) -> float:
         return max(ends - self._clock.monotonic(), 0.0)
@@ -101,13 +101,16 @@ class Executor:
 
     async def _attempt(self, guard: _Guard, call: ToolCall, upstream: Upstream, attempt: _Attempt) -> Mapping[str, Any]:
         started_ms, started = self._clock.now_ms(), self._clock.monotonic()
-        code, reason = "cancelled", ""
+        code, reason = "internal", ""
         try:
             async with guard.bulkhead.place(self._left(attempt.ends)):
                 raw = await _within_deadline(upstream, replace(call, timeout_s=self._left(attempt.ends)))
             code = "ok"
         except GatewayError as fault:
             code, reason = fault.code, fault.detail or fault.message
+            raise
+        except asyncio.CancelledError:
+            code = "cancelled"
             raise
         finally:
             if code in _NO_NEWS:

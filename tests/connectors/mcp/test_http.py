@@ -263,3 +263,48 @@ async def test_closing_ends_calls_in_flight_and_leaves_no_connection(start: Star
         await upstream.close()
         assert (await fault_of(hanging)).code == "unavailable"
         assert not upstream._wire._client._open  # type: ignore[attr-defined]
+
+
+async def test_a_server_that_asks_without_end_is_answered_only_so_often(start: Start) -> None:
+    async def nag(exchange: Exchange) -> None:
+        exchange.stream()
+        for number in range(200):
+            exchange.chunk(b'data: {"jsonrpc":"2.0","id":%d,"method":"ping"}\n\n' % number)
+        exchange.chunk(b"data: " + exchange.echo() + b"\n\n")
+        exchange.chunk(b"")
+
+    async def ignore(exchange: Exchange) -> None:
+        await asyncio.sleep(600)
+
+    async with FaultServer("legacy", faults={"nag": nag}) as server:
+        server.on_method[""] = ignore
+        upstream = await start({"url": server.url})
+        assert text(await upstream.call(asked("nag"))) == {}
+        answers = upstream._wire._asides  # type: ignore[attr-defined]
+        assert 1 <= len(answers) <= 32
+        await upstream.close()
+        assert not answers
+
+
+async def test_what_is_sent_on_the_side_may_fail_without_a_trace(start: Start) -> None:
+    async def reset(exchange: Exchange) -> None:
+        exchange.reset()
+
+    async with FaultServer("legacy", faults={"hang": faults.hang}) as server:
+        server.on_method["notifications/cancelled"] = reset
+        upstream = await start({"url": server.url})
+        assert (await fault_of(upstream.call(asked("hang", timeout_s=0.05)))).code == "timeout"
+        while upstream._wire._asides:  # type: ignore[attr-defined]
+            await asyncio.sleep(0)
+        assert text(await upstream.call(asked("echo", {"n": 1}))) == {"n": 1}
+
+
+async def test_a_session_that_cannot_be_ended_is_left(start: Start) -> None:
+    async def reset(exchange: Exchange) -> None:
+        exchange.reset()
+
+    async with FaultServer("legacy") as server:
+        upstream = await start({"url": server.url})
+        server.on_method["DELETE"] = reset
+        await upstream.close()
+        assert server.seen[-1].verb == "DELETE"

@@ -96,6 +96,8 @@ async def test_a_cancelled_close_still_ends_the_server() -> None:
     await asyncio.sleep(0)
     closing.cancel()
     await asyncio.gather(closing, return_exceptions=True)
+    while len(asyncio.all_tasks()) > 1:
+        await asyncio.sleep(0.001)
     assert await gone(*pids)
 
 

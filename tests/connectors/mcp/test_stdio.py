@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from connectors.mcp.error_log import ErrorLog
 from gateway.connector import ConnectorFault
 from tests.connectors.mcp.conftest import Start, asked, build, stdio
 from tests.fixtures.clock import FakeClock
@@ -283,3 +284,17 @@ async def test_standard_error_is_logged_bounded_and_redacted(start: Start, caplo
         await upstream.close()
     assert 1 <= len(caplog.messages) <= 100
     assert max(map(len, caplog.messages)) < 2100
+
+
+async def test_a_flood_on_standard_error_says_later_how_much_was_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    clock = FakeClock()
+    log = ErrorLog("fault", str, clock)
+    with caplog.at_level(logging.INFO, logger="toolgate.server"):
+        for n in range(150):
+            log.feed(b"line %d\n" % n)
+        await clock.sleep(11)
+        log.feed(b"one\n")
+        await clock.sleep(11)
+        log.feed(b"more\n")
+    assert caplog.messages[99:] == ["fault: line 99", "fault: 50 more lines not logged", "fault: one", "fault: more"]
+    assert log.tail() == "line 147 | line 148 | line 149 | one | more"

@@ -1,0 +1,49 @@
+"""Which connectors there are is known before the first call, or nothing starts."""
+
+from importlib.metadata import EntryPoint
+from typing import Any
+
+import pytest
+
+from gateway.connector.registry import GROUP, ConnectorLoadError, build_upstream, load_connectors
+from tests.fixtures.payments_connector import Payments
+
+PAYMENTS = "tests.fixtures.payments_connector"
+
+
+def point(name: str, value: str) -> EntryPoint:
+    return EntryPoint(name, value, GROUP)
+
+
+def test_installed_connectors_are_found() -> None:
+    assert load_connectors()["mcp"].name == "mcp"
+
+
+def test_a_plugin_is_loaded_by_its_entry_point() -> None:
+    assert load_connectors([point("payments", f"{PAYMENTS}:Payments")]) == {"payments": Payments}
+
+
+@pytest.mark.parametrize(
+    ("points", "why"),
+    [
+        ([point("payments", f"{PAYMENTS}:Payments")] * 2, "two installed packages"),
+        ([point("pay", f"{PAYMENTS}:Payments")], "must set name = 'pay'"),
+        ([point("payments", f"{PAYMENTS}:PaymentsApi")], "not a subclass of Connector"),
+        ([point("payments", f"{PAYMENTS}:Nothing")], "cannot be loaded"),
+        ([point("payments", "no.such.module:X")], "cannot be loaded"),
+        ([point("broken", "tests.fixtures.broken_connector:Broken")], "effect=Effect.READ"),
+    ],
+)
+def test_a_plugin_that_cannot_be_used_fails_loudly(points: list[EntryPoint], why: str) -> None:
+    with pytest.raises(ConnectorLoadError, match=why):
+        load_connectors(points)
+
+
+def test_a_section_names_its_connector_or_is_an_mcp_server() -> None:
+    registry: dict[str, Any] = {"payments": Payments}
+    section = {"connector": "payments", "base_url": "http://x", "api_key": "${env:K}"}
+    assert build_upstream("p", section, registry, environ={"K": "v"}).traits("pay") is not None
+    with pytest.raises(ConnectorLoadError, match=r"mcpServers\.p: no connector 'mcp' .*installed: payments"):
+        build_upstream("p", {"command": "x"}, registry)
+    with pytest.raises(ConnectorLoadError, match="installed: none"):
+        build_upstream("p", {"connector": "x"}, {})

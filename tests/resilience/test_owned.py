@@ -1,0 +1,65 @@
+"""What the gateway owns is finished, whoever leaves."""
+
+import asyncio
+
+import pytest
+
+from gateway.resilience import OwnedTasks
+
+
+async def test_work_gives_back_what_it_returns_or_raises() -> None:
+    owned = OwnedTasks()
+    assert await owned.run(asyncio.sleep(0, "done")) == "done"
+
+    async def fail() -> None:
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        await owned.run(fail())
+    assert len(owned) == 0
+
+
+async def test_a_cancelled_caller_does_not_cancel_the_work() -> None:
+    owned, gate, ended = OwnedTasks(), asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        await gate.wait()
+        ended.set()
+
+    caller = asyncio.ensure_future(owned.run(work()))
+    await asyncio.sleep(0)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert len(owned) == 1
+    gate.set()
+    assert await owned.drain(5.0) == 0
+    assert ended.is_set()
+
+
+async def test_draining_waits_for_work_that_starts_more_work() -> None:
+    owned, ended = OwnedTasks(), asyncio.Event()
+
+    async def second() -> None:
+        await asyncio.sleep(0)
+        ended.set()
+
+    async def first() -> None:
+        await asyncio.sleep(0)
+        owned.start(second())
+
+    owned.start(first())
+    assert await owned.drain(5.0) == 0
+    assert ended.is_set()
+
+
+async def test_draining_cancels_what_does_not_end_in_time_and_says_how_much() -> None:
+    owned = OwnedTasks()
+    tasks = [owned.start(asyncio.sleep(600)) for _ in range(2)]
+    assert await owned.drain(0.01) == 2
+    assert all(task.cancelled() for task in tasks)
+    assert len(owned) == 0
+
+
+async def test_draining_nothing_is_done_at_once() -> None:
+    assert await OwnedTasks().drain(600.0) == 0
