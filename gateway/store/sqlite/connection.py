@@ -77,7 +77,9 @@ class Connection:
         async with self._connecting:
             if self._link is None:
                 try:
-                    self._link = await aiosqlite.Connection(self._open, iter_chunk_size=1)
+                    link = aiosqlite.Connection(self._open, iter_chunk_size=1)
+                    link._thread.daemon = True  # a store left open must not keep a dying process alive
+                    self._link = await link
                 except (sqlite3.Error, OSError) as error:
                     raise _fault(error) from error
                 self._create = False

@@ -43,12 +43,11 @@ _HOLDER: Final = f"{_FROM_CALLS} AND c.agent = ? AND c.tool = ? AND c.step_key =
 _UNFINISHED: Final = f"{_FROM_CALLS} AND c.end_seq IS NULL ORDER BY c.claim_seq"
 _LATEST: Final = " AND c.started_ms >= ? ORDER BY c.claim_seq DESC"
 _LATEST_EVENT: Final = " AND c.started_ms >= ? ORDER BY e.seq DESC"
-# A partial index is used only where the query states its condition.
 _SCOPES: Final = {
-    PriorScope.RUN: "c.run_id = ?",
-    PriorScope.SESSION: "c.session = ? AND c.session <> ''",
-    PriorScope.AGENT: "c.agent = ?",
-    PriorScope.USER: "c.on_behalf_of = ? AND c.on_behalf_of <> ''",
+    PriorScope.RUN: "c.run_id",
+    PriorScope.SESSION: "c.session",
+    PriorScope.AGENT: "c.agent",
+    PriorScope.USER: "c.on_behalf_of",
 }
 _MAX_INT: Final = 2**63 - 1
 _KINDS: Final = frozenset(EventKind)
@@ -61,7 +60,7 @@ def find_step(db: sqlite3.Connection, lookup: StepLookup, indexed: IndexedSteps)
     narrowing = [(path, value) for path, value in lookup.values if _is_narrowing(path, value)]
     paths = [path for path, _ in narrowing]
     sql = _step_sql(lookup, paths, indexed=(lookup.tool, indexable(paths)) in indexed)
-    found = db.execute(sql, (lookup.owner, lookup.tool, *(value for _, value in narrowing), lookup.since_ms))
+    found = db.execute(sql, (lookup.owner, *(value for _, value in narrowing), lookup.since_ms))
     # The database compares nearly as JSON does (1 = true, integers beyond 64 bits are rounded): the last word is here.
     evidence = next((e for e in map(_evidence, found) if holds(e.claim, lookup.values)), None)
     found.close()
@@ -84,23 +83,30 @@ def indexable(paths: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted({path for path in paths if _is_plain(path)}))
 
 
-def index_sql(tool: str, paths: tuple[str, ...]) -> str:
-    """Return the statement that makes lookups of `tool` by these `indexable` paths cheap."""
-    name = hashlib.sha256("\n".join((tool, *paths)).encode()).hexdigest()[:24]
+def index_sql(tool: str, paths: tuple[str, ...]) -> list[str]:
+    """Return the statements that make lookups of `tool` by these `indexable` paths cheap, in every scope."""
+    if not paths:
+        scopes = ("run_id", "session", "agent", "on_behalf_of")
+        return [f"{_named(tool, scope)} ON calls ({scope}) WHERE tool = {_quoted(tool)}" for scope in scopes]
     columns = ", ".join(_extract("body", path) for path in paths)
-    return f"CREATE INDEX IF NOT EXISTS steps_{name} ON events ({columns}) WHERE {_claims_of('', tool)}"
+    return [f"{_named(tool, *paths)} ON events ({columns}) WHERE {_claims_of('', tool)}"]
+
+
+def _named(*what: str) -> str:
+    name = hashlib.sha256("\n".join(what).encode()).hexdigest()[:24]
+    return f"CREATE INDEX IF NOT EXISTS steps_{name}"
 
 
 def _step_sql(lookup: StepLookup, paths: Sequence[str], *, indexed: bool) -> str:
-    scope = f" AND {_SCOPES[lookup.scope]} AND c.tool = ?"
+    # The tool is a literal: the planner proves a partial index's condition from the text alone.
+    scope = f" AND {_SCOPES[lookup.scope]} = ? AND c.tool = {_quoted(lookup.tool)}"
     narrowing = "".join(f" AND {_extract('e.body', path)} = ?" for path in paths)
-    if indexed:
+    if indexed and paths:
         return f"{_FROM_EVENTS} AND {_claims_of('e.', lookup.tool)}{scope}{narrowing}{_LATEST_EVENT}"
     return f"{_FROM_CALLS}{scope}{narrowing}{_LATEST}"
 
 
 def _claims_of(prefix: str, tool: str) -> str:
-    # Literals, because the planner proves a partial index's condition from the text alone.
     return f"{prefix}kind = '{EventKind.CALL_CLAIMED}' AND {prefix}tool = {_quoted(tool)}"
 
 

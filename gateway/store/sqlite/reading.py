@@ -36,6 +36,13 @@ _STEPS: Final = "SELECT steps FROM run_steps WHERE run_id = ?"
 _TOKENS: Final = "SELECT id, agent, digest, created_ms, expires_ms, revoked_ms FROM tokens ORDER BY created_ms, id"
 _SIGHTINGS: Final = f"SELECT {SIGHTING_COLUMNS} FROM sightings ORDER BY last_seen_ms DESC, agent, known"  # noqa: S608 - constant names
 _EVENTS: Final = f"SELECT {EVENT_COLUMNS} FROM events WHERE seq > ? AND seq <= ?"  # noqa: S608 - constant names
+# The call rows lead to the events of claimed calls, an index to all others; the last term is for changed rows.
+_OF: Final = (
+    "seq IN (SELECT claim_seq FROM calls WHERE {0} = ? UNION ALL SELECT end_seq FROM calls WHERE {0} = ? UNION ALL"
+    " SELECT seq FROM events WHERE {0} = ? AND kind NOT IN ('call.claimed', 'call.finished')) AND {0} = ?"
+)
+_OF_CALL: Final = _OF.format("call_id")
+_OF_RUN: Final = _OF.format("run_id")
 _LAST: Final = 2**63 - 1
 
 
@@ -82,20 +89,22 @@ def find_events(db: sqlite3.Connection, wanted: EventFilter, bounds: tuple[int, 
 
 
 def _terms(wanted: EventFilter) -> tuple[str, list[str | int]]:
-    terms: list[tuple[str, str | int]] = []
-    for column in ("call_id", "run_id", "agent"):
-        value = getattr(wanted, column)
-        if value:
-            terms.append((f"{column} = ?", value))
+    terms: list[tuple[str, tuple[str | int, ...]]] = []
+    if wanted.call_id:
+        terms.append((_OF_CALL, (wanted.call_id,) * 4))
+    if wanted.run_id:
+        terms.append((_OF_RUN, (wanted.run_id,) * 4))
+    if wanted.agent:
+        terms.append(("agent = ?", (wanted.agent,)))
     if wanted.tool.endswith("*"):
-        terms.append((f"substr(tool, 1, {len(wanted.tool) - 1}) = ?", wanted.tool[:-1]))
+        terms.append(("substr(tool, 1, ?) = ?", (len(wanted.tool) - 1, wanted.tool[:-1])))
     elif wanted.tool:
-        terms.append(("tool = ?", wanted.tool))
+        terms.append(("tool = ?", (wanted.tool,)))
     if wanted.since_ms:  # the plus keeps the planner in the order of seq
-        terms.append(("+at_ms >= ?", wanted.since_ms))
+        terms.append(("+at_ms >= ?", (wanted.since_ms,)))
     if wanted.until_ms:
-        terms.append(("+at_ms < ?", wanted.until_ms))
-    return "".join(f" AND {term}" for term, _ in terms), [value for _, value in terms]
+        terms.append(("+at_ms < ?", (wanted.until_ms,)))
+    return "".join(f" AND {term}" for term, _ in terms), [value for _, values in terms for value in values]
 
 
 def find_run(db: sqlite3.Connection, run_id: str) -> RunRef | None:

@@ -97,8 +97,8 @@ class SqliteStore:
 
     async def index_steps(self, tool: str, paths: tuple[str, ...]) -> None:
         plain = indexable(paths)
-        if plain:
-            await self._writer.write(partial(_execute, sql=index_sql(tool, plain)))
+        if plain or not paths:
+            await self._writer.write(partial(_execute, statements=index_sql(tool, plain)))
             self._indexed |= {(tool, plain)}
 
     async def events(self, wanted: EventFilter) -> AsyncIterator[Event]:
@@ -171,5 +171,6 @@ def _is_there(db: sqlite3.Connection) -> Any:
     return db.execute("SELECT count(*) FROM chain_head").fetchone()
 
 
-def _execute(transaction: Transaction, sql: str) -> None:
-    transaction.db.execute(sql)
+def _execute(transaction: Transaction, statements: Sequence[str]) -> None:
+    for statement in statements:
+        transaction.db.execute(statement)

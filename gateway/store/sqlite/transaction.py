@@ -28,21 +28,28 @@ _COUNT: Final = (
 class Transaction:
     """An open write transaction: the head of the chain as it is now, and the way to extend it."""
 
-    __slots__ = ("_began", "_steps", "db", "hash", "seq")
+    __slots__ = ("_appended", "_began", "_steps", "db", "hash", "seq")
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self.db = db
+        self._appended: list[tuple[int | str, ...]] = []
         self.seq, self.hash = read_head(db)
         self._began = self.seq
         self._steps: Counter[str] = Counter()
 
     def append(self, told: Told, body: bytes) -> int:
-        """Append one event; return its seq."""
+        """Append one event; return its seq. It is in the table after the next `write_events` or `settle`."""
         seq = self.seq + 1
         sealed = seal(self.hash, (seq, *told), body)
-        self.db.execute(_APPEND, (seq, *told, self.hash, sealed, body.decode()))
+        self._appended.append((seq, *told, self.hash, sealed, body.decode()))
         self.seq, self.hash = seq, sealed
         return seq
+
+    def write_events(self) -> None:
+        """Write the events appended so far, for a transition that reads them."""
+        if self._appended:
+            self.db.executemany(_APPEND, self._appended)
+            self._appended = []
 
     def count_step(self, run_id: str) -> None:
         """Count one more call in a run."""
@@ -50,6 +57,7 @@ class Transaction:
 
     def settle(self) -> None:
         """Write what the transitions of this transaction share: the new head, and the steps counted."""
+        self.write_events()
         if self.seq != self._began:
             self.db.execute(_MOVE_HEAD, (self.seq, self.hash))
         if self._steps:

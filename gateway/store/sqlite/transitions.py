@@ -21,7 +21,7 @@ from gateway.store.ports import (
 )
 from gateway.store.sightings import merged
 from gateway.store.sqlite.lookups import IndexedSteps, find_holder, find_step
-from gateway.store.sqlite.transaction import Told, Transaction
+from gateway.store.sqlite.transaction import Transaction
 
 __all__ = [
     "SIGHTING_COLUMNS",
@@ -41,18 +41,19 @@ _CLAIM: Final = (
     " started_ms, status) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'executing')"
 )
 _IS_CLAIMED: Final = "SELECT 1 FROM calls WHERE call_id = ?"
+_IS_HELD: Final = "SELECT 1 FROM calls WHERE agent = ? AND tool = ? AND step_key = ? AND key_until IS NULL"
 _SUPERSEDE: Final = "UPDATE calls SET key_until = ? WHERE call_id = ?"
 _CONSUME: Final = "UPDATE calls SET consumed_by = ? WHERE call_id = ?"
-_OPEN_CALL: Final = "SELECT end_seq, run_id, agent, on_behalf_of, tool FROM calls WHERE call_id = ?"
-_FINISH: Final = "UPDATE calls SET status = ?, ended_ms = ?, end_seq = ? WHERE call_id = ?"
+_FINISH: Final = (
+    "UPDATE calls SET status = ?, ended_ms = ?, end_seq = ? WHERE call_id = ? AND end_seq IS NULL"
+    " RETURNING run_id, agent, on_behalf_of, tool"
+)
 _RELEASE_KEY: Final = "UPDATE calls SET key_until = ? WHERE call_id = ? AND step_key IS NOT NULL"
 _RELEASE_STEPS: Final = "UPDATE calls SET consumed_by = NULL WHERE consumed_by = ?"
 _DELIVER: Final = "UPDATE calls SET delivered = 1 WHERE call_id = ?"
 _FIND_OPEN: Final = "SELECT id, owner, source, status FROM runs WHERE owner = ? AND key = ? AND status = 'open'"
 _OPEN: Final = "INSERT INTO runs (opened_seq, id, owner, key, source, status, opened_ms) VALUES (?, ?, ?, ?, ?, ?, ?)"
-_ISSUE: Final = (
-    "INSERT INTO tokens (id, agent, digest, created_ms, expires_ms, revoked_ms) VALUES (?, ?, ?, ?, ?, ?)"
-)
+_ISSUE: Final = "INSERT INTO tokens (id, agent, digest, created_ms, expires_ms, revoked_ms) VALUES (?, ?, ?, ?, ?, ?)"
 _REVOKE: Final = "UPDATE tokens SET revoked_ms = ? WHERE agent = ? AND revoked_ms IS NULL AND id <> ? RETURNING id"
 SIGHTING_COLUMNS: Final = "agent, known, last_seen_ms, client_name, client_version, calls, refused, tools"
 _SEEN: Final = f"SELECT {SIGHTING_COLUMNS} FROM sightings WHERE agent = ? AND known = ?"  # noqa: S608 - constant names
@@ -61,23 +62,35 @@ _SAW: Final = f"INSERT OR REPLACE INTO sightings ({SIGHTING_COLUMNS}) VALUES (?,
 
 def claim(tx: Transaction, intent: Intent, body: bytes, indexed: IndexedSteps) -> Claimed:
     """Take the step key, check and use up `uses`, write the intent; or say why not."""
-    holder = None if intent.step_key is None else find_holder(tx.db, intent.agent, intent.tool, intent.step_key)
+    holder = _holder(tx, intent)
     if holder is not None:
         recorded = recorded_from(holder)
         if recorded.arguments_digest != intent.arguments_digest:
             return Claimed(ClaimVerdict.CONFLICT, recorded)
         if recorded.status is not StepStatus.FAILED:
             return Claimed(ClaimVerdict.RECORDED, recorded)
-    refusal = _stale_or_consumed(tx.db, intent, indexed)
+    refusal = _stale_or_consumed(tx, intent, indexed)
     if refusal is not None:
         return refusal
     _write_claim(tx, intent, holder, body)
     return Claimed(ClaimVerdict.CLAIMED)
 
 
-def _stale_or_consumed(db: sqlite3.Connection, intent: Intent, indexed: IndexedSteps) -> Claimed | None:
+def _holder(tx: Transaction, intent: Intent) -> Evidence | None:
+    if intent.step_key is None:
+        return None
+    key = (intent.agent, intent.tool, intent.step_key)
+    if tx.db.execute(_IS_HELD, key).fetchone() is None:  # the usual answer, for much less than the evidence
+        return None
+    tx.write_events()
+    return find_holder(tx.db, *key)
+
+
+def _stale_or_consumed(tx: Transaction, intent: Intent, indexed: IndexedSteps) -> Claimed | None:
+    if intent.uses:
+        tx.write_events()
     for use in intent.uses:
-        evidence = find_step(db, use.lookup, indexed)
+        evidence = find_step(tx.db, use.lookup, indexed)
         found = None if evidence is None else step_from(evidence)
         if found is None or (found.call_id, found.status) != (use.call_id, use.status):
             return Claimed(ClaimVerdict.STALE)
@@ -87,29 +100,38 @@ def _stale_or_consumed(db: sqlite3.Connection, intent: Intent, indexed: IndexedS
 
 
 def _write_claim(tx: Transaction, intent: Intent, superseded: Evidence | None, body: bytes) -> None:
-    if tx.db.execute(_IS_CLAIMED, (intent.call_id,)).fetchone() is not None:
-        raise StoreFault("The call cannot be recorded.", detail=f"{intent.call_id} was claimed before")
-    who = (intent.agent, intent.on_behalf_of, intent.tool)
-    seq = tx.append((intent.at_ms, EventKind.CALL_CLAIMED.value, intent.call_id, intent.run_id, *who), body)
+    seq = tx.seq + 1
     if superseded is not None:
+        if tx.db.execute(_IS_CLAIMED, (intent.call_id,)).fetchone() is not None:
+            raise _claimed_before(intent)
         tx.db.execute(_SUPERSEDE, (seq, superseded.claim.call_id))
+    who = (intent.agent, intent.on_behalf_of, intent.tool)
     told = (seq, intent.call_id, intent.run_id, intent.session, *who)
-    tx.db.execute(_CLAIM, (*told, intent.arguments_digest, intent.step_key, intent.at_ms))
+    try:
+        tx.db.execute(_CLAIM, (*told, intent.arguments_digest, intent.step_key, intent.at_ms))
+    except sqlite3.IntegrityError as error:
+        raise _claimed_before(intent) from error
     for use in intent.uses:
         if use.consume:
             tx.db.execute(_CONSUME, (intent.call_id, use.call_id))
+    tx.append((intent.at_ms, EventKind.CALL_CLAIMED.value, intent.call_id, intent.run_id, *who), body)
     tx.count_step(intent.run_id)
+
+
+def _claimed_before(intent: Intent) -> StoreFault:
+    return StoreFault("The call cannot be recorded.", detail=f"{intent.call_id} was claimed before")
 
 
 def finish(tx: Transaction, ending: Ending, body: bytes) -> None:
     """End a claimed call."""
-    row = tx.db.execute(_OPEN_CALL, (ending.call_id,)).fetchone()
-    if row is None or row[0] is not None:
-        reason = "was never claimed" if row is None else "has ended already"
+    seq = tx.seq + 1
+    told = (ending.status.value, ending.at_ms, seq, ending.call_id)
+    row = next(iter(tx.db.execute(_FINISH, told).fetchall()), None)
+    if row is None:
+        found = tx.db.execute(_IS_CLAIMED, (ending.call_id,)).fetchone()
+        reason = "was never claimed" if found is None else "has ended already"
         raise StoreFault("The outcome cannot be recorded.", detail=f"{ending.call_id} {reason}")
-    told: Told = (ending.at_ms, EventKind.CALL_FINISHED.value, ending.call_id, *row[1:])
-    seq = tx.append(told, body)
-    tx.db.execute(_FINISH, (ending.status.value, ending.at_ms, seq, ending.call_id))
+    tx.append((ending.at_ms, EventKind.CALL_FINISHED.value, ending.call_id, *row), body)
     if ending.release:
         tx.db.execute(_RELEASE_KEY, (seq, ending.call_id))
         tx.db.execute(_RELEASE_STEPS, (ending.call_id,))

@@ -12,9 +12,10 @@ CREATE TABLE events (
     hash TEXT NOT NULL,
     body TEXT NOT NULL
 );
-CREATE INDEX events_by_call ON events (call_id);
-CREATE INDEX events_by_run ON events (run_id);
 CREATE INDEX events_by_time ON events (at_ms);
+-- The events of claimed calls are found through their rows.
+CREATE INDEX events_by_call ON events (call_id) WHERE kind NOT IN ('call.claimed', 'call.finished');
+CREATE INDEX events_by_run ON events (run_id) WHERE kind NOT IN ('call.claimed', 'call.finished');
 
 -- One row: where the chain ends, so that a missing tail is found.
 CREATE TABLE chain_head (
@@ -45,10 +46,7 @@ CREATE TABLE calls (
     delivered INTEGER NOT NULL DEFAULT 0
 );
 CREATE UNIQUE INDEX calls_by_live_key ON calls (agent, tool, step_key) WHERE step_key IS NOT NULL AND key_until IS NULL;
-CREATE INDEX calls_by_run ON calls (run_id, tool, claim_seq);
-CREATE INDEX calls_by_session ON calls (session, tool, claim_seq) WHERE session <> '';
-CREATE INDEX calls_by_agent ON calls (agent, tool, claim_seq);
-CREATE INDEX calls_by_user ON calls (on_behalf_of, tool, claim_seq) WHERE on_behalf_of <> '';
+CREATE INDEX calls_by_run ON calls (run_id);
 CREATE INDEX calls_unfinished ON calls (claim_seq) WHERE end_seq IS NULL;
 CREATE INDEX calls_by_consumer ON calls (consumed_by) WHERE consumed_by IS NOT NULL;
 

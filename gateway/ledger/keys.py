@@ -1,0 +1,90 @@
+"""The step key: what makes two calls the same effect (LEDGER.md §3)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from gateway.codec import digest
+from gateway.model.call import Call
+from gateway.model.facts import StepStatus
+from gateway.model.tool import Effect, Tool
+from gateway.store.ports import Ledger, Recorded
+
+__all__ = ["StepKey", "next_step", "step_key"]
+
+_LONGEST: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class StepKey:
+    """The key to claim (None: nothing to keep apart), and the recorded call that this one repeats, if any."""
+
+    key: str | None
+    repeats: Recorded | None = field(default=None, repr=False)
+
+
+def step_key(
+    tool: Tool, run_id: str, arguments: Mapping[str, Any], arguments_digest: str, explicit: str | None
+) -> str | None:
+    """Return the key of a call's step; the first one, where identical calls are numbered.
+
+    What the operator configured wins: an agent's own key cannot make one effect two. Then the agent's key; then, for
+    effects, the run and the arguments. A read without a key has none. The prefix keeps the three from meeting.
+    """
+    if tool.idempotency_key:
+        named = {path: _at(arguments, path) for path in tool.idempotency_key}
+        return f"args:{digest(named)}"
+    if explicit is not None:
+        return f"key:{explicit}" if len(explicit) <= _LONGEST else f"key:{digest(explicit)}"
+    if tool.effect is Effect.READ:
+        return None
+    return _numbered(run_id, arguments_digest, 0)
+
+
+async def next_step(ledger: Ledger, agent: str, tool: Tool, run_id: str, call: Call) -> StepKey:
+    """Return the key this call has to claim, and the recorded call it repeats.
+
+    A configured or explicit key always stands for the same step. Without one, a call that succeeded and whose answer
+    was delivered is over, and the next identical call is a new one; one still running, undelivered or in doubt is
+    answered from the record; one that failed is tried again under the same key.
+    """
+    explicit = call.request.idempotency_key
+    first = step_key(tool, run_id, call.arguments, call.arguments_digest, explicit)
+    if first is None:
+        return StepKey(None)
+    held = await ledger.recorded(agent, tool.name, first)
+    if tool.idempotency_key or explicit is not None or not _is_over(held):
+        return StepKey(first, held)
+    return await _first_unfinished(ledger, agent, tool.name, (run_id, call.arguments_digest))
+
+
+async def _first_unfinished(ledger: Ledger, agent: str, tool: str, step: tuple[str, str]) -> StepKey:
+    """Find the first number whose call is not over: double until one is found, then halve, however many there were."""
+    over, candidate = 0, 1
+    while _is_over(held := await ledger.recorded(agent, tool, _numbered(*step, candidate))):
+        over, candidate = candidate, candidate * 2
+    while candidate - over > 1:
+        middle = (over + candidate) // 2
+        between = await ledger.recorded(agent, tool, _numbered(*step, middle))
+        if _is_over(between):
+            over = middle
+        else:
+            candidate, held = middle, between
+    return StepKey(_numbered(*step, candidate), held)
+
+
+def _is_over(recorded: Recorded | None) -> bool:
+    return recorded is not None and recorded.delivered and recorded.status is StepStatus.SUCCEEDED
+
+
+def _numbered(run_id: str, arguments_digest: str, number: int) -> str:
+    return f"call:{run_id}:{arguments_digest}:{number}"
+
+
+def _at(arguments: Any, path: str) -> Any:
+    node = arguments
+    for name in path.split("."):
+        if not isinstance(node, Mapping) or name not in node:
+            return None
+        node = node[name]
+    return node

@@ -1,0 +1,105 @@
+"""Writes calls to the ledger: the intent before, the outcome after, and in one piece what needs no intent."""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from gateway.ledger.entries import Redact, claim_body, end_body, record_body
+from gateway.model.call import Call
+from gateway.model.clock import Clock
+from gateway.model.errors import ConnectorFault
+from gateway.model.facts import StepStatus
+from gateway.model.identity import ANONYMOUS_AGENT
+from gateway.model.outcome import Failed, Outcome, Succeeded, Unknown
+from gateway.store.ports import Claimed, Ending, Intent, Ledger, Record, Recorded, StepUse
+
+__all__ = ["Recorder"]
+
+_LONGEST_NAME: Final = 256
+
+
+class Recorder:
+    """Records calls; `redact` takes out what must not be kept. With `durable_reads` a read waits for the disk, too."""
+
+    def __init__(self, ledger: Ledger, clock: Clock, redact: Redact, *, durable_reads: bool = False) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._redact = redact
+        self._durable_reads = durable_reads
+
+    async def claim(self, call: Call, uses: Sequence[StepUse]) -> Claimed:
+        """Write the intent of a decided call and take its locks. Raises `StoreFault`: then nothing may be sent."""
+        identity = call.identity
+        intent = Intent(
+            call_id=call.id,
+            at_ms=self._clock.now_ms(),
+            run_id=call.facts.run.id,
+            session=call.request.caller.session or "",
+            agent=identity.agent,
+            on_behalf_of=identity.on_behalf_of or "",
+            tool=call.tool.name,
+            arguments_digest=call.arguments_digest,
+            step_key=call.step_key,
+            body=claim_body(call, self._redact),
+            uses=tuple(uses),
+        )
+        return await self._ledger.claim(intent)
+
+    async def finish(self, call: Call, outcome: Outcome) -> None:
+        """Write the outcome of a claimed call. Raises `StoreFault`: then the call stays in doubt."""
+        now = self._clock.now_ms()
+        body = end_body(call, outcome, now, self._redact)
+        await self._ledger.finish(Ending(call.id, now, _status(outcome), body, release=_was_not_sent(call, outcome)))
+
+    async def record(self, call: Call, outcome: Outcome) -> None:
+        """Write a call that made no claim: a read, a refusal, a repeat. Raises `StoreFault`."""
+        now = self._clock.now_ms()
+        identified = call.has("identity")
+        record = Record(
+            call_id=call.id,
+            at_ms=now,
+            run_id=call.facts.run.id if call.has("facts") else "",
+            agent=call.identity.agent if identified else ANONYMOUS_AGENT,
+            on_behalf_of=(call.identity.on_behalf_of or "") if identified else "",
+            tool=call.tool.name if call.has("tool") else call.request.name[:_LONGEST_NAME],
+            body=record_body(call, outcome, now, self._redact),
+        )
+        await self._ledger.record(record, durable=self._durable_reads)
+
+    async def recover(self, spare: Callable[[Recorded], bool] = lambda _: False) -> list[Recorded]:
+        """End as unknown what a stopped gateway left unfinished; return it. `spare` says which calls are still alive."""
+        doubtful = [recorded for recorded in await self._ledger.unfinished() if not spare(recorded)]
+        for recorded in doubtful:
+            now = self._clock.now_ms()
+            body = {
+                "outcome": "unknown",
+                "error": {
+                    "code": "outcome_unknown",
+                    "message": "The gateway stopped while this call was under way; it may or may not have happened.",
+                    "detail": "found unfinished when the gateway started",
+                },
+                "timing": {"received_ms": recorded.started_at_ms, "ended_ms": now},
+            }
+            await self._ledger.finish(Ending(recorded.call_id, now, StepStatus.UNKNOWN, body))
+        return doubtful
+
+
+def _status(outcome: Outcome) -> StepStatus:
+    match outcome:
+        case Succeeded():
+            return StepStatus.SUCCEEDED
+        case Unknown():
+            return StepStatus.UNKNOWN
+        case _:
+            return StepStatus.FAILED
+
+
+def _was_not_sent(call: Call, outcome: Outcome) -> bool:
+    """Tell whether a call that failed provably never left the gateway, so that what it had taken is free again."""
+    if isinstance(outcome, Succeeded | Unknown) or call.has("raw"):
+        return False
+    attempts = call.attempts if call.has("attempts") else []
+    if not attempts:
+        return True
+    unsent = isinstance(outcome, Failed) and isinstance(outcome.error, ConnectorFault) and not outcome.error.sent
+    # An idempotent call is repeated after an attempt that was sent, too; the fault speaks only for the last attempt.
+    return unsent and (len(attempts) == 1 or not call.tool.idempotent)

@@ -1,0 +1,166 @@
+"""The ledger as people ask it: which calls, by whom, on whose authority, decided by what, with which outcome."""
+
+import csv
+import io
+import json
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Final
+
+from gateway.codec import dump
+from gateway.model.clock import Clock
+from gateway.store.ports import Event, EventFilter, EventKind, Ledger
+
+__all__ = ["CallLine", "as_csv", "as_json_line", "call_events", "call_lines", "latest_lines", "one_line", "tail"]
+
+_EVERYTHING: Final = 2**31 - 1
+_STARTS: Final = frozenset({EventKind.CALL_CLAIMED, EventKind.CALL_RECORDED})
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True, slots=True)
+class CallLine:
+    """One call in one line. `outcome` is `executing` while it runs; `duration_ms` is None until it ended.
+
+    `code` is the error's, of a failed or unknown call. `credential_id`, `on_behalf_of` and `delegation` say on whose
+    authority it was made; `policies` and `bundle` what decided it. `message` is what the agent was told.
+    """
+
+    seq: int
+    call_id: str
+    at_ms: int
+    agent: str
+    on_behalf_of: str
+    delegation: tuple[str, ...]
+    credential_id: str
+    run_id: str
+    tool: str
+    outcome: str
+    code: str
+    message: str
+    policies: tuple[str, ...]
+    bundle: str
+    duration_ms: int | None
+    replayed_from: str
+    asked: Mapping[str, Any] = field(repr=False)
+    ended: Mapping[str, Any] = field(repr=False)
+
+
+async def call_events(ledger: Ledger, call_id: str) -> list[Event]:
+    """Return the events of one call, in order; none for an id nobody recorded."""
+    return [event async for event in ledger.events(EventFilter(call_id=call_id))] if call_id else []
+
+
+async def one_line(ledger: Ledger, call_id: str) -> CallLine | None:
+    """Return one call, or None."""
+    events = await call_events(ledger, call_id)
+    start = next((event for event in events if event.kind in _STARTS), None)
+    return None if start is None else _line(start, next((e for e in events if e.seq > start.seq), None))
+
+
+async def call_lines(ledger: Ledger, wanted: EventFilter) -> AsyncIterator[CallLine]:
+    """Yield the calls that started in what `wanted` names, each as soon as its end is read; those still running last.
+
+    `wanted.limit` counts calls. Memory holds only calls under way, so a whole ledger can be exported.
+    """
+    left = wanted.limit
+    running: dict[str, Event] = {}
+    async for event in ledger.events(replace(wanted, limit=_EVERYTHING, latest=False)):
+        if event.kind is EventKind.CALL_FINISHED and event.call_id in running:
+            yield _line(running.pop(event.call_id), event)
+        elif event.kind in _STARTS and left > 0:
+            left -= 1
+            if event.kind is EventKind.CALL_RECORDED:
+                yield _line(event, None)
+            else:
+                running[event.call_id] = event
+        if left <= 0 and not running:
+            return
+    for start in running.values():
+        events = await call_events(ledger, start.call_id)  # it may have ended outside the times asked for
+        yield _line(start, next((e for e in events if e.seq > start.seq), None))
+
+
+async def latest_lines(ledger: Ledger, wanted: EventFilter) -> list[CallLine]:
+    """Return the `wanted.limit` calls that something happened to last, in the order in which they started."""
+    # A call has at most two events, so twice as many events hold enough calls.
+    recent = replace(wanted, limit=2 * wanted.limit, latest=True)
+    ids = {event.call_id: None async for event in ledger.events(recent) if event.call_id}
+    lines = [await one_line(ledger, call_id) for call_id in list(ids)[-wanted.limit :]]
+    return sorted((line for line in lines if line is not None), key=lambda line: line.seq)
+
+
+async def tail(ledger: Ledger, wanted: EventFilter, clock: Clock, every_s: float = 0.5) -> AsyncIterator[Event]:
+    """Yield the events after `wanted.after_seq` (0: after the present last one), for ever, as they come."""
+    seq = wanted.after_seq
+    if seq == 0:
+        last = [event.seq async for event in ledger.events(EventFilter(limit=1, latest=True))]
+        seq = last[0] if last else 0
+    while True:
+        async for event in ledger.events(replace(wanted, after_seq=seq)):
+            seq = event.seq
+            yield event
+        await clock.sleep(every_s)
+
+
+def as_json_line(line: CallLine) -> str:
+    """Return a call as one line of JSON, bodies and all."""
+    return dump(asdict(line)).decode()
+
+
+def as_csv(lines: Iterable[CallLine]) -> str:
+    """Return calls as CSV with a header, without bodies. No cell can be taken for a formula by a spreadsheet."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    names = [f.name for f in fields(CallLine) if f.name not in {"asked", "ended"}]
+    writer.writerow(names)
+    writer.writerows([_cell(getattr(line, name)) for name in names] for line in lines)
+    return out.getvalue()
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    text = " ".join(value) if isinstance(value, tuple) else str(value)
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _line(start: Event, end: Event | None) -> CallLine:
+    asked = _body(start)
+    ended = asked if start.kind is EventKind.CALL_RECORDED else ({} if end is None else _body(end))
+    identity, decision = _part(asked, "identity"), _part(asked, "decision")
+    error, timing = _part(ended, "error"), _part(ended, "timing")
+    received, at = asked.get("received_ms", start.at_ms), timing.get("ended_ms")
+    return CallLine(
+        seq=start.seq,
+        call_id=start.call_id,
+        at_ms=received,
+        agent=start.agent,
+        on_behalf_of=start.on_behalf_of,
+        delegation=tuple(identity.get("delegation", ())),
+        credential_id=identity.get("credential_id", ""),
+        run_id=start.run_id,
+        tool=start.tool,
+        outcome=ended.get("outcome", "executing"),
+        code=error.get("code", ""),
+        message=error.get("message") or _part(ended, "waiting").get("message") or decision.get("message", ""),
+        policies=tuple(decision.get("policies", ())),
+        bundle=decision.get("bundle", ""),
+        duration_ms=None if at is None else at - received,
+        replayed_from=ended.get("replayed_from", ""),
+        asked=asked,
+        ended=ended,
+    )
+
+
+def _part(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = body.get(name)
+    return part if isinstance(part, Mapping) else {}
+
+
+def _body(event: Event) -> Mapping[str, Any]:
+    try:
+        body = json.loads(event.body)
+    except ValueError:
+        return {}
+    return body if isinstance(body, Mapping) else {}

@@ -1,0 +1,40 @@
+"""What is wrong with a ledger, in words."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from gateway.model.errors import LedgerTampered
+from gateway.store.ports import EventFilter, Ledger
+
+__all__ = ["Finding", "examine"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What an examination found: `events` that hold, or else `seq`, the first that does not, and `words` saying why."""
+
+    intact: bool
+    events: int = 0
+    seq: int = 0
+    words: str = ""
+
+
+async def examine(ledger: Ledger) -> Finding:
+    """Check every event and every row; name the first that does not hold. Raises `StoreFault`: nothing was learnt."""
+    try:
+        return Finding(intact=True, events=await ledger.verify())
+    except LedgerTampered as broken:
+        return Finding(intact=False, seq=broken.seq, words=f"{broken.detail}{await _context(ledger, broken.seq)}")
+
+
+async def _context(ledger: Ledger, seq: int) -> str:
+    try:
+        found = [event async for event in ledger.events(EventFilter(after_seq=seq - 1, limit=1))]
+    except LedgerTampered:  # it cannot even be read as an event
+        return ""
+    if not found or found[0].seq != seq:
+        return ""
+    event = found[0]
+    when = datetime.fromtimestamp(event.at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    about = " of ".join(part for part in (event.kind.value, event.call_id) if part)
+    return f" ({about}, agent {event.agent or '-'}, tool {event.tool or '-'}, {when})"
