@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, S
 from gateway.model.facts import PriorScope
 from gateway.policy.prior import duration_ms
 
-__all__ = ["Require", "Rule", "WorkflowSection"]
+__all__ = ["Duration", "Require", "Rule", "WorkflowSection"]
 
 
 def _duration(text: str) -> str:

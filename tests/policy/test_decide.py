@@ -284,6 +284,12 @@ def test_a_remedy_is_named_once_and_fills_in_nested_arguments():
     assert ask(bundle, pay, {"ref": "o1"}).remedies == (Remedy("shop.check", {"order": {"id": "o1"}}),)
 
 
+def test_a_remedy_is_filled_in_from_its_own_step_only():
+    annotations = '@prior("m: mail.send in run; f: fraud.check by payment_id=payment_id in run") @remedy("fraud.check")'
+    decision = ask(load(PERMIT_ALL, forbidding("!(context.prior has m)", PAYING, annotations)), PAY, PAYMENT)
+    assert decision.remedies == (Remedy("fraud.check", {"payment_id": "p_17"}),)
+
+
 def test_a_remedy_without_a_prior_names_the_tool_alone():
     decision = ask(load(PERMIT_ALL, forbidding("true", PAYING, '@remedy("mail.send, fraud.check")')), PAY, PAYMENT)
     assert decision.remedies == (Remedy("mail.send", {}), Remedy("fraud.check", {}))

@@ -224,7 +224,12 @@ def test_a_has_test_of_what_is_declared_nowhere_is_refused_because_it_would_neve
 
 def test_a_has_test_of_what_some_action_of_the_policy_declares_is_fine():
     text = 'forbid (principal, action in Gateway::Action::"call_tool", resource) when { %s };'
-    for test in ("context.input has amount", "context.base has approval", "context.base.run.owner has x"):
+    for test in (
+        "principal has tier",
+        "context.input has amount",
+        "context.base has approval",
+        "context.base.run.owner has x",
+    ):
         load('@id("a")' + text % test)
 
 
