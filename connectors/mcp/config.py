@@ -31,6 +31,20 @@ class StdioServer(ConnectorConfig):
     stop_grace_s: float = Field(2.0, ge=0, le=60, description="How long each step of stopping it may take, in seconds.")
     max_message_bytes: int = Field(4 * _MIB, ge=1024, description="The largest answer taken, in bytes.")
 
+    @field_validator("command", "args", "cwd", "env")
+    @classmethod
+    def _can_be_handed_to_a_process(cls, value: object) -> object:
+        texts = [value] if isinstance(value, str) else []
+        if isinstance(value, tuple):
+            texts = list(value)
+        elif isinstance(value, Mapping):
+            texts = [*value, *(secret.reveal() for secret in value.values())]
+            if any(not name or "=" in name for name in value):
+                raise ValueError("a variable's name is not empty and has no '='")
+        if any("\0" in text for text in texts):
+            raise ValueError("a process takes no NUL characters")
+        return value
+
 
 class HttpServer(ConnectorConfig):
     """A server reached over Streamable HTTP."""

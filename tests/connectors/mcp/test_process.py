@@ -144,19 +144,33 @@ import asyncio, sys
 from gateway.connector import ToolCall
 from gateway.connector.registry import build_upstream, load_connectors
 async def main():
-    upstream = build_upstream("x", {"command": sys.argv[1], "args": sys.argv[2:]}, load_connectors())
+    upstream = build_upstream("x", {"command": sys.argv[2], "args": sys.argv[3:]}, load_connectors())
     await upstream.open()
     result = await upstream.call(ToolCall("family", {}, "c", 20.0))
     print(result["content"][0]["text"], flush=True)
     await asyncio.sleep(600)
-asyncio.run(main())
+if sys.argv[1] == "uvloop":
+    import uvloop
+    uvloop.run(main())
+else:
+    asyncio.run(main())
 """
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-async def test_children_and_grandchildren_die_when_the_gateway_is_killed(how: signal.Signals) -> None:
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+async def test_children_and_grandchildren_die_when_the_gateway_is_killed(how: signal.Signals, loop: str) -> None:
     gateway = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", GATEWAY, *PYTHON, FAULT_STDIO, "modern", "ignore-term", stdout=subprocess.PIPE, cwd=ROOT
+        sys.executable,
+        "-c",
+        GATEWAY,
+        loop,
+        *PYTHON,
+        FAULT_STDIO,
+        "modern",
+        "ignore-term",
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
     )
     assert gateway.stdout is not None
     pids = json.loads(await gateway.stdout.readline())
