@@ -195,12 +195,12 @@ def connect(config: GatewayConfig, upstreams: Upstreams, survey: Survey, surroun
 class Gateway:
     """A running gateway. `asgi` serves it; `reload` swaps its rules; `close` drains and stops it."""
 
-    def __init__(self, config: GatewayConfig, home: Home, redactor: Redactor, store: Store | None = None) -> None:
+    def __init__(self, config: GatewayConfig, home: Home, redactor: Redactor, clock: Clock | None = None) -> None:
         self.config = config
         self.home = home
-        self.clock: Clock = SystemClock()
+        self.clock = clock or SystemClock()
         self.ids: IdSource = RandomIds()
-        self.store = store or open_store(config, home, self.clock)
+        self.store = open_store(config, home, self.clock)
         self._surroundings = Surroundings(self.clock, self.ids, redactor.text)
         self.upstreams = Upstreams(self._surroundings)
         self.survey = Survey(self.clock, self._servers_changed)

@@ -120,7 +120,7 @@ def main() -> int:
         finally:
             process.terminate()
             process.wait(30)
-    print("\nmake demo: ok, every call ended as it must" if fine else "\nmake demo: FAILED, see above")
+    print("\nEvery call ended as it must." if fine else "\nFAILED: see UNEXPECTED above.")
     return 0 if fine else 1
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, Final
 
 __all__ = ["Change", "Severity", "changes"]
 
@@ -25,7 +25,7 @@ class Change:
     what: str
 
 
-_WORDS = {"description", "title", "$comment", "examples", "default"}
+_WORDS: Final = frozenset({"description", "title", "$comment", "examples", "default"})
 
 
 def changes(pinned: Mapping[str, Any], live: Mapping[str, Any]) -> list[Change]:

@@ -15,14 +15,16 @@ __all__ = ["COMMANDS", "app", "build", "stdio"]
 _HELPING: Final = "toolgate.helping"
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "init": ("gateway.cli.init:init", "Import the MCP servers of a host behind the gateway; --undo gives them back."),
-    "up": ("gateway.cli.up:up", "Serve agents until stopped."),
-    "status": ("gateway.cli.status:status", "Show what is running."),
+    "up": ("gateway.cli.up:up", "Serve agents until stopped; changed files take effect at once."),
+    "status": ("gateway.cli.status:status", "Is it up, and how are its servers?"),
     "doctor": ("gateway.cli.doctor:doctor", "Check the configuration, the files and every server."),
     "config": ("gateway.cli.config:commands", "Check and show the configuration."),
     "agents": ("gateway.cli.agents:commands", "The agent inventory."),
     "token": ("gateway.cli.token:commands", "API tokens: one per agent, stored as a digest only."),
     "policy": ("gateway.cli.policy:commands", "The policies: check, test, explain, show."),
     "schema": ("gateway.cli.schema:commands", "Pinned schemas: gateway.lock."),
+    "trace": ("gateway.cli.trace:commands", "Question the ledger: who did what, decided by what."),
+    "verify": ("gateway.cli.verify:verify", "Check that the ledger's hash chain holds."),
     "stdio": (
         "gateway.cli:stdio",
         "Speak MCP on standard input and output, for a host that starts its servers itself.",

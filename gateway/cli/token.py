@@ -1,14 +1,14 @@
 """`toolgate token`: give an agent its API token, replace it, take it away."""
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from gateway.cli.durations import span_ms
 from gateway.cli.loaded import Loaded
-from gateway.cli.output import USAGE, Refused, emit, fail_with
+from gateway.cli.output import Refused, emit, fail_with
 from gateway.cli.place import AsJson, ConfigPath, loaded_from, with_store
 from gateway.identity.tokens import IssuedToken, TokenRefused, Tokens
 from gateway.model.clock import RandomIds, SystemClock
@@ -16,7 +16,6 @@ from gateway.store.ports import EventKind, Record, Store
 
 __all__ = ["commands"]
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 Agent = Annotated[str, typer.Argument(help="The agent's name, as under `agents:`.")]
 Expires = Annotated[str, typer.Option("--expires", help="How long it works, such as 90d, 12h or 30m.")]
 
@@ -35,7 +34,7 @@ def new(
 ) -> None:
     """Make the agent's token and show it, once."""
     loaded = _known(agent, config, as_json)
-    lifetime = _ms(expires)
+    lifetime = span_ms(expires)
 
     async def work(store: Store) -> IssuedToken:
         issued = await Tokens(store, SystemClock(), RandomIds()).issue(agent, ttl_ms=lifetime)
@@ -54,7 +53,7 @@ def rotate(
 ) -> None:
     """Make a new token; the old one stops after the overlap."""
     loaded = _known(agent, config, as_json)
-    lifetime, overlapping = _ms(expires), _ms(overlap)
+    lifetime, overlapping = span_ms(expires), span_ms(overlap)
 
     async def work(store: Store) -> IssuedToken:
         tokens = Tokens(store, SystemClock(), RandomIds())
@@ -90,13 +89,6 @@ def _known(agent: str, config: Path, as_json: bool) -> Loaded:
         hint = f"set `auth: {{ token: true }}` for {agent}"
         fail_with(Refused("no_tokens", f"{agent} does not prove itself by token", hint), as_json=as_json)
     return loaded
-
-
-def _ms(text: str) -> int:
-    found = re.fullmatch(r"(\d{1,6})([smhd])", text)
-    if found is None:
-        fail_with(Refused("duration", f"{text!r} is no duration", "write 90d, 12h, 30m or 60s"), USAGE)
-    return int(found[1]) * _UNITS[found[2]] * 1000
 
 
 def _refusing(work: Callable[[], IssuedToken], as_json: bool) -> IssuedToken:

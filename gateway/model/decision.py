@@ -14,8 +14,9 @@ class DecisionInput:
     """The bytes a decision is a pure function of; saved with the call (ARCHITECTURE.md §5).
 
     `principal`, `action` and `resource` are Cedar entity uids as `{"type", "id"}`; `context` is Cedar JSON; `entities`
-    is the slice as a list of Cedar entity objects. `notes` is what the answer needs and Cedar must not see: the call ids
-    of the prior steps, the arguments a remedy is filled in from, the values that could not be put before the policies.
+    is the slice as a list of Cedar entity objects. `notes` is what the answer needs and Cedar must not see: the call
+    ids of the prior steps, the arguments a remedy is filled in from, the values that could not be put before the
+    policies.
     """
 
     principal: Mapping[str, str]

@@ -14,7 +14,8 @@ class Caller:
     """Where a request came from.
 
     `transport` is `http` or `stdio`; `era` the negotiated protocol version. `session` is the legacy MCP session id,
-    `trace` the W3C trace id of the request; both only group calls and authorise nothing. `loopback` is True when the peer is on this machine.
+    `trace` the W3C trace id of the request; both only group calls and authorise nothing. `loopback` is True when the
+    peer is on this machine.
     """
 
     credential: Credential

@@ -205,7 +205,6 @@ def main() -> int:
             f"| {row.name} | {row.cost:.0f} | {row.cost / bare.cost:.1f} | {row.many.calls / row.many.seconds:.0f} "
             f"| {row.one.p50_us:.0f} | {row.one.p50_us / bare.one.p50_us:.1f} |"
         )
-    print("\nmake bench: ok")
     return 0
 
 

@@ -27,6 +27,8 @@ class Verdict(TypedDict):
 @server.tool()
 def check(payment_id: str, payee: str, amount: float) -> Verdict:
     """Check one payment for fraud. Amount in euros."""
+    if not payee:
+        raise ValueError("a payment needs a payee")
     reason = "payee is blocked" if payee in BLOCKED_PAYEES else "amount over the limit" if amount > LIMIT else ""
     result: Literal["passed", "failed"] = "failed" if reason else "passed"
     checks.execute(

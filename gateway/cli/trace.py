@@ -1,0 +1,168 @@
+"""`toolgate trace`: who did what, on whose authority, decided by which policy, with which outcome."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gateway.app import open_store
+from gateway.cli.durations import moment_ms
+from gateway.cli.loaded import Loaded
+from gateway.cli.output import Refused, emit, fail_with, say, table
+from gateway.cli.place import AsJson, ConfigPath, home_of, loaded_from, with_store
+from gateway.ledger.trace import CallLine, as_csv, as_json_line, call_lines, latest_lines, one_line, tail
+from gateway.model.clock import SystemClock
+from gateway.store.ports import EventFilter, Store
+
+__all__ = ["commands"]
+
+Agent = Annotated[str, typer.Option(help="Only calls of this agent.")]
+ToolName = Annotated[str, typer.Option("--tool", help="Only this tool; `payments.*` takes all of a server.")]
+Run = Annotated[str, typer.Option(help="Only calls of this run.")]
+Since = Annotated[str, typer.Option(help="From here on: 2026-11-17, 2026-11-17T09:30, or 2h for two hours ago.")]
+Until = Annotated[str, typer.Option(help="Before this time; written like --since.")]
+
+
+def commands() -> typer.Typer:
+    """Return the subcommands of `toolgate trace`."""
+    group = typer.Typer(help="Question the ledger.", no_args_is_help=True)
+    group.command("list")(list_calls)
+    group.command()(show)
+    group.command("tail")(follow)
+    group.command()(export)
+    return group
+
+
+def list_calls(  # noqa: PLR0913, PLR0917 - each option is one question a reviewer asks
+    agent: Agent = "",
+    tool: ToolName = "",
+    run: Run = "",
+    since: Since = "",
+    until: Until = "",
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most this many, the latest.")] = 50,
+    config: ConfigPath = Path("gateway.yaml"),
+    as_json: AsJson = False,
+) -> None:
+    """List calls: when, which agent, for whom, with which credential, which tool, what was decided by what."""
+    loaded = loaded_from(config, as_json=as_json)
+    wanted = _filter({"agent": agent, "tool": tool, "run_id": run}, since, until, limit)
+
+    async def work(store: Store) -> list[CallLine]:
+        return await latest_lines(store, wanted)
+
+    lines = with_store(loaded, work, as_json=as_json)
+    emit([_data(line) for line in lines], table([_row(line) for line in lines]) or ["no calls"], as_json=as_json)
+
+
+def show(
+    call: Annotated[str, typer.Argument(help="A call's id.")],
+    config: ConfigPath = Path("gateway.yaml"),
+    as_json: AsJson = False,
+) -> None:
+    """Show one call whole: identity, arguments, facts, decision, attempts, result, timing."""
+    loaded = loaded_from(config, as_json=as_json)
+
+    async def work(store: Store) -> CallLine | None:
+        return await one_line(store, call)
+
+    line = with_store(loaded, work, as_json=as_json)
+    if line is None:
+        hint = "toolgate trace list shows the ids"
+        fail_with(Refused("unknown_call", f"the ledger has no call {call!r}", hint), as_json=as_json)
+    whole = {**_data(line), "asked": line.asked, "ended": line.ended if line.ended is not line.asked else {}}
+    text = [f"{key:14} {_cell(value)}" for key, value in _data(line).items()]
+    for part in ("asked", "ended"):
+        body: Mapping[str, Any] = whole[part]
+        text += [f"{part}.{key:14} {json.dumps(value, ensure_ascii=False)}" for key, value in body.items()]
+    emit(whole, text, as_json=as_json)
+
+
+def follow(agent: Agent = "", tool: ToolName = "", config: ConfigPath = Path("gateway.yaml")) -> None:
+    """Print calls as they happen, until Ctrl-C."""
+    loaded = loaded_from(config)
+    try:
+        asyncio.run(_follow(loaded, _filter({"agent": agent, "tool": tool}, "", "", 1000)))
+    except KeyboardInterrupt:
+        raise typer.Exit from None
+
+
+async def _follow(loaded: Loaded, wanted: EventFilter) -> None:
+    store = open_store(loaded.config, home_of(loaded), SystemClock())
+    await store.open()
+    try:
+        async for event in tail(store, wanted, SystemClock()):
+            line = await one_line(store, event.call_id)
+            if line is not None:
+                say("  ".join(_row(line).values()))
+    finally:
+        await store.close()
+
+
+def export(  # noqa: PLR0913, PLR0917 - each option is one question a reviewer asks
+    agent: Agent = "",
+    tool: ToolName = "",
+    run: Run = "",
+    since: Since = "",
+    until: Until = "",
+    as_csv_file: Annotated[bool, typer.Option("--csv", help="CSV without bodies, instead of JSON lines.")] = False,
+    config: ConfigPath = Path("gateway.yaml"),
+) -> None:
+    """Write calls to standard output, one JSON object a line, bodies and all."""
+    loaded = loaded_from(config)
+    wanted = _filter({"agent": agent, "tool": tool, "run_id": run}, since, until, 2**31 - 1)
+
+    async def work(store: Store) -> None:
+        if as_csv_file:
+            typer.echo(as_csv([line async for line in call_lines(store, wanted)]), nl=False)
+            return
+        async for line in call_lines(store, wanted):
+            typer.echo(as_json_line(line))
+
+    with_store(loaded, work)
+
+
+def _filter(names: Mapping[str, str], since: str, until: str, limit: int) -> EventFilter:
+    asked: dict[str, Any] = {**names, "since_ms": moment_ms(since), "until_ms": moment_ms(until), "limit": limit}
+    return EventFilter(**asked)
+
+
+def _row(line: CallLine) -> dict[str, str]:
+    return {
+        "when": datetime.fromtimestamp(line.at_ms / 1000, UTC).isoformat(sep=" ", timespec="milliseconds")[:23],
+        "call": line.call_id,
+        "agent": line.agent,
+        "for": line.on_behalf_of or "-",
+        "credential": line.credential_id[:12] or "-",
+        "tool": line.tool,
+        "outcome": f"{line.outcome} {line.code}".strip(),
+        "policies": ", ".join(line.policies) or "-",
+        "ms": "-" if line.duration_ms is None else str(line.duration_ms),
+    }
+
+
+def _data(line: CallLine) -> dict[str, Any]:
+    return {
+        "call": line.call_id,
+        "at_ms": line.at_ms,
+        "agent": line.agent,
+        "on_behalf_of": line.on_behalf_of,
+        "delegation": list(line.delegation),
+        "credential": line.credential_id,
+        "run": line.run_id,
+        "tool": line.tool,
+        "outcome": line.outcome,
+        "code": line.code,
+        "message": line.message,
+        "policies": list(line.policies),
+        "bundle": line.bundle,
+        "duration_ms": line.duration_ms,
+        "replayed_from": line.replayed_from,
+    }
+
+
+def _cell(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, list) else "-" if value in {None, ""} else str(value)
