@@ -26,7 +26,7 @@ class McpConnector(Connector[StdioServer | HttpServer]):
     name = "mcp"
 
     @classmethod
-    def configure(cls, settings: Mapping[str, Any], environ: Mapping[str, str]) -> StdioServer | HttpServer:
+    def configure(cls, settings: Mapping[str, Any], environ: Mapping[str, str] | None) -> StdioServer | HttpServer:
         """Return the validated entry; one with a `url` is a server on the network, any other a child process."""
         model = HttpServer if "url" in settings else StdioServer
         return model.model_validate(dict(settings), context={"environ": environ})

@@ -80,8 +80,10 @@ class Connector(Generic[ConfigT]):
         """Leave nothing behind."""
 
     @classmethod
-    def configure(cls, settings: Mapping[str, Any], environ: Mapping[str, str]) -> ConfigT:
-        """Return the validated configuration; `environ` is what `${env:NAME}` in a `Secret` reads.
+    def configure(cls, settings: Mapping[str, Any], environ: Mapping[str, str] | None) -> ConfigT:
+        """Return the validated configuration.
+
+        `environ` is what `${env:NAME}` in a `Secret` reads; None says that all references have been replaced before.
 
         Raises:
             pydantic.ValidationError: an unknown key, a missing or a wrong value; its text shows no values.

@@ -1,6 +1,5 @@
 """Which connectors are installed, and how one becomes a live upstream."""
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
@@ -54,7 +53,8 @@ def build_upstream(
 ) -> Upstream:
     """Return the upstream that one `mcpServers` entry describes, not yet open.
 
-    A section with `connector: NAME` is that plugin's own configuration; any other is an MCP server.
+    A section with `connector: NAME` is that plugin's own configuration; any other is an MCP server. Its references have
+    been replaced, or `environ` is given to replace `${env:NAME}` in secrets.
 
     Raises:
         ConnectorLoadError: no such connector is installed.
@@ -66,5 +66,5 @@ def build_upstream(
     if connector is None:
         known = ", ".join(sorted(registry)) or "none"
         raise ConnectorLoadError(f"mcpServers.{name}: no connector {kind!r} is installed (installed: {known})")
-    config = connector.configure(settings, os.environ if environ is None else environ)
+    config = connector.configure(settings, environ)
     return connector.upstream(config, replace(surroundings or Surroundings(), server=name))

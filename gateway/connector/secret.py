@@ -19,7 +19,8 @@ class Secret:
     """Text that shows only as `Secret(***)`; `reveal()` is the one way to read it.
 
     In a configuration it is written as text, in which every `${env:NAME}` is replaced from the environment: the mapping
-    given as `environ` in pydantic's validation context, else the process's own. Text without `${` is taken as it is.
+    given as `environ` in pydantic's validation context, else the process's own. Where `environ` is None, references
+    have been replaced before, and the text is taken as it is, whatever it holds.
     """
 
     __slots__ = ("_text",)
@@ -62,7 +63,9 @@ class Secret:
         if not isinstance(value, str):
             raise ValueError("a secret is text")  # noqa: TRY004  # pydantic reports ValueError, not TypeError
         context = info.context if isinstance(info.context, Mapping) else {}
-        environ: Mapping[str, str] = context.get("environ", os.environ)
+        environ: Mapping[str, str] | None = context.get("environ", os.environ)
+        if environ is None:
+            return cls(value)
 
         def value_of(reference: re.Match[str]) -> str:
             named = _ENV_NAME.fullmatch(reference[1])

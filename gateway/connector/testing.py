@@ -1,6 +1,7 @@
 """The contract every connector keeps, as one check that its author runs: ours pass it too."""
 
 import asyncio
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -36,7 +37,7 @@ async def check_connector(
         ContractBroken: the first promise that does not hold.
         ConnectorFault: the connector cannot be opened with this configuration.
     """
-    ready = config if isinstance(config, ConnectorConfig) else connector.configure(config, {})
+    ready = config if isinstance(config, ConnectorConfig) else connector.configure(config, os.environ)
     secrets = {secret.reveal() for secret in _secrets(ready)} - {""}
     _quiet(secrets, repr(ready), "repr(config)")
     upstream = connector.upstream(ready, Surroundings(server=connector.name))

@@ -30,6 +30,10 @@ def test_without_an_environment_given_the_processs_own_is_read() -> None:
     assert Config.model_validate({"key": "${env:PATH}"}).key.reveal()
 
 
+def test_text_whose_references_were_replaced_before_is_taken_as_it_is() -> None:
+    assert Config.model_validate({"key": "pa${env:PATH}$"}, context={"environ": None}).key.reveal() == "pa${env:PATH}$"
+
+
 @pytest.mark.parametrize("text", ["${env:GONE}", "${A}", "${secret:a}", "${env:}", "${env:A B}", 7, None, ["x"], b"x"])
 def test_what_cannot_be_read_is_refused_without_showing_it(text: Any) -> None:
     with pytest.raises(ValidationError) as caught:
