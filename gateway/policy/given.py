@@ -175,16 +175,8 @@ class _Builder:
 
     def _prior(self, name: str, need: Need) -> dict[str, Any]:
         step, shapes = self._priors[name]
-        record: dict[str, Any] = {
-            "status": _STATUS[step.status],
-            "by": reference("Agent", step.agent),
-            "at": instant(step.at_ms),
-            "startedAt": instant(step.started_at_ms),
-            "consumed": step.consumed_by is not None,
-            "run": step.run_id,
-        }
-        if step.on_behalf_of is not None:
-            record["delegator"] = reference("User", step.on_behalf_of)
+        names = _STEP if need.whole else [name for name in need.parts if name in _STEP]
+        record = {name: value for name in names if (value := _STEP[name](step)) is not None}
         for part, mapped in _parts(step, shapes, need):
             self._note_dropped(f"prior.{name}.{part}", mapped, need.wants(part))
             record[part] = mapped.values
@@ -223,6 +215,17 @@ def _approval(question: Question) -> dict[str, Any] | None:
     by, at = reference("User", given.by), instant(given.at_ms)
     return {"by": by, "at": at, "argsMatch": given.args_match, "quorum": given.quorum}
 
+
+_STEP: Final[Mapping[str, Callable[[Step], Any]]] = {
+    "status": lambda step: _STATUS[step.status],
+    "by": lambda step: reference("Agent", step.agent),
+    "at": lambda step: instant(step.at_ms),
+    "startedAt": lambda step: instant(step.started_at_ms),
+    "consumed": lambda step: step.consumed_by is not None,
+    "run": lambda step: step.run_id,
+    "delegator": lambda step: None if step.on_behalf_of is None else reference("User", step.on_behalf_of),
+}
+"""`context.prior.<name>` besides its input and output: each attribute from the step; None is an absent one."""
 
 _BASE: Final[Mapping[str, Callable[[Question], Any]]] = {
     "now": lambda question: instant(question.facts.now_ms),

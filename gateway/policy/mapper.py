@@ -67,7 +67,7 @@ def extension(function: str, text: str) -> dict[str, Any]:
 def instant(at_ms: int) -> dict[str, Any]:
     """Return a Cedar datetime for milliseconds since the Unix epoch."""
     at = _EPOCH + timedelta(milliseconds=at_ms)
-    return extension("datetime", f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z".rjust(24, "0"))
+    return extension("datetime", at.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z")
 
 
 def decimal_text(value: Any) -> str | None:

@@ -44,7 +44,7 @@ class Need:
 
     def prune(self, value: Any) -> Any:
         """Return a Cedar JSON value without what nobody asked for."""
-        if self.whole or not isinstance(value, Mapping) or "__extn" in value or "__entity" in value:
+        if self.whole or type(value) is not dict or "__extn" in value or "__entity" in value:
             return value
         return {name: part.prune(value[name]) for name, part in self.parts.items() if name in value}
 
