@@ -4,6 +4,7 @@ import select
 import socket
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 from typing import Final
 from urllib.parse import urlsplit
@@ -30,6 +31,9 @@ class Exchange:
         self._connection = connection
         self._socket = connection.sock  # the response takes it from the connection when it is the last one
 
+        self._ending = threading.Lock()
+        self._ended = False
+
     def begin(self, patience_s: float | None = None) -> "Exchange":
         """Wait until the answer begins; a call may take as long as the gateway lets it. Raises `Lost`."""
         try:
@@ -49,7 +53,11 @@ class Exchange:
         self.end()
 
     def end(self) -> None:
-        """Give the connection back when the answer was read to its end, else close it."""
+        """Give the connection back when the answer was read to its end, else close it; once is enough."""
+        with self._ending:
+            if self._ended:
+                return
+            self._ended = True
         if self._response.isclosed() and not self._response.will_close:
             self._channel.keep(self._connection)
         else:
@@ -70,6 +78,7 @@ class Exchange:
         """Yield each JSON-RPC message of the answer, on one line each, as it arrives. Raises `Lost`."""
         if self.header("Content-Type").partition(";")[0].strip().lower() != "text/event-stream":
             payload = self.body()
+            self.end()  # whoever reads the payload may ask again at once
             if payload.strip():
                 yield _one_line(payload)
             return
@@ -98,10 +107,9 @@ class Exchange:
 
     def abort(self) -> None:
         """End the exchange from another thread: whoever reads it sees its end."""
-        try:
-            self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return  # it had ended already
+        with self._ending, suppress(OSError):  # it may have ended by itself
+            if not self._ended:  # else the connection may be serving another request
+                self._socket.shutdown(socket.SHUT_RDWR)
 
 
 class Channel:

@@ -100,9 +100,8 @@ class Launcher:
             return self._line
 
     def current(self) -> Line | None:
-        """Return the line there is, if any; starts nothing."""
-        with self._lock:
-            return self._line
+        """Return the line there is, if any; starts nothing, and does not wait for a start that is under way."""
+        return self._line
 
     def lost(self, line: Line) -> None:
         """Note that this line is dead; the next caller gets a new one."""
@@ -142,8 +141,7 @@ class Launcher:
             lease.end()
         except (NotSent, Lost):
             return None
-        finally:
-            channel.close()
+        channel.close()
         if lease.status in {401, 403}:
             raise GatewayDown(
                 f"The gateway at {url} does not know the agent '{self._agent}' ({lease.status}): {reason}. "

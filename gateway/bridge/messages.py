@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-__all__ = ["Malformed", "Message", "addressed", "error", "header_value", "is_answer_to", "parse", "tool_error"]
+__all__ = ["Malformed", "Message", "addressed", "error", "header_value", "is_answer_to", "parse", "read", "tool_error"]
 
 VERSION_KEY: Final = "io.modelcontextprotocol/protocolVersion"
 _NAMED_BY: Final[Mapping[str, str]] = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
@@ -75,27 +75,28 @@ def header_value(value: str) -> str:
     return f"=?base64?{base64.b64encode(value.encode('utf-8', 'surrogatepass')).decode('ascii')}?="
 
 
-def is_answer_to(message: Message, payload: bytes) -> bool:
-    """Tell whether `payload`, a message of the gateway, is the result or the error of `message`."""
+def read(payload: bytes) -> Mapping[str, Any] | None:
+    """Return the message the gateway sent, or None when it is no JSON object."""
     try:
         value = json.loads(payload)
     except (ValueError, RecursionError):
-        return False
-    return isinstance(value, dict) and "method" not in value and value.get("id") == message.id and "id" in value
+        return None
+    return value if isinstance(value, dict) else None
 
 
-def addressed(message: Message, payload: bytes) -> bytes | None:
-    """Return the JSON-RPC error in `payload` as the answer to `message`; None when there is none in it.
+def is_answer_to(message: Message, value: Mapping[str, Any]) -> bool:
+    """Tell whether a message of the gateway is the result or the error of `message`."""
+    return "method" not in value and "id" in value and value["id"] == message.id
+
+
+def addressed(message: Message, value: Mapping[str, Any] | None) -> bytes | None:
+    """Return the JSON-RPC error the gateway sent as the answer to `message`; None when it is no error.
 
     A refusal made before the body was read carries no id, and its reader would wait for ever.
     """
-    try:
-        value = json.loads(payload)
-    except (ValueError, RecursionError):
+    if value is None or not isinstance(value.get("error"), dict):
         return None
-    if not isinstance(value, dict) or not isinstance(value.get("error"), dict):
-        return None
-    return json.dumps(value | {"id": message.id}).encode()
+    return json.dumps({**value, "id": message.id}).encode()
 
 
 def error(identifier: str | float | None, code: int, text: str, reason: str = "") -> bytes:

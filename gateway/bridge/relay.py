@@ -3,13 +3,13 @@
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from gateway.bridge.channel import Exchange, Lost, NotSent
 from gateway.bridge.launch import GatewayDown, Launcher, Line
-from gateway.bridge.messages import Malformed, Message, addressed, error, is_answer_to, parse, tool_error
+from gateway.bridge.messages import Malformed, Message, addressed, error, is_answer_to, parse, read, tool_error
 from gateway.bridge.session import Session
 
 __all__ = ["Output", "Relay"]
@@ -46,7 +46,7 @@ class _Flight:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._exchange: Exchange | None = None
-        self._hung_up = False
+        self._told = False
         self.cancelled = False
 
     @contextmanager
@@ -54,8 +54,7 @@ class _Flight:
         """Fly over this exchange until the block ends: after it, the connection may serve another request."""
         with self._lock:
             self._exchange = exchange
-            if self._hung_up:
-                exchange.abort()
+            self._hang_up_if_told()
         try:
             yield
         finally:
@@ -65,9 +64,12 @@ class _Flight:
     def cancel(self, *, hang_up: bool) -> None:
         with self._lock:
             self.cancelled = True
-            self._hung_up = hang_up
-            if hang_up and self._exchange is not None:
-                self._exchange.abort()
+            self._told = hang_up
+            self._hang_up_if_told()
+
+    def _hang_up_if_told(self) -> None:
+        if self._told and self._exchange is not None:
+            self._exchange.abort()
 
 
 class Relay:
@@ -151,6 +153,8 @@ class Relay:
     def _attempt(self, message: Message, flight: _Flight) -> bool:
         """Send the request once. False: nothing came of it and it may be sent again."""
         line = self._launcher.line()
+        if flight.cancelled:
+            return True
         self._listen()
         stale = self._session.id
         forgotten = False
@@ -183,18 +187,26 @@ class Relay:
     def _relay(self, message: Message, exchange: Exchange) -> bool:
         """Pass on what the gateway says; True once the answer is among it."""
         if exchange.status >= 400:
-            refusal = next((answer for p in exchange.messages() if (answer := addressed(message, p))), None)
+            refusal = next((answer for p in exchange.messages() if (answer := addressed(message, read(p)))), None)
             why = f"The gateway answered with HTTP status {exchange.status}."
             self._output.write(refusal or tool_error(message, "unavailable", why))
             return True
         for payload in exchange.messages():
-            answered = is_answer_to(message, payload)
-            if answered and message.method == "initialize":
-                self._session.opened(message, exchange.header("Mcp-Session-Id"), payload)
-            self._output.write(payload)
-            if answered:
+            value = self._pass_on(payload)
+            if value is not None and is_answer_to(message, value):
+                if message.method == "initialize":
+                    self._session.opened(message, exchange.header("Mcp-Session-Id"), value)
                 return True
         return False
+
+    def _pass_on(self, payload: bytes) -> Mapping[str, Any] | None:
+        """Write one message of the gateway, and return it; what is none must not reach the host's parser."""
+        value = read(payload)
+        if value is None:
+            _diagnose(f"the gateway sent {len(payload)} bytes that are no message")
+        else:
+            self._output.write(payload)
+        return value
 
     def _broke_off(self, message: Message, flight: _Flight) -> bool:
         """Deal with an answer that never came: a call may have had its effect, all else may be asked again."""
@@ -211,6 +223,8 @@ class Relay:
             for _ in range(_ATTEMPTS):
                 if self._told(message):
                     break
+            else:
+                _diagnose(f"{message.method or 'an answer'} was not delivered: the gateway goes away again and again")
         except (Lost, GatewayDown) as fault:
             _diagnose(f"{message.method or 'an answer'} was not delivered: {fault}")
         if message.method == "notifications/initialized":
@@ -241,6 +255,8 @@ class Relay:
         if flight is None:
             return
         flight.cancel(hang_up=False)
+        if self._launcher.current() is None:
+            return  # it was not sent yet, and now it will not be
         self._tell(message)
         flight.cancel(hang_up=not self._session.is_open)
 
@@ -275,7 +291,7 @@ class Relay:
                 exchange.body()
                 return False
             for payload in exchange.messages():
-                self._output.write(payload)
+                self._pass_on(payload)
         return True
 
 

@@ -2,11 +2,13 @@
 
 import json
 import threading
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
 
 from gateway.bridge.channel import Lost, NotSent
 from gateway.bridge.launch import GatewayDown, Line
-from gateway.bridge.messages import Message, header_value
+from gateway.bridge.messages import Message, header_value, is_answer_to, read
 
 __all__ = ["Session"]
 
@@ -44,9 +46,9 @@ class Session:
             headers |= {"Mcp-Session-Id": self.id} if self.id else {}
         return headers
 
-    def opened(self, opening: Message, session_id: str, answer: bytes) -> None:
+    def opened(self, opening: Message, session_id: str, answer: Mapping[str, Any]) -> None:
         """Note what an `initialize` led to; an error answer opens nothing."""
-        result = json.loads(answer).get("result")
+        result = answer.get("result")
         if isinstance(result, dict):
             version = result.get("protocolVersion")
             self._opening, self.id = opening, session_id
@@ -62,14 +64,13 @@ class Session:
         with self._lock:
             if self._opening is None or self.id != stale:
                 return
-            request = json.dumps(
-                {"jsonrpc": "2.0", "id": _RENEWAL_ID, "method": "initialize", "params": self._opening.params}
-            ).encode()
-            headers = self.headers(self._opening, line.bearer)
-            with line.channel.send("POST", "/mcp", headers, request) as exchange:
-                for payload in exchange.messages():
-                    if json.loads(payload).get("id") == _RENEWAL_ID:
-                        self.opened(self._opening, exchange.header("Mcp-Session-Id"), payload)
+            again = replace(self._opening, id=_RENEWAL_ID)
+            request = {"jsonrpc": "2.0", "id": again.id, "method": again.method, "params": again.params}
+            headers = self.headers(again, line.bearer)
+            with line.channel.send("POST", "/mcp", headers, json.dumps(request).encode()) as exchange:
+                said = (value for value in map(read, exchange.messages()) if value is not None)
+                answer = next((value for value in said if is_answer_to(again, value)), {})
+                self.opened(self._opening, exchange.header("Mcp-Session-Id"), answer)
             if self.id == stale:
                 raise GatewayDown("The gateway restarted and refuses to open the session again: reconnect the client.")
             self._confirm(line)

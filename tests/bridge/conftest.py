@@ -120,7 +120,7 @@ def program(tmp_path: Path) -> Callable[..., "subprocess.Popen[bytes]"]:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={"PATH": "/usr/bin:/bin"},
+            env={"PATH": "/usr/bin:/bin", **{k: v for k, v in os.environ.items() if k.startswith("COV")}},
         )
 
     return start

@@ -6,6 +6,8 @@ import hmac
 import json
 import os
 import secrets
+import socket
+import struct
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -32,8 +34,27 @@ class FakeGateway(ThreadingHTTPServer):
         self.offers_stream = False
         self.says_unasked: list[dict[str, Any]] = []
         self.refuses_sessions = False
+        self.drops_sessions = False
+        self.refuses_leases = 0
+        self.resets_streams = 0
+        self.forgetting: threading.Barrier | None = None
+        self.opened = self.closed = 0
+        self.treats_notifications = "accept"
         self.parallel = threading.Barrier(2)
         self.stopping = threading.Event()
+
+    def handle_error(self, *_: object) -> None:
+        """Clients that hang up in the middle are what these tests are about."""
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.opened += 1
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        super().shutdown_request(request)
+        with self.heard:
+            self.closed += 1
+            self.heard.notify_all()
 
     @property
     def url(self) -> str:
@@ -74,6 +95,9 @@ class _Exchange(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.headers["Authorization"] != f"Bearer {self.server.bearer}":
             self._answer(401, {"error": {"code": -32001, "message": "who are you"}})
+        elif self.path == "/-/lease" and self.server.refuses_leases:
+            self.server.refuses_leases -= 1
+            self._answer(503, {"error": {"message": "starting"}})
         elif self.path == "/-/lease":
             self._hold()
         elif not self.server.offers_stream:
@@ -81,11 +105,18 @@ class _Exchange(BaseHTTPRequestHandler):
             self._answer(405, {})
         else:
             self.server.note("GET", dict(self.headers), None)
-            self._stream(self.server.says_unasked)
+            self.server.resets_streams -= 1
+            if self.server.resets_streams >= 0:
+                self._reset(None)
+            else:
+                self._stream(self.server.says_unasked)
 
     def do_DELETE(self) -> None:
         self.server.note("DELETE", dict(self.headers), None)
-        self._answer(200, {})
+        if self.server.treats_notifications == "drop":
+            self._drop(None)
+        else:
+            self._answer(200, {})
 
     def _hold(self) -> None:
         self._head(200, "text/event-stream")
@@ -101,15 +132,26 @@ class _Exchange(BaseHTTPRequestHandler):
         self.server.note("POST", dict(self.headers), body)
         session = self.headers["Mcp-Session-Id"]
         if session and session not in self.server.sessions:
+            if self.server.forgetting is not None:
+                self.server.forgetting.wait(10)
             self._answer(404, {"jsonrpc": "2.0", "id": None, "error": {"code": -32001, "message": "no such session"}})
         elif "id" not in body or "method" not in body:
-            self._answer(202, None)
+            self._notified()
         elif body["method"] == "initialize":
             self._initialize(body)
         else:
             self._call(body, body.get("params", {}).get("name", ""))
 
+    def _notified(self) -> None:
+        if self.server.treats_notifications == "drop":
+            self._drop(None)
+        else:
+            self._answer(202 if self.server.treats_notifications == "accept" else 400, None)
+
     def _initialize(self, body: Any) -> None:
+        if self.server.drops_sessions:
+            self._drop(None)
+            return
         if self.server.refuses_sessions:
             self._answer(200, {"jsonrpc": "2.0", "id": body["id"], "error": {"code": -32000, "message": "not now"}})
             return
@@ -120,28 +162,59 @@ class _Exchange(BaseHTTPRequestHandler):
 
     def _call(self, body: Any, name: str) -> None:
         result = {"jsonrpc": "2.0", "id": body["id"], "result": {"echo": body.get("params"), "pid": os.getpid()}}
-        if name == "stream":
-            progress = {"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progress": 1}}
-            self._stream([progress, result])
-        elif name == "pretty":
-            self._raw(200, json.dumps(result, indent=2).encode(), "application/json")
+        if name.isdigit():
+            self._raw(int(name), b"<html>no</html>", "text/html")
         elif name == "meet":
             self.server.parallel.wait(10)
             self._answer(200, result)
-        elif name == "hang":
-            self.server.stopping.wait(30)
-            self.close_connection = True
-        elif name == "die":
-            os._exit(3)
-        elif name == "drop":
-            self.close_connection = True
-            self.connection.close()
-        elif name.isdigit():
-            self._raw(int(name), b"<html>no</html>", "text/html")
-        elif name == "refused":
-            self._answer(403, {"jsonrpc": "2.0", "id": None, "error": {"code": -32003, "message": "origin"}})
+        elif hasattr(self, f"_{name}"):
+            getattr(self, f"_{name}")(result)
         else:
             self._answer(200, result)
+
+    def _flow(self, result: Any) -> None:
+        progress = {"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progress": 1}}
+        self._stream([progress, result])
+
+    def _pretty(self, result: Any) -> None:
+        self._raw(200, json.dumps(result, indent=2).encode(), "application/json")
+
+    def _hang(self, _: Any) -> None:
+        self.server.stopping.wait(30)
+        self.close_connection = True
+
+    def _die(self, _: Any) -> None:
+        os._exit(3)
+
+    def _short(self, _: Any) -> None:
+        self._raw(200, b"{}", "application/json", {"Content-Length": "100"})
+        self.close_connection = True
+
+    def _empty(self, _: Any) -> None:
+        self._raw(200, b"", "application/json")
+
+    def _babble(self, _: Any) -> None:
+        self._raw(200, b"no json", "application/json")
+
+    def _oops(self, _: Any) -> None:
+        self._answer(500, {"detail": "no"})
+
+    def _last(self, result: Any) -> None:
+        self._answer(200, result)
+        self.close_connection = True  # without saying so, as a server that is short of connections does
+
+    def _drop(self, _: Any) -> None:
+        self.close_connection = True
+        self.connection.close()
+
+    def _reset(self, _: Any) -> None:
+        self._head(200, "text/event-stream")
+        self._chunk(b":\n\n")
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._drop(None)
+
+    def _refused(self, result: Any) -> None:
+        self._answer(403, {"jsonrpc": "2.0", "id": None, "error": {"code": -32003, "message": "origin"}})
 
     def _answer(self, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
         self._raw(status, b"" if body is None else json.dumps(body).encode(), "application/json", headers)

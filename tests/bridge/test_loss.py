@@ -1,8 +1,10 @@
 """What a host sees when the gateway is not there, goes away, or comes back."""
 
+import fcntl
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -57,9 +59,8 @@ def test_a_call_under_way_when_the_gateway_dies_is_answered_as_unknown_and_not_r
     result = bridge.hear()["result"]
     assert result["isError"] is True
     assert result["_meta"]["toolgate/code"] == "outcome_unknown"
-    bridge.call(2, "echo", **META)
-    assert bridge.hear()["id"] == 2
-    assert len(_starts(tmp_path)) == 2
+    bridge.ask(2, "tools/list", META)
+    assert bridge.hear()["result"]["pid"] == _starts(tmp_path)[1]
 
 
 def test_a_session_is_opened_again_with_a_gateway_that_was_restarted(
@@ -68,7 +69,7 @@ def test_a_session_is_opened_again_with_a_gateway_that_was_restarted(
     bridge = make_bridge(command=starter)
     bridge.open()
     os.kill(_starts(tmp_path)[0], signal.SIGKILL)
-    bridge.call(1, "echo")
+    bridge.ask(1, "tools/list")
     assert bridge.hear()["result"]["pid"] == _starts(tmp_path)[1]
 
 
@@ -109,6 +110,110 @@ def test_a_dropped_read_is_asked_again_until_it_is_clear_that_it_will_not_do(
     bridge.ask(1, "resources/read", {"name": "drop"})
     assert bridge.hear()["error"]["data"]["code"] == "unavailable"
     assert len(gateway.received) == 4
+
+
+@pytest.mark.parametrize("name", ["short", "empty", "babble", "reset", "drop"])
+def test_a_call_whose_answer_breaks_off_has_an_unknown_outcome_and_is_sent_once(
+    bridge: Bridge, gateway: FakeGateway, name: str
+) -> None:
+    bridge.call(1, name)
+    assert bridge.hear()["result"]["_meta"]["toolgate/code"] == "outcome_unknown"
+    assert len(gateway.heard_of("tools/call")) == 1
+
+
+def test_two_calls_refused_with_one_forgotten_session_open_it_again_once(bridge: Bridge, gateway: FakeGateway) -> None:
+    bridge.open()
+    gateway.wait_until(lambda g: g.heard_of("notifications/initialized"))
+    gateway.forgetting = threading.Barrier(2)
+    gateway.sessions.clear()
+    bridge.call(1, "echo")
+    bridge.call(2, "echo")
+    assert {bridge.hear()["id"], bridge.hear()["id"]} == {1, 2}
+    assert len(gateway.heard_of("initialize")) == 2
+
+
+def test_a_gateway_that_goes_away_whenever_a_session_is_opened_is_given_up_on(
+    bridge: Bridge, gateway: FakeGateway, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bridge.open()
+    gateway.wait_until(lambda g: g.heard_of("notifications/initialized"))
+    gateway.sessions.clear()
+    gateway.drops_sessions = True
+    bridge.call(1, "echo")
+    assert "again and again" in bridge.hear()["result"]["content"][0]["text"]
+    bridge.say({"jsonrpc": "2.0", "method": "notifications/roots/list_changed"})
+    bridge.ask(2, "tools/list")
+    assert "again and again" in bridge.hear()["error"]["message"]
+    assert "notifications/roots/list_changed was not delivered" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("first", ["notifications/anything", "tools/list"])
+def test_a_gateway_that_takes_no_more_connections_is_replaced(
+    make_bridge: Make, gateway: FakeGateway, starter: tuple[str, ...], tmp_path: Path, first: str
+) -> None:
+    bridge = make_bridge(command=starter)
+    bridge.call(1, "last")
+    bridge.hear()
+    gateway.wait_until(lambda g: g.closed == 1)
+    gateway.shutdown()
+    gateway.server_close()
+    bridge.say({"jsonrpc": "2.0", "method": first} | ({"id": 2} if first == "tools/list" else {}))
+    bridge.call(3, "echo")
+    answers = [bridge.hear() for _ in range(2 if first == "tools/list" else 1)]
+    assert {answer["result"]["pid"] for answer in answers} == {_starts(tmp_path)[0]}
+
+
+def test_a_notification_that_cannot_be_delivered_is_told_on_stderr(
+    bridge: Bridge, gateway: FakeGateway, capfd: pytest.CaptureFixture[str]
+) -> None:
+    gateway.treats_notifications = "drop"
+    bridge.say({"jsonrpc": "2.0", "method": "notifications/lost"})
+    gateway.wait_until(lambda g: g.heard_of("notifications/lost"))
+    gateway.treats_notifications = "refuse"
+    bridge.say({"jsonrpc": "2.0", "method": "notifications/refused"})
+    bridge.call(1, "echo")
+    bridge.hear()
+    told = capfd.readouterr().err
+    assert "notifications/lost was not delivered" in told
+    assert "notifications/refused was refused with HTTP status 400" in told
+
+
+def test_a_notification_starts_a_gateway_that_has_gone(
+    make_bridge: Make, starter: tuple[str, ...], tmp_path: Path
+) -> None:
+    bridge = make_bridge(command=starter)
+    bridge.call(1, "die")
+    bridge.hear()
+    bridge.say({"jsonrpc": "2.0", "method": "notifications/anything"})
+    bridge.ask(2, "tools/list")
+    assert bridge.hear()["result"]["pid"] == _starts(tmp_path)[1]
+
+
+def test_a_lease_that_is_refused_for_now_is_waited_for(gateway: FakeGateway, tmp_path: Path) -> None:
+    gateway.refuses_leases = 2
+    launcher = Launcher(Home(tmp_path / "gateway.yaml"), "local", ("sleep", "5"), patience_s=20)
+    assert launcher.line().lease.status == 200
+    launcher.leave()
+    assert gateway.refuses_leases == 0
+
+
+def test_a_bridge_waits_only_so_long_for_another_that_is_starting_the_gateway(tmp_path: Path) -> None:
+    (tmp_path / ".toolgate").mkdir()
+    with (tmp_path / ".toolgate/start.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(GatewayDown, match="Another bridge"):
+            Launcher(Home(tmp_path / "gateway.yaml"), "local", ("true",), patience_s=0.1).line()
+
+
+def test_what_answers_at_an_old_address_but_is_no_gateway_of_ours_is_not_talked_to(
+    make_bridge: Make, starter: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / ".toolgate").mkdir()
+    (tmp_path / ".toolgate/local.key").write_bytes(KEY)
+    (tmp_path / ".toolgate/run.json").write_text(f'{{"pid": {os.getpid()}, "url": "http://127.0.0.1:9"}}')
+    bridge = make_bridge(command=starter)
+    bridge.call(1, "echo")
+    assert bridge.hear()["result"]["pid"] == _starts(tmp_path)[0]
 
 
 def test_a_gateway_that_cannot_start_tells_the_model_what_it_said(
@@ -155,9 +260,16 @@ def test_leaving_ends_the_gateway_that_was_started_for_us(
     bridge.hear()
     bridge.leave()
     deadline = time.monotonic() + 10
-    with pytest.raises(ProcessLookupError):
-        while time.monotonic() < deadline:
-            os.kill(_starts(tmp_path)[0], 0)
+    while _is_running(_starts(tmp_path)[0]):
+        assert time.monotonic() < deadline
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_the_key_is_used_as_it_is(tmp_path: Path) -> None:

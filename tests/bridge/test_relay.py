@@ -1,6 +1,10 @@
 """What a host sees of the bridge while the gateway is up."""
 
 import json
+import os
+import shlex
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -78,7 +82,7 @@ def test_a_stateless_request_names_itself_in_its_headers(
 
 
 def test_a_streamed_answer_arrives_message_by_message_on_one_line_each(bridge: Bridge) -> None:
-    bridge.call(1, "stream")
+    bridge.call(1, "flow")
     assert bridge.hear()["method"] == "notifications/progress"
     assert bridge.hear()["id"] == 1
 
@@ -98,8 +102,8 @@ def test_connections_are_reused(bridge: Bridge, gateway: FakeGateway) -> None:
     for number in range(5):
         bridge.call(number, "echo")
         bridge.hear()
-    assert gateway.leases == 1
     assert len(gateway.received) == 5
+    assert gateway.opened == 2  # one of them holds the lease
 
 
 def test_more_requests_than_the_limit_are_refused_and_say_so(make_bridge: Any, gateway: FakeGateway) -> None:
@@ -142,13 +146,13 @@ def test_a_refusal_without_an_id_is_given_the_id_of_its_request(bridge: Bridge) 
     assert bridge.hear() == {"jsonrpc": "2.0", "id": 7, "error": {"code": -32003, "message": "origin"}}
 
 
-@pytest.mark.parametrize("status", ["500", "413", "404"])
+@pytest.mark.parametrize("status", ["500", "413", "404", "oops"])
 def test_an_answer_that_is_not_json_rpc_becomes_one_the_model_can_read(bridge: Bridge, status: str) -> None:
     bridge.call(7, status, **META)
     result = bridge.hear()["result"]
     assert result["isError"] is True
     assert result["resultType"] == "complete"
-    assert status in result["content"][0]["text"]
+    assert status.replace("oops", "500") in result["content"][0]["text"]
 
 
 def test_the_answer_of_the_host_to_a_request_of_the_gateway_is_delivered(bridge: Bridge, gateway: FakeGateway) -> None:
@@ -182,6 +186,28 @@ def test_a_cancelled_stateless_request_is_hung_up_on_and_not_answered(bridge: Br
     assert bridge.leave() == b""
 
 
+@pytest.mark.parametrize("starts", [True, False])
+def test_a_request_cancelled_before_it_could_be_sent_is_not_answered(
+    make_bridge: Callable[..., Bridge], starter: tuple[str, ...], tmp_path: Path, *, starts: bool
+) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    (tmp_path / "gate.first").touch()
+    then = f"exec {shlex.join(starter)}" if starts else "exit 1"
+    bridge = make_bridge(command=("sh", "-c", f"rm {gate}.first && cat {gate}; {then}"))
+    bridge.call(1, "echo", **META)
+    with gate.open("w"):  # the gateway is starting, and gets no further
+        bridge.say({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}})
+    assert bridge.leave() == b""
+
+
+def test_a_stream_that_breaks_is_listened_to_again(bridge: Bridge, gateway: FakeGateway) -> None:
+    gateway.offers_stream, gateway.resets_streams = True, 1
+    gateway.says_unasked = [{"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}]
+    bridge.open()
+    assert bridge.hear()["method"] == "notifications/tools/list_changed"
+
+
 def test_a_cancelled_session_request_is_left_to_the_gateway(bridge: Bridge, gateway: FakeGateway) -> None:
     bridge.open()
     bridge.call(1, "hang")
@@ -197,6 +223,18 @@ def test_cancelling_what_is_not_under_way_is_ignored(bridge: Bridge, gateway: Fa
     bridge.call(1, "echo")
     bridge.hear()
     assert gateway.heard_of("notifications/cancelled") == []
+
+
+def test_a_goodbye_that_nobody_hears_is_no_trouble(bridge: Bridge, gateway: FakeGateway) -> None:
+    bridge.open()
+    gateway.wait_until(lambda g: g.heard_of("notifications/initialized"))
+    gateway.treats_notifications = "drop"
+    assert bridge.leave() == b""
+
+
+def test_an_unfinished_line_longer_than_the_limit_is_refused_at_the_end(bridge: Bridge) -> None:
+    bridge.say(b"x" * 4096)
+    assert json.loads(bridge.leave())["error"]["code"] == -32600
 
 
 def test_what_is_under_way_finishes_after_the_host_closes_its_end(bridge: Bridge, gateway: FakeGateway) -> None:

@@ -1,6 +1,7 @@
 """The command as a host runs it: another process, a bare PATH, pipes."""
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -32,6 +33,18 @@ def test_an_agent_name_that_is_none_is_a_usage_error(program: Program) -> None:
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (2, b"")
     assert b"--agent" in err
+
+
+def test_an_interrupt_ends_it_quietly(gateway: FakeGateway, program: Program) -> None:
+    with program() as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(LINE)
+        process.stdin.flush()
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130, b"")
 
 
 def test_a_host_that_stops_reading_is_no_crash(gateway: FakeGateway, program: Program) -> None:
