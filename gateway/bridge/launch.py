@@ -197,7 +197,7 @@ class Launcher:
 @contextmanager
 def _alone(path: Path, deadline: float) -> Iterator[None]:
     """Hold the lock file until the block ends, so that of several bridges one starts the gateway."""
-    with path.open("ab") as lock:
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "ab") as lock:
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -111,10 +111,12 @@ def tool_error(message: Message, reason: str, text: str) -> bytes:
     """Return the answer to a failed request: a result the model reads for a tool call, else a JSON-RPC error."""
     if message.method != "tools/call":
         return error(message.id, -32603, text, reason)
+    refusal = {"code": reason, "retryable": reason != "outcome_unknown"}
     result: dict[str, Any] = {
         "content": [{"type": "text", "text": text}],
         "isError": True,
-        "_meta": {"toolgate/code": reason},
+        "structuredContent": refusal,
+        "_meta": {"io.toolgate/refusal": refusal},  # the shape the gateway's own refusals have
     }
     if message.modern_version:
         result["resultType"] = "complete"

@@ -69,7 +69,8 @@ def _modes(folder: Path, *, fix: bool) -> Iterable[Check]:
     if not folder.is_dir():
         yield Check("private files", ok=True, message=f"{folder} is made by the first toolgate up")
         return
-    loose = [path for path in (folder, *sorted(folder.iterdir())) if path.stat().st_mode & 0o077]
+    files = (path for path in sorted(folder.iterdir()) if path.stat().st_size)  # a lock file has nothing to hide
+    loose = [path for path in (folder, *files) if path.stat().st_mode & 0o077]
     for path in loose:
         wanted = "700" if path.is_dir() else "600"
         if fix:

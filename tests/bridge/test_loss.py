@@ -58,7 +58,7 @@ def test_a_call_under_way_when_the_gateway_dies_is_answered_as_unknown_and_not_r
     bridge.call(1, "die", **META)
     result = bridge.hear()["result"]
     assert result["isError"] is True
-    assert result["_meta"]["toolgate/code"] == "outcome_unknown"
+    assert result["_meta"]["io.toolgate/refusal"]["code"] == "outcome_unknown"
     bridge.ask(2, "tools/list", META)
     assert bridge.hear()["result"]["pid"] == _starts(tmp_path)[1]
 
@@ -117,7 +117,7 @@ def test_a_call_whose_answer_breaks_off_has_an_unknown_outcome_and_is_sent_once(
     bridge: Bridge, gateway: FakeGateway, name: str
 ) -> None:
     bridge.call(1, name)
-    assert bridge.hear()["result"]["_meta"]["toolgate/code"] == "outcome_unknown"
+    assert bridge.hear()["result"]["_meta"]["io.toolgate/refusal"]["code"] == "outcome_unknown"
     assert len(gateway.heard_of("tools/call")) == 1
 
 

@@ -112,7 +112,7 @@ def test_more_requests_than_the_limit_are_refused_and_say_so(make_bridge: Any, g
     gateway.wait_until(lambda g: len(g.received) == 1)
     bridge.call(2, "echo")
     bridge.ask(3, "tools/list")
-    assert bridge.hear()["result"]["_meta"]["toolgate/code"] == "rate_limited"
+    assert bridge.hear()["result"]["_meta"]["io.toolgate/refusal"]["code"] == "rate_limited"
     assert bridge.hear()["error"]["data"]["code"] == "rate_limited"
     gateway.stopping.set()
     assert bridge.hear()["result"]["isError"] is True
