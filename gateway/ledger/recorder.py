@@ -66,7 +66,7 @@ class Recorder:
         await self._ledger.record(record, durable=self._durable_reads)
 
     async def recover(self, spare: Callable[[Recorded], bool] = lambda _: False) -> list[Recorded]:
-        """End as unknown what a stopped gateway left unfinished; return it. `spare` says which calls are still alive."""
+        """End as unknown what a stopped gateway left unfinished; return it. `spare` says which calls still live."""
         doubtful = [recorded for recorded in await self._ledger.unfinished() if not spare(recorded)]
         for recorded in doubtful:
             now = self._clock.now_ms()

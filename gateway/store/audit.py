@@ -58,10 +58,6 @@ class Totals(NamedTuple):
 class AuditedTables(Protocol):
     """What the audit looks up beside the events it is fed."""
 
-    def link(self, seq: int) -> Link | None:
-        """Return an event."""
-        ...
-
     def call(self, call_id: str) -> CallRow | None:
         """Return a call's row."""
         ...
@@ -101,14 +97,19 @@ def audit(links: Iterable[Link], head: Head, tables: AuditedTables) -> int:
 
 
 class _Audit:
-    """The audit under way; of calls it remembers only those that use up a step and have not ended."""
+    """The audit under way.
+
+    Of calls that ended it remembers only what a later event has to explain: steps used up, step keys lost.
+    """
 
     def __init__(self, tables: AuditedTables) -> None:
         self._tables = tables
         self._claimed = 0
         self._ended = 0
         self._opened = 0
-        self._consuming: dict[str, tuple[int, list[str]]] = {}
+        self._consuming: dict[str, tuple[int, list[str]]] = {}  # by running call: its claim, the steps it uses up
+        self._used: dict[str, tuple[int, str]] = {}  # by step: its claim, who used it up according to its row
+        self._superseded: dict[int, CallRow] = {}  # by the claim that took the key: who had it before
 
     def claimed(self, link: Link) -> None:
         self._claimed += 1
@@ -119,10 +120,13 @@ class _Audit:
             raise _contradicted(link[0], f"the row of call {link[3]}")
         if row.end_seq is None and (row.status, row.ended_ms, row.key_until) != (StepStatus.EXECUTING, None, None):
             raise _contradicted(link[0], f"the status of call {link[3]}, which no event ends,")
-        if row.consumed_by is not None and not self._consumes(row.consumed_by, link[3]):
-            raise _contradicted(link[0], f"consumed_by of call {link[3]}")
+        if row.consumed_by is not None:
+            self._used[link[3]] = (link[0], row.consumed_by)
         if terms["consumes"]:
             self._consuming[link[3]] = (link[0], terms["consumes"])
+        before = self._superseded.pop(link[0], None)
+        if before is not None and (before.agent, before.tool, before.step_key) != (row.agent, row.tool, row.step_key):
+            raise _contradicted(before.claim_seq, f"the step key of call {before.call_id}")
 
     def ended(self, link: Link) -> None:
         self._ended += 1
@@ -134,8 +138,7 @@ class _Audit:
             raise _contradicted(link[0], f"the status of call {link[3]}")
         if (row.run_id, row.agent, row.on_behalf_of, row.tool) != link[4:8]:
             raise _contradicted(link[0], f"the row of call {link[3]}")
-        if not self._lost_key_rightly(row, released=terms["release"]):
-            raise _contradicted(row.claim_seq, f"the step key of call {link[3]}")
+        self._check_key(row, released=terms["release"])
         seq, consumes = self._consuming.pop(link[3], (0, []))
         if not terms["release"]:
             self._check_consumed(seq, link[3], consumes)
@@ -153,6 +156,10 @@ class _Audit:
     def conclude(self) -> None:
         for call_id, (seq, consumes) in self._consuming.items():
             self._check_consumed(seq, call_id, consumes)
+        for step, (seq, _) in self._used.items():
+            raise _contradicted(seq, f"consumed_by of call {step}")
+        for row in self._superseded.values():
+            raise _contradicted(row.claim_seq, f"the step key of call {row.call_id}")
         stray = None
         if self._tables.totals() != (self._claimed, self._ended, self._opened):
             stray = self._tables.stray()
@@ -164,27 +171,19 @@ class _Audit:
 
     def _check_consumed(self, seq: int, call_id: str, consumes: list[str]) -> None:
         for step in consumes:
-            row = self._tables.call(step)
-            if row is None or row.consumed_by != call_id:
-                raise _contradicted(seq if row is None else row.claim_seq, f"consumed_by of call {step}")
+            used_at, user = self._used.pop(step, (seq, ""))
+            if user != call_id:
+                raise _contradicted(used_at, f"consumed_by of call {step}")
 
-    def _consumes(self, user: str, step: str) -> bool:
-        row = self._tables.call(user)
-        claim = None if row is None else self._tables.link(row.claim_seq)
-        if row is None or claim is None or step not in _terms(claim, "claim")["consumes"]:
-            return False
-        end = None if row.end_seq is None else self._tables.link(row.end_seq)
-        return end is None or not _terms(end, "ending")["release"]
-
-    def _lost_key_rightly(self, row: CallRow, *, released: bool) -> bool:
+    def _check_key(self, row: CallRow, *, released: bool) -> None:
         if released:
-            return row.key_until == (None if row.step_key is None else row.end_seq)
-        if row.key_until is None:
-            return True
-        link = self._tables.link(row.key_until)
-        if link is None or link[2] != EventKind.CALL_CLAIMED or row.status != StepStatus.FAILED:
-            return False
-        return (link[5], link[7], _terms(link, "claim")["step_key"]) == (row.agent, row.tool, row.step_key)
+            rightly = row.key_until == (None if row.step_key is None else row.end_seq)
+        else:
+            rightly = row.key_until is None or row.status == StepStatus.FAILED
+            if row.key_until is not None:
+                self._superseded[row.key_until] = row
+        if not rightly:
+            raise _contradicted(row.claim_seq, f"the step key of call {row.call_id}")
 
 
 _CHECKS: Final[Mapping[str, Callable[[_Audit, Link], None]]] = {

@@ -9,7 +9,7 @@ from gateway.model.errors import StoreFault
 from gateway.model.facts import PriorScope, RunRef, Step, StepStatus
 from gateway.store.audit import CallRow, RunRow, Totals, audit
 from gateway.store.bodies import claim_body, ending_body, record_body, run_body
-from gateway.store.chain import GENESIS, Link, link_of, seal
+from gateway.store.chain import GENESIS, link_of, seal
 from gateway.store.evidence import Evidence, holds, recorded_from, step_from
 from gateway.store.ports import (
     AgentSighting,
@@ -139,7 +139,7 @@ class MemoryStore:
 
     async def events(self, wanted: EventFilter) -> AsyncIterator[Event]:
         found = [event for event in self._events if _wanted(event, wanted)]
-        for event in found[-wanted.limit :] if wanted.latest else found[: wanted.limit]:
+        for event in found[max(0, len(found) - wanted.limit) :] if wanted.latest else found[: wanted.limit]:
             yield event
 
     async def verify(self) -> int:
@@ -275,9 +275,6 @@ class _Tables:
     events: Sequence[Event]
     calls: dict[str, _Call]
     runs: dict[str, _Run]
-
-    def link(self, seq: int) -> Link | None:
-        return link_of(self.events[seq - 1]) if 0 < seq <= len(self.events) else None
 
     def call(self, call_id: str) -> CallRow | None:
         call = self.calls.get(call_id)

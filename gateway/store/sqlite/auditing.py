@@ -14,10 +14,8 @@ __all__ = ["audit_ledger", "prepare_audit"]
 # As bytes, the body is hashed without decoding it, and text that is no longer UTF-8 can be read and named.
 _LINKS: Final = (
     "SELECT seq, at_ms, kind, call_id, run_id, agent, on_behalf_of, tool, prev_hash, hash, CAST(body AS BLOB)"
-    " FROM events"
+    " FROM events ORDER BY seq"
 )
-_ONE_LINK: Final = f"{_LINKS} WHERE seq = ?"
-_ALL_LINKS: Final = f"{_LINKS} ORDER BY seq"
 _CALL: Final = (
     "SELECT claim_seq, call_id, run_id, session, agent, on_behalf_of, tool, arguments_digest, step_key, started_ms,"
     " status, ended_ms, end_seq, key_until, consumed_by FROM calls WHERE call_id = ?"
@@ -54,7 +52,7 @@ def audit_ledger(db: sqlite3.Connection) -> int:
 
 
 def _all_links(db: sqlite3.Connection) -> Iterator[Link]:
-    return iter(db.execute(_ALL_LINKS))
+    return iter(db.execute(_LINKS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +60,6 @@ class _Tables:
     """The tables, as the audit asks for them."""
 
     db: sqlite3.Connection
-
-    def link(self, seq: int) -> Link | None:
-        link: Link | None = self._one(_ONE_LINK, seq)
-        return link
 
     def call(self, call_id: str) -> CallRow | None:
         row = self._one(_CALL, call_id)

@@ -28,13 +28,12 @@ _COUNT: Final = (
 class Transaction:
     """An open write transaction: the head of the chain as it is now, and the way to extend it."""
 
-    __slots__ = ("_appended", "_began", "_steps", "db", "hash", "seq")
+    __slots__ = ("_appended", "_steps", "db", "hash", "seq")
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self.db = db
         self._appended: list[tuple[int | str, ...]] = []
         self.seq, self.hash = read_head(db)
-        self._began = self.seq
         self._steps: Counter[str] = Counter()
 
     def append(self, told: Told, body: bytes) -> int:
@@ -46,9 +45,10 @@ class Transaction:
         return seq
 
     def write_events(self) -> None:
-        """Write the events appended so far, for a transition that reads them."""
+        """Write the events appended so far, and the head with them, for a transition that reads the chain."""
         if self._appended:
             self.db.executemany(_APPEND, self._appended)
+            self.db.execute(_MOVE_HEAD, (self.seq, self.hash))
             self._appended = []
 
     def count_step(self, run_id: str) -> None:
@@ -56,10 +56,8 @@ class Transaction:
         self._steps[run_id] += 1
 
     def settle(self) -> None:
-        """Write what the transitions of this transaction share: the new head, and the steps counted."""
+        """Write what the transitions of this transaction left to the end: events, the head, the steps counted."""
         self.write_events()
-        if self.seq != self._began:
-            self.db.execute(_MOVE_HEAD, (self.seq, self.hash))
         if self._steps:
             self.db.executemany(_COUNT, self._steps.items())
 
