@@ -1,6 +1,7 @@
 """The command line: what each command says, and how it exits."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 from gateway import __version__
 from gateway.cli import COMMANDS, build
 from gateway.cli.doctor import Check, examine
+from gateway.cli.loaded import load_config
 from gateway.cli.output import Refused, emit, fail_with, plain, say, table
 from gateway.config import GatewayConfig
 
@@ -138,9 +140,34 @@ def test_doctor_tells_every_mistake_in_the_configuration(config: Path) -> None:
     assert "fix: did you mean `agents`?" in result.output
 
 
-def test_doctor_warns_of_a_program_that_a_desktop_host_would_not_find(config: Path) -> None:
-    config.write_text(f"version: 1\nmcpServers: {{a: {{command: {sys.executable}}}}}\n")
+def test_a_program_on_the_users_path_only_is_a_warning_that_names_where_it_is(config: Path) -> None:
+    program = config.parent / "bin/only-mine"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    config.write_text("version: 1\nmcpServers: {a: {command: only-mine}}\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway", "doctor", "--config", str(config)],
+        env={**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert "! server a" in done.stdout
+    assert f"write command: {program}" in done.stdout
+
+
+def test_policies_that_are_there_are_no_complaint(config: Path) -> None:
+    (config.parent / "p").mkdir()
+    config.write_text("version: 1\npolicies: [./p]\n")
     assert all(check.ok for check in examine(config, fix=False))
+
+
+def test_a_configuration_loads_again_as_it_is_now(config: Path) -> None:
+    loaded = load_config(config)
+    config.write_text("version: 1\n")
+    assert (len(loaded.config.mcpServers), loaded.again().config.mcpServers) == (1, {})
 
 
 def test_doctor_asks_the_given_probe_last(config: Path) -> None:

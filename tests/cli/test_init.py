@@ -2,6 +2,9 @@
 
 import json
 import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +176,43 @@ def test_a_server_that_stays_with_the_host_is_still_there(desktop: Path) -> None
     result = imported(desktop)
     assert "old stays as it is" in result.output
     assert list(json.loads(desktop.read_text())["mcpServers"]) == ["toolgate", "old"]
+
+
+@pytest.mark.parametrize(("answer", "changed"), [(b"y\n", True), (b"n\n", False)])
+def test_a_person_at_a_terminal_is_asked(desktop: Path, answer: bytes, *, changed: bool) -> None:
+    before = desktop.read_bytes()
+    person, terminal = pty.openpty()
+    command = [sys.executable, "-m", "gateway", "init", "--config", str(desktop.parent / "gateway.yaml")]
+    with subprocess.Popen([*command, "--host-file", str(desktop)], stdin=terminal, stdout=subprocess.PIPE) as process:
+        os.write(person, answer)
+        said, _ = process.communicate(timeout=60)
+    os.close(person)
+    os.close(terminal)
+    assert b"Import 2 servers behind the gateway? [Y/n]" in said
+    assert (desktop.read_bytes() != before) is changed
+
+
+def test_the_hosts_of_this_user_are_found(desktop: Path) -> None:
+    config = desktop.parent / ".config/Claude/claude_desktop_config.json"
+    config.parent.mkdir(parents=True)
+    desktop.rename(config)
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway", "init", "--yes"],
+        env={k: v for k, v in os.environ.items() if k.startswith("COV")}
+        | {"HOME": str(desktop.parent), "PATH": "/usr/bin:/bin"},
+        cwd=desktop.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Claude Desktop now starts 1 server: toolgate" in done.stdout
+    assert (desktop.parent / "gateway.yaml").exists()
+
+
+def test_a_folder_without_hosts_gets_an_empty_configuration_that_serves(tmp_path: Path) -> None:
+    Setup(tmp_path / "gateway.yaml", SystemClock(), ask=lambda question: True).put_in([])
+    assert toolgate("doctor", "--config", tmp_path / "gateway.yaml").exit_code == 0
 
 
 def test_nothing_to_undo_is_said(desktop: Path) -> None:

@@ -50,6 +50,7 @@ def test_each_host_becomes_an_agent_that_may_use_its_own_servers() -> None:
             {"abcd"},
         ),
         ({"args": ["--api-key", "abcdef", "x"]}, {"args": ["--api-key", "${secret:api_key}", "x"]}, {"abcdef"}),
+        ({"headers": {"Authorization": "Bearer abc"}}, {"headers": {"Authorization": "Bearer abc"}}, set()),
         ({"args": ["--token=abcdef"]}, {"args": ["--token=${secret:token}"]}, {"abcdef"}),
         ({"args": ["--token", "--quiet", "abcdef"]}, {"args": ["--token", "--quiet", "abcdef"]}, set()),
         ({"args": ["--token", "${T}", 5]}, {"args": ["--token", "${T}", 5]}, set()),

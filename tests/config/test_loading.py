@@ -119,6 +119,7 @@ def test_every_reference_that_leads_nowhere_is_named_in_its_place(tmp_path: Path
             "missing_key",
             "`audience`",
         ),
+        ("version: 1\nagents: {p: {auth: {jwt: {isuer: x}}}}\n", (2, 21), "missing_key", "`issuer`"),
         (
             "version: 1\nworkflows:\n  w: {key: k, rules: [{call: p.pay, require: [{call: f.check, wihtin: 1h}]}]}\n",
             (3, 63),

@@ -1,6 +1,7 @@
 """Hearing of an edit."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from gateway.config import watch
@@ -8,44 +9,37 @@ from gateway.config import watch
 
 async def test_an_edit_that_replaces_the_file_is_heard_and_a_neighbour_is_not(tmp_path: Path) -> None:
     config, other = tmp_path / "gateway.yaml", tmp_path / "other.txt"
-    config.write_text("version: 1\n")
-    stop, heard = asyncio.Event(), asyncio.Queue[frozenset[Path]]()
-
-    async def listen() -> None:
-        async for changed in watch([config, tmp_path / "missing/gateway.lock"], stop, settle_ms=10):
-            heard.put_nowait(changed)
-
+    stop, heard, neighbour = asyncio.Event(), asyncio.Queue[frozenset[Path]](), asyncio.Queue[frozenset[Path]]()
     async with asyncio.TaskGroup() as group:
-        group.create_task(listen())
+        group.create_task(_listen(watch([config, tmp_path / "missing/gateway.lock"], stop, settle_ms=10), heard))
+        group.create_task(_listen(watch([other], stop, settle_ms=10), neighbour))
         async with asyncio.timeout(10):
-            changed = await _edit_until_heard(config, other, heard)
+            assert await _edit_until_heard(other, neighbour) == {other}
+            assert await _edit_until_heard(config, heard) == {config}
         stop.set()
-    assert changed == {config}
 
 
 async def test_anything_below_a_watched_folder_is_heard(tmp_path: Path) -> None:
     folder = tmp_path / "policies"
     folder.mkdir()
     stop, heard = asyncio.Event(), asyncio.Queue[frozenset[Path]]()
-
-    async def listen() -> None:
-        async for changed in watch([folder], stop, settle_ms=10):
-            heard.put_nowait(changed)
-
     async with asyncio.TaskGroup() as group:
-        group.create_task(listen())
+        group.create_task(_listen(watch([folder], stop, settle_ms=10), heard))
         async with asyncio.timeout(10):
-            changed = await _edit_until_heard(folder / "deep.cedar", tmp_path / "other.txt", heard)
+            assert await _edit_until_heard(folder / "deep.cedar", heard) == {folder / "deep.cedar"}
         stop.set()
-    assert changed == {folder / "deep.cedar"}
 
 
-async def _edit_until_heard(path: Path, other: Path, heard: asyncio.Queue[frozenset[Path]]) -> frozenset[Path]:
+async def _listen(changes: AsyncIterator[frozenset[Path]], heard: asyncio.Queue[frozenset[Path]]) -> None:
+    async for changed in changes:
+        heard.put_nowait(changed)
+
+
+async def _edit_until_heard(path: Path, heard: asyncio.Queue[frozenset[Path]]) -> frozenset[Path]:
     """The watch takes a moment to be in place: an edit before it is nobody's to hear."""
     while heard.empty():
-        other.write_text("x")
         draft = path.with_name("draft~")
         draft.write_text("version: 1\n")
         draft.replace(path)
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.05)
     return frozenset(name for name in heard.get_nowait() if name.name != "draft~")
