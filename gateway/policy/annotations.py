@@ -60,7 +60,7 @@ def read_annotations(
 
     obligations = [
         *(_pair(text) for text in take("obligation", _obligations)),
-        *(("redact", path) for path in take("redact", _names)),
+        *(("redact", name) for name in take("redact", _fields)),
         *(("max_calls", limit) for limit in take("max_calls", _limit)),
     ]
     complaints += _unkept(obligations, effect, fulfils)
@@ -106,7 +106,17 @@ def _obligations(text: str) -> tuple[str, ...]:
     for part in parts:
         if _OBLIGATION.fullmatch(part) is None:
             raise ValueError(f"{part!r} is not of the form kind:value")
+        if part.startswith("redact:"):
+            _fields(part.removeprefix("redact:"))
     return parts
+
+
+def _fields(text: str) -> tuple[str, ...]:
+    """Read the names of properties to mask: they are masked at any depth, so a path would silently mask nothing."""
+    names = _names(text)
+    if any("." in name for name in names):
+        raise ValueError("a property is masked by its name, at any depth: write it without the path before it")
+    return names
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -122,6 +122,8 @@ def test_an_id_is_unique_across_files_and_the_message_names_the_first():
         '@prior("f: fraud.check in run; f: mail.send in run")',
         '@remedy("")',
         '@redact("a,,b")',
+        '@redact("owner.iban")',
+        '@obligation("redact:owner.iban")',
         '@obligation("approval")',
         '@obligation("approval:")',
         '@max_calls("0/run")',
