@@ -1,0 +1,239 @@
+"""The pipeline with everything real around it, but in memory: only what the servers do is scripted."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from gateway.catalog.catalog import Catalog, Live
+from gateway.catalog.config import ToolRule
+from gateway.catalog.lock import Lock, Pin
+from gateway.connector import Surroundings
+from gateway.connector.pool import Upstreams
+from gateway.identity.authenticator import Authenticator, Trust
+from gateway.identity.key_source import KeyRing
+from gateway.identity.local import local_bearer
+from gateway.identity.token_index import TokenIndex
+from gateway.ledger.recorder import Recorder
+from gateway.model.call import Call
+from gateway.model.identity import ClientInfo, Credential
+from gateway.model.outcome import Outcome
+from gateway.model.request import Caller, CallRequest
+from gateway.model.tool import Effect
+from gateway.pipeline.inflight import InFlight
+from gateway.pipeline.listing import Listing
+from gateway.pipeline.rules import Rules, RulesInForce
+from gateway.pipeline.runner import Ended, Kit, Runner
+from gateway.pipeline.stages import Stage
+from gateway.pipeline.stages.admit import Admit
+from gateway.pipeline.stages.check import Check
+from gateway.pipeline.stages.claim import Claim
+from gateway.pipeline.stages.decide import Decide
+from gateway.pipeline.stages.execute import Execute
+from gateway.pipeline.stages.gather import Gather
+from gateway.pipeline.stages.identify import Identify
+from gateway.pipeline.stages.redact import Redact
+from gateway.pipeline.stages.resolve import Resolve
+from gateway.pipeline.stages.validate import Validate
+from gateway.policy import AgentEntity, Bundle, LoadOptions, PolicySource
+from gateway.redaction.redactor import Redactor
+from gateway.resilience.admission import Admission
+from gateway.resilience.config import RateLimit, ResilienceConfig
+from gateway.resilience.executor import Executor
+from gateway.resilience.owned import OwnedTasks
+from gateway.store.memory import MemoryStore
+from gateway.store.ports import Event, EventFilter, EventKind, Ledger
+from gateway.workflow.own_tools import OWN_SERVER, OWN_TOOLS, start_run
+from gateway.workflow.runs import Runs
+from tests.fixtures.clock import CountingIds, FakeClock
+from tests.fixtures.scripted import ScriptedUpstream
+from tests.identity.doubles import agents
+from tests.policy.acme import BOOLEAN, INTEGER, NUMBER, PERMIT_ALL, PRECONDITION, STRING, record
+
+__all__ = [
+    "DEFINITIONS",
+    "PAYMENT",
+    "PERMIT_ALL",
+    "PRECONDITION",
+    "SECRET",
+    "Gate",
+    "answer",
+    "caller",
+    "request",
+    "served",
+    "settle",
+]
+
+LOCAL_KEY = b"k" * 32
+SECRET = "sk-upstream-0123456789"
+PAYMENT = {"payment_id": "p_17", "payee": "ACME", "amount": 250}
+PASSED = {"result": "passed", "score": 3}
+_PAYMENT_SCHEMA = record("payment_id", "payee", payment_id=STRING, payee=STRING, amount=NUMBER)
+_READ_ONLY = {"readOnlyHint": True}
+DEFINITIONS: Mapping[str, Sequence[Mapping[str, Any]]] = {
+    "fraud": [
+        {
+            "name": "check",
+            "inputSchema": _PAYMENT_SCHEMA,
+            "outputSchema": record("result", result=STRING, score=INTEGER),
+            "annotations": _READ_ONLY,
+        }
+    ],
+    "payments": [
+        {"name": "pay", "inputSchema": _PAYMENT_SCHEMA},
+        {"name": "settle", "inputSchema": _PAYMENT_SCHEMA},
+        {"name": "list", "inputSchema": record(limit=INTEGER), "annotations": _READ_ONLY},
+    ],
+    "mail": [{"name": "send", "inputSchema": record("to", to=STRING, urgent=BOOLEAN)}],
+}
+TOOL_RULES = {
+    "payments.pay": ToolRule(effect=Effect.IRREVERSIBLE),
+    "payments.settle": ToolRule(effect=Effect.WRITE, idempotent=True, idempotency_key=["payment_id"]),
+}
+AGENTS = agents(
+    payer={"auth": {"local": True}},
+    other={"auth": {"local": True}},
+)
+
+
+def answer(structured: Any = None, **more: Any) -> dict[str, Any]:
+    """An MCP result, with structured content where some is given."""
+    result: dict[str, Any] = {"content": [{"type": "text", "text": "done"}], **more}
+    return result if structured is None else {**result, "structuredContent": structured}
+
+
+def caller(agent: str = "payer", session: str | None = None, *, loopback: bool = True) -> Caller:
+    """A registered agent on this machine."""
+    credential = Credential("bearer", local_bearer(LOCAL_KEY, agent))
+    return Caller(credential, client=ClientInfo("test", "1"), session=session, loopback=loopback)
+
+
+def request(tool: str, arguments: Mapping[str, Any] = PAYMENT, agent: str = "payer", **more: Any) -> CallRequest:
+    """A `tools/call` of a registered agent."""
+    return CallRequest(tool, arguments, more.pop("caller", None) or caller(agent), **more)
+
+
+def served(definitions: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mapping[str, Live]:
+    """What servers answered, of which no connector declares anything."""
+    return {server: Live(list(tools)) for server, tools in definitions.items()}
+
+
+async def settle() -> None:
+    """Let every task that can run do so."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+def lock_of(definitions: Mapping[str, Sequence[Mapping[str, Any]]]) -> Lock:
+    """Pin every definition as it is, and the gateway's own tools."""
+    pinned = {**definitions, OWN_SERVER: OWN_TOOLS}
+    return Lock({server: {str(tool["name"]): Pin.of(tool) for tool in tools} for server, tools in pinned.items()})
+
+
+def rules_of(*policies: str, live: Mapping[str, Live] | None = None, keys: Any = None) -> Rules:
+    """The acme tools as pinned, held against what the servers offer, under these policies."""
+    lock = lock_of(DEFINITIONS)
+    pinned = Catalog.build(lock, {}, TOOL_RULES).tools()
+    sources = [PolicySource(f"{number}.cedar", text) for number, text in enumerate(policies, 1)]
+    entities = [AgentEntity(name) for name in AGENTS]
+    bundle = Bundle.load(sources, pinned, entities, LoadOptions(fulfils=frozenset({"redact"})))
+    return Rules(Catalog.build(lock, live or {}, TOOL_RULES), bundle, keys or {})
+
+
+class Gate:
+    """One gateway's pipeline. `servers` are scripted, `noted` lists what the inventory would be told.
+
+    `ledger` stands between the stages and the store, where a test wants to see or break what is written.
+    """
+
+    def __init__(
+        self,
+        *policies: str,
+        ledger: Ledger | None = None,
+        store: MemoryStore | None = None,
+        rate: RateLimit | None = None,
+        keys: Mapping[str, tuple[str, str]] | None = None,
+        settings: ResilienceConfig | None = None,
+    ) -> None:
+        self.clock = FakeClock()
+        self.ids = CountingIds()
+        self.store = store or MemoryStore(self.clock)
+        self.ledger: Ledger = ledger or self.store
+        self.redactor = Redactor([SECRET])
+        self.rules = RulesInForce(rules_of(*(policies or (PERMIT_ALL,)), keys=keys))
+        self.admission = Admission(self.clock, rate)
+        self.inflight = InFlight()
+        self.owned = OwnedTasks()
+        self.runs = Runs(self.store, self.clock, self.ids)
+        self.recorder = Recorder(self.ledger, self.clock, self.redactor.record)
+        self.executor = Executor(self.clock, self.ids, settings)
+        trust = Trust(TokenIndex(self.store, self.clock), KeyRing(self.clock), LOCAL_KEY)
+        self.authenticator = Authenticator(AGENTS, trust, self.clock)
+        self.servers = {name: ScriptedUpstream() for name in DEFINITIONS}
+        self.upstreams = Upstreams(Surroundings(self.clock, self.ids))
+        for name, server in self.servers.items():
+            self.upstreams.add(name, server)
+        self.noted: list[tuple[str, Outcome]] = []
+        self.seen: list[str] = []
+        self.stages = self._stages()
+        self.runner = self.walking(self.stages)
+        self.listing = Listing(
+            self.authenticator,
+            self.admission,
+            self.rules,
+            self.runner.refuse,
+            lambda identity, client: self.seen.append(identity.agent),
+        )
+
+    def _stages(self) -> tuple[Stage, ...]:
+        return (
+            Identify(self.authenticator),
+            Admit(self.admission),
+            Resolve(self.rules),
+            Validate(),
+            Gather(self.rules, self.runs, self.ledger, self.clock, "production"),
+            Decide(self.inflight, patience_s=0.01),
+            Claim(self.recorder, self.inflight, self.owned),
+            Execute(self.executor, self.upstreams, {f"{OWN_SERVER}.start": partial(start_run, self.runs)}),
+            Check(),
+            Redact(self.redactor),
+        )
+
+    def walking(self, stages: Sequence[Stage]) -> Runner:
+        """Return a runner over other stages."""
+        return Runner(stages, Kit(self.recorder, self.inflight, self.owned, self.clock, self.ids, self._note))
+
+    def _note(self, call: Call, outcome: Outcome) -> None:
+        self.noted.append((call.id, outcome))
+        if call.has("facts"):
+            self.runs.count(call.facts.run.id)
+
+    async def run(self, tool: str, arguments: Mapping[str, Any] = PAYMENT, agent: str = "payer", **more: Any) -> Ended:
+        """Carry out one call to its end."""
+        return await self.runner.run(request(tool, arguments, agent, **more))
+
+    def stage(self, kind: type[Any]) -> Stage:
+        """Return the stage of this kind."""
+        return next(stage for stage in self.stages if isinstance(stage, kind))
+
+    async def before(self, kind: type[Any], asked: CallRequest) -> Call:
+        """Return a call that came as far as the stage of this kind, and has it before itself."""
+        call = Call(self.ids.new("call"), asked, self.clock.now_ms())
+        for stage in self.stages:
+            if isinstance(stage, kind):
+                return call
+            assert await stage(call) is None
+        raise AssertionError(f"{kind} is no stage")
+
+    async def after(self, kind: type[Any], asked: CallRequest) -> tuple[Call, Outcome | None]:
+        """Return a call that came as far as the stage of this kind and went through it, and what that stage said."""
+        call = await self.before(kind, asked)
+        return call, await self.stage(kind)(call)
+
+    async def events(self, call_id: str = "") -> list[Event]:
+        """Return what is on record, of one call or of all."""
+        return [event async for event in self.store.events(EventFilter(call_id=call_id))]
+
+    async def kinds(self, call_id: str = "") -> list[EventKind]:
+        """Return what kind of events are on record."""
+        return [event.kind for event in await self.events(call_id)]

@@ -1,0 +1,151 @@
+"""Stage 7: the point of no return."""
+
+import asyncio
+
+import pytest
+
+from gateway.model.call import Call
+from gateway.model.errors import LimitFault, RequestFault, StoreFault
+from gateway.model.facts import StepStatus
+from gateway.model.outcome import Succeeded, Unknown
+from gateway.pipeline.stages import DecideAgain
+from gateway.pipeline.stages.claim import Claim
+from gateway.store.ports import Ending, EventKind
+from tests.fixtures.clock import FakeClock
+from tests.pipeline.broken import BreakingStore
+from tests.pipeline.gate import PAYMENT, PERMIT_ALL, PRECONDITION, Gate, answer, request, settle
+
+PASSED = answer({"result": "passed"})
+LIST_ONCE = """
+@id("list-once") @prior("fraud: fraud.check in run use once")
+forbid (principal, action == Gateway::Action::"payments.list", resource)
+unless { context.prior has fraud && context.prior.fraud.status == "ok" && !context.prior.fraud.consumed };
+"""
+
+
+async def test_an_effect_is_claimed_before_anything_is_sent() -> None:
+    gate = Gate()
+    call, outcome = await gate.after(Claim, request("payments_pay"))
+    assert (outcome, call.intent, len(gate.inflight)) == (None, True, 1)
+    assert await gate.kinds(call.id) == [EventKind.CALL_CLAIMED]
+    assert gate.servers["payments"].asked == []
+
+
+async def test_a_read_that_no_policy_looks_back_at_is_not_claimed() -> None:
+    gate = Gate()
+    call, outcome = await gate.after(Claim, request("payments_list", {}))
+    assert (outcome, call.intent, await gate.kinds(call.id)) == (None, False, [])
+
+
+async def test_a_read_that_a_precondition_looks_back_at_is_claimed() -> None:
+    call, outcome = await Gate(PERMIT_ALL, PRECONDITION).after(Claim, request("fraud_check"))
+    assert (outcome, call.intent) == (None, True)
+
+
+async def test_a_read_that_its_caller_named_is_claimed() -> None:
+    call, outcome = await Gate().after(Claim, request("payments_list", {}, idempotency_key="k"))
+    assert (outcome, call.intent) == (None, True)
+
+
+async def test_a_read_that_uses_a_step_up_is_claimed() -> None:
+    gate = Gate(PERMIT_ALL, LIST_ONCE)
+    gate.servers["fraud"].calls.append(PASSED)
+    await gate.run("fraud_check")
+    call, outcome = await gate.after(Claim, request("payments_list", {}))
+    assert (outcome, call.intent) == (None, True)
+
+
+async def test_a_step_made_before_is_answered_from_the_record() -> None:
+    gate = Gate()
+    paid = await gate.run("payments_pay")
+    call, outcome = await gate.after(Claim, request("payments_pay"))
+    assert isinstance(outcome, Succeeded)
+    assert (outcome.replayed_from, outcome.result) == (paid.call.id, answer() | {"content": []})
+    assert (call.intent, len(gate.inflight)) == (False, 0)
+
+
+async def test_an_answer_too_large_to_keep_is_said_to_be() -> None:
+    gate = Gate()
+    gate.servers["payments"].calls.append(answer({"big": "x" * 300_000}))
+    paid = await gate.run("payments_pay")
+    _, outcome = await gate.after(Claim, request("payments_pay"))
+    assert isinstance(outcome, Succeeded)
+    assert f"#{paid.call.id}" in outcome.result["content"][0]["text"]
+    assert "too large" in outcome.result["content"][0]["text"]
+
+
+async def test_a_step_whose_outcome_is_unknown_is_never_made_again() -> None:
+    gate = Gate()
+    first, _ = await gate.after(Claim, request("payments_pay"))
+    await gate.store.finish(Ending(first.id, gate.clock.now_ms(), StepStatus.UNKNOWN, {"outcome": "unknown"}))
+    call, outcome = await gate.after(Claim, request("payments_pay"))
+    assert isinstance(outcome, Unknown)
+    assert f"#{first.id}" in outcome.error.message
+    assert call.intent is False
+
+
+async def test_the_same_key_with_other_arguments_is_a_conflict() -> None:
+    gate = Gate()
+    first = await gate.run("payments_pay", idempotency_key="k")
+    with pytest.raises(RequestFault) as refused:
+        await gate.after(Claim, request("payments_pay", {**PAYMENT, "amount": 1}, idempotency_key="k"))
+    assert (refused.value.code, refused.value.detail) == ("idempotency_conflict", first.call.id)
+
+
+async def test_a_twin_that_this_process_runs_is_waited_for() -> None:
+    gate = Gate()
+    first, _ = await gate.after(Claim, request("payments_pay"))
+    twin = await gate.before(Claim, request("payments_pay"))
+    waiting = asyncio.ensure_future(gate.stage(Claim)(twin))
+    await settle()
+    assert not waiting.done()
+    gate.inflight.end(first.id)
+    with pytest.raises(DecideAgain):
+        await waiting
+
+
+async def test_a_twin_that_another_process_runs_is_said_to_be_running() -> None:
+    gate = Gate()
+    first, _ = await gate.after(Claim, request("payments_pay"))
+    gate.inflight.end(first.id)  # as far as this process knows, nobody carries it out
+    with pytest.raises(LimitFault, match=f"#{first.id}") as refused:
+        await gate.after(Claim, request("payments_pay"))
+    assert (refused.value.code, refused.value.retryable) == ("in_progress", True)
+
+
+async def _checked_and_decided(gate: Gate) -> tuple[Call, Call]:
+    """Return two payments that were both allowed on the one check there is."""
+    gate.servers["fraud"].calls.append(PASSED)
+    await gate.run("fraud_check")
+    one = await gate.before(Claim, request("payments_pay", idempotency_key="one"))
+    two = await gate.before(Claim, request("payments_pay", idempotency_key="two"))
+    return one, two
+
+
+async def test_a_single_use_step_carries_one_call_and_the_other_is_decided_again() -> None:
+    gate = Gate(PERMIT_ALL, PRECONDITION)
+    one, two = await _checked_and_decided(gate)
+    assert await gate.stage(Claim)(one) is None
+    with pytest.raises(DecideAgain):
+        await gate.stage(Claim)(two)
+    assert len(gate.inflight) == 1
+
+
+async def test_a_step_that_is_no_longer_the_latest_is_decided_on_again() -> None:
+    gate = Gate(PERMIT_ALL, PRECONDITION)
+    one, _ = await _checked_and_decided(gate)
+    gate.servers["fraud"].calls.append(answer({"result": "failed"}))
+    await gate.run("fraud_check")
+    with pytest.raises(DecideAgain):
+        await gate.stage(Claim)(one)
+    assert len(gate.inflight) == 0
+
+
+async def test_a_claim_that_cannot_be_written_leaves_nothing_in_flight() -> None:
+    store = BreakingStore(FakeClock())
+    gate = Gate(store=store)
+    call = await gate.before(Claim, request("payments_pay"))
+    store.breaks("claim")
+    with pytest.raises(StoreFault):
+        await gate.stage(Claim)(call)
+    assert (len(gate.inflight), call.has("intent")) == (0, False)
