@@ -76,11 +76,12 @@ class Connection:
     async def _connect(self) -> aiosqlite.Connection:
         async with self._connecting:
             if self._link is None:
+                link = aiosqlite.Connection(self._open, iter_chunk_size=1)
+                link._thread.daemon = True  # a store left open must not keep a dying process alive
                 try:
-                    link = aiosqlite.Connection(self._open, iter_chunk_size=1)
-                    link._thread.daemon = True  # a store left open must not keep a dying process alive
                     self._link = await link
                 except (sqlite3.Error, OSError) as error:
+                    await asyncio.to_thread(link._thread.join)  # the driver does not wait for it, and it speaks to us
                     raise _fault(error) from error
                 self._create = False
             return self._link

@@ -34,6 +34,7 @@ from gateway.store.sqlite.writer import Writer
 __all__ = ["SqliteStore"]
 
 _PAGE: Final = 500
+_PATIENCE: Final = 50
 
 
 class SqliteStore:
@@ -158,9 +159,24 @@ class SqliteStore:
         return replace(recorded, delivered=True) if recorded.call_id in self._delivering else recorded
 
     def _prepare_writer(self, db: sqlite3.Connection) -> None:
-        db.execute("PRAGMA journal_mode = WAL").fetchone()
+        _use_wal(db)
         db.execute("PRAGMA synchronous = FULL")
         migrate(db, self._clock.now_ms())
+
+
+def _use_wal(db: sqlite3.Connection) -> None:
+    # Changing a new file's journal does not wait for another process that does the same; taking the write lock does.
+    for _ in range(_PATIENCE):
+        try:
+            db.execute("PRAGMA journal_mode = WAL").fetchone()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise
+            db.execute("BEGIN IMMEDIATE")
+            db.execute("ROLLBACK")
+        else:
+            return
+    db.execute("PRAGMA journal_mode = WAL").fetchone()
 
 
 def _prepare_reader(db: sqlite3.Connection) -> None:
