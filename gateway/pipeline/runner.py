@@ -113,7 +113,7 @@ class Runner:
             return _fault(call, error)
         except Exception as error:  # noqa: BLE001 - a fault nobody foresaw still refuses, and is recorded
             _LOG.exception("call %s: a stage failed in a way nobody foresaw", call.id)
-            return _fault(call, GatewayError("Something in the gateway failed; it is a bug.", detail=repr(error)))
+            return _fault(call, _as_fault(error))
         return None
 
     async def _carry_out(self, call: Call) -> Outcome:
@@ -125,13 +125,10 @@ class Runner:
             outcome = Unknown(OutcomeUnknown("The gateway stopped before the answer came."))
         try:
             await self._recorder.finish(call, outcome)
-        except StoreFault as error:
-            outcome = Unknown(
-                OutcomeUnknown(
-                    f"The call was sent, but its outcome could not be recorded (#{call.id}). Do not repeat it blindly.",
-                    detail=error.detail,
-                )
-            )
+        except Exception as error:  # noqa: BLE001 - whatever it is, the call was made and is not on record
+            _LOG.exception("the outcome of call %s could not be recorded", call.id)
+            said = f"The call was sent, but its outcome could not be recorded (#{call.id}). Do not repeat it blindly."
+            outcome = Unknown(OutcomeUnknown(said, detail=_as_fault(error).detail))
         finally:
             self._inflight.end(call.id)
         self._noted(call, outcome)
@@ -141,11 +138,17 @@ class Runner:
         """Record a call that made no claim; one that cannot be recorded did not happen."""
         try:
             await self._recorder.record(call, outcome)
-        except GatewayError as error:
-            _LOG.error("call %s could not be recorded: %s", call.id, error.code)
-            return Failed(error) if isinstance(outcome, Succeeded) else outcome
+        except Exception as error:  # noqa: BLE001 - whatever it is, the answer is not on record
+            _LOG.exception("call %s could not be recorded", call.id)
+            return Failed(_as_fault(error)) if isinstance(outcome, Succeeded) else outcome
         self._noted(call, outcome)
         return outcome
+
+
+def _as_fault(error: Exception) -> GatewayError:
+    if isinstance(error, GatewayError):
+        return error
+    return GatewayError("Something in the gateway failed; it is a bug.", detail=repr(error))
 
 
 def _fault(call: Call, error: GatewayError) -> Outcome:

@@ -1,10 +1,11 @@
 """Stage 7: the point of no return. One transaction takes the step key, uses up prior steps and writes the intent."""
 
 import asyncio
+import logging
 
 from gateway.ledger.recorder import Recorder
 from gateway.model.call import Call
-from gateway.model.errors import LimitFault, OutcomeUnknown, RequestFault
+from gateway.model.errors import GatewayError, LimitFault, OutcomeUnknown, RequestFault
 from gateway.model.facts import StepStatus
 from gateway.model.outcome import Failed, Outcome, Succeeded, Unknown
 from gateway.model.tool import Effect
@@ -15,6 +16,8 @@ from gateway.resilience.owned import OwnedTasks
 from gateway.store.ports import Claimed, ClaimVerdict, Recorded, StepUse
 
 __all__ = ["Claim"]
+
+_LOG = logging.getLogger(__name__)
 
 
 class Claim:
@@ -67,13 +70,13 @@ class Claim:
 
     async def _give_back(self, call: Call, claiming: asyncio.Task[Claimed]) -> None:
         """End a claim whose caller left while it was being written: nothing was sent."""
-        claimed = await claiming
         gone = Failed(RequestFault("The caller went away before the call was made.", code="cancelled"))
-        if claimed.verdict is not ClaimVerdict.CLAIMED:
-            await self._recorder.record(call, gone)
-            return
         try:
-            await self._recorder.finish(call, gone)
+            claimed = await claiming
+            write = self._recorder.finish if claimed.verdict is ClaimVerdict.CLAIMED else self._recorder.record
+            await write(call, gone)
+        except GatewayError as error:  # nobody waits for this any more: the log is the only one to tell
+            _LOG.error("call %s, which its caller left, could not be recorded: %s", call.id, error.code)
         finally:
             self._inflight.end(call.id)
 
