@@ -104,10 +104,10 @@ def test_a_configuration_of_ones_own_is_never_overwritten(desktop: Path) -> None
 
 
 def test_an_invalid_host_file_is_told_with_its_place_and_left_alone(desktop: Path) -> None:
-    desktop.write_text('{"mcpServers": {},}')
+    desktop.write_text('{"mcpServers": {} 1}')
     result = imported(desktop)
     assert (result.exit_code, ":1:19: is not valid JSON" in result.output) == (1, True), result.output
-    assert desktop.read_text() == '{"mcpServers": {},}'
+    assert desktop.read_text() == '{"mcpServers": {} 1}'
     assert not (desktop.parent / "gateway.yaml").exists()
 
 

@@ -47,7 +47,7 @@ def test_project_and_user_files_of_other_hosts_are_found(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ('{\n  "mcpServers": {},\n}', ":3:1: is not valid JSON"),
+        ('{\n  "mcpServers": {} "x": 1}', ":2:20: is not valid JSON"),
         ('{"mcpServers": {"a": {}, "a": {}}}', "`a` is in it twice"),
         ("[" * 100_000, "is not valid JSON"),
         ("[]", "holds no object"),
