@@ -128,8 +128,10 @@ def canonical(value: Any) -> bytes:
     Raises:
         CodecError: `value` holds something JSON cannot carry.
     """
-    if _plain(value):
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    try:
+        return orjson.dumps(_simple(value), option=orjson.OPT_SORT_KEYS)
+    except _NotSimple:
+        pass
     try:
         return rfc8785.dumps(value)
     except rfc8785.IntegerDomainError:
@@ -139,27 +141,40 @@ def canonical(value: Any) -> bytes:
 
 
 _SAFE_INT: Final = 2**53 - 1
+_PLAIN_FLOAT: Final = 1e15
+_LEAST_FLOAT: Final = 1e-4
 
 
-def _plain(value: Any) -> bool:
-    """Tell whether orjson's sorted output is already the RFC 8785 form: ASCII keys, no floats, no large integers."""
-    stack = [value]
-    while stack:
-        node = stack.pop()
-        kind = type(node)
-        if kind is dict:
-            for key in node:
-                if type(key) is not str or not key.isascii():
-                    return False
-            stack.extend(node.values())
-        elif kind is list or kind is tuple:
-            stack.extend(node)
-        elif kind is int:
-            if not -_SAFE_INT <= node <= _SAFE_INT:
-                return False
-        elif kind is not str and kind is not bool and node is not None:
-            return False
-    return True
+class _NotSimple(Exception):
+    """orjson would write this value in another way than RFC 8785."""
+
+
+def _simple(value: Any) -> Any:
+    """Return `value` so that orjson's sorted output is its RFC 8785 form: whole floats become integers.
+
+    Raises:
+        _NotSimple: it holds a key that is not ASCII, a large number, or a small or very exact fraction.
+    """
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return value
+    if kind is dict:
+        members = {}
+        for key, item in value.items():
+            if type(key) is not str or not key.isascii():
+                raise _NotSimple
+            members[key] = _simple(item)
+        return members
+    if kind is list or kind is tuple:
+        return [_simple(item) for item in value]
+    if kind is int and -_SAFE_INT <= value <= _SAFE_INT:
+        return value
+    if kind is float and -_PLAIN_FLOAT < value < _PLAIN_FLOAT:
+        if value.is_integer():
+            return int(value)
+        if abs(value) >= _LEAST_FLOAT:
+            return value
+    raise _NotSimple
 
 
 def digest(value: Any) -> str:

@@ -61,7 +61,7 @@ def _server_problems(
         message = f"no connector `{kind}` is installed"
         return [document.problem((*trail, "connector"), "wrong_value", message, f"installed: {installed}")]
     try:
-        connector.configure(settings, {})
+        connector.configure(settings, None)
     except ValidationError as error:
         return explain(document, error, trail)
     return []

@@ -34,11 +34,12 @@ class Trust:
 
 @dataclass(frozen=True, slots=True)
 class _Roster:
-    """The agents of one configuration, and what is derived from them."""
+    """The agents of one configuration, and what is derived from them. `seen` holds one identity a token."""
 
     agents: Mapping[str, AgentConfig]
     local: Mapping[str, str] = field(repr=False)
     jwts: JwtVerifier
+    seen: dict[str, Identity] = field(default_factory=dict)
 
 
 class Authenticator:
@@ -110,7 +111,10 @@ class Authenticator:
             raise revoked(f"token {record.id}")
         if now >= record.expires_ms:
             raise expired(f"token {record.id}")
-        return _identity(record.agent, agent, "token", record.id, record.expires_ms)
+        known = self._roster.seen.get(record.id)
+        if known is None:
+            known = self._roster.seen[record.id] = _identity(record.agent, agent, "token", record.id, record.expires_ms)
+        return known
 
     def _by_local_key(self, value: str, *, loopback: bool) -> Identity:
         parts = split_local(value)

@@ -213,7 +213,7 @@ class Runs:
 def _conversation_key(caller: Caller) -> str:
     if caller.session is not None:
         return _key("session", caller.session)
-    return _key("trace", caller.trace) if caller.trace is not None else _key("all")
+    return _key("trace", caller.trace) if caller.trace is not None else _ALL
 
 
 def _key(kind: str, *parts: str) -> str:

@@ -28,7 +28,10 @@ def test_indentation_and_escapes_change_nothing(value: object) -> None:
     assert parse(json.dumps(value, indent=2).encode()) == value
 
 
-@given(st.dictionaries(texts, st.text() | st.integers(-(2**53) + 1, 2**53 - 1) | st.booleans(), max_size=6))
+numbers = st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(allow_nan=False, allow_infinity=False) | st.floats(-1e4, 1e4)
+
+
+@given(st.dictionaries(texts, st.text() | numbers | st.booleans() | st.lists(numbers), max_size=6))
 def test_the_canonical_form_is_that_of_rfc_8785(value: dict[str, object]) -> None:
     try:
         expected = rfc8785.dumps(value)

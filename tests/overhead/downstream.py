@@ -13,7 +13,7 @@ DEFINITIONS = [
             "properties": {"value": {"type": "string"}, "amount": {"type": "number"}},
             "required": ["value"],
         },
-        "annotations": {"readOnlyHint": name == "echo"},
+        "annotations": {"readOnlyHint": name == "echo", "destructiveHint": False},
     }
     for name in ("echo", "write")
 ]
