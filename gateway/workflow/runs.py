@@ -220,3 +220,7 @@ def _key(kind: str, *parts: str) -> str:
     """Return an unambiguous key; one that would be long is a digest."""
     text = json.dumps([kind, *parts])
     return text if len(text) <= _MAX_KEY else f"{kind}:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+_ALL: Final = _key("all")
+"""The key of everything a caller does without saying what belongs together."""
