@@ -45,19 +45,18 @@ class Listing:
 
         Raises:
             IdentityFault: nobody knows the caller.
-            LimitFault: not now.
         """
         try:
             identity = await self._authenticator.identify(caller.credential, loopback=caller.loopback)
         except IdentityFault as fault:
             await self._refused(CallRequest(asked, {}, caller), fault)
             raise
-        self._sighted(identity, caller.client)
-        self._admission.check(identity)
+        self._sighted(identity, caller.client)  # not admitted yet: a call is counted in the pipeline, and only there
         return identity
 
     def tools(self, identity: Identity) -> list[Mapping[str, Any]]:
-        """Return the MCP tool objects this agent may see, under their wire names, by name."""
+        """Return the MCP tool objects this agent may see, under their wire names, by name. Raises `LimitFault`."""
+        self._admission.check(identity)
         rules = self._rules.current
         if rules is not self._seen_under:
             self._seen, self._seen_under = {}, rules

@@ -22,9 +22,12 @@ Definitions = Sequence[Mapping[str, Any]]
 class Survey:
     """What each server last answered. `changed` is called with all of it whenever an answer differs from before."""
 
-    def __init__(self, clock: Clock, changed: Callable[[Mapping[str, Live]], None]) -> None:
+    def __init__(
+        self, clock: Clock, changed: Callable[[Mapping[str, Live]], None], *, every_s: float = _EVERY_S
+    ) -> None:
         self._clock = clock
         self._changed = changed
+        self._every_s = every_s
         self._live: dict[str, Live] = {}
         self._hint = asyncio.Event()
 
@@ -54,30 +57,31 @@ class Survey:
             self._changed(self.live)
 
     async def watch(self, upstreams: Upstreams) -> None:
-        """Ask every server again when one says its tools changed, and once a minute, until cancelled."""
+        """Ask every server again when one says its tools changed, and every `every_s` seconds, until cancelled."""
         for name in upstreams.names():
             upstreams.get(name).on_tools_changed(self._hint.set)
         while True:
             try:
-                async with asyncio.timeout(_EVERY_S):
+                async with asyncio.timeout(self._every_s):
                     await self._hint.wait()
                 await self._clock.sleep(_SETTLE_S)  # a server that changes its list a hundred times is asked once
             except TimeoutError:
                 pass
             self._hint.clear()
-            await self.refresh(upstreams)
+            try:
+                await self.refresh(upstreams)
+            except OSError:  # gateway.lock cannot be written; a survey that died would let every later drift pass
+                _LOG.exception("the servers' tools could not be compared with their pins")
 
     async def refresh(self, upstreams: Upstreams) -> None:
         """Ask every server once; one that does not answer keeps its last answer."""
         for name, answer in (await upstreams.tools()).items():
             if isinstance(answer, ConnectorFault):
                 _LOG.info("server %s could not list its tools: %s", name, answer.message)
-            else:
-                self.saw(name, upstreams.get(name), answer)
 
 
 class _Surveyed:
-    """An upstream that lists its tools as part of opening."""
+    """An upstream whose tools are compared with their pins whenever it is opened or asked for them."""
 
     def __init__(self, server: str, upstream: Upstream, survey: Survey) -> None:
         self._server = server
@@ -86,13 +90,15 @@ class _Surveyed:
 
     async def open(self) -> None:
         await self._upstream.open()
-        self._survey.saw(self._server, self._upstream, await self._upstream.tools())
+        await self.tools()
 
     async def close(self) -> None:
         await self._upstream.close()
 
     async def tools(self) -> Definitions:
-        return await self._upstream.tools()
+        found = await self._upstream.tools()
+        self._survey.saw(self._server, self._upstream, found)  # a repaired server is compared before it is used again
+        return found
 
     def traits(self, tool: str) -> ToolTraits | None:
         return self._upstream.traits(tool)

@@ -21,7 +21,7 @@ __all__ = ["IDEMPOTENCY_META", "RUN_META", "SERVER_INFO", "Answer", "Kernel"]
 SERVER_INFO: Final = {"name": "toolgate", "version": __version__}
 RUN_META: Final = "io.toolgate/run"
 IDEMPOTENCY_META: Final = "io.toolgate/idempotency-key"
-_LABEL: Final = re.compile(r"^[\x21-\x7e]{1,200}$")
+_LABEL: Final = re.compile(r"[\x21-\x7e]{1,200}")
 _INVALID_PARAMS: Final = -32602
 
 
@@ -87,7 +87,7 @@ class Kernel:
         return Answer(tool_result(ended, self._wire_name), ended)
 
     async def identify(self, caller: Caller, method: str, params: Mapping[str, Any]) -> Identity:
-        """Return who is calling. Raises `IdentityFault` or `LimitFault`; a stranger is put on record."""
+        """Return who is calling. Raises `IdentityFault`; a stranger is put on record."""
         name = params.get("name") if method == "tools/call" else None
         return await self._listing.identify(caller, name[:128] if isinstance(name, str) else method[:128])
 
@@ -95,7 +95,8 @@ class Kernel:
         """Return every tool this caller may see, on one page.
 
         Raises:
-            IdentityFault, LimitFault: as `identify`.
+            IdentityFault: as `identify`.
+            LimitFault: not now.
             RpcError: a cursor the gateway never gave out.
         """
         identity = await self.identify(caller, "tools/list", params)
@@ -127,7 +128,7 @@ def _label(meta: Mapping[str, Any], key: str, header: str | None) -> str | None:
     value = meta.get(key, header)
     if value is None:
         return None
-    if not isinstance(value, str) or not _LABEL.match(value):
+    if not isinstance(value, str) or not _LABEL.fullmatch(value):
         raise RpcError(_INVALID_PARAMS, f"{key} must be 1 to 200 visible ASCII characters.")
     if header is not None and header != value:
         raise RpcError(_INVALID_PARAMS, f"{key} in _meta and in the header disagree.")
