@@ -97,16 +97,14 @@ def audit(links: Iterable[Link], head: Head, tables: AuditedTables) -> int:
 
 
 class _Audit:
-    """The audit under way.
-
-    Of calls that ended it remembers only what a later event has to explain: steps used up, step keys lost.
-    """
+    """The audit under way: what it remembers are running calls, and what a later event has to explain."""
 
     def __init__(self, tables: AuditedTables) -> None:
         self._tables = tables
         self._claimed = 0
         self._ended = 0
         self._opened = 0
+        self._running: dict[str, CallRow] = {}
         self._consuming: dict[str, tuple[int, list[str]]] = {}  # by running call: its claim, the steps it uses up
         self._used: dict[str, tuple[int, str]] = {}  # by step: its claim, who used it up according to its row
         self._superseded: dict[int, CallRow] = {}  # by the claim that took the key: who had it before
@@ -120,6 +118,7 @@ class _Audit:
             raise _contradicted(link[0], f"the row of call {link[3]}")
         if row.end_seq is None and (row.status, row.ended_ms, row.key_until) != (StepStatus.EXECUTING, None, None):
             raise _contradicted(link[0], f"the status of call {link[3]}, which no event ends,")
+        self._running[link[3]] = row
         if row.consumed_by is not None:
             self._used[link[3]] = (link[0], row.consumed_by)
         if terms["consumes"]:
@@ -131,9 +130,9 @@ class _Audit:
     def ended(self, link: Link) -> None:
         self._ended += 1
         terms = _terms(link, "ending")
-        row = self._tables.call(link[3])
+        row = self._running.pop(link[3], None)
         if row is None:
-            raise _contradicted(link[0], f"no row, and no claim, of call {link[3]}")
+            raise _contradicted(link[0], f"the record of call {link[3]}, which was not under way")
         if (row.end_seq, row.ended_ms, row.status) != (link[0], link[1], terms["status"]):
             raise _contradicted(link[0], f"the status of call {link[3]}")
         if (row.run_id, row.agent, row.on_behalf_of, row.tool) != link[4:8]:

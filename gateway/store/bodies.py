@@ -5,7 +5,6 @@ an ending's the member `ending` (`status`, `release`); a run's opening consists 
 """
 
 import json
-import re
 from typing import Any, Final
 
 import orjson
@@ -17,7 +16,9 @@ from gateway.store.ports import Ending, Intent, Record
 
 __all__ = ["claim_body", "ending_body", "load", "record_body", "run_body"]
 
-_LONG_NUMBER = re.compile(rb"\d{16}")
+# 2^64 has 20 digits. Mapping every digit to one byte and searching for a run costs a tenth of a regular expression.
+_DIGITS: Final = bytes(ord("0") if ord("0") <= byte <= ord("9") else ord(" ") for byte in range(256))
+_LONG_NUMBER: Final = b"0" * 20
 _MAX_BYTES: Final = 64 * 1024 * 1024
 
 
@@ -51,7 +52,7 @@ def run_body(run: RunRef, key: str) -> bytes:
 def load(text: bytes) -> dict[str, Any]:
     """Return the object in a body this package wrote, integers of any size exact. Raises `ValueError` for any other."""
     # The gateway's own text needs no second screening for duplicates and depth; only integers beyond 64 bits need care.
-    value = json.loads(text) if _LONG_NUMBER.search(text) else orjson.loads(text)
+    value = json.loads(text) if _LONG_NUMBER in text.translate(_DIGITS) else orjson.loads(text)
     if type(value) is not dict:
         raise ValueError("an event's body is an object")
     return value

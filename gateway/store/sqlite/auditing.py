@@ -11,7 +11,7 @@ from gateway.store.sqlite.transaction import read_head
 
 __all__ = ["audit_ledger", "prepare_audit"]
 
-# As bytes, the body is hashed without decoding it, and text that is no longer UTF-8 can be read and named.
+# As bytes, the body is hashed without decoding it first.
 _LINKS: Final = (
     "SELECT seq, at_ms, kind, call_id, run_id, agent, on_behalf_of, tool, prev_hash, hash, CAST(body AS BLOB)"
     " FROM events ORDER BY seq"
@@ -37,13 +37,20 @@ _SHARED_KEY: Final = (
 
 
 def prepare_audit(db: sqlite3.Connection) -> None:
-    """Make a connection fit for the audit: it writes nothing and reads text whatever its bytes."""
+    """Make a connection fit for the audit: it writes nothing."""
     db.execute("PRAGMA query_only = ON")
-    db.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
 
 
 def audit_ledger(db: sqlite3.Connection) -> int:
     """Check the whole ledger; return the number of events. Raises `LedgerTampered`."""
+    try:
+        return _audit(db)
+    except sqlite3.OperationalError:  # perhaps text that is not UTF-8: read so that it can be named, but slower
+        db.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+        return _audit(db)
+
+
+def _audit(db: sqlite3.Connection) -> int:
     db.execute("BEGIN")
     try:
         return audit(_all_links(db), read_head(db), _Tables(db))
