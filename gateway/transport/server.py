@@ -9,6 +9,7 @@ import uvicorn
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
+from gateway.transport.bounded import BoundedHttp
 from gateway.transport.endpoint import McpEndpoint
 from gateway.transport.guard import Guard
 from gateway.transport.sides import Sides, build_sides
@@ -44,7 +45,7 @@ async def serving(app: Asgi, listener: socket.socket, *, drain_s: int = 15) -> A
     """Serve on `listener` until the block ends, then let requests under way finish for up to `drain_s` seconds."""
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=BoundedHttp,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -54,7 +55,6 @@ async def serving(app: Asgi, listener: socket.socket, *, drain_s: int = 15) -> A
         proxy_headers=False,
         timeout_keep_alive=120,
         timeout_graceful_shutdown=drain_s,
-        h11_max_incomplete_event_size=64 * 1024,
     )
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
