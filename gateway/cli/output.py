@@ -16,6 +16,7 @@ __all__ = [
     "FAILED",
     "USAGE",
     "Refused",
+    "cell",
     "done",
     "emit",
     "fail_with",
@@ -28,7 +29,10 @@ __all__ = [
 FAILED: Final = 1
 USAGE: Final = 2
 DENIED: Final = 3
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
+_CONTROL: Final = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]"
+)
+_BREAKS: Final = {0x09: "\\u0009", 0x0A: "\\u000a"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,11 @@ class Refused:
 def plain(text: str) -> str:
     """Return `text` without what could steer a terminal or hide what it says: such characters show as escapes."""
     return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def cell(text: str) -> str:
+    """Return `text` as part of one line: plain, and without line breaks and tabs of its own."""
+    return plain(text).translate(_BREAKS)
 
 
 def say(text: str = "") -> None:
@@ -66,7 +75,7 @@ def emit(data: Any, lines: Iterable[str], *, as_json: bool) -> None:
 
 def table(rows: Iterable[Mapping[str, str]]) -> list[str]:
     """Return the rows as aligned lines under their headings; nothing for no rows."""
-    listed = [{key: plain(value) for key, value in row.items()} for row in rows]
+    listed = [{key: cell(value) for key, value in row.items()} for row in rows]
     if not listed:
         return []
     listed.insert(0, {key: key.upper() for key in listed[0]})

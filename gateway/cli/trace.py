@@ -12,7 +12,7 @@ import typer
 from gateway.app import open_store
 from gateway.cli.durations import moment_ms
 from gateway.cli.loaded import Loaded
-from gateway.cli.output import Refused, emit, fail_with, say, table
+from gateway.cli.output import Refused, cell, emit, fail_with, say, table
 from gateway.cli.place import AsJson, ConfigPath, home_of, loaded_from, with_store
 from gateway.ledger.trace import CallLine, as_csv, as_json_line, call_lines, latest_lines, one_line, tail
 from gateway.model.clock import SystemClock
@@ -74,7 +74,7 @@ def show(
         hint = "toolgate trace list shows the ids"
         fail_with(Refused("unknown_call", f"the ledger has no call {call!r}", hint), as_json=as_json)
     whole = {**_data(line), "asked": line.asked, "ended": line.ended if line.ended is not line.asked else {}}
-    text = [f"{key:14} {_cell(value)}" for key, value in _data(line).items()]
+    text = [f"{key:14} {cell(_shown(value))}" for key, value in _data(line).items()]
     for part in ("asked", "ended"):
         body: Mapping[str, Any] = whole[part]
         text += [f"{part}.{key:14} {json.dumps(value, ensure_ascii=False)}" for key, value in body.items()]
@@ -97,7 +97,7 @@ async def _follow(loaded: Loaded, wanted: EventFilter) -> None:
         async for event in tail(store, wanted, SystemClock()):
             line = await one_line(store, event.call_id)
             if line is not None:
-                say("  ".join(_row(line).values()))
+                say("  ".join(cell(value) for value in _row(line).values()))
     finally:
         await store.close()
 
@@ -164,5 +164,5 @@ def _data(line: CallLine) -> dict[str, Any]:
     }
 
 
-def _cell(value: Any) -> str:
+def _shown(value: Any) -> str:
     return ", ".join(value) if isinstance(value, list) else "-" if value in {None, ""} else str(value)

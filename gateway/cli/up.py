@@ -138,12 +138,15 @@ async def _reload_on_change(gateway: Gateway, loaded: Loaded, redactor: Redactor
 
 
 def _log_to_stderr(redactor: Redactor) -> None:
-    """One line a record, without secrets and without anything that could forge a line or steer a terminal."""
+    """Without secrets, and without anything that could steer a terminal or pass for another record.
+
+    A record that has several lines (an error with its trace) goes on indented.
+    """
 
     class Line(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
             text = super().format(record)
-            return "\n".join(redactor.text(line) for line in text.split("\n"))
+            return "\n    ".join(redactor.text(line) for line in text.split("\n"))
 
     output = logging.StreamHandler(sys.stderr)
     output.setFormatter(Line("%(asctime)s %(levelname)s %(message)s"))

@@ -19,6 +19,8 @@ from gateway.app import Gateway, Home
 from gateway.cli.loaded import load_now
 from gateway.identity.tokens import Tokens
 from gateway.model.clock import RandomIds, SystemClock
+from gateway.model.errors import IdentityFault
+from gateway.model.identity import Credential
 from gateway.redaction.redactor import Redactor
 from gateway.transport.server import listen, serving
 from tests.live.running import PAYMENTS, ROOT
@@ -100,7 +102,10 @@ async def inside(
     try:
         await gateway.start(host, port)
         issuer = Tokens(gateway.store, clock, RandomIds())
-        tokens = {name: (await issuer.issue(name)).token for name in loaded.config.agents}
+        bearers = [name for name, agent in loaded.config.agents.items() if agent.auth.accepts_token]
+        tokens = {name: (await issuer.issue(name)).token for name in bearers}
+        for token in tokens.values():
+            await _known(gateway, token)
         url = f"http://{host}:{port}"
         note = home / ".toolgate" / "run.json"
         await asyncio.to_thread(note.write_text, json.dumps({"pid": os.getpid(), "url": url}))
@@ -109,6 +114,17 @@ async def inside(
     finally:
         await gateway.close()
         listener.close()
+
+
+async def _known(gateway: Gateway, token: str) -> None:
+    """Wait until the gateway knows a token; it reads them ten times a second at most."""
+    while True:
+        try:
+            await gateway.authenticator.identify(Credential("bearer", token), loopback=True)
+        except IdentityFault:
+            await asyncio.sleep(0.02)
+        else:
+            return
 
 
 async def post(inside: Inside, body: bytes, **headers: str) -> httpx2.Response:
