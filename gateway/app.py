@@ -17,7 +17,7 @@ from gateway.catalog.catalog import Catalog, Live, pin_new
 from gateway.catalog.lock import Lock, Pin
 from gateway.config.model import GatewayConfig
 from gateway.connector import Surroundings
-from gateway.connector.pool import Upstreams
+from gateway.connector.pool import PoolPace, Upstreams
 from gateway.connector.registry import build_upstream, load_connectors
 from gateway.identity.authenticator import Authenticator, Trust
 from gateway.identity.inventory import Inventory
@@ -76,6 +76,7 @@ __all__ = ["Gateway", "Home", "build_rules", "live_definitions", "open_store", "
 _LOG = logging.getLogger(__name__)
 _FIRST_ANSWER_S: Final = 10.0
 _DRAIN_S: Final = 15.0
+_ASK_S: Final = 20.0
 FULFILLED: Final = frozenset({"redact"})
 """The obligations the gateway carries out; a permit with another one is refused at load."""
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -173,7 +174,7 @@ async def live_definitions(
 ) -> tuple[Mapping[str, Live], Mapping[str, str]]:
     """Ask every configured server for its tools once; return the answers, and why the silent ones were silent."""
     surroundings = Surroundings(redact=Redactor(secrets).text)
-    upstreams = Upstreams(surroundings)
+    upstreams = Upstreams(surroundings, PoolPace(open_s=_ASK_S, list_s=_ASK_S))
     survey = Survey(surroundings.clock, lambda live: None)
     connect(config, upstreams, survey, surroundings)
     try:

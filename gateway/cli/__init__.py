@@ -21,6 +21,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "config": ("gateway.cli.config:commands", "Check and show the configuration."),
     "agents": ("gateway.cli.agents:commands", "The agent inventory."),
     "token": ("gateway.cli.token:commands", "API tokens: one per agent, stored as a digest only."),
+    "secret": ("gateway.cli.secret:commands", "The encrypted secret store."),
     "policy": ("gateway.cli.policy:commands", "The policies: check, test, explain, show."),
     "schema": ("gateway.cli.schema:commands", "Pinned schemas: gateway.lock."),
     "trace": ("gateway.cli.trace:commands", "Question the ledger: who did what, decided by what."),

@@ -2,31 +2,22 @@
 
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
+from gateway.cli.checks import Check
 from gateway.cli.loaded import load_now
 from gateway.cli.output import FAILED, emit
+from gateway.cli.servers import probe_servers
 from gateway.config import ConfigError, GatewayConfig
 
 __all__ = ["Check", "Probe", "doctor", "examine"]
 
 BARE_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 """The PATH that hosts started from a desktop have."""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was looked at; `fix` is the command that puts it right. A warning does not fail."""
-
-    name: str
-    ok: bool
-    message: str
-    fix: str = ""
-    warning: bool = False
 
 
 Probe = Callable[[GatewayConfig, Path], Iterable[Check]]
@@ -36,10 +27,11 @@ Probe = Callable[[GatewayConfig, Path], Iterable[Check]]
 def doctor(
     config: Annotated[Path, typer.Option(help="The configuration file.")] = Path("gateway.yaml"),
     fix: Annotated[bool, typer.Option("--fix", help="Put right what can be put right without you.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Start no server.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Check the configuration, the files, and every server as a host would start it."""
-    checks = list(examine(config.expanduser().absolute(), fix=fix))
+    checks = list(examine(config.expanduser().absolute(), fix=fix, probe=None if offline else probe_servers))
     failed = [check for check in checks if not check.ok and not check.warning]
     lines = [line for check in checks for line in _lines(check)]
     emit({"ok": not failed, "checks": [asdict(check) for check in checks]}, lines, as_json=as_json)

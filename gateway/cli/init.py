@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from gateway.cli.output import USAGE, Refused, done, fail_with, say
+from gateway.cli.servers import pin_schemas
 from gateway.config.hosts import (
     ENTRY,
     Host,
@@ -43,10 +44,11 @@ def init(
         list[Path] | None, typer.Option(help="A host's file to import, instead of looking for them; may be repeated.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")] = False,
+    pin: Annotated[bool, typer.Option(help="Start each server once and pin its tool schemas in gateway.lock.")] = True,
     undo: Annotated[bool, typer.Option("--undo", help="Give each host its servers back.")] = False,
 ) -> None:
     """Import the MCP servers of Claude Desktop, Claude Code or Cursor behind the gateway."""
-    setup = Setup(config.expanduser().absolute(), SystemClock(), ask=_ask(yes))
+    setup = Setup(config.expanduser().absolute(), SystemClock(), ask=_ask(yes), pin=pin_schemas if pin else None)
     hosts = [_named(path) for path in host_file] if host_file else _hosts_here()
     try:
         if undo:

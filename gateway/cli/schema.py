@@ -1,13 +1,12 @@
 """`toolgate schema`: what is pinned, what has drifted, and a person's approval."""
 
-import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gateway.app import Home, live_definitions
+from gateway.app import Home
 from gateway.catalog.catalog import Live, pin_new
 from gateway.catalog.drift import changes
 from gateway.catalog.lock import Lock, LockError, Pin
@@ -16,6 +15,7 @@ from gateway.catalog.screening import screen
 from gateway.cli.loaded import Loaded
 from gateway.cli.output import FAILED, Refused, done, emit, fail_with, say
 from gateway.cli.place import AsJson, ConfigPath, home_of, loaded_from, with_store
+from gateway.cli.servers import ask_servers
 from gateway.model.clock import SystemClock
 from gateway.store.ports import EventKind, Record, Store
 
@@ -106,7 +106,7 @@ def _lock(home: Home, as_json: bool) -> Lock:
 
 
 def _live(loaded: Loaded, as_json: bool) -> Mapping[str, Live]:
-    live, silent = asyncio.run(live_definitions(loaded.config, loaded.secrets))
+    live, silent = ask_servers(loaded)
     if silent:
         told = "; ".join(f"{name}: {why}" for name, why in silent.items())
         fail_with(Refused("unavailable", f"these servers did not answer: {told}", "toolgate doctor"), as_json=as_json)

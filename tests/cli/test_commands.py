@@ -98,7 +98,7 @@ def test_the_schema_is_json() -> None:
 
 
 def test_doctor_is_content_with_what_is_right(config: Path) -> None:
-    result = toolgate("doctor", "--config", config)
+    result = toolgate("doctor", "--offline", "--config", config)
     assert result.exit_code == 0, result.output
     assert "✓ configuration" in result.output
     assert "`sh` is installed" in result.output
@@ -112,7 +112,7 @@ def test_doctor_names_what_is_wrong_and_its_remedy(config: Path) -> None:
     config.write_text(
         "version: 1\nmcpServers: {a: {command: no-such-program}, b: {url: 'https://x.example'}}\npolicies: [./p]\n"
     )
-    report = json.loads(toolgate("doctor", "--config", config, "--json").output)
+    report = json.loads(toolgate("doctor", "--offline", "--config", config, "--json").output)
     wrong = {check["message"]: check["fix"] for check in report["checks"] if not check["ok"]}
     assert report["ok"] is False
     assert list(wrong.values()) == [
@@ -121,20 +121,20 @@ def test_doctor_names_what_is_wrong_and_its_remedy(config: Path) -> None:
         f"mkdir -p {config.parent / 'p'}",
         "",
     ]
-    assert toolgate("doctor", "--config", config).exit_code == 1
+    assert toolgate("doctor", "--offline", "--config", config).exit_code == 1
 
 
 def test_doctor_puts_right_what_it_can(config: Path) -> None:
     private = config.parent / ".toolgate"
     private.mkdir(mode=0o755)
-    assert toolgate("doctor", "--config", config, "--fix").exit_code == 0
+    assert toolgate("doctor", "--offline", "--config", config, "--fix").exit_code == 0
     assert private.stat().st_mode & 0o077 == 0
-    assert "is for you only" in toolgate("doctor", "--config", config).output
+    assert "is for you only" in toolgate("doctor", "--offline", "--config", config).output
 
 
 def test_doctor_tells_every_mistake_in_the_configuration(config: Path) -> None:
     config.write_text("version: 2\nagnets: {}\n")
-    result = toolgate("doctor", "--config", config)
+    result = toolgate("doctor", "--offline", "--config", config)
     assert result.exit_code == 1
     assert ":1:10: wrong_value" in result.output
     assert "fix: did you mean `agents`?" in result.output
@@ -147,7 +147,7 @@ def test_a_program_on_the_users_path_only_is_a_warning_that_names_where_it_is(co
     program.chmod(0o755)
     config.write_text("version: 1\nmcpServers: {a: {command: only-mine}}\n")
     done = subprocess.run(
-        [sys.executable, "-m", "gateway", "doctor", "--config", str(config)],
+        [sys.executable, "-m", "gateway", "doctor", "--offline", "--config", str(config)],
         env={**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,

@@ -36,7 +36,7 @@ def toolgate(*arguments: str | Path) -> Any:
 
 
 def imported(desktop: Path) -> Any:
-    return toolgate("init", "--config", desktop.parent / "gateway.yaml", "--host-file", desktop, "--yes")
+    return toolgate("init", "--no-pin", "--config", desktop.parent / "gateway.yaml", "--host-file", desktop, "--yes")
 
 
 def test_the_servers_are_behind_the_gateway_and_the_host_starts_only_it(desktop: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_host_file_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
 
 def test_with_nobody_to_ask_it_does_nothing_and_says_how(desktop: Path) -> None:
     before = desktop.read_bytes()
-    result = toolgate("init", "--config", desktop.parent / "gateway.yaml", "--host-file", desktop)
+    result = toolgate("init", "--no-pin", "--config", desktop.parent / "gateway.yaml", "--host-file", desktop)
     assert (result.exit_code, "--yes" in result.output) == (2, True)
     assert desktop.read_bytes() == before
 
@@ -159,7 +159,7 @@ def test_without_servers_an_empty_configuration_is_written(tmp_path: Path) -> No
     host = tmp_path / ".cursor/mcp.json"
     host.parent.mkdir()
     host.write_text("{}")
-    result = toolgate("init", "--config", tmp_path / "new/gateway.yaml", "--host-file", host, "--yes")
+    result = toolgate("init", "--no-pin", "--config", tmp_path / "new/gateway.yaml", "--host-file", host, "--yes")
     assert result.exit_code == 0, result.output
     assert toolgate("config", "validate", "--config", tmp_path / "new/gateway.yaml").exit_code == 0
 
@@ -167,7 +167,7 @@ def test_without_servers_an_empty_configuration_is_written(tmp_path: Path) -> No
 def test_servers_that_cannot_be_imported_are_an_error(tmp_path: Path) -> None:
     host = tmp_path / ".mcp.json"
     host.write_text('{"mcpServers": {"old": {"type": "sse", "url": "https://x"}}}')
-    result = toolgate("init", "--config", tmp_path / "gateway.yaml", "--host-file", host, "--yes")
+    result = toolgate("init", "--no-pin", "--config", tmp_path / "gateway.yaml", "--host-file", host, "--yes")
     assert (result.exit_code, "nothing_to_import" in result.output) == (1, True)
 
 
@@ -182,7 +182,7 @@ def test_a_server_that_stays_with_the_host_is_still_there(desktop: Path) -> None
 def test_a_person_at_a_terminal_is_asked(desktop: Path, answer: bytes, *, changed: bool) -> None:
     before = desktop.read_bytes()
     person, terminal = pty.openpty()
-    command = [sys.executable, "-m", "gateway", "init", "--config", str(desktop.parent / "gateway.yaml")]
+    command = [sys.executable, "-m", "gateway", "init", "--no-pin", "--config", str(desktop.parent / "gateway.yaml")]
     with subprocess.Popen([*command, "--host-file", str(desktop)], stdin=terminal, stdout=subprocess.PIPE) as process:
         os.write(person, answer)
         said, _ = process.communicate(timeout=60)
@@ -197,7 +197,7 @@ def test_the_hosts_of_this_user_are_found(desktop: Path) -> None:
     config.parent.mkdir(parents=True)
     desktop.rename(config)
     done = subprocess.run(
-        [sys.executable, "-m", "gateway", "init", "--yes"],
+        [sys.executable, "-m", "gateway", "init", "--no-pin", "--yes"],
         env={k: v for k, v in os.environ.items() if k.startswith("COV")}
         | {"HOME": str(desktop.parent), "PATH": "/usr/bin:/bin"},
         cwd=desktop.parent,
@@ -212,7 +212,7 @@ def test_the_hosts_of_this_user_are_found(desktop: Path) -> None:
 
 def test_a_folder_without_hosts_gets_an_empty_configuration_that_serves(tmp_path: Path) -> None:
     Setup(tmp_path / "gateway.yaml", SystemClock(), ask=lambda question: True).put_in([])
-    assert toolgate("doctor", "--config", tmp_path / "gateway.yaml").exit_code == 0
+    assert toolgate("doctor", "--offline", "--config", tmp_path / "gateway.yaml").exit_code == 0
 
 
 def test_nothing_to_undo_is_said(desktop: Path) -> None:

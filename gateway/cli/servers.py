@@ -1,0 +1,50 @@
+"""The servers behind the gateway, asked directly: for pinning their schemas and for looking after their health."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from gateway.app import Home, live_definitions
+from gateway.catalog.catalog import Live, pin_new
+from gateway.catalog.lock import Lock
+from gateway.catalog.screening import screen
+from gateway.cli.checks import Check
+from gateway.cli.loaded import Loaded, load_now
+from gateway.config import GatewayConfig
+
+__all__ = ["ask_servers", "pin_schemas", "probe_servers"]
+
+
+def ask_servers(loaded: Loaded) -> tuple[Mapping[str, Live], Mapping[str, str]]:
+    """Start every configured server once; return what each offers, and why the silent ones were silent."""
+    return asyncio.run(live_definitions(loaded.config, loaded.secrets))
+
+
+def pin_schemas(config: Path) -> int:
+    """Pin the tools of servers that gateway.lock has never seen; return how many. Silent servers are pinned later.
+
+    Raises:
+        LockError: gateway.lock cannot be read.
+    """
+    loaded = load_now(config)
+    home = Home(loaded.path.parent)
+    lock = Lock.read(home.lock)
+    live, _ = ask_servers(loaded)
+    fresh = pin_new(lock, live, loaded.config.tools)
+    fresh.write(home.lock)
+    return sum(len(pins) for server, pins in fresh.servers.items() if server not in lock.servers)
+
+
+def probe_servers(config: GatewayConfig, path: Path) -> Iterable[Check]:
+    """Shake hands with every server, with the environment and the credentials it gets from the gateway."""
+    live, silent = ask_servers(load_now(path))
+    for name in config.mcpServers:
+        if name in silent:
+            fix = "run its command by hand, or correct its entry under mcpServers"
+            yield Check(f"server {name}", ok=False, message=silent[name] or "it did not answer", fix=fix)
+            continue
+        definitions = live[name].definitions
+        hostile = {str(each.get("name"))[:80]: why for each in definitions if (why := screen(each))}
+        yield Check(f"server {name}", ok=True, message=f"answers with {len(definitions)} tools")
+        for tool, why in hostile.items():
+            yield Check(f"tool {name}.{tool}", ok=False, message=f"is quarantined: {why}", fix="toolgate schema diff")
