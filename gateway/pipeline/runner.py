@@ -10,6 +10,7 @@ from gateway.ledger.recorder import Recorder
 from gateway.model.call import Call
 from gateway.model.clock import Clock, IdSource
 from gateway.model.errors import ConnectorFault, GatewayError, LimitFault, OutcomeUnknown, RequestFault, StoreFault
+from gateway.model.identity import Identity
 from gateway.model.outcome import Failed, Outcome, Succeeded, Unknown
 from gateway.model.request import CallRequest
 from gateway.model.tool import Effect
@@ -73,9 +74,12 @@ class Runner:
                 raise
         return Ended(call, await self._record(call, outcome))
 
-    async def refuse(self, request: CallRequest, error: GatewayError) -> None:
-        """Put on record a request that was refused before it became a call."""
-        await self._record(Call(self._ids.new("call"), request, self._clock.now_ms()), Failed(error))
+    async def refuse(self, request: CallRequest, error: GatewayError, identity: Identity | None = None) -> None:
+        """Put on record a request that was refused before it became a call; `identity` where the caller is known."""
+        call = Call(self._ids.new("call"), request, self._clock.now_ms())
+        if identity is not None:
+            call.identity = identity
+        await self._record(call, Failed(error))
 
     async def _up_to_claim(self, call: Call) -> tuple[Call, Outcome | None]:
         try:

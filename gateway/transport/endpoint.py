@@ -18,7 +18,7 @@ from mcp.shared.inbound import (
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION, MODERN_PROTOCOL_VERSIONS
 from starlette.types import Receive, Scope, Send
 
-from gateway.model.errors import GatewayError, IdentityFault
+from gateway.model.errors import GatewayError, IdentityFault, RequestFault
 from gateway.model.request import Caller
 from gateway.transport.exchange import Exchange, client_info
 from gateway.transport.guard import Guard
@@ -77,57 +77,57 @@ class McpEndpoint:
         self._door = door
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request: RpcRequest | None = None
         headers = headers_of(scope)
+        exchange = Exchange(scope, receive, send, headers, None)
         try:
             self._door.guard.check(scope["headers"], headers)
             if scope["method"] == "POST":
-                self._door.guard.check_post(headers)
-                request = read_message(await read_body(receive, headers, self._door.body_limit))
-                exchange = Exchange(scope, receive, send, headers, request)
-                await (self._modern if _is_modern(headers) else self._legacy)(exchange, request)
+                await self._post(exchange)
             elif scope["method"] == "DELETE":
-                await self._delete(Exchange(scope, receive, send, headers, None))
+                await self._delete(exchange)
             else:
                 await send_status(send, 405, (("allow", "POST, DELETE"),))
         except ClientGone:
             return
         except HttpRefusal as refusal:
             error = {"code": refusal.code, "message": refusal.message}
-            await self._error(send, refusal.status, request, error, refusal.headers)
+            await self._error(exchange, refusal.status, error, refusal.headers)
         except RpcError as error:
             modern = _is_modern(headers)
             body = {"code": error.code, "message": error.message}
             if error.data is not None:
                 body["data"] = error.data
-            await self._error(send, error.status if modern else 200, request, body)
+            await self._error(exchange, error.status if modern else 200, body)
         except IdentityFault as fault:
             body = {"code": _UNAUTHENTICATED, "message": fault.message, "data": {"code": fault.code}}
-            await self._error(
-                send,
-                401,
-                request,
-                body,
-                (("www-authenticate", self._door.challenge(fault, "authorization" in headers)),),
-            )
+            challenge = self._door.challenge(fault, "authorization" in headers)
+            await self._error(exchange, 401, body, (("www-authenticate", challenge),))
         except GatewayError as fault:
-            await self._error(
-                send, 503, request, {"code": -32603, "message": fault.message, "data": {"code": fault.code}}
-            )
+            await self._error(exchange, 503, {"code": -32603, "message": fault.message, "data": {"code": fault.code}})
         except Exception:  # noqa: BLE001 - the transport edge: the client gets an answer whatever it was
             _LOG.exception("the MCP endpoint failed in a way nobody foresaw")
-            await self._error(send, 500, request, {"code": -32603, "message": "Internal error."})
+            await self._error(exchange, 500, {"code": -32603, "message": "Internal error."})
+
+    async def _post(self, exchange: Exchange) -> None:
+        """Answer one message. What a known caller meant as a call, and is none, goes on record like a refused call."""
+        self._door.guard.check_post(exchange.headers)
+        try:
+            exchange.request = request = read_message(
+                await read_body(exchange.receive, exchange.headers, self._door.body_limit)
+            )
+            await (self._modern if _is_modern(exchange.headers) else self._legacy)(exchange, request)
+        except (HttpRefusal, RpcError) as refusal:
+            asked = exchange.request
+            if asked is None or asked.method == "tools/call":
+                name = asked.params.get("name") if asked is not None else None
+                await self._kernel.refuse(exchange.caller(), name, _as_fault(refusal))
+            raise
 
     async def _error(
-        self,
-        send: Send,
-        status: int,
-        request: RpcRequest | None,
-        error: Mapping[str, Any],
-        headers: tuple[tuple[str, str], ...] = (),
+        self, exchange: Exchange, status: int, error: Mapping[str, Any], headers: tuple[tuple[str, str], ...] = ()
     ) -> None:
-        request_id = request.id if request is not None else None
-        await send_json(send, status, {"jsonrpc": "2.0", "id": request_id, "error": error}, headers)
+        request_id = exchange.request.id if exchange.request is not None else None
+        await send_json(exchange.send, status, {"jsonrpc": "2.0", "id": request_id, "error": error}, headers)
 
     # 2026-07-28: every request stands alone
 
@@ -254,6 +254,11 @@ class McpEndpoint:
 def _is_modern(headers: Mapping[str, str]) -> bool:
     version = headers.get("mcp-protocol-version")
     return version is not None and version not in HANDSHAKE_PROTOCOL_VERSIONS
+
+
+def _as_fault(refusal: HttpRefusal | RpcError) -> RequestFault:
+    too_large = isinstance(refusal, HttpRefusal) and refusal.status == 413
+    return RequestFault(refusal.message, code="too_large" if too_large else "invalid_arguments")
 
 
 def _rejected(rejection: InboundLadderRejection) -> RpcError:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from gateway import __version__
 from gateway.codec import dump
+from gateway.model.errors import RequestFault
 from gateway.model.identity import Identity
 from gateway.model.outcome import Succeeded
 from gateway.model.request import Caller, CallRequest
@@ -23,6 +24,7 @@ RUN_META: Final = "io.toolgate/run"
 IDEMPOTENCY_META: Final = "io.toolgate/idempotency-key"
 _LABEL: Final = re.compile(r"[\x21-\x7e]{1,200}")
 _INVALID_PARAMS: Final = -32602
+_LONGEST: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,17 @@ class Kernel:
     async def identify(self, caller: Caller, method: str, params: Mapping[str, Any]) -> Identity:
         """Return who is calling. Raises `IdentityFault`; a stranger is put on record."""
         name = params.get("name") if method == "tools/call" else None
-        return await self._listing.identify(caller, name[:128] if isinstance(name, str) else method[:128])
+        return await self._listing.identify(caller, name[:_LONGEST] if isinstance(name, str) else method[:_LONGEST])
+
+    async def refuse(self, caller: Caller, name: Any, fault: RequestFault) -> None:
+        """Put on record that a known caller sent what is no proper call of the tool it calls `name`.
+
+        Raises:
+            IdentityFault: nobody knows the caller (which is put on record instead).
+        """
+        asked = name[:_LONGEST] if isinstance(name, str) else ""
+        identity = await self._listing.identify(caller, asked)
+        await self._runner.refuse(CallRequest(asked, {}, caller), fault, identity)
 
     async def list_tools(self, caller: Caller, params: Mapping[str, Any]) -> Answer:
         """Return every tool this caller may see, on one page.
