@@ -248,8 +248,8 @@ class Gateway:
         await self._index()
         connect(self.config, self.upstreams, self.survey, self._surroundings)
         self._stack.push_async_callback(self.upstreams.close)
-        opening = self._background(self.upstreams.open())
-        await asyncio.wait({opening}, timeout=_FIRST_ANSWER_S)
+        self._background(self.upstreams.open())
+        await self._first_answers()
         self._loud = logging.ERROR
         if self.policy_problem:
             _LOG.error("the policies do not load, every call is denied until they do:\n%s", self.policy_problem)
@@ -258,6 +258,15 @@ class Gateway:
             self._background(work)
         self._stack.push_async_callback(self._drain)
         self._assemble(recorder, Guard.build(host, port, self.config.server.public_url or ""))
+
+    async def _first_answers(self) -> None:
+        """Wait, within bounds, for servers that were never pinned; the others are listed as they were approved."""
+        unknown = [name for name in self.config.mcpServers if name not in self._lock.servers]
+        openings = {asyncio.ensure_future(self.upstreams.get(name).open()) for name in unknown}
+        if openings:
+            _, silent = await asyncio.wait(openings, timeout=_FIRST_ANSWER_S)
+            for opening in silent:
+                opening.cancel()
 
     def _background(self, work: Awaitable[None]) -> "asyncio.Future[None]":
         task = asyncio.ensure_future(work)
