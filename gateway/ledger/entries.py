@@ -12,7 +12,7 @@ from gateway.model.call import Call
 from gateway.model.decision import Decision
 from gateway.model.errors import GatewayError
 from gateway.model.facts import Facts, RunRef, Step, StepStatus
-from gateway.model.outcome import Denied, Failed, Outcome, Succeeded, Unknown, Waiting
+from gateway.model.outcome import Denied, Failed, Outcome, Succeeded, Waiting
 
 __all__ = ["MAX_RESULT_BYTES", "Redact", "claim_body", "end_body", "facts_from", "record_body"]
 
@@ -60,8 +60,9 @@ def end_body(call: Call, outcome: Outcome, ended_ms: int, redact: Redact) -> dic
             body["outcome"] = "denied"
         case Waiting(on, message, retry_after_s):
             body |= {"outcome": "waiting", "waiting": {"on": on, "message": message, "retry_after_s": retry_after_s}}
-        case Failed(error) | Unknown(error):
-            body |= {"outcome": "failed" if isinstance(outcome, Failed) else "unknown", "error": _error(error, redact)}
+        case _:
+            ended = "failed" if isinstance(outcome, Failed) else "unknown"
+            body |= {"outcome": ended, "error": _error(outcome.error, redact)}
             if call.has("raw"):  # the tool did answer: whoever settles this needs to see what
                 body |= _bounded("raw", redact(call.raw))
     return body

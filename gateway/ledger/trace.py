@@ -15,6 +15,7 @@ __all__ = ["CallLine", "as_csv", "as_json_line", "call_events", "call_lines", "l
 
 _EVERYTHING: Final = 2**31 - 1
 _STARTS: Final = frozenset({EventKind.CALL_CLAIMED, EventKind.CALL_RECORDED})
+_OF_CALLS: Final = _STARTS | {EventKind.CALL_FINISHED}
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -83,10 +84,14 @@ async def call_lines(ledger: Ledger, wanted: EventFilter) -> AsyncIterator[CallL
 
 async def latest_lines(ledger: Ledger, wanted: EventFilter) -> list[CallLine]:
     """Return the `wanted.limit` calls that something happened to last, in the order in which they started."""
-    # A call has at most two events, so twice as many events hold enough calls.
-    recent = replace(wanted, limit=2 * wanted.limit, latest=True)
-    ids = {event.call_id: None async for event in ledger.events(recent) if event.call_id}
-    lines = [await one_line(ledger, call_id) for call_id in list(ids)[-wanted.limit :]]
+    read = 2 * wanted.limit  # a call has at most two events, but others lie between
+    while True:
+        events = [event async for event in ledger.events(replace(wanted, limit=read, latest=True))]
+        ids = list({event.call_id: None for event in reversed(events) if event.kind in _OF_CALLS})
+        if len(ids) >= wanted.limit or len(events) < read:
+            break
+        read *= 4
+    lines = [await one_line(ledger, call_id) for call_id in ids[: wanted.limit]]
     return sorted((line for line in lines if line is not None), key=lambda line: line.seq)
 
 

@@ -247,7 +247,7 @@ def _owner(intent: Intent, scope: PriorScope) -> str:
             return intent.session
         case PriorScope.AGENT:
             return intent.agent
-        case PriorScope.USER:
+        case _:
             return intent.on_behalf_of
 
 

@@ -325,3 +325,41 @@ async def test_a_tampered_ledger_is_no_store_fault(sqlite: SqliteStore, ledger_p
         db.execute("UPDATE events SET tool = 'x'")
     with pytest.raises(LedgerTampered):
         await sqlite.verify()
+
+
+async def test_a_new_file_that_another_process_holds_is_a_fault_until_it_lets_go(ledger_path: Path) -> None:
+    store = SqliteStore(ledger_path, FakeClock())
+    with closing(sqlite3.connect(ledger_path, isolation_level=None)) as other:
+        other.execute("CREATE TABLE something (else_ TEXT)")
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreFault):
+            await store.open()
+        other.execute("ROLLBACK")
+    await store.open()
+    assert await store.verify() == 0
+    await store.close()
+
+
+async def test_what_could_not_be_written_lazily_waits_for_the_next_call(sqlite: SqliteStore) -> None:
+    await limit_pages(sqlite, 1)
+    await sqlite.record(record("c1", body={"x": "y" * 100_000}), durable=False)
+    drain = sqlite._writer._drain
+    assert drain is not None
+    await drain
+    assert sqlite._writer._drain is None
+    await limit_pages(sqlite, 1_000_000)
+    await sqlite.claim(intent("c2"))
+    assert [event.call_id async for event in sqlite.events(EventFilter())] == ["c1", "c2"]
+
+
+async def test_many_reads_at_once_share_one_connection(ledger_path: Path) -> None:
+    store = SqliteStore(ledger_path, FakeClock())
+    await store.claim(intent("c1"))
+    assert await asyncio.gather(*(store.count_steps("run_1") for _ in range(5))) == [1] * 5
+    await store.close()
+
+
+async def test_a_bug_in_a_question_is_not_called_a_fault_of_the_store(sqlite: SqliteStore) -> None:
+    with pytest.raises(ValueError, match="a bug"):
+        await sqlite._read_from.run(lambda _: int("a bug"))
+    assert await sqlite.count_steps("run_1") == 0

@@ -119,6 +119,17 @@ async def test_an_inserted_event_is_named(path: Path, seq: int) -> None:
     assert (await verdict(path)).seq == min(seq, EVENTS + 1)
 
 
+async def test_an_event_added_with_the_right_hash_is_unknown_to_the_head(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db, db:
+        (tip,) = db.execute("SELECT hash FROM chain_head").fetchone()
+        told = (EVENTS + 1, T0, "call.recorded", "forged", "run_1", "billing", "", "t.x")
+        row = (*told, tip, seal(tip, told, b"{}"), "{}")
+        db.execute(f"INSERT INTO events VALUES ({', '.join('?' * 11)})", row)
+    broken = await verdict(path)
+    assert broken.seq == EVENTS + 1
+    assert "without the ledger's knowledge" in broken.detail
+
+
 async def test_an_event_inserted_in_the_middle_is_named(path: Path) -> None:
     shift = [f"UPDATE events SET seq = {seq + 1} WHERE seq = {seq}" for seq in range(EVENTS, 4, -1)]
     edit(path, *shift, COPY.replace("seq = 12", "seq = 13").format(5), "UPDATE chain_head SET seq = 13")
@@ -146,6 +157,30 @@ def forge_all(path: Path, change: Callable[[int, str], str]) -> None:
             db.execute("UPDATE events SET body = ?, prev_hash = ?, hash = ? WHERE seq = ?", (body, tip, sealed, seq))
             tip = sealed
         db.execute("UPDATE chain_head SET hash = ?", (tip,))
+
+
+async def test_a_call_cannot_end_in_another_run_than_it_began(path: Path) -> None:
+    edit(path, "UPDATE events SET run_id = 'other' WHERE seq = 3")
+    forge_all(path, lambda _, body: body)
+    assert (await verdict(path)).seq == 3
+
+
+async def test_a_call_cannot_end_twice_in_a_chain_sealed_anew(path: Path) -> None:
+    again = "kind = 'call.finished', call_id = 'pay', body = (SELECT body FROM events WHERE seq = 5)"
+    edit(path, f"UPDATE events SET {again} WHERE seq = 12")
+    forge_all(path, lambda _, body: body)
+    broken = await verdict(path)
+    assert broken.seq == 12
+    assert "not under way" in broken.detail
+
+
+async def test_a_chain_cannot_begin_with_another_past(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db, db:
+        header = "at_ms, kind, call_id, run_id, agent, on_behalf_of, tool, body"
+        *row, body = db.execute(f"SELECT {header} FROM events WHERE seq = 1").fetchone()
+        forged = seal("1" * 64, (1, *row), body.encode())
+        db.execute("UPDATE events SET prev_hash = ?, hash = ? WHERE seq = 1", ("1" * 64, forged))
+    assert (await verdict(path)).seq == 1
 
 
 @pytest.mark.parametrize("seq", [1, 2, 3])

@@ -62,10 +62,6 @@ class Connection:
             if not _is_harmless(error):
                 await self._drop(link)
             raise _fault(error) from error
-        except ValueError as error:  # closed by a fault of another call, or the connection is gone
-            if link._running:
-                raise
-            raise _fault(error) from error
         return answer
 
     async def close(self) -> None:

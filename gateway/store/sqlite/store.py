@@ -167,16 +167,21 @@ class SqliteStore:
 def _use_wal(db: sqlite3.Connection) -> None:
     # Changing a new file's journal does not wait for another process that does the same; taking the write lock does.
     for _ in range(_PATIENCE):
-        try:
-            db.execute("PRAGMA journal_mode = WAL").fetchone()
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
-                raise
-            db.execute("BEGIN IMMEDIATE")
-            db.execute("ROLLBACK")
-        else:
+        if _uses_wal(db):
             return
-    db.execute("PRAGMA journal_mode = WAL").fetchone()
+        db.execute("BEGIN IMMEDIATE")
+        db.execute("ROLLBACK")
+    raise sqlite3.OperationalError("other processes keep the file's journal from being changed")
+
+
+def _uses_wal(db: sqlite3.Connection) -> bool:
+    try:
+        db.execute("PRAGMA journal_mode = WAL").fetchone()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+            return False
+        raise
+    return True
 
 
 def _prepare_reader(db: sqlite3.Connection) -> None:

@@ -85,13 +85,15 @@ class Writer:
 
     async def _write_all(self) -> None:
         try:
-            while self._queue:
+            while self._queue and not self._is_stuck_unasked():
                 batch, self._queue = self._queue, []
                 await self._write_batch([w for w in batch if not (w.revocable and _is_abandoned(w))])
-                if self._stuck is not None and all(w.answer is None for w in self._queue):
-                    return  # nobody waits: the next call tries again
         finally:
             self._drain = None
+
+    def _is_stuck_unasked(self) -> bool:
+        """Tell whether the last attempt failed and nobody waits for the next: then the next caller makes it."""
+        return self._stuck is not None and all(waiting.answer is None for waiting in self._queue)
 
     async def _write_batch(self, batch: list[_Waiting]) -> None:
         durable = any(waiting.answer is not None for waiting in batch)

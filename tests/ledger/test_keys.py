@@ -1,0 +1,155 @@
+"""Which calls are the same step."""
+
+import pytest
+
+from gateway.codec import digest
+from gateway.ledger.keys import StepKey, next_step, step_key
+from gateway.model.clock import SystemClock
+from gateway.model.facts import StepStatus
+from gateway.model.tool import Effect
+from gateway.store.memory import MemoryStore
+from gateway.store.ports import ClaimVerdict, Ending, Intent
+from tests.ledger.making import asked, tool
+
+ARGUMENTS = {"payment_id": "p-7", "amount": 250, "to": {"iban": "x"}}
+KEYED = tool(idempotency_key=("payment_id", "to.iban"))
+
+
+def key_of(tool_=None, explicit=None, arguments=ARGUMENTS, run="run_1"):
+    return step_key(tool_ or tool(), run, arguments, digest(arguments), explicit)
+
+
+def test_a_read_without_a_key_has_none() -> None:
+    assert key_of(tool(Effect.READ)) is None
+    assert key_of(tool(Effect.READ), explicit="k") == "key:k"
+
+
+def test_an_effect_without_a_key_is_told_apart_by_run_and_arguments() -> None:
+    assert key_of() == f"call:run_1:{digest(ARGUMENTS)}:0"
+    assert key_of(run="run_2") != key_of()
+    assert key_of(arguments={"amount": 1}) != key_of()
+
+
+def test_a_configured_key_takes_only_the_arguments_it_names() -> None:
+    assert key_of(KEYED) == key_of(KEYED, arguments={**ARGUMENTS, "amount": 9})
+    assert key_of(KEYED) != key_of(KEYED, arguments={**ARGUMENTS, "payment_id": "p-8"})
+    assert key_of(KEYED) != key_of(KEYED, arguments={**ARGUMENTS, "to": {"iban": "y"}})
+    assert key_of(KEYED, arguments={**ARGUMENTS, "to": "text"}) == key_of(KEYED, arguments={"payment_id": "p-7"})
+    assert key_of(KEYED, run="run_2") == key_of(KEYED)
+
+
+def test_an_agent_cannot_weaken_a_configured_key() -> None:
+    assert key_of(KEYED, explicit="mine") == key_of(KEYED)
+
+
+def test_an_agents_key_never_meets_a_computed_one() -> None:
+    computed = key_of(KEYED)
+    assert computed is not None
+    assert key_of(explicit=computed) != computed
+    assert key_of(explicit=str(key_of())) != key_of()
+
+
+def test_a_long_key_is_kept_as_its_digest() -> None:
+    long = key_of(explicit="x" * 100_000)
+    assert long is not None
+    assert len(long) < 100
+    assert long != key_of(explicit="x" * 100_001)
+    assert key_of(explicit="") == "key:"
+
+
+class Steps:
+    """A ledger, and one agent that makes the same call again and again."""
+
+    def __init__(self, tool_=None, explicit=None) -> None:
+        self.ledger = MemoryStore(SystemClock())
+        self.tool = tool_ or tool()
+        self.call = asked(arguments=ARGUMENTS, key=explicit)
+        self.call.arguments = ARGUMENTS
+        self.call.arguments_digest = digest(ARGUMENTS)
+        self.made = 0
+        self.lookups = 0
+
+    async def next(self) -> StepKey:
+        return await next_step(self, "billing", self.tool, "run_1", self.call)  # type: ignore[arg-type]  # only `recorded`
+
+    async def recorded(self, *key: str):
+        self.lookups += 1
+        return await self.ledger.recorded(*key)
+
+    async def make(self, status: StepStatus | None = StepStatus.SUCCEEDED, *, delivered: bool = True) -> str:
+        step = await self.next()
+        call_id = f"c{self.made}"
+        self.made += 1
+        made = Intent(call_id, 1, "run_1", "", "billing", "", self.tool.name, digest(ARGUMENTS), step.key, {})
+        assert (await self.ledger.claim(made)).verdict is ClaimVerdict.CLAIMED
+        if status is not None:
+            await self.ledger.finish(Ending(call_id, 2, status, {}))
+        if delivered:
+            await self.ledger.deliver(call_id)
+        return call_id
+
+
+async def test_a_first_call_repeats_nothing() -> None:
+    assert await Steps().next() == StepKey(key_of(), None)
+    assert await Steps(tool(Effect.READ)).next() == StepKey(None)
+
+
+@pytest.mark.parametrize(
+    ("status", "delivered"),
+    [
+        (None, False),
+        (StepStatus.SUCCEEDED, False),
+        (StepStatus.UNKNOWN, False),
+        (StepStatus.UNKNOWN, True),
+    ],
+)
+async def test_an_identical_call_is_the_same_step_until_its_answer_arrived(
+    status: StepStatus | None, delivered: bool
+) -> None:
+    steps = Steps()
+    made = await steps.make(status, delivered=delivered)
+    step = await steps.next()
+    assert step.key == key_of()
+    assert step.repeats is not None
+    assert step.repeats.call_id == made
+
+
+async def test_after_its_answer_arrived_an_identical_call_is_a_new_one() -> None:
+    steps = Steps()
+    for number in range(12):
+        assert (await steps.next()).key == f"call:run_1:{digest(ARGUMENTS)}:{number}"
+        await steps.make()
+    await steps.make(delivered=False)
+    step = await steps.next()
+    assert step.key == f"call:run_1:{digest(ARGUMENTS)}:12"
+    assert step.repeats is not None
+
+
+@pytest.mark.parametrize("delivered", [False, True])
+async def test_a_failed_call_is_tried_again_under_its_key(delivered: bool) -> None:
+    steps = Steps()
+    await steps.make()
+    await steps.make(StepStatus.FAILED, delivered=delivered)
+    step = await steps.next()
+    assert step.key == f"call:run_1:{digest(ARGUMENTS)}:1"
+    await steps.make()
+    assert (await steps.next()).key == f"call:run_1:{digest(ARGUMENTS)}:2"
+
+
+async def test_the_thousandth_identical_call_is_found_in_a_few_looks() -> None:
+    steps = Steps()
+    for _ in range(1000):
+        await steps.make()
+    steps.lookups = 0
+    assert (await steps.next()).key == f"call:run_1:{digest(ARGUMENTS)}:1000"
+    assert steps.lookups <= 22
+
+
+@pytest.mark.parametrize(("tool_", "explicit"), [(None, "mine"), (KEYED, None), (tool(Effect.READ), "mine")])
+async def test_a_key_stands_for_one_step_for_ever(tool_, explicit) -> None:
+    steps = Steps(tool_, explicit)
+    made = await steps.make(delivered=True)
+    step = await steps.next()
+    assert step.key == key_of(tool_, explicit)
+    assert step.repeats is not None
+    assert step.repeats.call_id == made
