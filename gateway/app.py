@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.catalog.catalog import Catalog, Live, pin_new
 from gateway.catalog.lock import Lock, Pin
+from gateway.catalog.names import canonical_name
 from gateway.config.model import GatewayConfig
 from gateway.connector import Surroundings
 from gateway.connector.pool import PoolPace, Upstreams
@@ -74,7 +75,7 @@ from gateway.workflow.runs import Runs
 __all__ = ["Gateway", "Home", "build_rules", "live_definitions", "open_store", "operator_token"]
 
 _LOG = logging.getLogger(__name__)
-_FIRST_ANSWER_S: Final = 10.0
+_FIRST_ANSWER_S: Final = 5.0
 _DRAIN_S: Final = 15.0
 _ASK_S: Final = 20.0
 FULFILLED: Final = frozenset({"redact"})
@@ -204,7 +205,7 @@ class Gateway:
         self.store = open_store(config, home, self.clock)
         self._surroundings = Surroundings(self.clock, self.ids, redactor.text)
         self.upstreams = Upstreams(self._surroundings)
-        self.survey = Survey(self.clock, self._servers_changed)
+        self.survey = Survey(self.clock, self._servers_changed, self._quarantined)
         self.admission = Admission(self.clock, config.resilience.rate_limit)
         self.executor = Executor(self.clock, self.ids, config.resilience)
         self.inventory = Inventory(self.store, self.clock)
@@ -268,6 +269,13 @@ class Gateway:
             for opening in silent:
                 opening.cancel()
 
+    async def _open_servers(self) -> None:
+        """Start every server; wait, not for long, for those whose tools nobody has pinned yet."""
+        opening = {name: self._background(self.upstreams.get(name).open()) for name in self.upstreams.names()}
+        unseen = {task for name, task in opening.items() if name not in self._lock.servers}
+        if unseen:
+            await asyncio.wait(unseen, timeout=_FIRST_ANSWER_S)
+
     def _background(self, work: Awaitable[None]) -> "asyncio.Future[None]":
         task = asyncio.ensure_future(work)
 
@@ -279,7 +287,8 @@ class Gateway:
         return task
 
     def _recorder(self) -> Recorder:
-        return Recorder(self.store, self.clock, self._redactor.record)
+        early = self.config.server.early_reads
+        return Recorder(self.store, self.clock, self._redactor.record, durable_reads=not early)
 
     def _assemble(self, recorder: Recorder, guard: Guard) -> None:
         inflight = InFlight()
@@ -317,6 +326,10 @@ class Gateway:
         self.inventory.saw(identity, call.request.caller.client, tool, refused=not isinstance(outcome, Succeeded))
         if call.has("facts"):
             self._runs.count(call.facts.run.id)
+
+    def _quarantined(self, server: str, tool: str) -> str:
+        found = self.rules.current.catalog.find(canonical_name(server, tool))
+        return found.quarantined if found is not None else ""
 
     def _servers_changed(self, live: Mapping[str, Live]) -> None:
         """A server answered with other tools than before: new servers are pinned, drift is quarantined."""

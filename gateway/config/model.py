@@ -55,6 +55,10 @@ class ServerSection(BaseModel):
         "production", description="What policies see as the environment."
     )
 
+    early_reads: bool = Field(
+        False, description="Answer a read before its row is committed: faster, and a crash may lose the last rows."
+    )
+
     @property
     def host(self) -> str:
         """The host to listen on, without brackets."""

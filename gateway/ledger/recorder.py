@@ -6,10 +6,9 @@ from typing import Final
 from gateway.ledger.entries import Redact, claim_body, end_body, record_body
 from gateway.model.call import Call
 from gateway.model.clock import Clock
-from gateway.model.errors import ConnectorFault
 from gateway.model.facts import StepStatus
 from gateway.model.identity import ANONYMOUS_AGENT
-from gateway.model.outcome import Failed, Outcome, Succeeded, Unknown
+from gateway.model.outcome import Outcome, Succeeded, Unknown
 from gateway.store.ports import Claimed, Ending, Intent, Ledger, Record, Recorded, StepUse
 
 __all__ = ["Recorder"]
@@ -18,9 +17,9 @@ _LONGEST_NAME: Final = 256
 
 
 class Recorder:
-    """Records calls; `redact` takes out what must not be kept. With `durable_reads` a read waits for the disk, too."""
+    """Records calls; `redact` takes out what must not be kept. With `durable_reads` a read waits for its commit."""
 
-    def __init__(self, ledger: Ledger, clock: Clock, redact: Redact, *, durable_reads: bool = False) -> None:
+    def __init__(self, ledger: Ledger, clock: Clock, redact: Redact, *, durable_reads: bool = True) -> None:
         self._ledger = ledger
         self._clock = clock
         self._redact = redact
@@ -48,7 +47,9 @@ class Recorder:
         """Write the outcome of a claimed call. Raises `StoreFault`: then the call stays in doubt."""
         now = self._clock.now_ms()
         body = end_body(call, outcome, now, self._redact)
-        await self._ledger.finish(Ending(call.id, now, _status(outcome), body, release=_was_not_sent(call, outcome)))
+        status = _status(outcome)
+        # What failed for certain used nothing up; where an effect is in doubt, the pipeline never says failed.
+        await self._ledger.finish(Ending(call.id, now, status, body, release=status is StepStatus.FAILED))
 
     async def record(self, call: Call, outcome: Outcome) -> None:
         """Write a call that made no claim: a read, a refusal, a repeat. Raises `StoreFault`."""
@@ -84,22 +85,11 @@ class Recorder:
 
 
 def _status(outcome: Outcome) -> StepStatus:
+    """Tell what counts as history: a tool that answered with its own error did not succeed."""
     match outcome:
-        case Succeeded():
-            return StepStatus.SUCCEEDED
+        case Succeeded(result):
+            return StepStatus.FAILED if result.get("isError") is True else StepStatus.SUCCEEDED
         case Unknown():
             return StepStatus.UNKNOWN
         case _:
             return StepStatus.FAILED
-
-
-def _was_not_sent(call: Call, outcome: Outcome) -> bool:
-    """Tell whether a call that failed provably never left the gateway, so that what it had taken is free again."""
-    if isinstance(outcome, Succeeded | Unknown) or call.has("raw"):
-        return False
-    attempts = call.attempts if call.has("attempts") else []
-    if not attempts:
-        return True
-    unsent = isinstance(outcome, Failed) and isinstance(outcome.error, ConnectorFault) and not outcome.error.sent
-    # An idempotent call is repeated after an attempt that was sent, too; the fault speaks only for the last attempt.
-    return unsent and (len(attempts) == 1 or not call.tool.idempotent)

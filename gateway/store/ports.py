@@ -203,7 +203,10 @@ class Ledger(Protocol):
         ...
 
     async def record(self, record: Record, *, durable: bool = True) -> None:
-        """Append a call that needed no claim. With `durable` False it returns once the row is queued in order."""
+        """Append a call that needed no claim: committed, so that it outlives the process, though not yet synced.
+
+        With `durable` False it returns once the row is queued in order.
+        """
         ...
 
     async def steps(self, lookups: Sequence[StepLookup]) -> list[Step | None]:

@@ -1,5 +1,7 @@
 """Calls on their way into the ledger."""
 
+import json
+
 import pytest
 
 from gateway.ledger.recorder import Recorder
@@ -9,7 +11,7 @@ from gateway.model.outcome import Failed, Outcome, Succeeded, Unknown, Waiting
 from gateway.store.memory import MemoryStore
 from gateway.store.ports import ClaimVerdict, Event, EventFilter, EventKind, Record
 from tests.fixtures.clock import FakeClock
-from tests.ledger.making import T0, asked, decided, tool, unchanged
+from tests.ledger.making import T0, asked, decided, unchanged
 from tests.store.making import lookup, step, use
 
 
@@ -51,7 +53,7 @@ async def test_a_claim_carries_what_the_ledger_locks_by(desk: Desk) -> None:
     ("outcome", "status"),
     [
         (Succeeded({}), StepStatus.SUCCEEDED),
-        (Failed(ConnectorFault("no", code="rejected")), StepStatus.FAILED),
+        (Succeeded({"content": [], "isError": False}), StepStatus.SUCCEEDED),
         (Unknown(OutcomeUnknown("?")), StepStatus.UNKNOWN),
     ],
 )
@@ -65,35 +67,24 @@ async def test_an_outcome_becomes_the_status_of_the_step(desk: Desk, outcome: Ou
     assert held.status is status
 
 
-UNSENT = Failed(ConnectorFault("no", sent=False))
-SENT = Failed(ConnectorFault("no", code="rejected"))
-GONE = Failed(RequestFault("gone"))
-
-
 @pytest.mark.parametrize(
-    ("outcome", "attempts", "idempotent", "free"),
+    ("outcome", "free"),
     [
-        (GONE, None, False, True),
-        (Waiting("call_0", "wait", 1.0), None, False, True),
-        (UNSENT, 0, False, True),
-        (UNSENT, 1, False, True),
-        (UNSENT, 1, True, True),
-        (UNSENT, 3, False, True),
-        (UNSENT, 3, True, False),
-        (SENT, 1, False, False),
-        (GONE, 1, False, False),
-        (Succeeded({}), None, False, False),
-        (Unknown(OutcomeUnknown("?")), 0, False, False),
+        (Failed(RequestFault("gone")), True),
+        (Failed(ConnectorFault("no", sent=False)), True),
+        (Failed(ConnectorFault("no", code="rejected")), True),
+        (Waiting("call_0", "wait", 1.0), True),
+        (Succeeded({"content": [], "isError": True}), True),
+        (Succeeded({}), False),
+        (Unknown(OutcomeUnknown("?")), False),
     ],
 )
-async def test_what_provably_never_left_gives_back_what_it_had_taken(
-    desk: Desk, outcome: Outcome, attempts: int | None, idempotent: bool, free: bool
+async def test_only_what_failed_for_certain_gives_back_what_it_had_taken(
+    desk: Desk, outcome: Outcome, free: bool
 ) -> None:
     await step(desk.ledger, "check", {"payment_id": 7})
-    call = decided(step_key="k", tool=tool(idempotent=idempotent))
+    call = decided(step_key="k")
     await desk.recorder.claim(call, [use("check", lookup())])
-    if attempts is not None:
-        call.attempts = [{"n": n} for n in range(attempts)]
     await desk.recorder.finish(call, outcome)
     check = (await desk.ledger.steps([lookup()]))[0]
     assert check is not None
@@ -102,12 +93,13 @@ async def test_what_provably_never_left_gives_back_what_it_had_taken(
     await desk.ledger.verify()
 
 
-async def test_a_tool_that_answered_was_reached_whatever_came_after(desk: Desk) -> None:
+async def test_a_step_whose_tool_answered_with_an_error_is_history_that_failed(desk: Desk) -> None:
     call = decided(step_key="k")
     await desk.recorder.claim(call, ())
-    call.raw = {}
-    await desk.recorder.finish(call, UNSENT)
-    assert await desk.ledger.recorded("billing", "payments.pay", "k") is not None
+    await desk.recorder.finish(call, Succeeded({"content": [], "isError": True}))
+    ended = json.loads((await desk.last()).body)
+    assert ended["ending"]["status"] == "failed"
+    assert ended["result"]["isError"] is True
 
 
 async def test_a_refusal_of_nobody_is_recorded_as_nobodys(desk: Desk) -> None:

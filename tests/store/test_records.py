@@ -154,6 +154,13 @@ async def test_a_token_id_is_used_once(store: Store) -> None:
     assert await store.tokens() == [token("t1")]
 
 
+async def test_a_revocation_that_lies_ahead_is_brought_forward_by_a_later_command(store: Store) -> None:
+    await store.put_token(TokenRecord("t1", "billing", "d", T0, T0 + 1000))
+    assert await store.revoke_tokens("billing", T0 + 60) == ["t1"]
+    assert await store.revoke_tokens("billing", T0 + 5) == ["t1"]
+    assert [token.revoked_ms for token in await store.tokens()] == [T0 + 5]
+
+
 async def test_revoking_spares_the_kept_token_other_agents_and_those_revoked_before(store: Store) -> None:
     for token_id, agent in (("t1", "billing"), ("t2", "billing"), ("t3", "billing"), ("t4", "other")):
         await store.put_token(token(token_id, agent))

@@ -77,7 +77,7 @@ class SqliteStore:
 
     async def record(self, record: Record, *, durable: bool = True) -> None:
         transition = partial(transitions.record, record=record, body=record_body(record))
-        await (self._writer.write(transition) if durable else self._writer.write_lazily(transition))
+        await (self._writer.write(transition, synced=False) if durable else self._writer.write_lazily(transition))
 
     async def steps(self, lookups: Sequence[StepLookup]) -> list[Step | None]:
         if not lookups:

@@ -54,7 +54,10 @@ _DELIVER: Final = "UPDATE calls SET delivered = 1 WHERE call_id = ?"
 _FIND_OPEN: Final = "SELECT id, owner, source, status FROM runs WHERE owner = ? AND key = ? AND status = 'open'"
 _OPEN: Final = "INSERT INTO runs (opened_seq, id, owner, key, source, status, opened_ms) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _ISSUE: Final = "INSERT INTO tokens (id, agent, digest, created_ms, expires_ms, revoked_ms) VALUES (?, ?, ?, ?, ?, ?)"
-_REVOKE: Final = "UPDATE tokens SET revoked_ms = ? WHERE agent = ? AND revoked_ms IS NULL AND id <> ? RETURNING id"
+_REVOKE: Final = (
+    "UPDATE tokens SET revoked_ms = ?1 WHERE agent = ?2 AND (revoked_ms IS NULL OR revoked_ms > ?1) AND id <> ?3 "
+    "RETURNING id"
+)
 SIGHTING_COLUMNS: Final = "agent, known, last_seen_ms, client_name, client_version, calls, refused, tools"
 _SEEN: Final = f"SELECT {SIGHTING_COLUMNS} FROM sightings WHERE agent = ? AND known = ?"  # noqa: S608 - constant names
 _SAW: Final = f"INSERT OR REPLACE INTO sightings ({SIGHTING_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constant names

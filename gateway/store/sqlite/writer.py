@@ -17,7 +17,7 @@ _MOST_LAZY: Final = 10_000
 class _Waiting:
     """A queued transition; `answer` is None for a lazy one, `then` is called once it is written."""
 
-    __slots__ = ("answer", "revocable", "then", "transition")
+    __slots__ = ("answer", "revocable", "synced", "then", "transition")
 
     def __init__(
         self,
@@ -26,11 +26,13 @@ class _Waiting:
         then: Callable[[], None] | None = None,
         *,
         revocable: bool = False,
+        synced: bool = False,
     ) -> None:
         self.transition = transition
         self.answer = answer
         self.then = then
         self.revocable = revocable
+        self.synced = synced
 
 
 class Writer:
@@ -44,16 +46,17 @@ class Writer:
         self._drain: asyncio.Task[None] | None = None
         self._stuck: GatewayError | None = None
 
-    async def write(self, transition: Transition, *, revocable: bool = False) -> Any:
-        """Return the transition's answer once it is on the disk.
+    async def write(self, transition: Transition, *, revocable: bool = False, synced: bool = True) -> Any:
+        """Return the transition's answer once it is on the disk; one that is not `synced` once it is committed.
 
-        A `revocable` one is dropped when its caller is cancelled before its transaction began.
+        What is committed outlives the process; only what is synced outlives the machine. A `revocable` one is dropped
+        when its caller is cancelled before its transaction began.
 
         Raises:
             StoreFault: it was not written. Whatever else the transition raises.
         """
         answer = asyncio.get_running_loop().create_future()
-        self._enqueue(_Waiting(transition, answer, revocable=revocable))
+        self._enqueue(_Waiting(transition, answer, revocable=revocable, synced=synced))
         return await answer
 
     async def write_lazily(self, transition: Transition) -> None:
@@ -96,10 +99,10 @@ class Writer:
         return self._stuck is not None and all(waiting.answer is None for waiting in self._queue)
 
     async def _write_batch(self, batch: list[_Waiting]) -> None:
-        durable = any(waiting.answer is not None for waiting in batch)
+        synced = any(waiting.synced for waiting in batch)
         transitions = [waiting.transition for waiting in batch]
         try:
-            answers, self._known = await self._connection.run(self._committer.commit, transitions, self._known, durable)
+            answers, self._known = await self._connection.run(self._committer.commit, transitions, self._known, synced)
         except GatewayError as fault:
             self._fail(batch, fault)
         except BaseException:
