@@ -53,6 +53,8 @@ class McpUpstream:
         self._starts = 0
         self._not_before = 0.0
         self._mirrored: dict[str, Mapping[tuple[str, ...], str]] = {}
+        self._told: Mapping[str, Mapping[str, Any]] | None = None
+        self._reconnected = False
         self._listeners: list[Callable[[], None]] = []
         wire.on_notification(self._notified)
 
@@ -80,10 +82,17 @@ class McpUpstream:
         ends = self._clock.monotonic() + self._pace.list_s
 
         async def once() -> Sequence[Mapping[str, Any]]:
-            era = await self._ready(ends - self._clock.monotonic())
-            return await list_tools(self._wire, era, self._clock, ends - self._clock.monotonic())
+            await self._ready(ends - self._clock.monotonic())
+            return await self._list(ends)
 
         found: Sequence[Mapping[str, Any]] = await self._with_session(once)
+        self._told = {tool["name"]: tool for tool in found}
+        self._reconnected = False
+        return found
+
+    async def _list(self, ends: float) -> Sequence[Mapping[str, Any]]:
+        left = ends - self._clock.monotonic()
+        found = await list_tools(self._wire, await self._ready(left), self._clock, left)
         self._mirrored = _mirrored_parameters(found)
         return found
 
@@ -108,11 +117,28 @@ class McpUpstream:
             # Refused unread for headers that the tool's schema asks for: learn the schema, then ask again.
             if error.code != _HEADER_MISMATCH or call.tool in self._mirrored:
                 raise
-        await self.tools()
+        await self._list(ends)
         return await self._send(call, ends)
+
+    async def _look_again(self, tool: str, ends: float) -> None:
+        """After a new connection: refuse a call that was decided on a definition the server no longer has."""
+        assert self._told is not None
+        now = {each["name"]: each for each in await self._list(ends)}
+        if now == self._told:
+            self._reconnected = False
+            return
+        self._notified(_TOOLS_CHANGED)
+        if now.get(tool) != self._told.get(tool):
+            raise ConnectorFault(
+                "The server came back with another definition of this tool, so nothing was sent. List the tools again.",
+                code="rejected",
+                sent=False,
+            )
 
     async def _send(self, call: ToolCall, ends: float) -> Any:
         era = await self._ready(ends - self._clock.monotonic())
+        if self._reconnected:
+            await self._look_again(call.tool, ends)
         meta = call.meta
         if call.idempotency_key is not None:
             meta = {**meta, IDEMPOTENCY_META: call.idempotency_key}
@@ -195,6 +221,7 @@ class McpUpstream:
                     await self._wire.close()
         if era is None:
             raise Unavailable("The server was stopped.", sent=False)
+        self._reconnected = self._told is not None
         return era
 
     def _refusal(self, error: RpcError) -> ConnectorFault:

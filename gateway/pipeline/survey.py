@@ -20,13 +20,23 @@ Definitions = Sequence[Mapping[str, Any]]
 
 
 class Survey:
-    """What each server last answered. `changed` is called with all of it whenever an answer differs from before."""
+    """What each server last answered. `changed` is called with all of it whenever an answer differs from before.
+
+    `quarantined(server, tool)` says why a tool may not be called now, or nothing: asked just before a call is sent, for
+    the server may have answered while the call waited for it.
+    """
 
     def __init__(
-        self, clock: Clock, changed: Callable[[Mapping[str, Live]], None], *, every_s: float = _EVERY_S
+        self,
+        clock: Clock,
+        changed: Callable[[Mapping[str, Live]], None],
+        quarantined: Callable[[str, str], str] = lambda server, tool: "",
+        *,
+        every_s: float = _EVERY_S,
     ) -> None:
         self._clock = clock
         self._changed = changed
+        self._quarantined = quarantined
         self._every_s = every_s
         self._live: dict[str, Live] = {}
         self._hint = asyncio.Event()
@@ -43,6 +53,11 @@ class Survey:
     def over(self, server: str, upstream: Upstream) -> Upstream:
         """Return `upstream` so that no call passes before its tools were compared with their pins."""
         return _Surveyed(server, upstream, self)
+
+    def check(self, server: str, tool: str) -> None:
+        """Raise `ConnectorFault` for a tool that went into quarantine after its call was decided; nothing is sent."""
+        if why := self._quarantined(server, tool):
+            raise ConnectorFault(f"{server}.{tool} is quarantined: {why}.", code="rejected", sent=False)
 
     def saw(self, server: str, upstream: Upstream, definitions: Definitions) -> None:
         """Take note of what a server offers now."""
@@ -104,6 +119,7 @@ class _Surveyed:
         return self._upstream.traits(tool)
 
     async def call(self, call: ToolCall) -> Mapping[str, Any]:
+        self._survey.check(self._server, call.tool)
         return await self._upstream.call(call)
 
     def on_tools_changed(self, listener: Callable[[], None]) -> None:

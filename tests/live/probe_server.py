@@ -1,7 +1,8 @@
 """An MCP server of the standard library only: starts in no time, writes down what it receives, and misbehaves on order.
 
-It runs on the folder PROBE_DIR. `tools.json` there is its list of tools, read at every `tools/list`. Every `tools/call`
-goes to `raw.jsonl` as the line it was, before anything else happens. What a tool does is in its name.
+It runs on the folder PROBE_DIR. `tools.json` there is its list of tools, read at every `tools/list`, and `pid` is its
+process. Every `tools/call` goes to `raw.jsonl` as the line it was, before anything else happens. What a tool does is in
+its name.
 """
 
 import json
@@ -90,6 +91,7 @@ def _serve(line: str, folder: Path, writing: threading.Lock) -> None:
 
 def _main() -> None:
     folder = Path(os.environ["PROBE_DIR"])
+    (folder / "pid").write_text(str(os.getpid()), encoding="utf-8")
     writing = threading.Lock()
     with (folder / "raw.jsonl").open("a", encoding="utf-8") as raw:
         for line in sys.stdin:
