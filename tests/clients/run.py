@@ -3,6 +3,7 @@
 Environments are kept in `.clients/` beside the project, so that only the first run installs.
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from tests.live.running import ROOT, payments_gateway
 
 HERE = Path(__file__).parent
 ENVIRONMENTS = ROOT / ".clients"
+README = ROOT / "examples" / "readme"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +27,9 @@ class Agent:
     requirement: str
 
     @property
-    def script(self) -> Path:
-        """The script that lists and calls."""
-        return HERE / f"with_{self.name}.py"
+    def scripts(self) -> list[Path]:
+        """The scripts that list and call: ours, and the README's where it has one for this client."""
+        return [path for path in (HERE / f"with_{self.name}.py", README / f"{self.name}.py") if path.exists()]
 
 
 CLIENTS = [
@@ -65,14 +67,20 @@ def main() -> int:
     failed = []
     with tempfile.TemporaryDirectory(prefix="toolgate-clients-") as folder, payments_gateway(Path(folder)) as gateway:
         token = gateway.token("payer")
-        for client in CLIENTS:
-            command = [python_of(client), client.script, f"{gateway.url}/mcp", token]
-            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, cwd=folder)
-            print(f"  {'ok    ' if done.returncode == 0 else 'FAILED'} {client.requirement}", flush=True)
+        url = f"{gateway.url}/mcp"
+        env = {**os.environ, "TOOLGATE_URL": url, "TOOLGATE_TOKEN": token}
+        runs = [(client, script) for client in CLIENTS for script in client.scripts]
+        for client, script in runs:
+            command = [python_of(client), script, url, token]
+            done = subprocess.run(
+                command, capture_output=True, text=True, check=False, timeout=120, cwd=folder, env=env
+            )
+            verdict = "ok    " if done.returncode == 0 else "FAILED"
+            print(f"  {verdict} {client.requirement} {script.name}", flush=True)
             if done.returncode:
-                failed.append(client.name)
+                failed.append(script.name)
                 print(done.stdout + done.stderr)
-    print(f"{len(CLIENTS) - len(failed)} passed, {len(failed)} failed")
+    print(f"{len(runs) - len(failed)} passed, {len(failed)} failed")
     return 1 if failed else 0
 
 
