@@ -178,4 +178,4 @@ agents:
 def received(folder: Path) -> list[str]:
     """Return the `tools/call` lines the probe server got, as they were."""
     path = folder / "raw.jsonl"
-    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return path.read_bytes().decode("utf-8").split("\n")[:-1] if path.exists() else []
