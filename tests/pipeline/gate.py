@@ -10,6 +10,7 @@ from gateway.catalog.config import ToolRule
 from gateway.catalog.lock import Lock, Pin
 from gateway.connector import Surroundings
 from gateway.connector.pool import Upstreams
+from gateway.connector.upstream import Upstream
 from gateway.identity.authenticator import Authenticator, Trust
 from gateway.identity.key_source import KeyRing
 from gateway.identity.local import local_bearer
@@ -151,12 +152,15 @@ class Gate:
         *policies: str,
         ledger: Ledger | None = None,
         store: MemoryStore | None = None,
+        clock: FakeClock | None = None,
+        ids: CountingIds | None = None,
+        servers: Mapping[str, Upstream] | None = None,
         rate: RateLimit | None = None,
         keys: Mapping[str, tuple[str, str]] | None = None,
         settings: ResilienceConfig | None = None,
     ) -> None:
-        self.clock = FakeClock()
-        self.ids = CountingIds()
+        self.clock = clock or FakeClock()
+        self.ids = ids or CountingIds()
         self.store = store or MemoryStore(self.clock)
         self.ledger: Ledger = ledger or self.store
         self.redactor = Redactor([SECRET])
@@ -171,7 +175,7 @@ class Gate:
         self.authenticator = Authenticator(AGENTS, trust, self.clock)
         self.servers = {name: ScriptedUpstream() for name in DEFINITIONS}
         self.upstreams = Upstreams(Surroundings(self.clock, self.ids))
-        for name, server in self.servers.items():
+        for name, server in (servers or self.servers).items():
             self.upstreams.add(name, server)
         self.noted: list[tuple[str, Outcome]] = []
         self.seen: list[str] = []
