@@ -49,6 +49,7 @@ class Bundle:
         self._for_anyone, self._for_one = _by_principal(checked.policies)
         self._request = lru_cache(maxsize=_REQUESTS)(self._build_request)
         self._situation = lru_cache(maxsize=_SITUATIONS)(self._build_situation)
+        self._near: dict[int, tuple[Request, Situation]] = {}
         self._outlook = lru_cache(maxsize=_OUTLOOKS)(self._build_outlook)
 
     @classmethod
@@ -104,7 +105,15 @@ class Bundle:
 
     def situation(self, given: Request | DecisionInput) -> Situation:
         """Return the policies that matter to a request. It is a function of these bytes and the bundle alone."""
-        return self._situation(dump([given.principal, given.action, given.resource]), dump(given.entities))
+        near = self._near.get(id(given.entities))
+        if near is not None and _is_about(given, near[0]):
+            return near[1]
+        found = self._situation(dump([given.principal, given.action, given.resource]), dump(given.entities))
+        if isinstance(given, Request):
+            if len(self._near) >= _SITUATIONS:
+                self._near.clear()
+            self._near[id(given.entities)] = given, found
+        return found
 
     def _key(self, identity: Identity, tool: Tool) -> _Key:
         known = self.tools.get(tool.name)
@@ -135,6 +144,16 @@ class Bundle:
         """Yield the policies whose scope does not name another principal."""
         yield from self._for_anyone
         yield from self._for_one.get(principal, ())
+
+
+def _is_about(given: Request | DecisionInput, request: Request) -> bool:
+    """Tell whether `given` consists of the very objects of a request that is still held: then its bytes are known."""
+    return (
+        given.entities is request.entities
+        and given.principal is request.principal
+        and given.action is request.action
+        and given.resource is request.resource
+    )
 
 
 def _version(tool: Tool) -> tuple[object, ...]:

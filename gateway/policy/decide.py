@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gateway.codec import CodecError, dump
+from gateway.codec import CodecError
 from gateway.model.decision import Decision, DecisionInput, Remedy
 from gateway.model.facts import PriorQuery
 from gateway.policy.bundle import Bundle
@@ -27,11 +27,10 @@ def decide(bundle: Bundle, given: DecisionInput) -> Decision:
     if unjudged:
         return _refused_unjudged(bundle, unjudged)
     try:
-        context = dump(given.context).decode()
+        answer, watched = situation.answers(given.context)
     except CodecError:
         return _refused_unjudged(bundle, ("context",))
-    answer = situation.answer(context)
-    shadow = _shadow(situation, answer, situation.answer_with_shadows(context))
+    shadow = _shadow(situation, answer, watched)
     if answer.allowed:
         return _allowed(bundle, situation, answer, given.notes, shadow)
     return _denied(bundle, given, situation, answer, shadow)

@@ -12,7 +12,7 @@ from gateway.policy.bundle import Bundle
 from gateway.policy.entities import reference
 from gateway.policy.mapper import Mapped, extension, instant, map_record
 from gateway.policy.need import Need
-from gateway.policy.remedy import pointer, value_at
+from gateway.policy.remedy import value_at
 from gateway.policy.schema import ToolShapes
 from gateway.policy.situation import Situation
 
@@ -147,8 +147,11 @@ class _Builder:
                 name: {"call": step.call_id, "status": _STATUS[step.status], "consumed": step.consumed_by is not None}
                 for name, (step, _) in self._priors.items()
             }
-        found = {pointer(path): value_at(self._question.arguments, path) for path in self._situation.remedy_paths}
-        arguments = {name: values[0] for name, values in found.items() if values}
+        arguments = {
+            name: values[0]
+            for name, path in self._situation.remedy_paths
+            if (values := value_at(self._question.arguments, path))
+        }
         if arguments:
             notes["arguments"] = arguments
         if self._unjudged:

@@ -174,9 +174,16 @@ class _Walk:
 def _string(raw: Any) -> str | None:
     if type(raw) is not str or len(raw) > MAX_TEXT:
         return None
-    if not raw.isascii() and any("\ud800" <= letter <= "\udfff" for letter in raw):
-        return None
-    return raw
+    return raw if raw.isascii() or _is_text(raw) else None
+
+
+def _is_text(value: str) -> bool:
+    """Tell whether a string has a UTF-8 form: one with a lone surrogate has none."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _long(raw: Any) -> int | None:

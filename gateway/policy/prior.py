@@ -1,12 +1,11 @@
 """The `@prior` annotation: which earlier step a policy wants to see (POLICY.md §2)."""
 
 import re
-from collections.abc import Mapping
 from typing import Final
 
 from gateway.model.facts import PriorQuery, PriorScope
 
-__all__ = ["duration_ms", "parse_priors", "prior_text"]
+__all__ = ["duration_ms", "parse_priors", "prior_text", "span_ms"]
 
 _PRIOR = re.compile(
     r"(?P<name>[A-Za-z]\w*)\s*:\s*(?P<tool>[^\s,;:=]+)"
@@ -56,12 +55,19 @@ def duration_ms(text: str) -> int:
     Raises:
         ValueError: not a duration, or nothing long.
     """
-    found = _DURATION.fullmatch(text)
-    parts: Mapping[int, str | None] = dict(zip(_UNIT_MS, found.groups(), strict=True)) if found else {}
-    total = sum(unit * int(count) for unit, count in parts.items() if count)
-    if total <= 0:
+    total = span_ms(text)
+    if total is None or total <= 0:
         raise ValueError(f"{text!r} is not a duration such as 15m, 24h or 1h30m")
     return total
+
+
+def span_ms(text: str) -> int | None:
+    """Return a Cedar duration in milliseconds, 0 and negative ones too; None for anything else."""
+    found = _DURATION.fullmatch(text.removeprefix("-"))
+    if found is None or found.lastindex is None:
+        return None
+    total = sum(unit * int(count) for unit, count in zip(_UNIT_MS, found.groups(), strict=True) if count)
+    return -total if text.startswith("-") else total
 
 
 def prior_text(query: PriorQuery) -> str:

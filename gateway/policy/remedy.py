@@ -25,11 +25,10 @@ def value_at(arguments: Any, path: Path) -> tuple[Any, ...]:
     return (arguments,)
 
 
-def remedy_paths(policies: tuple[Policy, ...]) -> tuple[Path, ...]:
-    """Return the arguments of the refused call that some remedy of these policies takes over."""
-    return tuple(
-        sorted({path for policy in policies for tool in policy.terms.remedies for _, path in _fill(policy, tool)})
-    )
+def remedy_paths(policies: tuple[Policy, ...]) -> tuple[tuple[str, Path], ...]:
+    """Return the arguments of the refused call that some remedy of these policies takes over, by JSON pointer too."""
+    paths = {path for policy in policies for tool in policy.terms.remedies for _, path in _fill(policy, tool)}
+    return tuple((pointer(path), path) for path in sorted(paths))
 
 
 def remedies_of(policy: Policy, arguments: Mapping[str, Any]) -> tuple[Remedy, ...]:

@@ -2,20 +2,32 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Any, Final
+from functools import lru_cache, partial
+from typing import Any, Final, NamedTuple
 
-from gateway.policy.cedar import Answer, EntitySet, PolicySet, authorize, compile_policies, load_entities
+from gateway.codec import dump
+from gateway.policy.cedar import Answer, EntitySet, PolicySet, authorize, compile_policies, load_entities, pst
+from gateway.policy.conditions import Conditions, Known
 from gateway.policy.entities import Entity
 from gateway.policy.need import Need
 from gateway.policy.policies import Policy
 from gateway.policy.projection import World, holds, matches_scope
 from gateway.policy.remedy import remedy_paths
 
-__all__ = ["Request", "Situation"]
+__all__ = ["Request", "Situation", "Verdicts"]
 
 _REMEMBERED: Final = 32
 _REMEMBERED_LENGTH: Final = 512
+
+Verdicts = tuple[Answer, Answer | None]
+"""What the enforced policies say, and what they would say with the shadow policies among them."""
+
+
+class _Sets(NamedTuple):
+    """Policies compiled; `watched` holds the shadow policies too, and is None without any."""
+
+    enforced: PolicySet
+    watched: PolicySet | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +51,18 @@ class Situation:
     policies read of the context. `in_scope` are the enforced policies whose scope admits the request, `policies` those
     of them that can apply. `remedy_paths` are the arguments that a refusal takes over into the calls it names.
 
-    An answer is a function of the context, so the answers to a few short contexts are kept: most reads of a tool put
-    the same few bytes before their policies.
+    What can be said of the context without Cedar is said before (`Conditions`), so that most contexts come down to the
+    same few answers; Cedar's verdict on these is kept.
     """
 
     __slots__ = (
-        "_enforced",
+        "_conditions",
         "_entities",
+        "_lowered",
+        "_plain",
         "_remembered",
         "_request",
-        "_watched",
+        "_rest",
         "in_scope",
         "missing",
         "need",
@@ -71,32 +85,54 @@ class Situation:
         for policy, verdict in kept:
             if verdict is None:
                 self.need.merge(policy.need)
-        trees = {
-            policy.id: policy.template if verdict is None else replace(policy.template, clauses=())
-            for policy, verdict in kept
-        }
         self.remedy_paths = remedy_paths(self.policies)
         self._entities: EntitySet = load_entities(raw_entities)
-        self._enforced = compile_policies(trees[policy.id] for policy in self.policies)
+        trees = [
+            policy.template if verdict is None else replace(policy.template, clauses=()) for policy, verdict in kept
+        ]
+        self._conditions = Conditions(
+            {"principal": world.principal, "action": world.action, "resource": world.resource}
+        )
+        lowered = [self._conditions.lower(tree) for tree in trees]
+        self._rest = self._conditions.rest(lowered)
+        self._lowered = self._compiled(lowered)
+        self._plain = lru_cache(maxsize=1)(partial(self._compiled, trees))
         self._remembered = lru_cache(maxsize=_REMEMBERED)(self._evaluated)
-        self._watched: PolicySet | None = compile_policies(trees.values()) if self.shadows else None
 
-    def answer(self, context: str) -> Answer:
-        """Decide by the enforced policies; `context` is Cedar JSON text."""
-        return self._remembered(context) if len(context) <= _REMEMBERED_LENGTH else self._evaluated(context)
+    def answers(self, context: Mapping[str, Any]) -> Verdicts:
+        """Decide by the enforced policies, and as if shadow policies were enforced too (None where there are none).
 
-    def answer_with_shadows(self, context: str) -> Answer | None:
-        """Decide as if shadow policies were enforced; None where there are none."""
-        return None if self._watched is None else self.ask(self._watched, context)
+        Raises:
+            CodecError: the context holds something JSON cannot carry.
+        """
+        whole = dump(context)  # whatever is read of it: what is no JSON is refused
+        known = self._conditions.answer(context)
+        if known is None:
+            return self._put(self._plain(), whole.decode())
+        rest = dump(self._rest.prune(context)).decode() if self._rest else "{}"
+        return self._remembered(known, rest) if len(rest) <= _REMEMBERED_LENGTH else self._evaluated(known, rest)
 
     def policy(self, name: str) -> Policy:
         """Return an enforced policy of this situation by its id."""
         return next(policy for policy in self.policies if policy.id == name)
 
-    def _evaluated(self, context: str) -> Answer:
-        return self.ask(self._enforced, context)
-
     def ask(self, policies: PolicySet, context: str) -> Answer:
-        """Put other policies the same question."""
+        """Put other policies the same question; `context` is Cedar JSON text."""
         request: dict[str, Any] = {**self._request, "context": context}
         return authorize(request, policies, self._entities)
+
+    def _compiled(self, trees: Sequence[pst.Template]) -> _Sets:
+        shadows = {policy.id for policy in self.shadows}
+        enforced = compile_policies(tree for tree in trees if tree.id not in shadows)
+        return _Sets(enforced, compile_policies(trees) if shadows else None)
+
+    def _evaluated(self, known: Known, rest: str) -> Verdicts:
+        return self._put(self._lowered, _joined(rest, dump(self._conditions.context(known)).decode()))
+
+    def _put(self, sets: _Sets, context: str) -> Verdicts:
+        return self.ask(sets.enforced, context), None if sets.watched is None else self.ask(sets.watched, context)
+
+
+def _joined(one: str, other: str) -> str:
+    """Join two JSON objects."""
+    return other if one == "{}" else one if other == "{}" else f"{one[:-1]},{other[1:]}"
