@@ -43,6 +43,7 @@ _SERVER_INFO_META: Final = "io.modelcontextprotocol/serverInfo"
 _CLIENT_INFO_META: Final = "io.modelcontextprotocol/clientInfo"
 _METHOD_NOT_FOUND: Final = -32601
 _UNAUTHENTICATED: Final = -32001  # outside the range the specification reserves for itself
+_MIRROR_PREFIX: Final = "mcp-param-"
 _SESSION_HEADER: Final = "mcp-session-id"
 _INSTRUCTIONS: Final = (
     "Calls go through Toolgate, which checks each against the operator's policies. "
@@ -181,6 +182,9 @@ class McpEndpoint:
             return
         schema = self._kernel.header_schema(params.get("name"))
         if schema is not None:
+            mirrors = [name for name, _ in exchange.header_lines() if name.startswith(_MIRROR_PREFIX)]
+            if len(mirrors) != len(set(mirrors)):  # the SDK cannot see it: it is given each header once
+                raise RpcError(-32020, "An Mcp-Param header appears more than once")
             rejection = validate_mcp_param_headers(schema, arguments, exchange.headers)
             if rejection is not None:
                 raise _rejected(rejection)

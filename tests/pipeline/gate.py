@@ -70,6 +70,7 @@ SECRET = "sk-upstream-0123456789"
 PAYMENT = {"payment_id": "p_17", "payee": "ACME", "amount": 250}
 PASSED = {"result": "passed", "score": 3}
 _PAYMENT_SCHEMA = record("payment_id", "payee", payment_id=STRING, payee=STRING, amount=NUMBER)
+MIRRORED = {"type": "string", "x-mcp-header": "To"}
 _READ_ONLY = {"readOnlyHint": True}
 DEFINITIONS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "fraud": [
@@ -85,7 +86,7 @@ DEFINITIONS: Mapping[str, Sequence[Mapping[str, Any]]] = {
         {"name": "settle", "inputSchema": _PAYMENT_SCHEMA},
         {"name": "list", "inputSchema": record(limit=INTEGER), "annotations": _READ_ONLY},
     ],
-    "mail": [{"name": "send", "inputSchema": record("to", to=STRING, urgent=BOOLEAN)}],
+    "mail": [{"name": "send", "inputSchema": record("to", to=MIRRORED, urgent=BOOLEAN)}],
 }
 TOOL_RULES = {
     "payments.pay": ToolRule(effect=Effect.IRREVERSIBLE),

@@ -1,0 +1,111 @@
+"""The whole HTTP application over a scripted gateway, without a socket."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx2
+
+from gateway.identity.local import local_bearer
+from gateway.identity.metadata import challenge
+from gateway.model.errors import IdentityFault
+from gateway.transport.endpoint import Door, McpEndpoint
+from gateway.transport.guard import Guard
+from gateway.transport.kernel import Kernel
+from gateway.transport.server import build_asgi
+from gateway.transport.sessions import Sessions
+from gateway.transport.sides import Leases, Operator, Sides
+from tests.pipeline.gate import LOCAL_KEY, Gate
+
+__all__ = ["LEGACY", "METADATA", "MODERN", "OPERATOR", "Front", "bearer"]
+
+MODERN = "2026-07-28"
+LEGACY = "2025-11-25"
+OPERATOR = "operator-token"
+METADATA = {"resource": "https://gate.example/mcp", "authorization_servers": ["https://issuer.example"]}
+_ENVELOPE = {
+    "io.modelcontextprotocol/protocolVersion": MODERN,
+    "io.modelcontextprotocol/clientCapabilities": {},
+    "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
+}
+
+
+def bearer(agent: str = "payer") -> str:
+    """What a registered agent sends as its Authorization."""
+    return f"Bearer {local_bearer(LOCAL_KEY, agent)}"
+
+
+class Front:
+    """Requests to one gateway. `delivered` lists the calls whose answers are said to have arrived.
+
+    `session` is for whoever opens one.
+    """
+
+    def __init__(
+        self, gate: Gate | None = None, *, metadata: Mapping[str, Any] | None = METADATA, body_limit: int = 10_000
+    ) -> None:
+        self.gate = gate or Gate()
+        self.delivered: list[str] = []
+        self.session = ""
+        self.leases = Leases()
+        kernel = Kernel(self.gate.runner, self.gate.listing, self.gate.rules)
+        guard = Guard.build("127.0.0.1", 8750)
+        door = Door(guard, Sessions(b"s" * 32, self.gate.clock), _challenge, self._deliver, body_limit=body_limit)
+        self.endpoint = McpEndpoint(kernel, door)
+        operator = Operator(OPERATOR, lambda: {"servers": {}})
+        self.app = build_asgi(self.endpoint, guard, Sides(self.leases, self.gate.listing.identify, operator, metadata))
+
+    async def _deliver(self, call_id: str) -> None:
+        self.delivered.append(call_id)
+        await self.gate.store.deliver(call_id)
+
+    async def send(
+        self, method: str, path: str = "/mcp", *, peer: str = "127.0.0.1", **options: Any
+    ) -> httpx2.Response:
+        """Send one request as it is."""
+        transport = httpx2.ASGITransport(app=self.app, client=(peer, 50_000))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:8750") as http:
+            return await http.request(method, path, **options)
+
+    async def modern(
+        self, method: str, params: Mapping[str, Any] | None = None, *, request_id: Any = 1, **headers: str
+    ) -> httpx2.Response:
+        """Send a 2026-07-28 request of `payer`; headers may be added or replaced (underscores for dashes)."""
+        given = dict(params or {})
+        given["_meta"] = {**_ENVELOPE, **given.get("_meta", {})}
+        named = {
+            "authorization": bearer(),
+            "mcp-protocol-version": MODERN,
+            "mcp-method": method,
+            **({"mcp-name": str(given["name"])} if "name" in given else {}),
+            **_dashed(headers),
+        }
+        return await self.send("POST", json=_message(method, given, request_id), headers=named)
+
+    async def initialize(self, version: str = LEGACY, **headers: str) -> str:
+        """Open a legacy session; return its id."""
+        answer = await self.legacy("initialize", {"protocolVersion": version}, **headers)
+        return str(answer.headers["mcp-session-id"])
+
+    async def legacy(
+        self, method: str, params: Mapping[str, Any] | None = None, *, request_id: Any = 1, **headers: str
+    ) -> httpx2.Response:
+        """Send a request of the handshake eras of `payer`."""
+        named = {"authorization": bearer(), **_dashed(headers)}
+        return await self.send("POST", json=_message(method, params, request_id), headers=named)
+
+
+def _challenge(fault: IdentityFault, presented: bool) -> str:
+    return challenge(fault, presented=presented)
+
+
+def _dashed(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+def _message(method: str, params: Mapping[str, Any] | None, request_id: Any) -> dict[str, Any]:
+    message: dict[str, Any] = {"jsonrpc": "2.0", "method": method}
+    if params is not None:
+        message["params"] = params
+    if request_id is not None:
+        message["id"] = request_id
+    return message

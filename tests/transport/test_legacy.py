@@ -1,0 +1,145 @@
+"""The eras with a handshake: 2024-11-05 to 2025-11-25."""
+
+from typing import Any
+
+import pytest
+
+from tests.pipeline.gate import PAYMENT, Gate, answer
+from tests.transport.front import LEGACY, Front, bearer
+
+CALL = {"name": "payments_pay", "arguments": PAYMENT}
+VERSIONS = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_every_handshake_version_is_agreed_to_as_it_is(version: str) -> None:
+    front = Front()
+    response = await front.legacy("initialize", {"protocolVersion": version, "clientInfo": {"name": "c"}})
+    result = response.json()["result"]
+    assert (result["protocolVersion"], result["serverInfo"]["name"]) == (version, "toolgate")
+    session = response.headers["mcp-session-id"]
+    listed = await front.legacy("tools/list", mcp_session_id=session, mcp_protocol_version=version)
+    assert listed.json()["result"]["tools"]
+    assert "resultType" not in listed.json()["result"]
+
+
+@pytest.mark.parametrize("wanted", ["2030-01-01", "", "1", "2026-07-28"])
+async def test_an_unknown_version_is_answered_with_the_latest_of_the_handshake(wanted: str) -> None:
+    response = await Front().legacy("initialize", {"protocolVersion": wanted})
+    assert response.json()["result"]["protocolVersion"] == LEGACY
+
+
+@pytest.mark.parametrize("params", [None, {}, {"protocolVersion": 7}])
+async def test_a_handshake_without_a_version_is_refused(params: Any) -> None:
+    response = await Front().legacy("initialize", params)
+    assert (response.status_code, response.json()["error"]["code"]) == (200, -32602)
+    assert "mcp-session-id" not in response.headers
+
+
+async def test_a_session_pings_calls_and_is_ended() -> None:
+    front = Front()
+    session = await front.initialize()
+    assert (await front.legacy("ping", mcp_session_id=session)).json()["result"] == {}
+    front.gate.servers["payments"].calls.append(answer({"receipt": 1}, resultType="complete"))
+    called = (await front.legacy("tools/call", CALL, mcp_session_id=session)).json()["result"]
+    assert (called["structuredContent"], "resultType" in called) == ({"receipt": 1}, False)
+    assert len(front.delivered) == 1
+    ended = await front.send("DELETE", headers={"authorization": bearer(), "mcp-session-id": session})
+    assert (ended.status_code, ended.content) == (204, b"")
+    assert (await front.legacy("ping", mcp_session_id=session)).status_code == 404
+
+
+async def test_calls_of_one_session_belong_to_one_run() -> None:
+    front = Front()
+    one, two = await front.initialize(), await front.initialize()
+    for session in (one, one, two):
+        await front.legacy("tools/call", {"name": "payments_list"}, mcp_session_id=session)
+    runs = [event.run_id for event in await front.gate.events() if event.tool]
+    assert runs[0] == runs[1] != runs[2]
+
+
+@pytest.mark.parametrize("method", ["notifications/initialized", "notifications/cancelled", "initialize"])
+async def test_a_notification_is_accepted(method: str) -> None:
+    front = Front()
+    session = await front.initialize()
+    response = await front.legacy(method, request_id=None, mcp_session_id=session)
+    assert (response.status_code, response.content) == (202, b"")
+
+
+async def test_a_method_that_is_not_there_is_an_error_in_the_body_only() -> None:
+    front = Front()
+    session = await front.initialize()
+    response = await front.legacy("resources/list", mcp_session_id=session)
+    assert (response.status_code, response.json()["error"]["code"]) == (200, -32601)
+    assert response.json()["error"]["data"] == "resources/list"
+
+
+async def test_a_cursor_nobody_gave_out_is_refused() -> None:
+    front = Front()
+    session = await front.initialize()
+    response = await front.legacy("tools/list", {"cursor": "2"}, mcp_session_id=session)
+    assert (response.status_code, response.json()["error"]["code"]) == (200, -32602)
+
+
+async def test_a_call_without_a_session_is_told_to_initialize() -> None:
+    response = await Front().legacy("tools/call", CALL)
+    assert (response.status_code, "initialize" in response.json()["error"]["message"]) == (400, True)
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+async def test_a_session_that_is_not_there_is_not_found(method: str) -> None:
+    front = Front()
+    headers = {"authorization": bearer(), "mcp-session-id": "made.up.id"}
+    body = {"jsonrpc": "2.0", "id": 1, "method": "ping"} if method == "POST" else None
+    assert (await front.send(method, json=body, headers=headers)).status_code == 404
+
+
+async def test_a_session_of_another_agent_is_not_found() -> None:
+    front = Front()
+    session = await front.initialize()
+    response = await front.legacy("ping", authorization=bearer("other"), mcp_session_id=session)
+    assert response.status_code == 404
+
+
+@pytest.mark.parametrize("method", ["initialize", "tools/call", "ping"])
+async def test_a_stranger_is_challenged_before_anything_else(method: str) -> None:
+    front = Front()
+    response = await front.legacy(method, {"protocolVersion": LEGACY}, request_id=9, authorization="Bearer x")
+    assert (response.status_code, response.json()["id"]) == (401, 9)
+    assert "www-authenticate" in response.headers
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "OPTIONS", "HEAD"])
+async def test_no_other_method_opens_a_stream(method: str) -> None:
+    response = await Front().send(method)
+    assert (response.status_code, response.headers["allow"]) == (405, "POST, DELETE")
+
+
+async def test_a_body_that_is_too_large_is_refused_on_record() -> None:
+    front = Front(body_limit=100)
+    response = await front.legacy("tools/call", {"name": "x" * 200})
+    assert response.status_code == 413
+    [event] = await front.gate.events()
+    assert (event.agent, "too_large" in event.body) == ("payer", True)
+
+
+async def test_what_is_no_message_is_refused_without_an_id() -> None:
+    headers = {"authorization": bearer(), "content-type": "application/json"}
+    response = await Front().send("POST", content=b"{nonsense", headers=headers)
+    assert (response.status_code, response.json()["id"], response.json()["error"]["code"]) == (400, None, -32700)
+
+
+async def test_a_form_is_refused_before_anybody_is_identified() -> None:
+    front = Front()
+    response = await front.send("POST", content=b"a=b", headers={"content-type": "text/plain"})
+    assert (response.status_code, await front.gate.events()) == (415, [])
+
+
+async def test_a_paused_agent_reads_why_in_the_result_of_its_call() -> None:
+    gate = Gate()
+    gate.admission.pause("payer", "audit")
+    front = Front(gate)
+    session = await front.initialize()
+    result = (await front.legacy("tools/call", CALL, mcp_session_id=session)).json()["result"]
+    assert (result["isError"], result["_meta"]["io.toolgate/refusal"]["code"]) == (True, "paused")
+    assert "audit" in result["content"][0]["text"]

@@ -1,0 +1,110 @@
+"""What is served beside `/mcp`."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from starlette.types import Message
+
+from gateway.transport.sides import Leases
+from tests.transport.front import METADATA, OPERATOR, Front, bearer
+
+
+async def test_health_says_only_that_the_process_answers() -> None:
+    response = await Front().send("GET", "/healthz")
+    assert (response.status_code, response.json()) == (200, {"status": "ok"})
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/-/status", "/nowhere"])
+async def test_every_path_is_guarded(path: str) -> None:
+    response = await Front().send("GET", path, headers={"host": "evil.example"})
+    assert (response.status_code, "error" in response.json()) == (421, True)
+
+
+async def test_what_is_not_there_is_not_found() -> None:
+    assert (await Front().send("GET", "/nowhere")).status_code == 404
+
+
+@pytest.mark.parametrize("suffix", ["", "/mcp"])
+async def test_oauth_clients_find_where_to_get_a_token(suffix: str) -> None:
+    path = f"/.well-known/oauth-protected-resource{suffix}"
+    assert (await Front().send("GET", path)).json() == METADATA
+    assert (await Front(metadata=None).send("GET", path)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("authorization", "peer", "status"),
+    [
+        (f"Bearer {OPERATOR}", "127.0.0.1", 200),
+        (f"Bearer {OPERATOR}", "192.0.2.1", 401),
+        ("Bearer wrong", "127.0.0.1", 401),
+        (bearer(), "127.0.0.1", 401),
+        ("", "127.0.0.1", 401),
+    ],
+)
+async def test_the_status_is_for_this_machines_operator_only(authorization: str, peer: str, status: int) -> None:
+    response = await Front().send("GET", "/-/status", peer=peer, headers={"authorization": authorization})
+    assert (response.status_code, "servers" in response.json()) == (status, status == 200)
+
+
+async def test_a_stranger_holds_no_lease() -> None:
+    front = Front()
+    response = await front.send("GET", "/-/lease", headers={"authorization": "Bearer x"})
+    assert (response.status_code, front.leases.left.is_set()) == (401, False)
+    assert [event.tool for event in await front.gate.events()] == ["lease"]
+
+
+async def test_a_lease_is_held_for_as_long_as_the_bridge_reads() -> None:
+    front = Front()
+    started, leaves = asyncio.Event(), asyncio.Event()
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        await leaves.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+        if message.get("body"):
+            started.set()
+
+    headers = [(b"host", b"127.0.0.1:8750"), (b"authorization", bearer().encode())]
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/-/lease",
+        "headers": headers,
+        "query_string": b"",
+        "client": ("127.0.0.1", 1),
+    }
+    task = asyncio.ensure_future(front.app(scope, receive, send))
+    await started.wait()
+    assert (sent[0]["status"], sent[1]["body"], front.leases.left.is_set()) == (200, b"\n", False)
+    leaves.set()
+    await task
+    assert front.leases.left.is_set()
+
+
+async def test_the_gateway_is_left_when_the_last_bridge_has_gone() -> None:
+    leases = Leases()
+    one, two = leases.hold(), leases.hold()
+    assert (await anext(one), await anext(two)) == (b"\n", b"\n")
+    await _close(one)
+    assert not leases.left.is_set()
+    await _close(two)
+    assert leases.left.is_set()
+    three = leases.hold()
+    await anext(three)
+    assert not leases.left.is_set()
+    await _close(three)
+
+
+async def _close(lease: AsyncIterator[bytes]) -> None:
+    await lease.aclose()  # type: ignore[attr-defined]  # a generator behind its protocol
+
+
+async def test_only_http_is_spoken() -> None:
+    async def unused(message: Message | None = None) -> Message:
+        raise AssertionError("nothing is sent or received")
+
+    await Front().app({"type": "lifespan"}, unused, unused)  # type: ignore[arg-type]  # never called
