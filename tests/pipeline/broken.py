@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.model.errors import StoreFault
-from gateway.model.facts import Step
+from gateway.model.facts import RunRef, Step
 from gateway.store.memory import MemoryStore
 from gateway.store.ports import Claimed, Ending, Intent, Record, Recorded, StepLookup
 
@@ -38,6 +38,10 @@ class BreakingStore(MemoryStore):
         claimed = await super().claim(intent)
         self._fail("claim", self.after)
         return claimed
+
+    async def open_run(self, run: RunRef, key: str, at_ms: int) -> RunRef:
+        self._fail("open_run", self.before)
+        return await super().open_run(run, key, at_ms)
 
     async def finish(self, ending: Ending) -> None:
         self._fail("finish", self.before)
