@@ -1,31 +1,32 @@
-"""uvicorn's HTTP protocol with bounds on the head of a request, of which it has none of its own."""
+"""uvicorn's HTTP protocol with bounds on what a request may take, of which it has none of its own."""
 
 import asyncio
 from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-__all__ = ["HEAD_BYTES", "HEAD_LINES", "HEAD_S", "BoundedHttp"]
+__all__ = ["HEAD_BYTES", "HEAD_LINES", "REQUEST_S", "BoundedHttp"]
 
 HEAD_BYTES: Final = 64 * 1024
 HEAD_LINES: Final = 200
-HEAD_S: Final = 30.0
+REQUEST_S: Final = 30.0
 _TOO_LARGE: Final = "The head of the request is too large."
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """Ends a connection whose request head exceeds HEAD_BYTES or HEAD_LINES, or takes longer than HEAD_S seconds.
+    """Ends a connection whose request head exceeds HEAD_BYTES or HEAD_LINES, or that takes REQUEST_S for a request.
 
-    A head that arrives in one piece, as all but hostile ones do, costs a few comparisons.
+    A request that arrives in one piece, as all but the largest do, costs a few comparisons.
     """
 
-    head_s = HEAD_S
+    request_s = REQUEST_S
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
         self._in_head = True
+        self._begun = False
         self._received = 0
-        self._deadline: asyncio.TimerHandle | None = self.loop.call_later(self.head_s, transport.close)
+        self._deadline: asyncio.TimerHandle | None = self.loop.call_later(self.request_s, transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._settle()
@@ -35,23 +36,28 @@ class BoundedHttp(HttpToolsProtocol):
         if self._in_head:
             self._received += len(data)
         super().data_received(data)
-        if not self._in_head or not self._received or self.transport.is_closing():
+        if not self._begun or self.transport.is_closing():
             return
-        if self._received > HEAD_BYTES:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(self.request_s, self.transport.close)
+        if self._in_head and self._received > HEAD_BYTES:
             self.send_400_response(_TOO_LARGE)
-        elif self._deadline is None:
-            self._deadline = self.loop.call_later(self.head_s, self.transport.close)
+
+    def on_message_begin(self) -> None:
+        self._begun = True
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        self._settle()
         if len(self.headers) > HEAD_LINES or (self._received > HEAD_BYTES and self._head_bytes() > HEAD_BYTES):
             raise ValueError(_TOO_LARGE)  # the parser ends the connection with 400
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
+        self._settle()
         self._in_head = True
+        self._begun = False
         self._received = 0
 
     def _head_bytes(self) -> int:

@@ -1,6 +1,5 @@
 """JSON-RPC over HTTP: reading one request, writing one answer."""
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -21,7 +20,6 @@ __all__ = [
     "send_status",
 ]
 
-_BODY_DEADLINE_S: Final = 30.0
 _JSON: Final = (b"content-type", b"application/json")
 
 
@@ -70,8 +68,8 @@ async def read_body(receive: Receive, headers: Mapping[str, str], limit: int) ->
     """Read the whole body.
 
     Raises:
-        HttpRefusal: 413 over `limit` bytes, 408 when it takes longer than 30 seconds.
-        ClientGone: the client went away.
+        HttpRefusal: 413 over `limit` bytes.
+        ClientGone: the client went away, or the server lost patience (see bounded.py).
     """
     declared = headers.get("content-length", "")
     if declared.isdigit() and int(declared[:20]) > limit:
@@ -89,21 +87,17 @@ async def read_body(receive: Receive, headers: Mapping[str, str], limit: int) ->
 
 async def _read_rest(receive: Receive, first: bytes, limit: int) -> bytes:
     parts, size = [first], len(first)
-    try:
-        async with asyncio.timeout(_BODY_DEADLINE_S):
-            while True:
-                message = await receive()
-                if message["type"] != "http.request":
-                    raise ClientGone
-                part = message.get("body", b"")
-                size += len(part)
-                if size > limit:
-                    raise HttpRefusal(413, f"The request body is larger than {limit} bytes.")
-                parts.append(part)
-                if not message.get("more_body", False):
-                    return b"".join(parts)
-    except TimeoutError:
-        raise HttpRefusal(408, "The request body took too long to arrive.") from None
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise ClientGone
+        part = message.get("body", b"")
+        size += len(part)
+        if size > limit:
+            raise HttpRefusal(413, f"The request body is larger than {limit} bytes.")
+        parts.append(part)
+        if not message.get("more_body", False):
+            return b"".join(parts)
 
 
 def read_message(raw: bytes) -> RpcRequest:

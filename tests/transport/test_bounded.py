@@ -14,7 +14,7 @@ from gateway.transport.bounded import HEAD_BYTES, HEAD_LINES, BoundedHttp
 
 
 class Impatient(BoundedHttp):
-    head_s = 0.05
+    request_s = 0.05
 
 
 async def fine(scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,12 +86,35 @@ async def test_a_head_over_the_bounds_ends_the_connection(head: bytes) -> None:
         assert await reader.read() == b""
 
 
-@pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\nHost:", b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET /"])
-async def test_a_head_that_does_not_come_ends_the_connection(begun: bytes) -> None:
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"",
+        b"GET / HTTP/1.1\r\nHost:",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+    ],
+    ids=["nothing", "half a head", "no body", "half a body", "half its chunks"],
+)
+@pytest.mark.parametrize("before", [0, 1])
+async def test_a_request_that_does_not_come_ends_the_connection(begun: bytes, before: int) -> None:
     async with connected(Impatient) as (reader, writer):
-        writer.write(begun)
-        answered = begun.count(b"\r\n\r\n")
-        if answered:
+        for _ in range(before):
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             assert await status(reader) == 200
-            writer.write(b"x")
+        writer.write(begun or b"G")
         assert await reader.read() == b""
+
+
+async def test_a_connection_that_is_silent_from_the_start_ends() -> None:
+    async with connected(Impatient) as (reader, _):
+        assert await reader.read() == b""
+
+
+async def test_between_requests_a_connection_may_rest() -> None:
+    async with connected(Impatient) as (reader, writer):
+        for _ in range(3):
+            writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
+            assert await status(reader) == 200
+            await asyncio.sleep(2 * Impatient.request_s)
