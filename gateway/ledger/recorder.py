@@ -53,9 +53,16 @@ class Recorder:
 
     async def record(self, call: Call, outcome: Outcome) -> None:
         """Write a call that made no claim: a read, a refusal, a repeat. Raises `StoreFault`."""
+        await self._ledger.record(self._whole(call, outcome), durable=self._durable_reads)
+
+    async def record_later(self, call: Call, outcome: Outcome) -> None:
+        """Have it written once the store can be written again. Raises `StoreFault` when too much waits already."""
+        await self._ledger.record_later(self._whole(call, outcome))
+
+    def _whole(self, call: Call, outcome: Outcome) -> Record:
         now = self._clock.now_ms()
         identified = call.has("identity")
-        record = Record(
+        return Record(
             call_id=call.id,
             at_ms=now,
             run_id=call.facts.run.id if call.has("facts") else "",
@@ -64,7 +71,6 @@ class Recorder:
             tool=call.tool.name if call.has("tool") else call.request.name[:_LONGEST_NAME],
             body=record_body(call, outcome, now, self._redact),
         )
-        await self._ledger.record(record, durable=self._durable_reads)
 
     async def recover(self, spare: Callable[[Recorded], bool] = lambda _: False) -> list[Recorded]:
         """End as unknown what a stopped gateway left unfinished; return it. `spare` says which calls still live."""

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -139,12 +140,14 @@ class Runner:
         return outcome
 
     async def _record(self, call: Call, outcome: Outcome) -> Outcome:
-        """Record a call that made no claim; one that cannot be recorded did not happen."""
+        """Record a call that made no claim; one that cannot be recorded did not happen, and is put on record later."""
         try:
             await self._recorder.record(call, outcome)
         except Exception as error:  # noqa: BLE001 - whatever it is, the answer is not on record
             _LOG.exception("call %s could not be recorded", call.id)
-            return Failed(_as_fault(error)) if isinstance(outcome, Succeeded) else outcome
+            outcome = Failed(_as_fault(error)) if isinstance(outcome, Succeeded) else outcome
+            with suppress(GatewayError):
+                await self._recorder.record_later(call, outcome)
         self._noted(call, outcome)
         return outcome
 

@@ -114,6 +114,12 @@ class MemoryStore:
 
     async def record(self, record: Record, *, durable: bool = True) -> None:
         del durable  # memory keeps everything equally well
+        self._put(record)
+
+    async def record_later(self, record: Record) -> None:
+        self._put(record)
+
+    def _put(self, record: Record) -> None:
         told = (record.at_ms, record.kind, record.call_id, record.run_id)
         self._append((*told, record.agent, record.on_behalf_of, record.tool), record_body(record))
         if record.kind is EventKind.CALL_RECORDED:

@@ -209,6 +209,13 @@ class Ledger(Protocol):
         """
         ...
 
+    async def record_later(self, record: Record) -> None:
+        """Queue a call that `record` could not write; it is written with the next transition that can be.
+
+        Raises `StoreFault` when too many wait already.
+        """
+        ...
+
     async def steps(self, lookups: Sequence[StepLookup]) -> list[Step | None]:
         """Answer each lookup, in order. Raises `LedgerTampered` when an event behind an answer breaks its hash."""
         ...

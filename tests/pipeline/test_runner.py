@@ -25,7 +25,7 @@ from gateway.model.outcome import Denied, Failed, Succeeded, Unknown, Waiting
 from gateway.model.request import Caller
 from gateway.pipeline.runner import Ended, Runner
 from gateway.pipeline.stages.execute import Execute
-from gateway.store.ports import Claimed, ClaimVerdict, EventKind, Intent
+from gateway.store.ports import Claimed, ClaimVerdict, EventFilter, EventKind, Intent
 from tests.fixtures.clock import FakeClock
 from tests.pipeline.broken import BreakingStore
 from tests.pipeline.gate import PAYMENT, PERMIT_ALL, PRECONDITION, SECRET, Gate, answer, caller, request, settle
@@ -270,14 +270,17 @@ async def test_a_read_that_cannot_be_recorded_is_withheld(error: Exception, code
     ended = await gate.run("payments_list", {})
     assert isinstance(ended.outcome, Failed)
     assert ended.outcome.error.code == code
-    assert gate.noted == []
+    (event,) = [event async for event in store.events(EventFilter(call_id=ended.call.id))]
+    assert json.loads(event.body)["error"]["code"] == code  # on record since the store could be written again
 
 
-async def test_a_refusal_that_cannot_be_recorded_stays_a_refusal() -> None:
+async def test_a_refusal_that_cannot_be_recorded_stays_a_refusal_and_is_recorded_later() -> None:
     store = BreakingStore(FakeClock())
     gate = Gate(PERMIT_ALL, PRECONDITION, store=store)
     store.breaks("record")
-    assert isinstance((await gate.run("payments_pay")).outcome, Denied)
+    ended = await gate.run("payments_pay")
+    assert isinstance(ended.outcome, Denied)
+    assert [event.call_id async for event in store.events(EventFilter(call_id=ended.call.id))] == [ended.call.id]
 
 
 async def cancelled(task: "asyncio.Task[Ended]") -> None:

@@ -363,3 +363,32 @@ async def test_a_bug_in_a_question_is_not_called_a_fault_of_the_store(sqlite: Sq
     with pytest.raises(ValueError, match="a bug"):
         await sqlite._read_from.run(lambda _: int("a bug"))
     assert await sqlite.count_steps("run_1") == 0
+
+
+async def test_what_could_not_be_recorded_waits_and_is_written_with_the_next_that_can(ledger_path: Path) -> None:
+    store = SqliteStore(ledger_path, FakeClock())
+    await store.open()
+    await store.record(record("before"))
+    with closing(sqlite3.connect(ledger_path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        for call in ("one", "two"):
+            with pytest.raises(StoreFault):
+                await store.record(record(call))
+            await store.record_later(record(call))
+        other.execute("ROLLBACK")
+    await store.record(record("after"))
+    assert [event.call_id async for event in store.events(EventFilter())] == ["before", "one", "two", "after"]
+    await store.close()
+
+
+async def test_only_so_many_records_can_wait(ledger_path: Path) -> None:
+    store = SqliteStore(ledger_path, FakeClock())
+    await store.open()
+    with closing(sqlite3.connect(ledger_path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        for number in range(10_000):
+            await store.record_later(record(f"c{number}"))
+        with pytest.raises(StoreFault):
+            await store.record_later(record("one too many"))
+        other.execute("ROLLBACK")
+    await store.close()

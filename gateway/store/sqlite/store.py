@@ -79,6 +79,9 @@ class SqliteStore:
         transition = partial(transitions.record, record=record, body=record_body(record))
         await (self._writer.write(transition, synced=False) if durable else self._writer.write_lazily(transition))
 
+    async def record_later(self, record: Record) -> None:
+        self._writer.write_later(partial(transitions.record, record=record, body=record_body(record)))
+
     async def steps(self, lookups: Sequence[StepLookup]) -> list[Step | None]:
         if not lookups:
             return []

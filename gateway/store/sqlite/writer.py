@@ -72,6 +72,12 @@ class Writer:
         else:
             self.note(transition)
 
+    def write_later(self, transition: Transition) -> None:
+        """Queue a transition that could not be written just now. Raises `StoreFault` when too many wait."""
+        if len(self._queue) >= _MOST_LAZY:
+            raise StoreFault("The ledger cannot be written.", detail=f"{_MOST_LAZY} records wait already")
+        self.note(transition)
+
     def note(self, transition: Transition, then: Callable[[], None] | None = None) -> None:
         """Queue a transition that nobody waits for; `then` is called once it is written."""
         self._enqueue(_Waiting(transition, then=then))
