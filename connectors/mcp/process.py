@@ -108,6 +108,12 @@ class Child(asyncio.SubprocessProtocol):
         if self._input is not None and not self._input.is_closing():
             self._input.write(data)
 
+    def kill(self) -> None:
+        """End the child and its whole group at once, and listen to it no longer. `stop` still has to follow."""
+        if self._transport is not None and not self._silent:
+            _signal(self._transport.get_pid(), signal.SIGKILL)
+            self._end()
+
     async def stop(self) -> None:
         """End the child and its whole group: close its input, SIGTERM, SIGKILL, each after a grace; then reap."""
         if self._transport is None:
@@ -151,7 +157,8 @@ class Child(asyncio.SubprocessProtocol):
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         if fd == _STDOUT:
-            self._on_output(data)
+            if not self._silent:
+                self._on_output(data)
         elif fd == _STDERR:
             self._on_error_output(data)
 

@@ -15,6 +15,8 @@ from gateway.connector import CodecError, ConnectorFault, TimedOut, Unavailable,
 __all__ = ["Noise", "StdioWire"]
 
 _MAX_UNSENT: Final = 16 * 1024 * 1024
+_MAX_NOISE: Final = 1000
+_NOT_RUNNING: Final = "The server is not running."
 _ID_FIRST: Final = re.compile(rb'\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"id"\s*:\s*(\d{1,18})\s*,')
 _ID_LAST: Final = re.compile(rb'[,{]\s*"id"\s*:\s*(\d{1,18})\s*(?:,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*$')
 _HEAD: Final = 256
@@ -42,6 +44,8 @@ class StdioWire:
         self._child: Child | None = None
         self._line = bytearray()
         self._skipping = False
+        self._noise_run = 0
+        self._gone = _NOT_RUNNING
         self.noise = Noise()
 
     @property
@@ -52,6 +56,8 @@ class StdioWire:
         await self.close()
         self._line = bytearray()
         self._skipping = False
+        self._noise_run = 0
+        self._gone = _NOT_RUNNING
         child = self._child = Child(self._output, self._log.feed, self._ended)
         await child.start(self._command)
         if self._child is not child:  # closed while it was starting
@@ -91,7 +97,7 @@ class StdioWire:
     def _write(self, message: bytes) -> None:
         child = self._child
         if child is None or not child.running:
-            raise Unavailable("The server is not running.", detail=self._log.tail(), sent=False)
+            raise Unavailable(self._gone, detail=self._log.tail(), sent=False)
         if child.unsent > _MAX_UNSENT:
             raise Unavailable("The server has stopped reading its requests.", sent=False)
         child.write(message + b"\n")
@@ -114,6 +120,9 @@ class StdioWire:
         self._extend(first)
         for following in others:
             self._end_line()
+            if self._noise_run > _MAX_NOISE:
+                self._silence()
+                return
             self._extend(following)
 
     def _extend(self, part: bytes) -> None:
@@ -125,6 +134,7 @@ class StdioWire:
 
     def _end_line(self) -> None:
         line, self._line = bytes(self._line), bytearray()
+        self._noise_run += 1  # until it proves to be something
         if self._skipping:
             self._skipping = False
             self.noise.oversized += 1
@@ -145,7 +155,9 @@ class StdioWire:
         method = message.get("method")
         if method is None:
             self._response(message)
-        elif "id" in message:
+            return
+        self._noise_run = 0
+        if "id" in message:
             if self._child is not None and self._child.unsent <= _MAX_UNSENT:
                 self._child.write(answer_to(message) + b"\n")
         elif isinstance(method, str):
@@ -157,7 +169,15 @@ class StdioWire:
         if answer is None or answer.done():
             self.noise.foreign += 1
         else:
+            self._noise_run = 0
             answer.set_result(message)
+
+    def _silence(self) -> None:
+        """End a server that floods the gateway with lines that answer nothing: reading them would starve the others."""
+        self._gone = "The server wrote a flood of what is not MCP, and was ended."
+        self._fail_all(self._gone)
+        if self._child is not None:
+            self._child.kill()
 
     def _unusable(self, line: bytes, why: str) -> None:
         """End the one call that a line which cannot be read says it answers, if it says so where only its id can be."""

@@ -197,6 +197,16 @@ async def test_servers_that_hang_or_die_neither_empty_nor_delay_the_list(tmp_pat
             assert (await known.call("hangs_anything")).code == "unknown_tool"
 
 
+async def test_a_server_that_writes_without_end_is_ended_and_starves_nobody(tmp_path: Path) -> None:
+    config = probes(probe_section(tmp_path / "probe") + '  talks: { command: "yes" }\n')
+    async with inside(tmp_path, config) as running:
+        known = await peer(running)
+        for number in range(20):
+            assert (await known.call("probe_echo", {"n": number})).code == "ok"
+        talks = running.gateway.status()["servers"]["talks"]
+        assert (talks["state"], "flood" in talks["error"]) == ("down", True)
+
+
 async def test_a_pinned_tool_of_a_server_that_hangs_is_still_listed_and_a_call_of_it_ends(tmp_path: Path) -> None:
     sections = probe_section(tmp_path / "probe") + probe_section(tmp_path / "other", name="other")
     async with inside(tmp_path, probes(sections)):
