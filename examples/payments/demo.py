@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mcp.client import Client
 
-from examples.payments.agent import Tried, over_http, over_stdio, script, try_step
+from examples.payments.agent import Step, Tried, over_http, over_stdio, script, try_step
 
 __all__ = ["main"]
 
@@ -82,12 +82,28 @@ async def play(client: Client, payment: str) -> bool:
     return fine
 
 
+def token_of(home: Path, agent: str) -> str:
+    """Make an API token for an agent."""
+    return str(json.loads(toolgate(home, "token", "new", agent, "--json").stdout)["token"])
+
+
+async def look_on(client: Client) -> bool:
+    """Let the clerk list its tools and try to pay; tell whether it could not."""
+    print(f"  its tools: {', '.join(tool.name for tool in (await client.list_tools()).tools)}")
+    wanted = Step("pay", "payments_pay", {"payment_id": "p_19", "payee": "ACME", "amount": 1.0}, "denied", "No policy")
+    tried = await try_step(client, wanted)
+    show(tried)
+    return tried.as_expected
+
+
 async def agents(home: Path, url: str) -> bool:
-    """Let one agent come over HTTP and one over stdio."""
-    token = json.loads(toolgate(home, "token", "new", "payer", "--json").stdout)["token"]
+    """Let the payer come over HTTP and over stdio, and the clerk, who may only look, over HTTP."""
     print("\nOver Streamable HTTP, agent payer, payment p_17")
-    async with over_http(url, token) as client:
+    async with over_http(url, token_of(home, "payer")) as client:
         fine = await play(client, "p_17")
+    print("\nOver Streamable HTTP, agent clerk")
+    async with over_http(url, token_of(home, "clerk")) as client:
+        fine = await look_on(client) and fine
     print("\nOver stdio, as a desktop host would, agent payer, payment p_18")
     bridge = ["-m", "gateway", "stdio", "--config", str(home / "gateway.yaml"), "--agent", "payer"]
     async with over_stdio(sys.executable, bridge) as client:
