@@ -93,8 +93,9 @@ def _denied(
 ) -> Decision:
     reasons = [situation.policy(name) for name in answer.reasons] if not answer.allowed else []
     forbids = [policy for policy in reasons if not policy.is_permit]
-    hopeful = [policy for policy in situation.policies if policy.is_permit and policy.terms.remedies]
-    blockers = [] if answer.errors else forbids or hopeful
+    permits = [policy for policy in situation.policies if policy.is_permit]
+    hopeful = [policy for policy in permits if policy.terms.remedies]
+    blockers = forbids or hopeful if permits and not answer.errors else []  # no step helps where nothing ever permits
     priors = given.notes.get("priors", {})
     pending = {policy.id: _pending(policy, priors) for policy in blockers}
     waits = all(pending.values()) and blockers
@@ -103,7 +104,7 @@ def _denied(
         False,
         bundle.digest,
         policies=tuple(policy.id for policy in forbids),
-        message=_message(given, forbids, answer, [text for _, text in filter(None, pending.values())]),
+        message=_message(given, forbids if permits else [], answer, [text for _, text in filter(None, pending.values())]),
         remedies=_remedies([one for one in blockers if pending[one.id] is None], given.notes.get("arguments", {})),
         obligations=tuple({pair: None for pairs in approvals for pair in pairs}) if all(approvals) else (),
         waits_for=next(filter(None, pending.values()))[0] if waits else None,

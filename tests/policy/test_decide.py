@@ -267,6 +267,16 @@ def test_no_wait_where_another_rule_refuses_anyway():
     assert decision.waits_for is None
 
 
+def test_no_step_is_named_to_an_agent_that_no_policy_would_ever_allow():
+    forbid = (
+        '@id("p") @remedy("fraud.check") @prior("f: fraud.check by payment_id=payment_id in run")'
+        'forbid (principal, action == Gateway::Action::"payments.pay", resource) unless { context.prior has f };'
+    )
+    decision = ask(load(forbid), PAY, PAYMENT)
+    assert (decision.remedies, decision.policies) == ((), ("p",))
+    assert decision.message.startswith("No policy allows agent")
+
+
 def test_a_remedy_is_named_once_and_fills_in_nested_arguments():
     order = record("order", order=record("id", id=STRING, total=NUMBER))
     check = tool("shop.check", order)
