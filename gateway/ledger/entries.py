@@ -4,13 +4,12 @@ A claim says who asked for what and why it was allowed, an ending what came of i
 stage has set yet are simply absent.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from gateway.codec import CodecError, digest, dump
 from gateway.model.call import Call
 from gateway.model.decision import Decision
-from gateway.model.errors import GatewayError
 from gateway.model.facts import Facts, RunRef, Step, StepStatus
 from gateway.model.outcome import Denied, Failed, Outcome, Succeeded, Waiting
 
@@ -20,40 +19,97 @@ MAX_RESULT_BYTES: Final = 256 * 1024
 """A larger result is kept as its digest and size."""
 
 Redact = Callable[[Any], Any]
-"""Returns a JSON value without what must not be kept; the shape stays."""
+"""Returns a JSON value without what must not be kept; the shape stays. A tuple holds what never changes."""
 
 
 def claim_body(call: Call, redact: Redact) -> dict[str, Any]:
     """Return who asked for what, and what decided: everything known before anything is sent."""
+    return _claim(call, _kept(_claimed(call), redact), redact)
+
+
+def end_body(call: Call, outcome: Outcome, ended_ms: int, redact: Redact) -> dict[str, Any]:
+    """Return what came of a call."""
+    return _end(call, outcome, ended_ms, _kept(_ended(call, outcome), redact))
+
+
+def record_body(call: Call, outcome: Outcome, ended_ms: int, redact: Redact) -> dict[str, Any]:
+    """Return a whole call: what was asked, what decided, what came of it."""
+    denied = {"decision": _said(outcome.decision)} if isinstance(outcome, Denied) else {}
+    kept = _kept({**denied, **_claimed(call), **_ended(call, outcome)}, redact)
+    body = _claim(call, kept, redact) | _end(call, outcome, ended_ms, kept)
+    if isinstance(outcome, Denied) and "decision" not in body:
+        body["decision"] = _decision(outcome.decision, kept["decision"])
+    return body
+
+
+# One pass takes the secrets out of whatever can hold any: `_claimed` and `_ended` collect it, `_claim` and `_end` put
+# what is left of it in its place.
+
+
+def _kept(found: Mapping[str, Any], redact: Redact) -> dict[str, Any]:
+    return dict(zip(found, redact([*found.values()]), strict=True))  # a list: our own names are no names of secrets
+
+
+def _claimed(call: Call) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if call.has("identity"):
+        found["arguments"] = call.arguments if call.has("arguments") else call.request.arguments
+    if call.has("decision"):
+        found["decision"] = _said(call.decision)
+    if call.has("given"):
+        found["given"] = {"context": call.given.context, "notes": call.given.notes}
+    if call.has("facts"):
+        priors = call.facts.priors
+        found["priors"] = [{"arguments": step.arguments, "output": step.output} for step in priors.values()]
+    return found
+
+
+def _claim(call: Call, kept: Mapping[str, Any], redact: Redact) -> dict[str, Any]:
     body: dict[str, Any] = {"received_ms": call.received_ms, **_caller(call), "tool": _tool(call)}
     if call.has("identity"):
         body["identity"] = _identity(call)
-        body["arguments"] = redact(call.arguments if call.has("arguments") else call.request.arguments)
+        body["arguments"] = kept["arguments"]
     if call.has("arguments_digest"):
         body["arguments_digest"] = call.arguments_digest
     if call.has("decision"):
-        body["decision"] = _decision(call.decision, redact)
+        body["decision"] = _decision(call.decision, kept["decision"])
     if call.has("given"):
         given = call.given
         body["given"] = {
             "principal": given.principal,
             "action": given.action,
             "resource": given.resource,
-            **redact({"context": given.context, "entities": list(given.entities), "notes": given.notes}),
+            "entities": list(redact(given.entities)),  # by itself: the redactor knows it from call to call
+            **kept["given"],
         }
     if call.has("facts"):
-        body["facts"] = _facts(call.facts, redact)
+        body["facts"] = _facts(call.facts, kept["priors"])
     return body
 
 
-def end_body(call: Call, outcome: Outcome, ended_ms: int, redact: Redact) -> dict[str, Any]:
-    """Return what came of a call."""
+def _ended(call: Call, outcome: Outcome) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if call.has("attempts"):
+        found["attempts"] = call.attempts
+    match outcome:
+        case Succeeded(result):
+            found["result"] = result
+        case Denied() | Waiting():
+            pass
+        case _:
+            found["error"] = {"message": outcome.error.message, "detail": outcome.error.detail}
+            if call.has("raw"):  # the tool did answer: whoever settles this needs to see what
+                found["raw"] = call.raw
+    return found
+
+
+def _end(call: Call, outcome: Outcome, ended_ms: int, kept: Mapping[str, Any]) -> dict[str, Any]:
     body: dict[str, Any] = {"timing": {"received_ms": call.received_ms, "ended_ms": ended_ms}}
     if call.has("attempts"):
-        body["attempts"] = redact(call.attempts)
+        body["attempts"] = kept["attempts"]
     match outcome:
-        case Succeeded(result, replayed_from):
-            body |= {"outcome": "succeeded", **_bounded("result", redact(result))}
+        case Succeeded(_, replayed_from):
+            body |= {"outcome": "succeeded", **_bounded("result", kept["result"])}
             if replayed_from is not None:
                 body["replayed_from"] = replayed_from
         case Denied():
@@ -61,18 +117,10 @@ def end_body(call: Call, outcome: Outcome, ended_ms: int, redact: Redact) -> dic
         case Waiting(on, message, retry_after_s):
             body |= {"outcome": "waiting", "waiting": {"on": on, "message": message, "retry_after_s": retry_after_s}}
         case _:
-            ended = "failed" if isinstance(outcome, Failed) else "unknown"
-            body |= {"outcome": ended, "error": _error(outcome.error, redact)}
-            if call.has("raw"):  # the tool did answer: whoever settles this needs to see what
-                body |= _bounded("raw", redact(call.raw))
-    return body
-
-
-def record_body(call: Call, outcome: Outcome, ended_ms: int, redact: Redact) -> dict[str, Any]:
-    """Return a whole call: what was asked, what decided, what came of it."""
-    body = claim_body(call, redact) | end_body(call, outcome, ended_ms, redact)
-    if isinstance(outcome, Denied) and "decision" not in body:
-        body["decision"] = _decision(outcome.decision, redact)
+            body["outcome"] = "failed" if isinstance(outcome, Failed) else "unknown"
+            body["error"] = {"code": outcome.error.code, **kept["error"]}
+            if "raw" in kept:
+                body |= _bounded("raw", kept["raw"])
     return body
 
 
@@ -123,12 +171,15 @@ def _tool(call: Call) -> dict[str, Any]:
     return {"name": tool.name, "version": tool.version, "digest": tool.digest, "server": tool.server}
 
 
-def _decision(decision: Decision, redact: Redact) -> dict[str, Any]:
-    said = {
+def _said(decision: Decision) -> dict[str, Any]:
+    return {
         "message": decision.message,
         "remedies": [{"tool": remedy.tool, "arguments": remedy.arguments} for remedy in decision.remedies],
         "errors": list(decision.errors),
     }
+
+
+def _decision(decision: Decision, said: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "allowed": decision.allowed,
         "bundle": decision.bundle,
@@ -136,23 +187,23 @@ def _decision(decision: Decision, redact: Redact) -> dict[str, Any]:
         "obligations": [list(obligation) for obligation in decision.obligations],
         "shadow": list(decision.shadow),
         "waits_for": decision.waits_for,
-        **redact(said),
+        **said,
     }
 
 
-def _facts(facts: Facts, redact: Redact) -> dict[str, Any]:
+def _facts(facts: Facts, priors: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     run = facts.run
     return {
         "now_ms": facts.now_ms,
         "run": {"id": run.id, "owner": run.owner, "source": run.source, "status": run.status},
         "step": facts.step,
-        "priors": {name: _step(step, redact) for name, step in facts.priors.items()},
+        "priors": {name: _step(step, kept) for (name, step), kept in zip(facts.priors.items(), priors, strict=True)},
         "repeat_of": facts.repeat_of,
         "environment": facts.environment,
     }
 
 
-def _step(step: Step, redact: Redact) -> dict[str, Any]:
+def _step(step: Step, kept: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "call_id": step.call_id,
         "tool": step.tool,
@@ -163,17 +214,12 @@ def _step(step: Step, redact: Redact) -> dict[str, Any]:
         "at_ms": step.at_ms,
         "on_behalf_of": step.on_behalf_of,
         "consumed_by": step.consumed_by,
-        **redact({"arguments": step.arguments, "output": step.output}),
+        **kept,
     }
 
 
 def _step_from(body: Mapping[str, Any]) -> Step:
     return Step(**{**body, "status": StepStatus(body["status"])})
-
-
-def _error(error: GatewayError, redact: Redact) -> dict[str, Any]:
-    said: dict[str, Any] = redact({"message": error.message, "detail": error.detail})
-    return {"code": error.code, **said}
 
 
 def _bounded(name: str, value: Any) -> dict[str, Any]:

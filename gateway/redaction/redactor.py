@@ -20,6 +20,7 @@ _CONTROL: Final = dict.fromkeys(
 _RUN: Final = re.compile(r"[A-Za-z0-9+/=_.%-]{20,}")
 _SHORT: Final = 4096
 _FEW: Final = 24
+_CONSTANTS: Final = 4096
 
 
 class Redactor:
@@ -33,11 +34,13 @@ class Redactor:
         self._secrets = frozenset(secrets)
         self._known = _Known(self._secrets)
         self._keys = SecretKeys(keys)
+        self._constants: dict[int, tuple[Any, Any]] = {}
 
     def learn(self, secrets: Iterable[str]) -> None:
         """Look for these values too, from now on; those known before are not forgotten."""
         self._secrets |= frozenset(secrets)
         self._known = _Known(self._secrets)
+        self._constants = {}
 
     def deliver(self, value: Any, *, fields: tuple[str, ...] = ()) -> Any:
         """Return what an agent may see of a result or error: all of it but the gateway's own secrets.
@@ -50,7 +53,21 @@ class Redactor:
         return mask_fields(value, fields) if fields and isinstance(value, Mapping) else value
 
     def record(self, value: Any) -> Any:
-        """Return what may be kept of a value: no known secret, nothing under a secret's name, nothing like a token."""
+        """Return what may be kept of a value: no known secret, nothing under a secret's name, nothing like a token.
+
+        A tuple stands for what never changes, down to its leaves: what is to be kept of it is remembered.
+        """
+        return self._constant(value) if type(value) is tuple else self._at_rest(value)
+
+    def _constant(self, value: tuple[Any, ...]) -> Any:
+        known = self._constants.get(id(value))
+        if known is None or known[0] is not value:
+            if len(self._constants) >= _CONSTANTS:
+                self._constants = {}
+            known = self._constants[id(value)] = value, self._at_rest(value)
+        return known[1]
+
+    def _at_rest(self, value: Any) -> Any:
         known = self._known
         joined = known.texts_of(value)
         lowered = joined.lower()

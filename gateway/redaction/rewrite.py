@@ -11,6 +11,7 @@ MARK: Final = "[redacted]"
 MAX_DEPTH: Final = 200
 _MAX_JSON_TEXT: Final = 8 * 1024 * 1024
 _MAX_NUMBER: Final = 10**100
+_LEAVES: Final = frozenset({int, float, bool, type(None)})
 
 
 class Rules(Protocol):
@@ -85,6 +86,9 @@ def texts_in(value: Any, *, keys: bool = True, numbers: bool = False) -> list[st
         kind = type(node)
         if kind is str:
             found.append(node)
+        elif kind in _LEAVES:
+            if numbers and kind is int:
+                found.append(_digits(node))
         elif kind is dict or isinstance(node, Mapping):
             if keys:
                 found.extend(node)
@@ -93,6 +97,4 @@ def texts_in(value: Any, *, keys: bool = True, numbers: bool = False) -> list[st
             stack.extend(node)
         elif isinstance(node, str):
             found.append(str(node))
-        elif numbers and kind is int:
-            found.append(_digits(node))
     return found

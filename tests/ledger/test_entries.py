@@ -10,6 +10,7 @@ from gateway.ledger.entries import MAX_RESULT_BYTES, claim_body, end_body, facts
 from gateway.model.errors import ConnectorFault, IdentityFault, OutcomeUnknown
 from gateway.model.facts import Facts
 from gateway.model.outcome import Denied, Failed, Outcome, Succeeded, Unknown, Waiting
+from gateway.redaction.redactor import Redactor
 from tests.ledger.making import DECISION, FACTS, GIVEN, IDENTITY, RUN, T0, asked, decided, unchanged
 
 
@@ -146,3 +147,24 @@ def test_a_decision_the_stage_kept_is_not_written_twice() -> None:
     body = record_body(decided(), Denied(DECISION), T0, unchanged)
     assert body["decision"]["policies"] == ["pay", "limits"]
     assert body["facts"]["run"]["id"] == "run_1"
+
+
+def test_one_pass_takes_the_secrets_out_of_a_whole_event() -> None:
+    passes: list[Any] = []
+
+    def counting(value: Any) -> Any:
+        passes.append(value)
+        return value
+
+    call = decided()
+    call.attempts = [{"n": 1}]
+    record_body(call, Succeeded({"x": 1}), T0, counting)
+    assert [type(value) for value in passes] == [list, tuple]  # the tuple never changes: it is remembered
+    assert passes[1] is call.given.entities
+
+
+def test_a_name_of_ours_is_never_taken_for_the_name_of_a_secret() -> None:
+    body = record_body(decided(), Succeeded({"x": 1}), T0, Redactor(keys=["*given*", "*result*", "*arg*"]).record)
+    assert body["result"] == {"x": 1}
+    assert body["arguments"] == {"amount": 1}
+    assert body["given"]["notes"] == GIVEN.notes

@@ -201,3 +201,22 @@ def test_a_log_line_holds_no_secret_even_when_broken_up_by_control_characters() 
     assert redactor.text(f"x {multi_line} y") == f"x {MARK} y"
     assert redactor.text("x two\x1bwords\nhere y") == f"x {MARK} y"
     assert redactor.text("password=hunter2\nnext") == f"password={MARK} next"
+
+
+def test_what_never_changes_is_looked_through_once_until_other_secrets_are_known() -> None:
+    redactor = Redactor(["first-secret"])
+    constant = ({"a": "first-secret"}, {"b": "later-secret"})
+    kept = redactor.record(constant)
+    assert kept == [{"a": MARK}, {"b": "later-secret"}]
+    assert redactor.record(constant) is kept
+    assert redactor.record(({"a": "plain"},)) == ({"a": "plain"},)
+    redactor.learn(["later-secret"])
+    assert redactor.record(constant) == [{"a": MARK}, {"b": MARK}]
+
+
+def test_what_never_changes_is_not_remembered_without_bound() -> None:
+    redactor = Redactor(["first-secret"])
+    constants = [({"a": "first-secret", "n": n},) for n in range(4097)]
+    first = redactor.record(constants[0])
+    assert all(redactor.record(constant)[0]["a"] == MARK for constant in constants)
+    assert redactor.record(constants[0]) is not first
