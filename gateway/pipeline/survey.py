@@ -46,10 +46,6 @@ class Survey:
         """The last answer of every server that has answered since the gateway started."""
         return dict(self._live)
 
-    def forget(self, server: str) -> None:
-        """Drop a server that is no longer configured."""
-        self._live.pop(server, None)
-
     def over(self, server: str, upstream: Upstream) -> Upstream:
         """Return `upstream` so that no call passes before its tools were compared with their pins."""
         return _Surveyed(server, upstream, self)

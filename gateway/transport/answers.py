@@ -56,8 +56,7 @@ def _refusal(outcome: Denied | Waiting | Failed | Unknown, wire_name: WireName) 
             return message, {"code": "waiting", "retryable": True, "retryAfter": retry_after_s, "on": on}
         case Failed(error):
             return _fault(error, retryable=error.retryable)
-        case Unknown(error):
-            return _fault(error, retryable=False)
+    return _fault(outcome.error, retryable=False)
 
 
 def _denial(decision: Decision, wire_name: WireName) -> tuple[str, dict[str, Any]]:

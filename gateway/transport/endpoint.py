@@ -12,7 +12,6 @@ from mcp.shared.inbound import ERROR_CODE_HTTP_STATUS as STATUS
 from mcp.shared.inbound import (
     InboundLadderRejection,
     classify_inbound_request,
-    find_duplicated_routing_header,
     validate_mcp_param_headers,
 )
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION, MODERN_PROTOCOL_VERSIONS
@@ -141,9 +140,6 @@ class McpEndpoint:
                 raise RpcError(-32022, "Unsupported protocol version", data={"supported": [*MODERN_PROTOCOL_VERSIONS]})
             await send_status(exchange.send, 202)
             return
-        duplicated = find_duplicated_routing_header(exchange.header_lines())
-        if duplicated is not None:
-            raise RpcError(-32020, f"{duplicated} header appears more than once")
         verdict = classify_inbound_request(request.body, headers=headers)
         if isinstance(verdict, InboundLadderRejection):
             raise _rejected(verdict)

@@ -249,3 +249,20 @@ def test_a_catastrophic_pattern_is_matched_in_linear_time_or_refused() -> None:
     assert breaks("a" * 5000 + "!") != ""
     with pytest.raises(SchemaRefused):
         compile_schema({"type": "string", "pattern": "(a{1000}){1000}"})
+
+
+def test_of_many_broken_places_the_first_three_are_named_and_no_value_is_shown() -> None:
+    properties = {name: {"type": "integer"} for name in "abcde"}
+    said = checker({"type": "object", "properties": properties})(dict.fromkeys("abcde", "s3cret"))
+    assert said.count("at /") == 3
+    assert "s3cret" not in said
+
+
+def test_a_lock_that_cannot_be_written_whole_leaves_the_old_one_and_no_rubbish(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.lock"
+    pinned(PAY).write(path)
+    before = path.read_bytes()
+    unwritable = Lock({"payments": {"pay": Pin(1, "sha256:0", Effect.READ, {"name": "pay", "bad": object()})}})
+    with pytest.raises(TypeError):
+        unwritable.write(path)
+    assert (path.read_bytes(), list(tmp_path.iterdir())) == (before, [path])

@@ -87,12 +87,16 @@ async def test_a_server_that_does_not_answer_keeps_its_last_answer() -> None:
     assert (survey.live["one"].definitions, survey.live["two"].definitions) == (PINNED, DRIFTED)
 
 
-async def test_a_server_that_was_taken_out_is_forgotten() -> None:
-    survey, upstreams, _ = surveyed(one=ScriptedUpstream())
-    await survey.refresh(upstreams)
-    survey.forget("one")
-    survey.forget("never")
-    assert survey.live == {}
+async def test_a_call_that_waited_is_not_sent_once_its_tool_is_in_quarantine() -> None:
+    server = ScriptedUpstream()
+    why = {"one.a": "it changed"}
+    survey = Survey(FakeClock(), Listener(), lambda name, tool: why.get(f"{name}.{tool}", ""))
+    over = survey.over("one", server)
+    with pytest.raises(ConnectorFault, match="it changed") as refused:
+        await over.call(ToolCall("a", {}, "call_1", 1.0))
+    assert (refused.value.sent, server.asked) == (False, [])
+    await over.call(ToolCall("b", {}, "call_2", 1.0))
+    assert len(server.asked) == 1
 
 
 async def test_a_surveyed_server_is_called_and_closed_like_any_other() -> None:

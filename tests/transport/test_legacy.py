@@ -143,3 +143,63 @@ async def test_a_paused_agent_reads_why_in_the_result_of_its_call() -> None:
     result = (await front.legacy("tools/call", CALL, mcp_session_id=session)).json()["result"]
     assert (result["isError"], result["_meta"]["io.toolgate/refusal"]["code"]) == (True, "paused")
     assert "audit" in result["content"][0]["text"]
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"name": 7},
+        {"name": "payments_pay", "arguments": [1]},
+        {"name": "payments_pay", "arguments": PAYMENT, "_meta": "text"},
+        {"name": "payments_pay", "arguments": PAYMENT, "_meta": {"io.toolgate/run": ""}},
+        {"name": "payments_pay", "arguments": PAYMENT, "_meta": {"io.toolgate/run": 7}},
+        {"name": "payments_pay", "arguments": PAYMENT, "_meta": {"io.toolgate/idempotency-key": "with space"}},
+        {"name": "payments_pay", "arguments": PAYMENT, "_meta": {"io.toolgate/idempotency-key": "line\n"}},
+        {"name": "payments_pay", "arguments": PAYMENT, "_meta": {"io.toolgate/idempotency-key": "k" * 201}},
+    ],
+)
+async def test_params_that_are_no_call_are_refused_on_record_and_sent_to_nobody(params: Any) -> None:
+    front = Front()
+    session = await front.initialize()
+    response = await front.legacy("tools/call", params, mcp_session_id=session)
+    assert (response.status_code, response.json()["error"]["code"]) == (200, -32602)
+    assert [event.agent for event in await front.gate.events()] == ["payer"]
+    assert front.gate.servers["payments"].asked == []
+
+
+async def test_missing_arguments_are_none_at_all() -> None:
+    front = Front()
+    session = await front.initialize()
+    for params in ({"name": "payments_list"}, {"name": "payments_list", "arguments": None, "_meta": None}):
+        response = await front.legacy("tools/call", params, mcp_session_id=session)
+        assert "isError" not in response.json()["result"]
+    assert [asked.arguments for asked in front.gate.servers["payments"].asked] == [{}, {}]
+
+
+@pytest.mark.parametrize(
+    ("meta", "header", "key"),
+    [("k1", None, "key:k1"), (None, "k1", "key:k1"), ("k1", "k1", "key:k1"), ("k1", "k2", None)],
+)
+async def test_a_key_may_stand_in_the_message_or_in_its_header_but_not_two_of_them(
+    meta: str | None, header: str | None, key: str | None
+) -> None:
+    front = Front()
+    session = await front.initialize()
+    params = {**CALL, "_meta": {"io.toolgate/idempotency-key": meta} if meta else {}}
+    named = {"idempotency_key": header} if header else {}
+    response = await front.legacy("tools/call", params, mcp_session_id=session, **named)
+    if key is None:
+        assert "disagree" in response.json()["error"]["message"]
+        assert front.gate.servers["payments"].asked == []
+    else:
+        assert await front.gate.store.recorded("payer", "payments.pay", key) is not None
+
+
+async def test_a_run_may_be_named_in_a_header() -> None:
+    front = Front()
+    session = await front.initialize()
+    for run in ("august", "august", "september"):
+        await front.legacy("tools/call", {"name": "payments_list"}, mcp_session_id=session, toolgate_run=run)
+    runs = [event.run_id for event in await front.gate.events() if event.tool]
+    assert runs[0] == runs[1] != runs[2]

@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
+from gateway.catalog.catalog import Catalog
 from gateway.model.errors import StoreFault
 from gateway.model.identity import Identity
 from gateway.model.request import Caller
 from gateway.pipeline.listing import Listing
+from gateway.pipeline.rules import Rules
 from gateway.resilience.config import RateLimit
 from gateway.store.ports import EventKind
 from tests.fixtures.clock import FakeClock
@@ -195,7 +197,7 @@ def _enveloped(params: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", ["nowhere", 7])
 async def test_a_call_of_no_tool_is_refused_in_a_result_or_as_bad_params(name: Any) -> None:
-    response = await Front().modern("tools/call", {"name": name})
+    response = await Front().modern("tools/call", {"name": name, "arguments": {}})
     if name == 7:
         assert response.json()["error"]["code"] in {-32602, -32020}
     else:
@@ -299,3 +301,11 @@ async def test_a_bug_is_answered_without_its_details(caplog: pytest.LogCaptureFi
     response = await with_listing(Gate(), Broken).modern("tools/list")
     assert (response.status_code, response.json()["error"]["message"]) == (500, "Internal error.")
     assert ("secret" in response.text, "secret thoughts" in caplog.text) == (False, True)
+
+
+async def test_a_step_that_is_missing_is_named_as_this_agent_would_call_it_even_if_it_is_gone() -> None:
+    gate = Gate(PERMIT_ALL, PRECONDITION)
+    rules = gate.rules.current
+    without = Catalog(tool for tool in rules.catalog.tools() if tool.server != "fraud")
+    gate.rules.current = Rules(without, rules.bundle)
+    assert refusal(await Front(gate).modern("tools/call", CALL))["remedies"][0]["tool"] == "fraud.check"

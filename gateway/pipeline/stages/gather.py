@@ -85,15 +85,13 @@ def lookup_for(query: PriorQuery, call: Call, run: RunRef, now_ms: int) -> StepL
 
 
 def _owner(scope: PriorScope, call: Call, run: RunRef) -> str:
-    match scope:
-        case PriorScope.RUN:
-            return run.id
-        case PriorScope.SESSION:
-            return call.request.caller.session or ""
-        case PriorScope.AGENT:
-            return call.identity.agent
-        case PriorScope.USER:
-            return call.identity.on_behalf_of or ""
+    owners = {
+        PriorScope.RUN: run.id,
+        PriorScope.SESSION: call.request.caller.session,
+        PriorScope.AGENT: call.identity.agent,
+        PriorScope.USER: call.identity.on_behalf_of,
+    }
+    return owners[scope] or ""
 
 
 def _scalar(arguments: Any, path: str) -> str | int | float | bool | None:

@@ -149,3 +149,10 @@ async def test_a_claim_that_cannot_be_written_leaves_nothing_in_flight() -> None
     with pytest.raises(StoreFault):
         await gate.stage(Claim)(call)
     assert (len(gate.inflight), call.has("intent")) == (0, False)
+
+
+async def test_a_step_the_policies_asked_about_in_vain_is_not_used() -> None:
+    optional = LIST_ONCE.replace("unless {", "when {").replace(" && !context.prior.fraud.consumed", "")
+    gate = Gate(PERMIT_ALL, optional)
+    call, outcome = await gate.after(Claim, request("payments_list", {}, idempotency_key="k"))
+    assert (outcome, call.intent, call.decision.consumes) == (None, True, ())
