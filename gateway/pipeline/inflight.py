@@ -1,15 +1,20 @@
 """Which claimed calls this process is carrying out, so that others can wait for one to end."""
 
 import asyncio
+from collections import deque
+from typing import Final
 
 __all__ = ["InFlight"]
 
+_RECENT: Final = 1000
+
 
 class InFlight:
-    """Calls between claim and outcome."""
+    """Calls between claim and outcome, and those that ended just now."""
 
     def __init__(self) -> None:
         self._ends: dict[str, asyncio.Event] = {}
+        self._recent: deque[str] = deque(maxlen=_RECENT)
 
     def begin(self, call_id: str) -> None:
         """Note that `call_id` was claimed by this process."""
@@ -20,12 +25,16 @@ class InFlight:
         event = self._ends.pop(call_id, None)
         if event is not None:
             event.set()
+            self._recent.append(call_id)
 
     async def ended(self, call_id: str, patience_s: float) -> bool:
-        """Wait until the call ends. False when `patience_s` passed first, or when nobody here carries it out."""
+        """Wait until the call ends. False when `patience_s` passed first, or when nobody here carries it out.
+
+        True at once for a call that ended just now: whoever asks may have read the ledger a moment before that.
+        """
         event = self._ends.get(call_id)
         if event is None:
-            return False
+            return call_id in self._recent
         try:
             async with asyncio.timeout(patience_s):
                 await event.wait()

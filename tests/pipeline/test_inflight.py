@@ -28,10 +28,16 @@ async def test_patience_ends_before_a_call_that_takes_too_long() -> None:
 async def test_a_call_that_nobody_here_carries_out_is_not_waited_for() -> None:
     calls = InFlight()
     assert await calls.ended("call_1", LONG_S) is False
+    calls.end("call_1")
+    assert await calls.ended("call_1", LONG_S) is False
+
+
+async def test_a_call_that_ended_just_now_has_ended_for_who_read_the_ledger_before() -> None:
+    calls = InFlight()
     calls.begin("call_1")
     calls.end("call_1")
     calls.end("call_1")
-    assert await calls.ended("call_1", LONG_S) is False
+    assert await calls.ended("call_1", LONG_S) is True
 
 
 async def test_one_call_that_ends_wakes_nobody_who_waits_for_another() -> None:
