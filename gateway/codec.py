@@ -16,6 +16,7 @@ __all__ = ["MAX_DEPTH", "CodecError", "canonical", "digest", "dump", "parse"]
 
 MAX_DEPTH: Final = 100
 _KEY = re.compile(rb'"[ \t\r\n]*:')
+_UNCERTAIN: Final = (b" :", b"\t:", b"\r:", b"\n:", b'\\\\"')
 _DIGITS: Final = bytes(ord("0") if chr(byte) in "0123456789" else byte for byte in range(256))
 _LONG_NUMBER: Final = b"0" * 16
 _MAX_INT_DIGITS: Final = 4000
@@ -38,9 +39,20 @@ def parse(raw: bytes) -> Any:
     except orjson.JSONDecodeError as error:
         raise CodecError(str(error)) from None
     keys = _measure(value)
-    if keys != len(_KEY.findall(raw)):  # more key-like bytes than keys: a duplicate, or a string that contains `":`
+    if keys != _keys_in(raw):  # more key-like bytes than keys: a duplicate, or a string that looks like keys
         return _parse_exactly(raw)
     return value
+
+
+def _keys_in(raw: bytes) -> int:
+    """Count the keys written in JSON text, repeated ones too; what looks like a key in a string may be counted as well.
+
+    Where no space stands before a colon and no backslash is escaped before a quote, counting bytes is exact.
+    """
+    for uncertain in _UNCERTAIN:
+        if uncertain in raw:
+            return len(_KEY.findall(raw))
+    return raw.count(b'":') - raw.count(b'\\":')
 
 
 def _measure(value: Any) -> int:

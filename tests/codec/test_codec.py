@@ -89,6 +89,35 @@ def test_text_that_looks_like_a_key_is_not_taken_for_a_duplicate() -> None:
     assert parse(b'{"a":"\\"a\\": 1","b":"x\\":"}') == {"a": '"a": 1', "b": 'x":'}
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"a":1,"a":2,"b\\\\":3}',
+        b'{"a":1,"a" :2}',
+        b'{"a":1,"a":2,"b":"\\\\"}',
+        b'{"a":1,"a":2,"b":"x\\":"}',
+        b'{"a":1,"b":{"c":1,"c"\n:2},"d":"x\\\\\\":"}',
+    ],
+)
+def test_no_way_to_write_quotes_colons_and_backslashes_hides_a_duplicate(raw: bytes) -> None:
+    with pytest.raises(CodecError, match="duplicate key"):
+        parse(raw)
+
+
+_LETTERS = st.text(alphabet='ab\\": ,', max_size=4)
+
+
+@given(st.lists(st.tuples(_LETTERS, _LETTERS, st.sampled_from([":", " :", ": ", "\t:"])), max_size=5))
+def test_a_duplicate_is_found_and_nothing_else_whatever_the_strings_hold(members: list[tuple[str, str, str]]) -> None:
+    raw = "{" + ",".join(json.dumps(key) + colon + json.dumps(value) for key, value, colon in members) + "}"
+    expected = {key: value for key, value, _ in members}
+    if len(expected) == len(members):
+        assert parse(raw.encode()) == expected
+    else:
+        with pytest.raises(CodecError, match="duplicate key"):
+            parse(raw.encode())
+
+
 def test_keys_that_differ_only_in_case_are_two_keys() -> None:
     assert parse(b'{"amount":1,"Amount":2}') == {"amount": 1, "Amount": 2}
 
