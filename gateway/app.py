@@ -14,7 +14,7 @@ from typing import Any, Final
 from starlette.types import Receive, Scope, Send
 
 from gateway.catalog.catalog import Catalog, Live, pin_new
-from gateway.catalog.lock import Lock, Pin
+from gateway.catalog.lock import Lock, LockError, Pin
 from gateway.catalog.names import canonical_name
 from gateway.config.model import GatewayConfig
 from gateway.connector import Surroundings
@@ -356,10 +356,10 @@ class Gateway:
 
         Agents, policies, tool rules and the lock change at once. Servers and the address change with a restart.
         """
-        lock = pin_new(Lock.read(self.home.lock), self.survey.live, config.tools)
         try:
+            lock = pin_new(Lock.read(self.home.lock), self.survey.live, config.tools)
             rules = build_rules(config, self.home, lock, self.survey.live)
-        except PolicyLoadError as error:
+        except (LockError, PolicyLoadError) as error:
             self.policy_problem = str(error)
             return str(error)
         self._lock, self.rules.current, self.config, self.policy_problem = lock, rules, config, ""

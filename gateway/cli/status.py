@@ -16,7 +16,8 @@ __all__ = ["status"]
 def status(config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = False) -> None:
     """Show whether the gateway is up, where, and how every server behind it stands."""
     loaded = loaded_from(config, as_json=as_json)
-    found = _ask(home_of(loaded).path / ".toolgate" / "run.json")
+    home = home_of(loaded)
+    found = _ask(home.path / ".toolgate" / "run.json", home.path / loaded.config.identity.local_key)
     if found is None:
         emit({"up": False}, ["the gateway is not up; start it with: toolgate up"], as_json=as_json)
         raise typer.Exit(FAILED)
@@ -33,13 +34,13 @@ def _rows(servers: dict[str, Any]) -> list[dict[str, str]]:
     ]
 
 
-def _ask(note: Path) -> dict[str, Any] | None:
+def _ask(note: Path, key: Path) -> dict[str, Any] | None:
     """Return what the running gateway says of itself, or None where none answers."""
     import httpx2
 
     try:
         running = json.loads(note.read_text(encoding="utf-8"))
-        token = operator_token((note.parent / "local.key").read_bytes().strip())
+        token = operator_token(key.read_bytes().strip())
         reply = httpx2.get(f"{running['url']}/-/status", headers={"Authorization": f"Bearer {token}"}, timeout=5)
         reply.raise_for_status()
     except (OSError, ValueError, httpx2.HTTPError):

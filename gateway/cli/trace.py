@@ -88,6 +88,8 @@ def follow(agent: Agent = "", tool: ToolName = "", config: ConfigPath = Path("ga
         asyncio.run(_follow(loaded, _filter({"agent": agent, "tool": tool}, "", "", 1000)))
     except KeyboardInterrupt:
         raise typer.Exit from None
+    except GatewayError as error:
+        fail_with(Refused(error.code, error.message, error.detail))
 
 
 async def _follow(loaded: Loaded, wanted: EventFilter) -> None:
