@@ -16,6 +16,7 @@ from gateway.cli.output import Refused, cell, emit, fail_with, say, table
 from gateway.cli.place import AsJson, ConfigPath, home_of, loaded_from, with_store
 from gateway.ledger.trace import CallLine, as_csv, as_json_line, call_lines, latest_lines, one_line, tail
 from gateway.model.clock import SystemClock
+from gateway.model.errors import GatewayError
 from gateway.store.ports import EventFilter, Store
 
 __all__ = ["commands"]

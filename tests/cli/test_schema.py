@@ -1,0 +1,119 @@
+"""`toolgate schema`: what is pinned, what has drifted, a person's approval."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.catalog.lock import Lock
+from gateway.model.tool import Effect
+from gateway.store.ports import Event, EventFilter
+from gateway.store.sqlite import SqliteStore
+from tests.cli.house import House
+from tests.live.probe_server import tool
+
+PAY = tool("pay", {"amount": {"type": "integer"}})
+LIST = tool("list", annotations={"readOnlyHint": True})
+DRIFTED = {**PAY, "inputSchema": {**PAY["inputSchema"], "required": ["amount"]}, "description": "Pay at once."}
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House.with_a_server(tmp_path, PAY, LIST)
+
+
+def locked(house: House) -> dict[str, Any]:
+    return dict(Lock.read(house.path / "gateway.lock").servers.get("probe", {}))
+
+
+def test_servers_nobody_has_seen_are_pinned(house: House) -> None:
+    assert "pinned 2 tool(s)" in house.run("schema", "lock").output
+    assert (locked(house)["pay"].effect, locked(house)["list"].effect) == (Effect.WRITE, Effect.READ)
+    assert house.json("schema", "lock") == {"pinned": 0, "drift": {}}
+
+
+def test_a_check_changes_nothing_and_fails_on_any_drift(house: House) -> None:
+    house.run("schema", "lock")
+    same = house.run("schema", "lock", "--check")
+    assert (same.exit_code, same.output) == (0, "gateway.lock: no drift\n")
+    before = (house.path / "gateway.lock").read_bytes()
+    house.offers(DRIFTED, tool("new"))
+    drifted = house.run("schema", "lock", "--check", "--json")
+    assert drifted.exit_code == 1
+    found = json.loads(drifted.output)["drift"]
+    assert set(found) == {"probe.pay", "probe.new", "probe.list"}
+    assert (found["probe.list"], found["probe.pay"].startswith("breaking")) == ("vanished", True)
+    assert (house.path / "gateway.lock").read_bytes() == before
+
+
+def test_a_difference_is_shown_gravest_first(house: House) -> None:
+    house.run("schema", "lock")
+    assert house.run("schema", "diff").output == "no drift\n"
+    house.offers(DRIFTED, LIST, tool("new"))
+    shown = house.run("schema", "diff").output.splitlines()
+    assert shown[0] == "probe.pay"
+    assert shown[1].startswith("  breaking /inputSchema/required")
+    assert any(line.startswith("  text /description") for line in shown)
+    assert house.json("schema", "diff", "probe.new") == {"probe.new": ["new: nobody has approved it yet"]}
+    assert house.json("schema", "diff", "probe.list") == {}
+
+
+def test_an_approved_tool_is_a_new_version_and_on_record(house: House) -> None:
+    house.run("schema", "lock")
+    house.offers(DRIFTED, LIST)
+    approved = house.run("schema", "approve", "probe.pay", typed="y\n")
+    assert (approved.exit_code, "probe.pay is version 2 now" in approved.output) == (0, True)
+    assert (locked(house)["pay"].version, locked(house)["pay"].definition["description"]) == (2, "Pay at once.")
+
+    async def events(store: SqliteStore) -> list[Event]:
+        return [event async for event in store.events(EventFilter(tool="probe.pay"))]
+
+    [event] = house.store(events)
+    assert json.loads(event.body)["digest"] == locked(house)["pay"].digest
+
+
+def test_a_new_tool_of_a_known_server_waits_for_approval(house: House) -> None:
+    house.run("schema", "lock")
+    house.offers(PAY, LIST, tool("new"))
+    assert house.json("schema", "lock")["pinned"] == 0
+    assert house.run("schema", "approve", "probe.new", "--yes").exit_code == 0
+    assert locked(house)["new"].version == 1
+
+
+def test_approving_what_has_not_changed_says_so(house: House) -> None:
+    house.run("schema", "lock")
+    assert "nothing has changed" in house.run("schema", "approve", "probe.pay", "--yes").output
+
+
+def test_a_person_may_decline(house: House) -> None:
+    house.run("schema", "lock")
+    house.offers(DRIFTED, LIST)
+    assert house.run("schema", "approve", "probe.pay", typed="n\n").exit_code == 1
+    assert locked(house)["pay"].version == 1
+
+
+def test_a_hostile_definition_cannot_be_approved(house: House) -> None:
+    house.run("schema", "lock")
+    house.offers({**PAY, "description": "Pay.\u202egnihtyna"}, LIST)
+    refused = house.run("schema", "approve", "probe.pay", "--yes")
+    assert (refused.exit_code, "hostile" in refused.output) == (1, True)
+    assert locked(house)["pay"].version == 1
+
+
+def test_a_tool_nobody_offers_cannot_be_approved(house: House) -> None:
+    refused = house.run("schema", "approve", "probe.none", "--yes")
+    assert (refused.exit_code, "unknown_tool" in refused.output) == (1, True)
+
+
+def test_a_server_that_does_not_answer_is_named(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.configure('version: 1\nmcpServers: { gone: { command: "true" } }\n')
+    refused = house.run("schema", "diff")
+    assert (refused.exit_code, "gone" in refused.output, "unavailable" in refused.output) == (1, True, True)
+
+
+def test_a_lock_that_was_edited_by_hand_is_refused(house: House) -> None:
+    (house.path / "gateway.lock").write_text("{}", encoding="utf-8")
+    refused = house.run("schema", "lock", "--check")
+    assert (refused.exit_code, "version control" in refused.output) == (1, True)

@@ -1,0 +1,78 @@
+"""`toolgate status` and `toolgate up`: is it up, and if not, why."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.house import House
+from tests.live.probe_server import tool
+from tests.live.running import Running
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House.with_a_server(tmp_path, tool("pay"), tool("list", annotations={"readOnlyHint": True}))
+
+
+@pytest.fixture
+def running(house: House) -> Iterator[Running]:
+    gateway = Running(house.path).start()
+    yield gateway
+    gateway.stop()
+
+
+def test_a_gateway_that_is_not_up_says_how_to_start_it(house: House) -> None:
+    down = house.run("status")
+    assert (down.exit_code, "toolgate up" in down.output) == (1, True)
+    assert house.json("status") == {"up": False}
+
+
+def test_a_note_that_was_left_behind_is_not_believed(house: House) -> None:
+    (house.path / ".toolgate").mkdir(mode=0o700)
+    for left in ("{", json.dumps({"pid": 1, "url": "http://127.0.0.1:9"})):
+        (house.path / ".toolgate" / "run.json").write_text(left, encoding="utf-8")
+        assert house.run("status").exit_code == 1
+
+
+def test_a_gateway_that_is_up_says_how_its_servers_are(house: House, running: Running) -> None:
+    up = house.run("status")
+    assert (up.exit_code, f"up at {running.url}/mcp" in up.output) == (0, True)
+    assert any(line.split()[:3] == ["probe", "up", "2"] for line in up.output.splitlines())
+    data = house.json("status")
+    assert (data["up"], data["servers"]["probe"]["quarantined"]) == (True, {})
+
+
+def test_policies_that_do_not_load_are_told(house: House, running: Running) -> None:
+    assert house.json("status")["policy_problem"] == ""
+    second = running.command("up", check=False)
+    assert (second.returncode, "already up in this folder" in second.stderr) == (1, True)
+
+
+def test_the_key_may_lie_where_the_configuration_says(house: House) -> None:
+    text = (house.path / "gateway.yaml").read_text(encoding="utf-8")
+    house.configure(f"{text}identity: {{ local_key: elsewhere.key }}\npolicies: [./none.cedar]\n")
+    (house.path / "none.cedar").write_text(
+        '@id("x") permit (principal, action == Gateway::Action::"no.such", resource);'
+    )
+    gateway = Running(house.path).start()
+    try:
+        assert (house.path / "elsewhere.key").exists()
+        up = house.run("status")
+        assert (up.exit_code, "the policies do not load" in up.output) == (0, True)
+    finally:
+        gateway.stop()
+
+
+def test_a_gateway_that_cannot_start_says_why(house: House) -> None:
+    running = Running(house.path)
+    (house.path / "gateway.lock").write_text("{}", encoding="utf-8")
+    refused = running.command("up", check=False)
+    assert (refused.returncode, "error: lock: " in refused.stderr, "Traceback" in refused.stderr) == (1, True, False)
+    (house.path / "gateway.lock").unlink()
+    (house.path / ".toolgate").mkdir(mode=0o700, exist_ok=True)
+    (house.path / ".toolgate" / "local.key").write_text("k" * 64)
+    (house.path / ".toolgate" / "local.key").chmod(0o644)
+    refused = running.command("up", check=False)
+    assert (refused.returncode, "private_file" in refused.stderr, "Traceback" in refused.stderr) == (1, True, False)

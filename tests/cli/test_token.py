@@ -1,0 +1,90 @@
+"""`toolgate token`: shown once, kept as a digest, taken away at once."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gateway.store.ports import Event, EventFilter, EventKind
+from gateway.store.sqlite import SqliteStore
+from tests.cli.house import House
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House.with_policies(tmp_path)
+
+
+def admin_events(house: House) -> list[Event]:
+    async def work(store: SqliteStore) -> list[Event]:
+        return [event async for event in store.events(EventFilter()) if event.kind is EventKind.ADMIN]
+
+    return house.store(work)
+
+
+def test_a_token_is_shown_once_and_only_its_digest_is_kept(house: House) -> None:
+    made = house.run("token", "new", "payer")
+    assert made.exit_code == 0
+    token = made.output.splitlines()[0]
+    assert token.startswith("tg_")
+    assert "Shown once" in made.output
+    secret = token.rsplit("_", 1)[1].encode()
+    assert all(secret not in path.read_bytes() for path in house.path.iterdir() if path.is_file())
+    [event] = admin_events(house)
+    assert (event.agent, json.loads(event.body)["what"]) == ("payer", "token issued")
+
+
+def test_an_agent_has_one_token_until_it_is_rotated(house: House) -> None:
+    first = house.json("token", "new", "payer")
+    again = house.run("token", "new", "payer")
+    assert (again.exit_code, "toolgate token rotate payer" in again.output) == (1, True)
+    second = house.json("token", "rotate", "payer", "--overlap", "0s", "--expires", "12h")
+    assert (second["agent"], second["token"] != first["token"]) == ("payer", True)
+    assert second["expires_ms"] < first["expires_ms"]
+    issued, rotated = admin_events(house)
+    assert json.loads(rotated.body)["tokens"] == [second["id"], first["id"]]
+    assert json.loads(issued.body)["tokens"] == [first["id"]]
+
+
+def test_revoking_takes_every_token_away(house: House) -> None:
+    made = house.json("token", "new", "payer")
+    assert house.json("token", "revoke", "payer") == {"agent": "payer", "revoked": [made["id"]]}
+    assert "payer has no live token" in house.run("token", "revoke", "payer").output
+    assert house.json("token", "new", "payer")["id"] != made["id"]
+
+
+def test_tokens_of_an_agent_that_is_gone_can_still_be_revoked(house: House) -> None:
+    assert house.json("token", "revoke", "long-gone") == {"agent": "long-gone", "revoked": []}
+
+
+@pytest.mark.parametrize("command", ["new", "rotate"])
+def test_an_agent_that_is_not_there_gets_none(house: House, command: str) -> None:
+    refused = house.run("token", command, "nobody")
+    assert (refused.exit_code, "unknown_agent" in refused.output, "other, payer" in refused.output) == (1, True, True)
+    assert house.json("token", command, "nobody")["error"] == "unknown_agent"
+
+
+def test_an_agent_that_proves_itself_otherwise_gets_none(house: House) -> None:
+    refused = house.run("token", "new", "other")
+    assert (refused.exit_code, "no_tokens" in refused.output) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("new", "payer", "--expires", "soon"), 2),
+        (("new", "payer", "--expires", "0d"), 1),
+        (("rotate", "payer", "--overlap", "-5s"), 2),
+        (("rotate", "payer", "--expires", "0s"), 1),
+    ],
+)
+def test_a_duration_that_is_none_is_refused(house: House, arguments: tuple[str, ...], code: int) -> None:
+    assert house.run("token", *arguments).exit_code == code
+    assert admin_events(house) == []
+
+
+def test_a_store_that_cannot_be_opened_is_said_to_be(house: House) -> None:
+    (house.path / "gateway.db").write_bytes(b"this is no database, and it is long enough to be looked at" * 20)
+    refused = house.run("token", "new", "payer")
+    assert (refused.exit_code, "store_unavailable" in refused.output) == (1, True)
+    assert house.json("token", "new", "payer")["error"] == "store_unavailable"

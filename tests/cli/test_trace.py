@@ -1,0 +1,124 @@
+"""`toolgate trace`: who did what, on whose authority, decided by what."""
+
+import asyncio
+import csv
+import io
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.house import House
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House.with_policies(tmp_path)
+
+
+def test_a_ledger_without_calls_says_so(house: House) -> None:
+    assert house.run("trace", "list").output == "no calls\n"
+    assert house.json("trace", "list") == []
+
+
+def test_calls_are_listed_in_order_with_what_decided_them(house: House) -> None:
+    ids = house.calls()
+    listed = house.json("trace", "list")
+    assert [line["call"] for line in listed] == list(ids.values())
+    assert [f"{line['outcome']} {line['code']}".strip() for line in listed] == [
+        "denied",
+        "succeeded",
+        "succeeded",
+        "failed unknown_tool",
+    ]
+    assert (listed[0]["policies"], listed[0]["credential"]) == (["pay.requires-fraud-check"], "local:payer")
+    text = house.run("trace", "list").output.splitlines()
+    assert text[0].split() == ["WHEN", "CALL", "AGENT", "FOR", "CREDENTIAL", "TOOL", "OUTCOME", "POLICIES", "MS"]
+    assert "2027-01-15 08:00:00.000" in text[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        (("--agent", "other"), ["nowhere"]),
+        (("--tool", "payments.*"), ["denied", "paid"]),
+        (("--tool", "fraud.check"), ["check"]),
+        (("--limit", "2"), ["paid", "nowhere"]),
+        (("--since", "2027-01-15T08:00"), ["denied", "check", "paid", "nowhere"]),
+        (("--since", "2027-01-15T10:00:00+02:00"), ["denied", "check", "paid", "nowhere"]),
+        (("--since", "2027-01-16"), []),
+        (("--until", "2027-01-15"), []),
+        (("--until", "1d"), []),
+    ],
+)
+def test_a_list_is_narrowed(house: House, arguments: tuple[str, ...], found: list[str]) -> None:
+    ids = house.calls()
+    assert [line["call"] for line in house.json("trace", "list", *arguments)] == [ids[name] for name in found]
+
+
+@pytest.mark.parametrize("arguments", [("--since", "yesterday"), ("--until", "2027-13-01"), ("--limit", "0")])
+def test_what_is_no_time_or_number_is_a_usage_error(house: House, arguments: tuple[str, ...]) -> None:
+    assert house.run("trace", "list", *arguments).exit_code == 2
+
+
+def test_one_call_is_shown_whole(house: House) -> None:
+    ids = house.calls()
+    whole = house.json("trace", "show", ids["paid"])
+    assert whole["asked"]["arguments"]["payment_id"] == "p_17"
+    assert whole["asked"]["facts"]["priors"]["fraud"]["call_id"] == ids["check"]
+    assert whole["ended"]["result"]["structuredContent"] == {"receipt": "r_1"}
+    text = house.run("trace", "show", ids["paid"]).output
+    assert "asked.arguments" in text
+    assert "r_1" in text
+
+
+def test_a_call_recorded_in_one_piece_is_shown_once(house: House) -> None:
+    ids = house.calls()
+    assert house.json("trace", "show", ids["denied"])["ended"] == {}
+    assert house.run("trace", "show", ids["denied"]).exit_code == 0
+
+
+def test_a_call_nobody_made_is_unknown(house: House) -> None:
+    refused = house.run("trace", "show", "call_none")
+    assert (refused.exit_code, "unknown_call" in refused.output) == (1, True)
+
+
+def test_an_export_has_one_call_a_line_with_its_bodies(house: House) -> None:
+    ids = house.calls()
+    lines = [json.loads(line) for line in house.run("trace", "export").output.splitlines()]
+    assert [line["call_id"] for line in lines] == list(ids.values())
+    assert lines[2]["asked"]["arguments"]["payee"] == "ACME"
+
+
+def test_a_spreadsheet_has_one_call_a_row_without_bodies(house: House) -> None:
+    house.calls()
+    rows = list(csv.DictReader(io.StringIO(house.run("trace", "export", "--csv", "--agent", "payer").output)))
+    assert [row["outcome"] for row in rows] == ["denied", "succeeded", "succeeded"]
+    assert "asked" not in rows[0]
+
+
+async def test_calls_are_followed_as_they_happen(house: House) -> None:
+    await asyncio.to_thread(house.calls)
+    command = [sys.executable, "-m", "gateway", "trace", "tail", "--tool", "payments.*"]
+    following = await asyncio.create_subprocess_exec(
+        *command, "--config", str(house.path / "gateway.yaml"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert following.stdout is not None
+    line = asyncio.ensure_future(following.stdout.readline())
+    number = 0
+    while not line.done():  # it follows from the moment it is ready; until then calls are history
+        number += 1
+        await asyncio.to_thread(house.more_calls, number)
+    assert b"payments.list" in line.result()
+    following.send_signal(signal.SIGINT)
+    _, complaints = await following.communicate()
+    assert (following.returncode, complaints) == (0, b"")
+
+
+def test_a_ledger_that_cannot_be_read_ends_the_following(house: House) -> None:
+    (house.path / "gateway.db").write_bytes(b"this is no database, and it is long enough to be looked at" * 20)
+    refused = house.run("trace", "tail")
+    assert (refused.exit_code, "store_unavailable" in refused.output) == (1, True)
