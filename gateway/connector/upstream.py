@@ -4,11 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from gateway.model.light import light
 from gateway.model.tool import Effect
 
 __all__ = ["ToolCall", "ToolTraits", "Upstream"]
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class ToolCall:
     """One attempt at a tool call, as a connector sees it.

@@ -7,6 +7,7 @@ from typing import Any, Final
 from gateway.codec import digest
 from gateway.model.call import Call
 from gateway.model.facts import StepStatus
+from gateway.model.light import light
 from gateway.model.tool import Effect, Tool
 from gateway.store.ports import Ledger, Recorded
 
@@ -15,6 +16,7 @@ __all__ = ["StepKey", "next_step", "step_key"]
 _LONGEST: Final = 200
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class StepKey:
     """The key to claim (None: nothing to keep apart), and the recorded call that this one repeats, if any."""

@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.model.facts import PriorQuery
+from gateway.model.light import light
 
 __all__ = ["Decision", "DecisionInput", "Remedy"]
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class DecisionInput:
     """The bytes a decision is a pure function of; saved with the call (ARCHITECTURE.md §5).
@@ -35,6 +37,7 @@ class Remedy:
     arguments: Mapping[str, Any]
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What the policies said.

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from gateway.model.light import light
+
 __all__ = ["Facts", "PriorQuery", "PriorScope", "RunRef", "Step", "StepStatus"]
 
 
@@ -43,6 +45,7 @@ class PriorQuery:
     once: bool = False
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class Step:
     """An earlier call, read back from the ledger and checked against its hash.
@@ -64,6 +67,7 @@ class Step:
     consumed_by: str | None = None
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class RunRef:
     """The run a call belongs to. `source` says how it was found: handle, meta, header, key, session or open."""
@@ -74,6 +78,7 @@ class RunRef:
     status: str = "open"
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class Facts:
     """Everything about the past that this decision may use.

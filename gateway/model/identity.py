@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 
+from gateway.model.light import light
+
 __all__ = ["ANONYMOUS_AGENT", "ClientInfo", "Credential", "Identity"]
 
 ANONYMOUS_AGENT = "unknown"
 """The agent name under which refused, unidentified calls are recorded."""
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class Credential:
     """What a caller presented, unverified.
@@ -22,6 +25,7 @@ class Credential:
         return f"Credential(kind={self.kind!r})"
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class ClientInfo:
     """What the client program says of itself; it decides nothing (USERS.md §1.4)."""

@@ -6,10 +6,12 @@ from typing import Any
 
 from gateway.model.decision import Decision
 from gateway.model.errors import GatewayError
+from gateway.model.light import light
 
 __all__ = ["Denied", "Failed", "Outcome", "Succeeded", "Unknown", "Waiting"]
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class Succeeded:
     """The tool answered. `result` is its raw MCP result object; `replayed_from` is set on an answer from the record."""

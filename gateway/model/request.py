@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.model.identity import ClientInfo, Credential
+from gateway.model.light import light
 
 __all__ = ["CallRequest", "Caller"]
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Where a request came from.
@@ -27,6 +29,7 @@ class Caller:
     loopback: bool = False
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class CallRequest:
     """One `tools/call` as the agent sent it.

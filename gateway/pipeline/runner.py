@@ -12,6 +12,7 @@ from gateway.model.call import Call
 from gateway.model.clock import Clock, IdSource
 from gateway.model.errors import ConnectorFault, GatewayError, LimitFault, OutcomeUnknown, RequestFault, StoreFault
 from gateway.model.identity import Identity
+from gateway.model.light import light
 from gateway.model.outcome import Failed, Outcome, Succeeded, Unknown
 from gateway.model.request import CallRequest
 from gateway.model.tool import Effect
@@ -26,6 +27,7 @@ _LOG = logging.getLogger(__name__)
 _MAX_DECISIONS: Final = 8
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class Ended:
     """A call and how it ended."""

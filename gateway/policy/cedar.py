@@ -13,6 +13,8 @@ from typing import Any, TypeAlias
 import cedarpy
 from cedarpy import pst
 
+from gateway.model.light import light
+
 __all__ = [
     "Answer",
     "CedarError",
@@ -40,6 +42,7 @@ class CedarError(ValueError):
     """Cedar refused a text; the message is Cedar's own."""
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What Cedar said. `allowed` is True only for an Allow without a single error.

@@ -7,6 +7,7 @@ from typing import Any, Final
 from gateway.model.decision import DecisionInput
 from gateway.model.facts import Facts, Step, StepStatus
 from gateway.model.identity import Identity
+from gateway.model.light import light
 from gateway.model.tool import Tool
 from gateway.policy.bundle import Bundle
 from gateway.policy.entities import reference
@@ -36,6 +37,7 @@ class Approval:
     quorum: int
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What else may bear on a decision; neutral where nobody says otherwise. `cost_left` is a decimal text."""
@@ -47,6 +49,7 @@ class Surroundings:
     dry_run: bool = False
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class Question:
     """Whether an agent may make a call."""

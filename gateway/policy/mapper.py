@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any, Final
 
+from gateway.model.light import light
 from gateway.policy.shape import Kind, Shape
 
 __all__ = ["Mapped", "decimal_text", "extension", "instant", "map_record"]
@@ -31,6 +32,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 Path = tuple[str, ...]
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class Mapped:
     """A JSON object in Cedar's JSON form.

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from gateway.model.facts import PriorScope, RunRef, Step, StepStatus
+from gateway.model.light import light
 
 __all__ = [
     "AgentInventory",
@@ -60,6 +61,7 @@ class Event:
     hash: str
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class StepLookup:
     """The latest *started* step of `tool` in a scope whose arguments hold `values` (path → JSON scalar).
@@ -76,6 +78,7 @@ class StepLookup:
     since_ms: int = 0
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class StepUse:
     """A step the decision relied on: claim refuses as stale unless `lookup` still finds `call_id` in `status`.
@@ -89,6 +92,7 @@ class StepUse:
     consume: bool
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class Intent:
     """A call about to be made. `step_key` is unique per (agent, tool). `body` is the event's JSON object."""
@@ -116,6 +120,7 @@ class ClaimVerdict(StrEnum):
     STALE = "stale"  # a step the decision relied on is no longer the latest: gather and decide again
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """A claimed call as the ledger has it. `claim_body` and `end_body` are the events' JSON objects.
@@ -136,6 +141,7 @@ class Recorded:
     end_body: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class Claimed:
     """The answer to a claim; `recorded` is set for RECORDED and CONFLICT, `call_id` for CONSUMED (who used it)."""
@@ -145,6 +151,7 @@ class Claimed:
     call_id: str = ""
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class Ending:
     """The outcome of a claimed call. `release` gives consumed steps and the step key back (nothing was sent)."""
@@ -156,6 +163,7 @@ class Ending:
     release: bool = False
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class Record:
     """A whole call in one event: a read that needed no claim, or a refusal."""

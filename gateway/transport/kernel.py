@@ -9,6 +9,7 @@ from gateway import __version__
 from gateway.codec import dump
 from gateway.model.errors import RequestFault
 from gateway.model.identity import Identity
+from gateway.model.light import light
 from gateway.model.outcome import Succeeded
 from gateway.model.request import Caller, CallRequest
 from gateway.pipeline.listing import Listing
@@ -27,6 +28,7 @@ _INVALID_PARAMS: Final = -32602
 _LONGEST: Final = 128
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A result object, and the call behind it where there was one."""

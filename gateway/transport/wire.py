@@ -7,6 +7,7 @@ from typing import Any, Final
 from starlette.types import Receive, Scope, Send
 
 from gateway.codec import CodecError, dump, parse
+from gateway.model.light import light
 
 __all__ = [
     "ClientGone",
@@ -49,6 +50,7 @@ class ClientGone(Exception):
     """The client closed the connection before its request was complete."""
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class RpcRequest:
     """One JSON-RPC request, or a notification (`id` is None)."""
