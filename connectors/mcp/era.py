@@ -21,6 +21,9 @@ LEGACY: Final = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
 IDEMPOTENCY_META: Final = "io.toolgate/idempotency-key"
 _UNSUPPORTED_VERSION: Final = -32022
 _ENVELOPE: Final = "io.modelcontextprotocol/"
+_VERSION: Final = f"{_ENVELOPE}protocolVersion"
+_CAPABILITIES: Final = f"{_ENVELOPE}clientCapabilities"
+_CLIENT: Final = f"{_ENVELOPE}clientInfo"
 
 
 class Protocol(StrEnum):
@@ -49,9 +52,9 @@ class Era:
         """
         kept = {key: value for key, value in meta.items() if key != "progressToken" and not key.startswith(_ENVELOPE)}
         if self.modern:
-            kept[f"{_ENVELOPE}protocolVersion"] = self.version
-            kept[f"{_ENVELOPE}clientCapabilities"] = {}
-            kept[f"{_ENVELOPE}clientInfo"] = self.client
+            kept[_VERSION] = self.version
+            kept[_CAPABILITIES] = {}
+            kept[_CLIENT] = self.client
         return {**params, "_meta": kept} if kept else params
 
     def headers(self, method: str, name: str = "", parameters: Mapping[str, str] | None = None) -> bytes:

@@ -23,6 +23,7 @@ __all__ = ["McpUpstream", "Pace"]
 
 _HEADER_MISMATCH: Final = -32020
 _TOOLS_CHANGED: Final = "notifications/tools/list_changed"
+_Offer = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +54,10 @@ class McpUpstream:
         self._starts = 0
         self._not_before = 0.0
         self._mirrored: dict[str, Mapping[tuple[str, ...], str]] = {}
-        self._told: Mapping[str, Mapping[str, Any]] | None = None
+        self._told: _Offer | None = None
         self._reconnected = False
         self._listeners: list[Callable[[], None]] = []
+        self._heads: dict[tuple[str, str], bytes] = {}
         wire.on_notification(self._notified)
 
     async def open(self) -> None:
@@ -98,9 +100,10 @@ class McpUpstream:
 
     async def call(self, call: ToolCall) -> Mapping[str, Any]:
         ends = self._clock.monotonic() + call.timeout_s
+        told = self._told  # what the call was decided on
 
         async def once() -> Any:
-            return await self._call_once(call, ends)
+            return await self._call_once(call, ends, told)
 
         result = await self._with_session(once)
         if not isinstance(result, dict):
@@ -110,41 +113,51 @@ class McpUpstream:
             raise self._named(Rejected(f"The tool answered {kind!r}, which this gateway does not relay yet."))
         return result
 
-    async def _call_once(self, call: ToolCall, ends: float) -> Any:
+    async def _call_once(self, call: ToolCall, ends: float, told: _Offer | None) -> Any:
         try:
-            return await self._send(call, ends)
+            return await self._send(call, ends, told)
         except RpcError as error:
             # Refused unread for headers that the tool's schema asks for: learn the schema, then ask again.
             if error.code != _HEADER_MISMATCH or call.tool in self._mirrored:
                 raise
         await self._list(ends)
-        return await self._send(call, ends)
+        return await self._send(call, ends, told)
 
-    async def _look_again(self, tool: str, ends: float) -> None:
-        """After a new connection: refuse a call that was decided on a definition the server no longer has."""
-        assert self._told is not None
+    async def _offer(self, ends: float) -> _Offer | None:
+        """Return what the server offers, as far as is known; after a new connection it is asked."""
+        if not self._reconnected:
+            return self._told
         now = {each["name"]: each for each in await self._list(ends)}
         if now == self._told:
             self._reconnected = False
-            return
-        self._notified(_TOOLS_CHANGED)
-        if now.get(tool) != self._told.get(tool):
+        else:
+            self._notified(_TOOLS_CHANGED)
+        return now
+
+    async def _send(self, call: ToolCall, ends: float, told: _Offer | None) -> Any:
+        era = await self._ready(ends - self._clock.monotonic())
+        now = await self._offer(ends)
+        if now is not told and now and told and now.get(call.tool) != told.get(call.tool):
             raise ConnectorFault(
                 "The server came back with another definition of this tool, so nothing was sent. List the tools again.",
                 code="rejected",
                 sent=False,
             )
-
-    async def _send(self, call: ToolCall, ends: float) -> Any:
-        era = await self._ready(ends - self._clock.monotonic())
-        if self._reconnected:
-            await self._look_again(call.tool, ends)
         meta = call.meta
         if call.idempotency_key is not None:
             meta = {**meta, IDEMPOTENCY_META: call.idempotency_key}
         params = era.params({"name": call.tool, "arguments": call.arguments}, meta)
-        headers = era.headers("tools/call", call.tool, self._parameter_headers(call))
+        headers = self._headers(era, call)
         return await self._wire.request("tools/call", params, headers, max(ends - self._clock.monotonic(), 0.0))
+
+    def _headers(self, era: Era, call: ToolCall) -> bytes:
+        parameters = self._parameter_headers(call)
+        if parameters:
+            return era.headers("tools/call", call.tool, parameters)
+        known = self._heads.get((era.version, call.tool))
+        if known is None:
+            known = self._heads[era.version, call.tool] = era.headers("tools/call", call.tool)
+        return known
 
     def _parameter_headers(self, call: ToolCall) -> Mapping[str, str] | None:
         mirrored = self._mirrored.get(call.tool)

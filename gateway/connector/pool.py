@@ -114,7 +114,8 @@ class Supervised:
         return found
 
     async def call(self, call: ToolCall) -> Mapping[str, Any]:
-        await self._usable(call.timeout_s)
+        if self._health.state is not State.UP:
+            await self._usable(call.timeout_s)
         try:
             result = await self._upstream.call(call)
         except ConnectorFault as fault:
@@ -141,7 +142,8 @@ class Supervised:
     def _learn(self, fault: ConnectorFault | None) -> None:
         """Note what a call or a listing tells of the server. Only one that could not be reached is down."""
         if fault is None:
-            self._become(State.UP)
+            if self._health.state is not State.UP:
+                self._become(State.UP)
         elif not fault.sent and fault.code in {"unavailable", "timeout"}:
             self._become(State.DOWN, fault.message)
             self._trouble.set()

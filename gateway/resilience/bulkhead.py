@@ -1,7 +1,6 @@
 """A limit on how much of the gateway one server can hold."""
 
 import asyncio
-from types import TracebackType
 
 from gateway.model.errors import LimitFault
 
@@ -9,24 +8,25 @@ __all__ = ["Bulkhead"]
 
 
 class Bulkhead:
-    """Lets `concurrency` calls in at once and `queue` more wait. Use `async with bulkhead.place(timeout_s)`."""
+    """Lets `concurrency` calls in at once and `queue` more wait. Every place taken is given back."""
 
     def __init__(self, concurrency: int, queue: int) -> None:
         self._places = asyncio.Semaphore(concurrency)
         self._queue = queue
         self._waiting = 0
 
-    def place(self, timeout_s: float) -> "_Place":
-        """Return a place to hold for one attempt; waiting for it takes at most `timeout_s`."""
-        return _Place(self, timeout_s)
+    @property
+    def full(self) -> bool:
+        """Whether a call would have to wait for a place."""
+        return self._places.locked()
 
     async def take(self, timeout_s: float) -> None:
-        """Take a place.
+        """Take a place; waiting for it takes at most `timeout_s`.
 
         Raises:
             LimitFault: the queue is full, or no place came free in time; nothing was sent.
         """
-        if not self._places.locked():
+        if not self.full:
             await self._places.acquire()
             return
         if self._waiting >= self._queue:
@@ -43,17 +43,3 @@ class Bulkhead:
     def give_back(self) -> None:
         """Free a place taken."""
         self._places.release()
-
-
-class _Place:
-    def __init__(self, bulkhead: Bulkhead, timeout_s: float) -> None:
-        self._bulkhead = bulkhead
-        self._timeout_s = timeout_s
-
-    async def __aenter__(self) -> None:
-        await self._bulkhead.take(self._timeout_s)
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bulkhead.give_back()

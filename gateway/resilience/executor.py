@@ -8,6 +8,7 @@ from typing import Any, Final
 from gateway.connector.upstream import ToolCall, Upstream
 from gateway.model.clock import Clock, IdSource
 from gateway.model.errors import ConnectorFault, GatewayError, LimitFault, OutcomeUnknown
+from gateway.model.light import light
 from gateway.model.tool import Tool
 from gateway.resilience.breaker import Breaker, BreakerState
 from gateway.resilience.bulkhead import Bulkhead
@@ -30,6 +31,7 @@ class _Guard:
     bulkhead: Bulkhead
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class _Attempt:
     n: int
@@ -103,8 +105,7 @@ class Executor:
         started_ms, started = self._clock.now_ms(), self._clock.monotonic()
         code, reason = "internal", ""
         try:
-            async with guard.bulkhead.place(self._left(attempt.ends)):
-                raw = await _within_deadline(upstream, replace(call, timeout_s=self._left(attempt.ends)))
+            raw = await self._placed(guard.bulkhead, call, upstream, attempt)
             code = "ok"
         except GatewayError as fault:
             code, reason = fault.code, fault.detail or fault.message
@@ -121,6 +122,18 @@ class Executor:
             attempt.note({"n": attempt.n, "started_ms": started_ms, "ms": took_ms, "code": code, "reason": reason})
         return raw
 
+    async def _placed(
+        self, bulkhead: Bulkhead, call: ToolCall, upstream: Upstream, attempt: _Attempt
+    ) -> Mapping[str, Any]:
+        fresh = attempt.n == 1 and not bulkhead.full  # nothing has used up any of its time
+        await bulkhead.take(self._left(attempt.ends))
+        try:
+            return await _within_deadline(
+                upstream, call if fresh else replace(call, timeout_s=self._left(attempt.ends))
+            )
+        finally:
+            bulkhead.give_back()
+
     def _wait_s(self, tool: Tool, call: ToolCall, fault: GatewayError, attempt: _Attempt) -> float | None:
         """Return how long to wait before the next attempt, in seconds, or None if there must be none."""
         if not isinstance(fault, ConnectorFault) or isinstance(fault, _LeftAlone) or not fault.retryable:
@@ -134,12 +147,34 @@ class Executor:
 
 
 async def _within_deadline(upstream: Upstream, call: ToolCall) -> Mapping[str, Any]:
-    """Connectors keep the deadline and say more when it passes; this only catches one that does not."""
+    """Connectors keep the deadline and say more when it passes; this only catches one that does not.
+
+    It is `asyncio.timeout` without its objects, which took longer than everything else the executor does.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    before, passed = task.cancelling(), False
+
+    def end() -> None:
+        nonlocal passed
+        passed = True
+        task.cancel()
+
+    timer = asyncio.get_running_loop().call_later(call.timeout_s + _GRACE_S, end)
     try:
-        async with asyncio.timeout(call.timeout_s + _GRACE_S):
-            return await upstream.call(call)
+        return await upstream.call(call)
     except TimeoutError as error:
-        raise ConnectorFault("The tool's server did not answer in time.", code="timeout") from error
+        raise _late() from error
+    except asyncio.CancelledError as error:
+        if passed and task.uncancel() <= before:
+            raise _late() from error
+        raise
+    finally:
+        timer.cancel()
+
+
+def _late() -> ConnectorFault:
+    return ConnectorFault("The tool's server did not answer in time.", code="timeout")
 
 
 def _unknown(tool: Tool, call: ToolCall, fault: GatewayError) -> OutcomeUnknown:
