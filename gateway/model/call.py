@@ -1,7 +1,7 @@
 """One call on its way through the pipeline."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from gateway.model.decision import Decision, DecisionInput
 from gateway.model.facts import Facts
@@ -19,43 +19,23 @@ class Call:
         AttributeError: a slot is read before its stage, or set twice: the stages are out of order.
     """
 
-    __slots__ = (
-        "arguments",  # validate: the parsed arguments object; what is decided on is what is sent
-        "arguments_digest",  # validate
-        "attempts",  # execute: list of attempt records
-        "bundle",  # gather: the policy bundle that gather and decide share
-        "checked",  # check: the raw result, known to keep its schema
-        "decision",  # decide
-        "facts",  # gather
-        "given",  # decide: the DecisionInput
-        "id",  # at birth
-        "identity",  # identify
-        "intent",  # claim: True when an intent row stands, so that the outcome must be written to it
-        "raw",  # execute: the tool's raw result object
-        "received_ms",  # at birth
-        "request",  # at birth
-        "result",  # redact: what the agent gets
-        "step_key",  # gather: the idempotency key of this step, or None for reads without one
-        "tool",  # resolve
-    )
-
-    id: str
-    request: CallRequest
-    received_ms: int
-    identity: Identity
-    tool: Tool
-    arguments: Mapping[str, Any]
-    arguments_digest: str
-    bundle: Any
-    facts: Facts
-    step_key: str | None
-    given: DecisionInput
-    decision: Decision
-    intent: bool
-    attempts: list[Mapping[str, Any]]
-    raw: Mapping[str, Any]
-    checked: Mapping[str, Any]
-    result: Mapping[str, Any]
+    id: str  # at birth
+    request: CallRequest  # at birth
+    received_ms: int  # at birth
+    identity: Identity  # identify
+    tool: Tool  # resolve
+    arguments: Mapping[str, Any]  # validate: the parsed arguments object; what is decided on is what is sent
+    arguments_digest: str  # validate
+    bundle: Any  # gather: the policy bundle that gather and decide share
+    facts: Facts  # gather
+    step_key: str | None  # gather: the idempotency key of this step, or None for reads without one
+    given: DecisionInput  # decide: the DecisionInput
+    decision: Decision  # decide
+    intent: bool  # claim: True when an intent row stands, so that the outcome must be written to it
+    attempts: list[Mapping[str, Any]]  # execute: list of attempt records
+    raw: Mapping[str, Any]  # execute: the tool's raw result object
+    checked: Mapping[str, Any]  # check: the raw result, known to keep its schema
+    result: Mapping[str, Any]  # redact: what the agent gets
 
     def __init__(self, call_id: str, request: CallRequest, received_ms: int) -> None:
         self.id = call_id
@@ -63,13 +43,16 @@ class Call:
         self.received_ms = received_ms
 
     def __setattr__(self, name: str, value: object) -> None:
-        if hasattr(self, name):
+        slots = self.__dict__  # descriptors (`__slots__`) would make every assignment three times as slow
+        if name in slots:
             raise AttributeError(f"Call.{name} is set twice")
-        object.__setattr__(self, name, value)
+        if name not in _SLOTS:
+            raise AttributeError(f"a Call has no {name}")
+        slots[name] = value
 
     def has(self, name: str) -> bool:
         """Tell whether the stage that sets `name` has run."""
-        return hasattr(self, name)
+        return name in self.__dict__
 
     def decided_again(self) -> "Call":
         """Return the same call as it was before `gather`, to decide on fresh facts."""
@@ -77,3 +60,6 @@ class Call:
         for name in ("identity", "tool", "arguments", "arguments_digest"):
             setattr(fresh, name, getattr(self, name))
         return fresh
+
+
+_SLOTS: Final = frozenset(Call.__annotations__)
