@@ -123,10 +123,8 @@ class McpUpstream:
         await self._list(ends)
         return await self._send(call, ends, told)
 
-    async def _offer(self, ends: float) -> _Offer | None:
-        """Return what the server offers, as far as is known; after a new connection it is asked."""
-        if not self._reconnected:
-            return self._told
+    async def _offer(self, ends: float) -> _Offer:
+        """Ask what the server offers over its new connection."""
         now = {each["name"]: each for each in await self._list(ends)}
         if now == self._told:
             self._reconnected = False
@@ -136,8 +134,8 @@ class McpUpstream:
 
     async def _send(self, call: ToolCall, ends: float, told: _Offer | None) -> Any:
         era = await self._ready(ends - self._clock.monotonic())
-        now = await self._offer(ends)
-        if now is not told and now and told and now.get(call.tool) != told.get(call.tool):
+        now = await self._offer(ends) if self._reconnected else self._told
+        if now is not told and now is not None and told is not None and now.get(call.tool) != told.get(call.tool):
             raise ConnectorFault(
                 "The server came back with another definition of this tool, so nothing was sent. List the tools again.",
                 code="rejected",

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
@@ -12,7 +14,7 @@ from urllib.parse import urlsplit
 from tests.live.probe_server import ECHO
 from tests.live.running import ENVELOPE, LEGACY, MODERN, ROOT
 
-__all__ = ["ERAS", "Answer", "Headers", "Peer", "probe_section", "probes", "received"]
+__all__ = ["ERAS", "Answer", "Headers", "Peer", "changed", "kill_probe", "probe_section", "probes", "received"]
 
 ERAS = ["modern", "legacy"]
 Headers = Iterable[tuple[str, str]]
@@ -173,6 +175,16 @@ agents:
 {agents}
 {more}
 """
+
+
+def changed(name: str, **fields: Any) -> list[dict[str, Any]]:
+    """Return the probe server's tools, one of them with other fields."""
+    return [{**each, **fields} if each["name"] == name else each for each in ECHO]
+
+
+def kill_probe(folder: Path) -> None:
+    """End the probe server's process as a crash would."""
+    os.kill(int((folder / "pid").read_text(encoding="utf-8")), signal.SIGKILL)
 
 
 def received(folder: Path) -> list[str]:

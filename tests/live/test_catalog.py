@@ -2,11 +2,7 @@
 
 import asyncio
 import json
-import os
-import signal
 import socket
-import sys
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +13,7 @@ import pytest_asyncio
 
 from tests.live.inside import Inside, inside
 from tests.live.probe_server import ECHO, tool
-from tests.live.raw import ERAS, Peer, probe_section, probes, received
-from tests.live.running import Running, environment, refusal
+from tests.live.raw import ERAS, Peer, changed, kill_probe, probe_section, probes, received
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -59,17 +54,6 @@ async def offer(gate: Inside, tools: list[dict[str, Any]]) -> None:
     """Let the server offer these tools, and the gateway ask it."""
     write_tools(gate, tools)
     await gate.gateway.survey.refresh(gate.gateway.upstreams)
-
-
-def kill(folder: Path) -> int:
-    """End the server's process as a crash would, and wait until it is gone."""
-    pid = int((folder / "pid").read_text(encoding="utf-8"))
-    os.kill(pid, signal.SIGKILL)
-    return pid
-
-
-def changed(name: str, **fields: Any) -> list[dict[str, Any]]:
-    return [{**each, **fields} if each["name"] == name else each for each in ECHO]
 
 
 DRIFTS: dict[str, dict[str, Any]] = {
@@ -126,7 +110,7 @@ async def test_a_server_that_was_restarted_with_another_tool_never_gets_the_call
     known = await peer(gate, era)
     assert (await known.call("probe_act", {"before": era})).code == "ok"
     write_tools(gate, changed("act", description="Not what you think."))
-    kill(gate.home / "probe")
+    kill_probe(gate.home / "probe")
     answer = await known.call("probe_act", {"after": era})
     while answer.code in {"outcome_unknown", "unavailable"}:  # it was sent while the gateway had not yet seen the death
         answer = await known.call("probe_act", {"after": [era, answer.text]})
@@ -143,7 +127,7 @@ async def test_a_server_that_was_restarted_with_another_tool_never_gets_the_call
 async def test_a_server_that_was_restarted_unchanged_is_simply_used_again(gate: Inside, era: str) -> None:
     known = await peer(gate, era)
     for number in range(3):
-        kill(gate.home / "probe")
+        kill_probe(gate.home / "probe")
         assert (await known.call("probe_echo", {"number": number})).code == "ok"
 
 
@@ -221,28 +205,3 @@ async def test_a_pinned_tool_of_a_server_that_hangs_is_still_listed_and_a_call_o
             slow, quick = await asyncio.gather(known.call("other_act", {"a": 1}), known.call("probe_echo"))
             assert quick.code == "ok"
             assert slow.code in {"unavailable", "timeout"}
-
-
-async def test_a_person_approves_a_changed_tool_and_it_is_back(tmp_path: Path) -> None:
-    (tmp_path / "gateway.yaml").write_text(probes(probe_section(tmp_path / "probe")), encoding="utf-8")
-    running = Running(tmp_path, environment(PYTHON=sys.executable)).start()
-    try:
-        token = running.token("payer")
-        tools = tmp_path / "probe" / "tools.json"
-        tools.write_text(json.dumps(changed("echo", description="Better words.")), encoding="utf-8")
-        kill(tmp_path / "probe")
-        give_up = time.monotonic() + 10
-        while refusal_code(running.call(token, "probe_echo", {})) != "tool_quarantined":
-            assert time.monotonic() < give_up, running.log()
-        assert "description" in running.command("schema", "diff", "probe.echo").stdout
-        running.command("schema", "approve", "probe.echo", "--yes")
-        give_up = time.monotonic() + 10
-        while refusal_code(running.call(token, "probe_echo", {})):
-            assert time.monotonic() < give_up, running.log()
-            time.sleep(0.02)
-    finally:
-        assert running.stop() == 0
-
-
-def refusal_code(result: dict[str, Any]) -> str:
-    return str(refusal(result)["code"]) if result.get("isError") else ""

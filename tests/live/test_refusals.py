@@ -165,8 +165,8 @@ async def test_an_agent_the_policies_do_not_know_is_denied(gate: Inside, era: st
         running.rules.current = before
 
 
-@pytest.mark.parametrize("era", ERAS)
-async def test_a_store_that_cannot_be_written_refuses_effects_and_recovers(gate: Inside, era: str) -> None:
+async def test_a_store_that_cannot_be_written_refuses_effects_and_recovers(gate: Inside) -> None:
+    era = "modern"  # the other era meets the full disk below: waiting for a lock takes its time
     known = await peer(gate, era)
     assert (await known.call("probe_act", {"before": era})).code == "ok"
     await gate.gateway.store.verify()
@@ -185,8 +185,9 @@ async def test_a_store_that_cannot_be_written_refuses_effects_and_recovers(gate:
     assert (await line(gate, answer)).code == "store_unavailable"
 
 
-async def test_a_full_disk_refuses_effects_and_recovers(gate: Inside) -> None:
-    known = await peer(gate)
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_full_disk_refuses_effects_and_recovers(gate: Inside, era: str) -> None:
+    known = await peer(gate, era)
     await gate.gateway.store.verify()
     store = gate.gateway.store
     assert isinstance(store, SqliteStore)
@@ -197,15 +198,15 @@ async def test_a_full_disk_refuses_effects_and_recovers(gate: Inside) -> None:
     await store._write_to.run(limit, 1)
     refused: list[Answer] = []
     for number in range(200):
-        answer = await known.call("probe_act", {"full": number, "fill": "x" * 2000})
+        answer = await known.call("probe_act", {era: number, "full": "x" * 2000})
         if answer.code != "ok":
             refused.append(answer)
             break
     assert [answer.code for answer in refused] == ["store_unavailable"]
-    sent = [line for line in received(gate.home / "probe") if '"full"' in line]
+    sent = [line for line in received(gate.home / "probe") if '"full"' in line and era in line]
     assert len(sent) == number
     await store._write_to.run(limit, 1_000_000_000)
-    assert (await known.call("probe_act", {"full": number, "fill": "x" * 2000})).code == "ok"
+    assert (await known.call("probe_act", {era: number, "full": "x" * 2000})).code == "ok"
     assert await store.verify() > 0
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.live.raw import probe_section, probes
+from tests.live.raw import changed, kill_probe, probe_section, probes
 from tests.live.running import Running, environment, refusal
 
 
@@ -107,3 +107,26 @@ def test_a_forbid_takes_effect_with_the_next_call(running: Running, token: str) 
     assert (refused["code"], refused["policies"]) == ("denied", ["no-echo"])
     write_and_wait(running, "policies/own.cedar", "", "the new rules are in force")
     assert allowed(running, token)
+
+
+def test_a_person_approves_a_changed_tool_and_it_is_back(running: Running, token: str) -> None:
+    probe = running.home / "probe"
+    (probe / "tools.json").write_text(json.dumps(changed("echo", description="Better words.")), encoding="utf-8")
+    kill_probe(probe)
+    wait_for(running, token, "tool_quarantined")
+    assert "probe_echo" not in tools(running, token)
+    assert "description" in running.command("schema", "diff", "probe.echo").stdout
+    running.command("schema", "approve", "probe.echo", "--yes")
+    wait_for(running, token, "")
+    assert "probe_echo" in tools(running, token)
+
+
+def wait_for(running: Running, token: str, code: str) -> None:
+    """Call until the call ends like this; empty for an answer."""
+    give_up = time.monotonic() + 10
+    while True:
+        result = running.call(token, "probe_echo", {})
+        if (refusal(result)["code"] if result.get("isError") else "") == code:
+            return
+        assert time.monotonic() < give_up, running.log()
+        time.sleep(0.02)
