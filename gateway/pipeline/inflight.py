@@ -20,12 +20,13 @@ class InFlight:
         """Note that `call_id` was claimed by this process."""
         self._ends[call_id] = asyncio.Event()
 
-    def end(self, call_id: str) -> None:
-        """Note that the outcome of `call_id` is recorded; wakes whoever waits for it."""
+    def end(self, call_id: str, *, recorded: bool = True) -> None:
+        """Note that nobody carries `call_id` out any more; wakes whoever waits for it. `recorded`: so is its outcome."""
         event = self._ends.pop(call_id, None)
         if event is not None:
             event.set()
-            self._recent.append(call_id)
+            if recorded:
+                self._recent.append(call_id)
 
     async def ended(self, call_id: str, patience_s: float) -> bool:
         """Wait until the call ends. False when `patience_s` passed first, or when nobody here carries it out.

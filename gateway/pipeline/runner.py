@@ -130,14 +130,16 @@ class Runner:
             outcome = await self._walk(call, self._after) or Succeeded(call.result)
         except asyncio.CancelledError:  # only a shutdown past its deadline cancels an owned task
             outcome = Unknown(OutcomeUnknown("The gateway stopped before the answer came."))
+        recorded = False
         try:
             await self._recorder.finish(call, outcome)
+            recorded = True
         except Exception as error:  # noqa: BLE001 - whatever it is, the call was made and is not on record
             _LOG.exception("the outcome of call %s could not be recorded", call.id)
             said = f"The call was sent, but its outcome could not be recorded (#{call.id}). Do not repeat it blindly."
             outcome = Unknown(OutcomeUnknown(said, detail=_as_fault(error).detail))
         finally:
-            self._inflight.end(call.id)
+            self._inflight.end(call.id, recorded=recorded)
         self._noted(call, outcome)
         return outcome
 

@@ -254,6 +254,9 @@ async def test_an_outcome_that_cannot_be_recorded_is_unknown_to_its_caller_too(e
     store.heal()
     [doubtful] = await gate.store.unfinished()
     assert doubtful.call_id == ended.call.id
+    repeated = await gate.run("payments_pay")
+    assert isinstance(repeated.outcome, Failed)
+    assert (repeated.outcome.error.code, f"#{ended.call.id}" in repeated.outcome.error.message) == ("in_progress", True)
     await gate.recorder.recover()
     again = await gate.run("payments_pay")
     assert isinstance(again.outcome, Unknown)
