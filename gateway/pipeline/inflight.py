@@ -21,7 +21,7 @@ class InFlight:
         self._ends[call_id] = asyncio.Event()
 
     def end(self, call_id: str, *, recorded: bool = True) -> None:
-        """Note that nobody carries `call_id` out any more; wakes whoever waits for it. `recorded`: so is its outcome."""
+        """Note that nobody carries `call_id` out any more, and whether its outcome is `recorded`; wakes who waits."""
         event = self._ends.pop(call_id, None)
         if event is not None:
             event.set()
