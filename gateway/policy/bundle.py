@@ -49,7 +49,7 @@ class Bundle:
         self._for_anyone, self._for_one = _by_principal(checked.policies)
         self._request = lru_cache(maxsize=_REQUESTS)(self._build_request)
         self._situation = lru_cache(maxsize=_SITUATIONS)(self._build_situation)
-        self._near: dict[int, tuple[Request, Situation]] = {}
+        self._near: dict[int, tuple[Request | DecisionInput, Situation]] = {}
         self._outlook = lru_cache(maxsize=_OUTLOOKS)(self._build_outlook)
 
     @classmethod
@@ -109,10 +109,9 @@ class Bundle:
         if near is not None and _is_about(given, near[0]):
             return near[1]
         found = self._situation(dump([given.principal, given.action, given.resource]), dump(given.entities))
-        if isinstance(given, Request):
-            if len(self._near) >= _SITUATIONS:
-                self._near.clear()
-            self._near[id(given.entities)] = given, found
+        if len(self._near) >= _SITUATIONS:
+            self._near.clear()
+        self._near[id(given.entities)] = given, found
         return found
 
     def _key(self, identity: Identity, tool: Tool) -> _Key:
@@ -146,7 +145,7 @@ class Bundle:
         yield from self._for_one.get(principal, ())
 
 
-def _is_about(given: Request | DecisionInput, request: Request) -> bool:
+def _is_about(given: Request | DecisionInput, request: Request | DecisionInput) -> bool:
     """Tell whether `given` consists of the very objects of a request that is still held: then its bytes are known."""
     return (
         given.entities is request.entities

@@ -19,6 +19,7 @@ from gateway.policy.situation import Situation
 
 __all__ = ["Approval", "Question", "Surroundings", "compose", "decision_input", "from_json", "to_json"]
 
+_INPUTS: Final = 64
 _STATUS: Mapping[StepStatus, str] = {
     StepStatus.EXECUTING: "executing",
     StepStatus.SUCCEEDED: "ok",
@@ -65,7 +66,16 @@ def decision_input(
     bundle: Bundle, identity: Identity, tool: Tool, arguments: Mapping[str, Any], facts: Facts
 ) -> DecisionInput:
     """Put a call before the policies of `bundle`. Never raises, whatever the arguments hold."""
-    return compose(bundle, Question(identity, tool, arguments, facts))
+    situation = bundle.situation(bundle.request(identity, tool))
+    if not situation.steady or situation.remedy_paths or facts.priors:
+        return compose(bundle, Question(identity, tool, arguments, facts))
+    key = facts.environment, identity.on_behalf_of, identity.scopes  # all that a steady context is made of
+    given = situation.inputs.get(key)
+    if given is None:
+        given = compose(bundle, Question(identity, tool, arguments, facts))
+        if len(situation.inputs) < _INPUTS:
+            situation.inputs[key] = given
+    return given
 
 
 def compose(bundle: Bundle, question: Question) -> DecisionInput:

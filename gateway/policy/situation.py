@@ -6,6 +6,7 @@ from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
 from gateway.codec import dump
+from gateway.model.decision import DecisionInput
 from gateway.policy.cedar import Answer, EntitySet, PolicySet, authorize, compile_policies, load_entities, pst
 from gateway.policy.conditions import Conditions, Known
 from gateway.policy.entities import Entity
@@ -18,6 +19,8 @@ __all__ = ["Request", "Situation", "Verdicts"]
 
 _REMEMBERED: Final = 32
 _REMEMBERED_LENGTH: Final = 512
+_STEADY: Final = frozenset({"env", "delegator", "delegatedScopes", "taint", "budget", "approval", "dryRun"})
+"""What of `context.base` stays as it is from one call of an agent to the next, mostly."""
 
 Verdicts = tuple[Answer, Answer | None]
 """What the enforced policies say, and what they would say with the shadow policies among them."""
@@ -52,7 +55,9 @@ class Situation:
     of them that can apply. `remedy_paths` are the arguments that a refusal takes over into the calls it names.
 
     What can be said of the context without Cedar is said before (`Conditions`), so that most contexts come down to the
-    same few answers; Cedar's verdict on these is kept.
+    same few answers; Cedar's verdict on these is kept. A situation is `steady` where the policies read nothing that
+    changes from call to call; then its few contexts are known as a whole, and `inputs` has room for what they are part
+    of.
     """
 
     __slots__ = (
@@ -63,12 +68,15 @@ class Situation:
         "_remembered",
         "_request",
         "_rest",
+        "_seen",
         "in_scope",
+        "inputs",
         "missing",
         "need",
         "policies",
         "remedy_paths",
         "shadows",
+        "steady",
     )
 
     def __init__(self, request: Request, raw_entities: bytes, policies: Sequence[Policy]) -> None:
@@ -98,6 +106,9 @@ class Situation:
         self._lowered = self._compiled(lowered)
         self._plain = lru_cache(maxsize=1)(partial(self._compiled, trees))
         self._remembered = lru_cache(maxsize=_REMEMBERED)(self._evaluated)
+        self.inputs: dict[object, DecisionInput] = {}
+        self.steady = _is_steady(self.need)
+        self._seen: dict[bytes, Verdicts] = {}
 
     def answers(self, context: Mapping[str, Any]) -> Verdicts:
         """Decide by the enforced policies, and as if shadow policies were enforced too (None where there are none).
@@ -106,6 +117,15 @@ class Situation:
             CodecError: the context holds something JSON cannot carry.
         """
         whole = dump(context)  # whatever is read of it: what is no JSON is refused
+        seen = self._seen.get(whole)
+        if seen is not None:
+            return seen
+        answers = self._answers(context, whole)
+        if self.steady and len(whole) <= _REMEMBERED_LENGTH and len(self._seen) < _REMEMBERED:
+            self._seen[whole] = answers
+        return answers
+
+    def _answers(self, context: Mapping[str, Any], whole: bytes) -> Verdicts:
         known = self._conditions.answer(context)
         if known is None:
             return self._put(self._plain(), whole.decode())
@@ -131,6 +151,11 @@ class Situation:
 
     def _put(self, sets: _Sets, context: str) -> Verdicts:
         return self.ask(sets.enforced, context), None if sets.watched is None else self.ask(sets.watched, context)
+
+
+def _is_steady(need: Need) -> bool:
+    base = need.parts.get("base", Need())
+    return not (need.whole or base.whole or need.parts.keys() - {"base"} or base.parts.keys() - _STEADY)
 
 
 def _joined(one: str, other: str) -> str:

@@ -493,3 +493,44 @@ def test_a_decision_input_of_strangers_is_refused_not_raised():
     uid = {"type": "X", "id": "y"}
     decision = decide(load(PERMIT_ALL), DecisionInput(uid, uid, uid, {}, ()))
     assert decision.errors == ("unknown principal", "unknown action", "unknown resource")
+
+
+def test_a_context_that_calls_have_in_common_is_put_together_once_for_each_caller_and_environment():
+    bundle = load(
+        PERMIT_ALL,
+        forbidding('context.base.env == Gateway::Environment::"staging"').replace('"no"', '"env"'),
+        forbidding('context.base has delegator && context.base.delegator == Gateway::User::"eve"').replace(
+            '"no"', '"user"'
+        ),
+        forbidding('context.base.delegatedScopes.contains("write")').replace('"no"', '"scope"'),
+    )
+
+    def decided(who: Identity, environment: str = "production") -> tuple[str, ...]:
+        known = Facts(NOW, RUN, environment=environment)
+        given = decision_input(bundle, who, LIST, {}, known)
+        assert given is decision_input(bundle, who, LIST, {"limit": 1}, replace(known, now_ms=NOW + 1, step=9))
+        return decide(bundle, given).policies
+
+    for _ in range(2):
+        assert decided(PAYER) == ("all",)
+        assert decided(PAYER, "staging") == ("env",)
+        assert decided(replace(PAYER, on_behalf_of="eve")) == ("user",)
+        assert decided(replace(PAYER, on_behalf_of="ann")) == ("all",)
+        assert decided(replace(PAYER, scopes=("write",))) == ("scope",)
+
+
+@pytest.mark.parametrize("read", ["now", "run", "step", "unmodelled"])
+def test_what_changes_from_call_to_call_is_put_together_every_time(read):
+    bundle = load(PERMIT_ALL, forbidding(f"context.base.{read} == context.base.{read} && false"))
+    one = decision_input(bundle, PAYER, LIST, {"x": 1}, Facts(NOW, RUN))
+    other = decision_input(bundle, PAYER, LIST, {"y": 1}, Facts(NOW + 1, RunRef("run_2", "payer", "open"), step=1))
+    assert one.context != other.context
+
+
+def test_contexts_that_calls_have_in_common_are_not_kept_without_bound():
+    bundle = load(PERMIT_ALL, forbidding("context.base has delegator && context.base.delegator == principal.owner"))
+    people = [replace(PAYER, on_behalf_of=f"person-{n}") for n in range(100)]
+    for who in [*people, *people]:
+        given = decision_input(bundle, who, LIST, {}, facts())
+        assert given.context["base"]["delegator"]["__entity"]["id"] == who.on_behalf_of
+        assert decide(bundle, given).allowed
