@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from gateway.codec import CodecError
+from gateway.codec import CodecError, dump
 from gateway.redaction.fields import mask_fields
 from gateway.redaction.forms import needles
 from gateway.redaction.rewrite import MARK, rewrite, rewrite_json_text, texts_in
@@ -18,6 +18,7 @@ _CONTROL: Final = dict.fromkeys(
 
 
 _RUN: Final = re.compile(r"[A-Za-z0-9+/=_.%-]{20,}")
+_ESCAPED: Final = re.compile(r'["\\\x00-\x1f]')  # what stands in JSON in another form
 _SHORT: Final = 4096
 _FEW: Final = 24
 _CONSTANTS: Final = 4096
@@ -48,7 +49,7 @@ class Redactor:
         `fields` names properties of an MCP result to mask as well (see `mask_fields`).
         """
         known = self._known
-        if known.may_be_in(known.texts_of(value)):
+        if known.may_be_in(known.text_of(value)):
             value = rewrite(value, known)
         return mask_fields(value, fields) if fields and isinstance(value, Mapping) else value
 
@@ -69,9 +70,9 @@ class Redactor:
 
     def _at_rest(self, value: Any) -> Any:
         known = self._known
-        joined = known.texts_of(value)
-        lowered = joined.lower()
-        if known.may_be_in(joined) or could_hold_shape(lowered) or self._keys.may_be_in(lowered):
+        whole = known.text_of(value)
+        lowered = whole.lower()
+        if known.may_be_in(whole) or could_hold_shape(lowered) or self._keys.may_be_in(lowered):
             return rewrite(value, _AtRest(known, self._keys))
         return value
 
@@ -87,9 +88,16 @@ class _Known:
     def __init__(self, secrets: frozenset[str]) -> None:
         self._needles = needles(secrets)
         self._other = tuple(needle for needle in self._needles if not _RUN.fullmatch(needle))
+        self._written_as_they_are = not any(_ESCAPED.search(needle) for needle in self._needles)
         self.numbers = frozenset(needle for needle in self._needles if needle.isdecimal())
 
-    def texts_of(self, value: Any) -> str:
+    def text_of(self, value: Any) -> str:
+        """Return a text in which whatever secret is in `value` can be found."""
+        if self._written_as_they_are:
+            try:
+                return dump(value).decode()
+            except (CodecError, UnicodeEncodeError):
+                pass
         return "\0".join(texts_in(value, numbers=bool(self.numbers)))
 
     def may_be_in(self, text: str) -> bool:

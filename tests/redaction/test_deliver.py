@@ -163,3 +163,15 @@ def test_texts_of_other_types_are_looked_at() -> None:
 
 def test_a_cleared_bottom_is_reached_within_the_limit() -> None:
     assert deliver(nested(150, PLAIN)) == nested(150, MARK)
+
+
+_ODD = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=4, max_size=12), _ODD, _ODD)
+def test_a_secret_is_found_whatever_characters_it_and_its_neighbours_are(secret: str, before: str, after: str) -> None:
+    redactor = Redactor([secret])
+    text = before + secret + after
+    for value in ({"a": [text]}, {"a": {text: 1}}, [{"n": 2**70}, text], [float("inf"), (text,)]):
+        assert redactor.deliver(value) != value
+        assert MARK in str(redactor.record(value)), value
