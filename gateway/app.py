@@ -5,7 +5,7 @@ import hashlib
 import hmac
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -263,18 +263,9 @@ class Gateway:
     async def _first_answers(self) -> None:
         """Wait, within bounds, for servers that were never pinned; the others are listed as they were approved."""
         unknown = [name for name in self.config.mcpServers if name not in self._lock.servers]
-        openings = {asyncio.ensure_future(self.upstreams.get(name).open()) for name in unknown}
-        if openings:
-            _, silent = await asyncio.wait(openings, timeout=_FIRST_ANSWER_S)
-            for opening in silent:
-                opening.cancel()
-
-    async def _open_servers(self) -> None:
-        """Start every server; wait, not for long, for those whose tools nobody has pinned yet."""
-        opening = {name: self._background(self.upstreams.get(name).open()) for name in self.upstreams.names()}
-        unseen = {task for name, task in opening.items() if name not in self._lock.servers}
-        if unseen:
-            await asyncio.wait(unseen, timeout=_FIRST_ANSWER_S)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_FIRST_ANSWER_S):
+                await asyncio.gather(*(self.upstreams.get(name).open() for name in unknown))
 
     def _background(self, work: Awaitable[None]) -> "asyncio.Future[None]":
         task = asyncio.ensure_future(work)

@@ -32,8 +32,7 @@ def _run(db: sqlite3.Connection, at_ms: int) -> None:
             db.execute("INSERT INTO migrations (number, name, at_ms) VALUES (?, ?, ?)", (number, name, at_ms))
         db.execute("COMMIT")
     except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
+        db.rollback()
         raise
 
 

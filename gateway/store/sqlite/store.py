@@ -26,6 +26,7 @@ from gateway.store.ports import (
 from gateway.store.sqlite import reading, transitions
 from gateway.store.sqlite.auditing import audit_ledger, prepare_audit
 from gateway.store.sqlite.connection import Connection
+from gateway.store.sqlite.journal import use_wal
 from gateway.store.sqlite.lookups import IndexedSteps, index_sql, indexable
 from gateway.store.sqlite.migrate import migrate
 from gateway.store.sqlite.transaction import Transaction
@@ -34,7 +35,6 @@ from gateway.store.sqlite.writer import Writer
 __all__ = ["SqliteStore"]
 
 _PAGE: Final = 500
-_PATIENCE: Final = 50
 
 
 class SqliteStore:
@@ -162,29 +162,9 @@ class SqliteStore:
         return replace(recorded, delivered=True) if recorded.call_id in self._delivering else recorded
 
     def _prepare_writer(self, db: sqlite3.Connection) -> None:
-        _use_wal(db)
+        use_wal(db)
         db.execute("PRAGMA synchronous = FULL")
         migrate(db, self._clock.now_ms())
-
-
-def _use_wal(db: sqlite3.Connection) -> None:
-    # Changing a new file's journal does not wait for another process that does the same; taking the write lock does.
-    for _ in range(_PATIENCE):
-        if _uses_wal(db):
-            return
-        db.execute("BEGIN IMMEDIATE")
-        db.execute("ROLLBACK")
-    raise sqlite3.OperationalError("other processes keep the file's journal from being changed")
-
-
-def _uses_wal(db: sqlite3.Connection) -> bool:
-    try:
-        db.execute("PRAGMA journal_mode = WAL").fetchone()
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
-            return False
-        raise
-    return True
 
 
 def _prepare_reader(db: sqlite3.Connection) -> None:

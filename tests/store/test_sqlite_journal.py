@@ -1,0 +1,58 @@
+"""Opening a file that others open, too."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from gateway.store.sqlite.journal import use_wal
+from gateway.store.sqlite.migrate import migrate
+
+
+@pytest.fixture
+def db(ledger_path: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(ledger_path, isolation_level=None, timeout=0)) as opened:
+        opened.execute("CREATE TABLE t (a)")
+        opened.execute("INSERT INTO t VALUES (1)")
+        yield opened
+
+
+def mode(db: sqlite3.Connection) -> str:
+    return str(db.execute("PRAGMA journal_mode").fetchone()[0])
+
+
+def test_a_file_keeps_a_write_ahead_log_from_then_on(db: sqlite3.Connection) -> None:
+    use_wal(db)
+    use_wal(db)
+    assert mode(db) == "wal"
+
+
+def test_a_reader_that_never_ends_keeps_the_journal_from_being_changed(
+    db: sqlite3.Connection, ledger_path: Path
+) -> None:
+    with closing(sqlite3.connect(ledger_path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM t").fetchall()
+        with pytest.raises(sqlite3.OperationalError, match="other processes"):
+            use_wal(db)
+        reader.execute("ROLLBACK")
+    use_wal(db)
+    assert mode(db) == "wal"
+
+
+def test_another_fault_is_not_waited_for(db: sqlite3.Connection) -> None:
+    db.set_progress_handler(lambda: 1, 1)  # every statement is interrupted
+    with pytest.raises(sqlite3.OperationalError, match="interrupted"):
+        use_wal(db)
+    db.set_progress_handler(None, 0)
+    assert mode(db) == "delete"
+
+
+def test_a_migration_that_fails_leaves_nothing_behind(db: sqlite3.Connection) -> None:
+    db.execute("CREATE TABLE events (a)")  # a file of something else
+    with pytest.raises(sqlite3.OperationalError, match="events"):
+        migrate(db, 0)
+    assert not db.in_transaction
+    assert db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'migrations'").fetchone() == (0,)
