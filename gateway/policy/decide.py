@@ -104,7 +104,9 @@ def _denied(
         False,
         bundle.digest,
         policies=tuple(policy.id for policy in forbids),
-        message=_message(given, forbids if permits else [], answer, [text for _, text in filter(None, pending.values())]),
+        message=_message(
+            given, forbids if permits else [], answer, [text for _, text in filter(None, pending.values())]
+        ),
         remedies=_remedies([one for one in blockers if pending[one.id] is None], given.notes.get("arguments", {})),
         obligations=tuple({pair: None for pairs in approvals for pair in pairs}) if all(approvals) else (),
         waits_for=next(filter(None, pending.values()))[0] if waits else None,
