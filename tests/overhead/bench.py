@@ -12,7 +12,9 @@ import sys
 import tempfile
 import time
 import urllib.request
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.overhead.load import Load, Target
@@ -68,10 +70,10 @@ def start_gateway(home: Path, port: int) -> tuple[subprocess.Popen[bytes], int, 
     """Start a gateway with the starter policies in front of the echo server; return it, its port and a token."""
     shutil.copytree(ROOT / "policies", home / "policies")
     (home / "gateway.yaml").write_text(CONFIG.format(port=port), encoding="utf-8")
-    log = (home / "gateway.log").open("wb")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "gateway", "up"], cwd=home, stdout=log, stderr=log, env=environment()
-    )
+    with (home / "gateway.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gateway", "up"], cwd=home, stdout=log, stderr=log, env=environment()
+        )
     note = home / ".toolgate" / "run.json"
     give_up = time.monotonic() + START_TIMEOUT_S
     while not note.exists():
@@ -134,12 +136,17 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def cpu_cost(pid: int, target: Target, calls: int, label: str) -> tuple[float, Load]:
+    """Return the CPU time in microseconds that one call costs the process, and the load that showed it."""
+    before = cpu_seconds(pid)
+    load = drive(target, 16, calls, label)
+    return (cpu_seconds(pid) - before) / load.calls * 1e6, load
+
+
 def cost_of(pid: int, target: Target, scale: Scale, label: str) -> tuple[float, Load]:
     """Return what one call costs the process, and the load that showed it."""
     if not counters_work():
-        before = cpu_seconds(pid)
-        load = drive(target, 16, scale.calls, label)
-        return (cpu_seconds(pid) - before) / load.calls * 1e6, load
+        return cpu_cost(pid, target, scale.calls, label)
     with tempfile.NamedTemporaryFile() as counted:
         perf = subprocess.Popen(
             ["perf", "stat", "-x", ",", "-e", "instructions:u", "-o", counted.name, "-p", str(pid)],
@@ -166,8 +173,20 @@ def measure(name: str, pid: int, target: Target, scale: Scale) -> Row:
     )
 
 
-def run(scale: Scale) -> list[Row]:
-    """Measure the forwarder and the gateway, each in a process of its own."""
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """A bare forwarder and a gateway before one server, each in a process of its own."""
+
+    bare: int
+    gateway: int
+    bare_port: int
+    port: int
+    token: str
+
+
+@contextmanager
+def standing() -> Iterator[Stand]:
+    """Start them all; stop them all at the end."""
     processes: list[subprocess.Popen[str] | subprocess.Popen[bytes]] = []
     with tempfile.TemporaryDirectory(prefix="toolgate-bench-") as folder:
         try:
@@ -177,18 +196,27 @@ def run(scale: Scale) -> list[Row]:
             processes.append(bare)
             gateway, port, token = start_gateway(Path(folder), int(server_port))
             processes.append(gateway)
-            session = legacy_session(port, token)
-            return [
-                measure("bare forwarder", bare.pid, Target(int(bare_port), "echo"), scale),
-                measure("governed read", gateway.pid, Target(port, "echo_echo", token), scale),
-                measure("governed effect", gateway.pid, Target(port, "echo_write", token), scale),
-                measure("governed read, 2025-11-25", gateway.pid, Target(port, "echo_echo", token, session), scale),
-            ]
+            yield Stand(bare.pid, gateway.pid, int(bare_port), port, token)
         finally:
             for process in reversed(processes):
                 process.terminate()
             for process in processes:
                 process.wait(30)
+                if process.stdout is not None:
+                    process.stdout.close()
+
+
+def run(scale: Scale) -> list[Row]:
+    """Measure the forwarder and the gateway."""
+    with standing() as stand:
+        read, effect = Target(stand.port, "echo_echo", stand.token), Target(stand.port, "echo_write", stand.token)
+        session = legacy_session(stand.port, stand.token)
+        return [
+            measure("bare forwarder", stand.bare, Target(stand.bare_port, "echo"), scale),
+            measure("governed read", stand.gateway, read, scale),
+            measure("governed effect", stand.gateway, effect, scale),
+            measure("governed read, 2025-11-25", stand.gateway, replace(read, session=session), scale),
+        ]
 
 
 def main() -> int:
