@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -41,20 +42,30 @@ async def up(house: House) -> AsyncIterator[Gateway]:
         await gateway.close()
 
 
-async def listed(gateway: Gateway) -> list[str]:
-    """Ask over the composed application which tools the agent sees."""
+async def asked(gateway: Gateway, method: str, **params: object) -> dict[str, Any]:
+    """Send one request over the composed application, in a session of its own; return the result."""
     key = load_local_key(gateway.home.path / gateway.config.identity.local_key)
     headers = {"authorization": f"Bearer {local_bearer(key, 'payer')}"}
     transport = httpx2.ASGITransport(app=gateway.asgi, client=("127.0.0.1", 1))
     async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:8750", headers=headers) as http:
 
-        async def post(method: str, **more: object) -> httpx2.Response:
-            message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": more}
-            return await http.post("/mcp", json=message)
+        async def post(name: str, given: object) -> httpx2.Response:
+            return await http.post("/mcp", json={"jsonrpc": "2.0", "id": 1, "method": name, "params": given})
 
-        opened = await post("initialize", protocolVersion="2025-11-25")
+        opened = await post("initialize", {"protocolVersion": "2025-11-25"})
         http.headers["mcp-session-id"] = opened.headers["mcp-session-id"]
-        return [each["name"] for each in (await post("tools/list")).json()["result"]["tools"]]
+        result: dict[str, Any] = (await post(method, params)).json()["result"]
+        return result
+
+
+async def listed(gateway: Gateway) -> list[str]:
+    return [each["name"] for each in (await asked(gateway, "tools/list"))["tools"]]
+
+
+async def called(gateway: Gateway, name: str, arguments: dict[str, Any]) -> str:
+    result = await asked(gateway, "tools/call", name=name, arguments=arguments)
+    refusal = result.get("_meta", {}).get("io.toolgate/refusal", {})
+    return str(refusal.get("code", "error" if result.get("isError") else "ok"))
 
 
 async def test_a_server_is_pinned_on_first_use_and_its_tools_are_listed(house: House) -> None:
@@ -108,6 +119,22 @@ async def test_policies_that_are_broken_at_the_start_deny_everything_until_they_
         (house.path / "more.cedar").write_text(PERMIT_ALL, encoding="utf-8")
         assert await gateway.reload(gateway.config) == ""
         assert await listed(gateway) == ["probe_pay", "run_start"]
+
+
+async def test_a_workflow_is_in_force_from_the_next_start_and_its_key_names_the_run(house: House) -> None:
+    async with up(house):
+        pass  # pins the tools that the workflow names
+    house.adds("workflows: { w: { key: amount, rules: [{ call: probe.pay, require: [{ call: probe.look }] }] } }\n")
+    look = tool("look", {"amount": {"type": "integer"}}, annotations={"readOnlyHint": True})
+    house.offers(PAY, look)
+    (house.path / "gateway.lock").unlink()
+    async with up(house) as gateway:
+        assert await gateway.reload(gateway.config) == ""
+        paid = {"amount": 1}
+        assert await called(gateway, "probe_pay", paid) == "denied"
+        assert await called(gateway, "probe_look", paid) == "ok"
+        assert await called(gateway, "probe_pay", {"amount": 2}) == "denied"
+        assert await called(gateway, "probe_pay", paid) == "ok"
 
 
 async def test_an_agent_that_is_taken_out_of_the_configuration_is_nobody(house: House) -> None:
