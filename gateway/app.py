@@ -290,7 +290,7 @@ class Gateway:
             Validate(),
             Gather(self.rules, self._runs, self.store, self.clock, self.config.server.environment),
             Decide(inflight),
-            Claim(recorder, inflight, self._owned),
+            Claim(recorder, inflight, self._owned, self._redactor),
             Execute(self.executor, self.upstreams, {f"{OWN_SERVER}.start": partial(start_run, self._runs)}),
             Check(),
             Redact(self._redactor),

@@ -198,7 +198,7 @@ class Gate:
             Validate(),
             Gather(self.rules, self.runs, self.ledger, self.clock, "production"),
             Decide(self.inflight, patience_s=0.01),
-            Claim(self.recorder, self.inflight, self.owned),
+            Claim(self.recorder, self.inflight, self.owned, self.redactor),
             Execute(self.executor, self.upstreams, {f"{OWN_SERVER}.start": partial(start_run, self.runs)}),
             Check(),
             Redact(self.redactor),

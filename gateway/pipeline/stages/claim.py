@@ -12,6 +12,8 @@ from gateway.model.tool import Effect
 from gateway.pipeline.inflight import InFlight
 from gateway.pipeline.stages import DecideAgain
 from gateway.pipeline.stages.gather import lookup_for
+from gateway.pipeline.stages.redact import delivered
+from gateway.redaction.redactor import Redactor
 from gateway.resilience.owned import OwnedTasks
 from gateway.store.ports import Claimed, ClaimVerdict, Recorded, StepUse
 
@@ -26,10 +28,11 @@ class Claim:
     A read that consumes nothing and that no precondition ever asks about skips the claim.
     """
 
-    def __init__(self, recorder: Recorder, inflight: InFlight, owned: OwnedTasks) -> None:
+    def __init__(self, recorder: Recorder, inflight: InFlight, owned: OwnedTasks, redactor: Redactor) -> None:
         self._recorder = recorder
         self._inflight = inflight
         self._owned = owned
+        self._redactor = redactor
 
     async def __call__(self, call: Call) -> Outcome | None:
         if self._may_skip(call):
@@ -109,7 +112,8 @@ class Claim:
         if not isinstance(result, dict):
             text = f"This call was carried out before (#{recorded.call_id}); its answer was too large to be kept."
             result = {"content": [{"type": "text", "text": text}]}
-        return Succeeded(result, replayed_from=recorded.call_id)
+        # An answer that was recorded under older policies is delivered under those of today.
+        return Succeeded(delivered(self._redactor, call, result), replayed_from=recorded.call_id)
 
 
 def _uses(call: Call) -> tuple[StepUse, ...]:

@@ -1,9 +1,12 @@
 """Stage 10: what must not reach the agent is taken out of the answer."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from gateway.model.call import Call
 from gateway.redaction.redactor import Redactor
 
-__all__ = ["Redact"]
+__all__ = ["Redact", "delivered"]
 
 
 class Redact:
@@ -13,11 +16,17 @@ class Redact:
         self._redactor = redactor
 
     async def __call__(self, call: Call) -> None:
-        fields = tuple(
-            name.strip()
-            for key, value in call.decision.obligations
-            if key == "redact"
-            for name in value.split(",")
-            if name.strip()
-        )
-        call.result = self._redactor.deliver(call.checked, fields=fields)
+        call.result = delivered(self._redactor, call, call.checked)
+
+
+def delivered(redactor: Redactor, call: Call, result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what of `result` the agent may see: all but secrets and what this call's decision obliges to mask."""
+    fields = tuple(
+        name.strip()
+        for key, value in call.decision.obligations
+        if key == "redact"
+        for name in value.split(",")
+        if name.strip()
+    )
+    masked: Mapping[str, Any] = redactor.deliver(result, fields=fields)
+    return masked

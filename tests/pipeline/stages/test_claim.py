@@ -13,7 +13,7 @@ from gateway.pipeline.stages.claim import Claim
 from gateway.store.ports import Ending, EventKind
 from tests.fixtures.clock import FakeClock
 from tests.pipeline.broken import BreakingStore
-from tests.pipeline.gate import PAYMENT, PERMIT_ALL, PRECONDITION, Gate, answer, request, settle
+from tests.pipeline.gate import PAYMENT, PERMIT_ALL, PRECONDITION, Gate, answer, request, rules_of, settle
 
 PASSED = answer({"result": "passed"})
 LIST_ONCE = """
@@ -62,6 +62,17 @@ async def test_a_step_made_before_is_answered_from_the_record() -> None:
     assert isinstance(outcome, Succeeded)
     assert (outcome.replayed_from, outcome.result) == (paid.call.id, answer() | {"content": []})
     assert (call.intent, len(gate.inflight)) == (False, 0)
+
+
+async def test_an_answer_from_the_record_is_delivered_under_the_policies_of_today() -> None:
+    gate = Gate()
+    gate.servers["payments"].calls.append(answer({"iban": "DE00 1234", "amount": 3}))
+    await gate.run("payments_pay")
+    gate.rules.current = rules_of(PERMIT_ALL.replace('@id("all")', '@id("all") @redact("iban")'))
+    _, outcome = await gate.after(Claim, request("payments_pay"))
+    assert isinstance(outcome, Succeeded)
+    assert "DE00" not in str(outcome.result)
+    assert outcome.result["structuredContent"]["amount"] == 3
 
 
 async def test_an_answer_too_large_to_keep_is_said_to_be() -> None:
