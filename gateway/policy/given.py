@@ -179,7 +179,7 @@ class _Builder:
         return map_record(self._bundle.shapes_of(self._question.tool.name).input, self._question.arguments)
 
     def _note_dropped(self, where: str, mapped: Mapped, need: Need | None) -> None:
-        if need is not None:
+        if need is not None and mapped.dropped:
             self._unjudged += (".".join((where, *path)) for path in mapped.dropped if need.reads(path))
 
     def _base(self, need: Need, mapped: Mapped | None) -> dict[str, Any]:

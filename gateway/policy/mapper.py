@@ -22,6 +22,7 @@ MAX_TEXT: Final = 256 * 1024
 MAX_POINTERS: Final = 64
 _MAX_POINTER: Final = 256
 _LONG = range(-(2**63), 2**63)
+_WHOLE: Final = range(-922_337_203_685_477, 922_337_203_685_478)
 _DECIMAL_LIMIT: Final = Decimal(2**63).scaleb(-4)
 _FOUR_PLACES: Final = Decimal("0.0001")
 _DATE_TIME = re.compile(
@@ -76,8 +77,8 @@ def decimal_text(value: Any) -> str | None:
     """Return a JSON number as the text of an equal Cedar decimal; None where there is none (too fine, too large)."""
     if type(value) is not int and type(value) is not float:
         return None
-    if type(value) is int and value not in _LONG:  # before Decimal reads a number of any length
-        return None
+    if type(value) is int:  # before Decimal reads a number of any length
+        return f"{value}.0000" if value in _WHOLE else None
     number = Decimal(repr(value))
     if not number.is_finite() or not -_DECIMAL_LIMIT <= number < _DECIMAL_LIMIT:
         return None
@@ -111,7 +112,13 @@ class _Walk:
                 if raw is not None:
                     self.report((*path, str(name)))
             elif raw is not None:
-                self._property(name, declared.shape, raw, (path, values, counts))
+                read = _SCALARS.get(declared.shape.kind)
+                mapped = read(raw) if read is not None and self._nodes < MAX_NODES else None
+                if mapped is None:
+                    self._property(name, declared.shape, raw, (path, values, counts))
+                else:  # nearly every property is one of these
+                    self._nodes += 1
+                    values[name] = mapped
         for name, declared in shape.fields.items():
             if declared.required and declared.shape is not None and value.get(name) is None:
                 self.dropped.append((*path, name))
