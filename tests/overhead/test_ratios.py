@@ -1,7 +1,8 @@
 """Governing a call costs a small multiple of forwarding it: CPU time, beside a bare forwarder in the same run.
 
-The bounds stand well above what is measured (read 10, effect 17): they are there for a regression of the order, and
-CPU time is read three times because whoever else is at work on the machine can only make it larger.
+The bounds stand well above what is measured on a quiet machine (read 10, effect 17; 20 and 43 beside three other
+processes that want its two cores): they are there for a regression of the order, and CPU time is read three times
+because whoever else is at work on the machine can only make it larger.
 """
 
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from tests.overhead.load import Target
 BARE_CALLS = 3200
 CALLS = 480
 ROUNDS = 3
-MOST = {"echo_echo": 18, "echo_write": 30}
+MOST = {"echo_echo": 45, "echo_write": 90}
 
 
 @pytest.fixture(scope="module")
