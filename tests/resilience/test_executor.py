@@ -228,3 +228,10 @@ async def test_waiting_for_a_place_ends_with_the_deadline() -> None:
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
     assert await run.execute(upstream, tool()) == OK
+
+
+async def test_a_connector_that_lets_its_time_run_out_is_one_that_did_not_answer_in_time() -> None:
+    run = Run()
+    with pytest.raises(OutcomeUnknown) as unknown:
+        await run.execute(ScriptedUpstream(TimeoutError()), tool(WRITE))
+    assert (run.codes, unknown.value.detail.partition(":")[0]) == (["timeout"], "timeout")
