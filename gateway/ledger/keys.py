@@ -51,6 +51,8 @@ async def next_step(ledger: Ledger, agent: str, tool: Tool, run_id: str, call: C
     answered from the record; one that failed is tried again under the same key.
     """
     explicit = call.request.idempotency_key
+    if explicit is not None and call.identity.on_behalf_of is not None:  # one user never gets another's answer
+        explicit = digest([call.identity.on_behalf_of, explicit])
     first = step_key(tool, run_id, call.arguments, call.arguments_digest, explicit)
     if first is None:
         return StepKey(None)

@@ -1,5 +1,7 @@
 """Which calls are the same step."""
 
+from dataclasses import replace
+
 import pytest
 
 from gateway.codec import digest
@@ -9,7 +11,7 @@ from gateway.model.facts import StepStatus
 from gateway.model.tool import Effect
 from gateway.store.memory import MemoryStore
 from gateway.store.ports import ClaimVerdict, Ending, Intent
-from tests.ledger.making import asked, tool
+from tests.ledger.making import IDENTITY, asked, tool
 
 ARGUMENTS = {"payment_id": "p-7", "amount": 250, "to": {"iban": "x"}}
 KEYED = tool(idempotency_key=("payment_id", "to.iban"))
@@ -60,10 +62,11 @@ def test_a_long_key_is_kept_as_its_digest() -> None:
 class Steps:
     """A ledger, and one agent that makes the same call again and again."""
 
-    def __init__(self, tool_=None, explicit=None) -> None:
+    def __init__(self, tool_=None, explicit=None, user=None) -> None:
         self.ledger = MemoryStore(SystemClock())
         self.tool = tool_ or tool()
         self.call = asked(arguments=ARGUMENTS, key=explicit)
+        self.call.identity = replace(IDENTITY, on_behalf_of=user)
         self.call.arguments = ARGUMENTS
         self.call.arguments_digest = digest(ARGUMENTS)
         self.made = 0
@@ -153,3 +156,8 @@ async def test_a_key_stands_for_one_step_for_ever(tool_, explicit) -> None:
     assert step.key == key_of(tool_, explicit)
     assert step.repeats is not None
     assert step.repeats.call_id == made
+
+
+async def test_the_same_key_of_two_users_of_one_agent_is_two_steps() -> None:
+    keys = {(await Steps(explicit="mine", user=user).next()).key for user in ("ann", "bob", None)}
+    assert len(keys) == 3
