@@ -10,6 +10,8 @@ from connectors.mcp.listing import list_tools
 from connectors.mcp.wire import RpcError, SessionLost, Wire
 from gateway.connector import (
     ConnectorFault,
+    Notice,
+    Offer,
     Rejected,
     Surroundings,
     TimedOut,
@@ -56,7 +58,7 @@ class McpUpstream:
         self._mirrored: dict[str, Mapping[tuple[str, ...], str]] = {}
         self._told: _Offer | None = None
         self._reconnected = False
-        self._listeners: list[Callable[[], None]] = []
+        self._listeners: list[Notice] = []
         self._heads: dict[tuple[str, str], bytes] = {}
         wire.on_notification(self._notified)
 
@@ -77,7 +79,16 @@ class McpUpstream:
         """A server's own hints are relayed in its definitions; the connector vouches for nothing."""
         return None
 
-    def on_tools_changed(self, listener: Callable[[], None]) -> None:
+    def offer(self) -> Offer:
+        return Offer()
+
+    async def listed(self, method: str) -> Sequence[Mapping[str, Any]]:
+        return ()
+
+    async def watch(self, uris: frozenset[str]) -> None:
+        """Nothing yet."""
+
+    def on_notice(self, listener: Notice) -> None:
         self._listeners.append(listener)
 
     async def tools(self) -> Sequence[Mapping[str, Any]]:
@@ -253,7 +264,7 @@ class McpUpstream:
     def _notified(self, method: str) -> None:
         if method == _TOOLS_CHANGED:
             for listener in self._listeners:
-                listener()
+                listener(method, {})
 
 
 def _unsent(fault: ConnectorFault) -> ConnectorFault:

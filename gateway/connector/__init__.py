@@ -5,26 +5,34 @@ from gateway.connector.declaration import tool
 from gateway.connector.faults import CredentialExpired, Rejected, TimedOut, Unavailable, parse_retry_after, plain
 from gateway.connector.plugin import Connector, ConnectorConfig, Surroundings
 from gateway.connector.secret import Secret
-from gateway.connector.upstream import ToolCall, ToolTraits, Upstream
+from gateway.connector.upstream import Definitions, Notice, Offer, ToolCall, ToolsOnly, ToolTraits, Upstream
+from gateway.model.back import NOBODY, AskRefused, Back
 from gateway.model.clock import Clock, IdSource
 from gateway.model.errors import ConnectorFault
 from gateway.model.tool import Effect
 
 __all__ = [
+    "NOBODY",
+    "AskRefused",
+    "Back",
     "Clock",
     "CodecError",
     "Connector",
     "ConnectorConfig",
     "ConnectorFault",
     "CredentialExpired",
+    "Definitions",
     "Effect",
     "IdSource",
+    "Notice",
+    "Offer",
     "Rejected",
     "Secret",
     "Surroundings",
     "TimedOut",
     "ToolCall",
     "ToolTraits",
+    "ToolsOnly",
     "Unavailable",
     "Upstream",
     "dump",

@@ -1,8 +1,9 @@
 """What a connector raises, one class per thing that can go wrong."""
 
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from math import isfinite
-from typing import Final
+from typing import Any, Final
 
 from gateway.model.clock import SystemClock
 from gateway.model.errors import ConnectorFault
@@ -67,10 +68,14 @@ class TimedOut(ConnectorFault):
 
 
 class Rejected(ConnectorFault):
-    """The other side understood the call and refused it; the same call will be refused again."""
+    """The other side understood the call and refused it; the same call will be refused again.
 
-    def __init__(self, message: str, *, detail: str = "") -> None:
+    `rpc` is the JSON-RPC error it was refused with, where the other side speaks JSON-RPC.
+    """
+
+    def __init__(self, message: str, *, detail: str = "", rpc: Mapping[str, Any] | None = None) -> None:
         super().__init__(message, code="rejected", detail=detail)
+        self.rpc = rpc
 
 
 class CredentialExpired(ConnectorFault):

@@ -1,7 +1,7 @@
 """A connector written in Python: what an author extends, and what the gateway makes of it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args, get_origin
 
@@ -11,7 +11,7 @@ from gateway import __version__
 from gateway.codec import dump
 from gateway.connector.declaration import DeclaredTool, declared_tools
 from gateway.connector.faults import Rejected, TimedOut, Unavailable, plain
-from gateway.connector.upstream import ToolCall, ToolTraits, Upstream
+from gateway.connector.upstream import ToolCall, ToolsOnly, ToolTraits, Upstream
 from gateway.model.clock import Clock, IdSource, RandomIds, SystemClock
 from gateway.model.errors import ConnectorFault, GatewayError
 
@@ -35,6 +35,8 @@ class Surroundings:
     """What the gateway lends a connector.
 
     `redact` takes secrets out of text before it is logged. `server` is the upstream's name in the configuration.
+    `lends` says, by server name, which client capabilities some policy may let the server use: what is announced to it
+    where no single client is behind a connection.
     """
 
     clock: Clock = field(default_factory=SystemClock)
@@ -42,6 +44,7 @@ class Surroundings:
     redact: Callable[[str], str] = str
     version: str = __version__
     server: str = ""
+    lends: Callable[[str], Mapping[str, Any]] = lambda server: {}
 
 
 ConfigT = TypeVar("ConfigT", bound=ConnectorConfig)
@@ -97,7 +100,7 @@ class Connector(Generic[ConfigT]):
         return _PluginUpstream(cls(config))
 
 
-class _PluginUpstream:
+class _PluginUpstream(ToolsOnly):
     """An `Upstream` over a `Connector`: schema, results and faults in MCP's terms."""
 
     def __init__(self, connector: Connector[Any]) -> None:
@@ -130,9 +133,6 @@ class _PluginUpstream:
         declared = self._connector.declared.get(tool)
         return declared.traits if declared else None
 
-    def on_tools_changed(self, listener: Callable[[], None]) -> None:
-        """Declared tools change only with the code."""
-
     async def call(self, call: ToolCall) -> Mapping[str, Any]:
         declared = self._connector.declared.get(call.tool)
         if declared is None:
@@ -159,7 +159,7 @@ def _with_key(declared: DeclaredTool, call: ToolCall) -> ToolCall:
     """An idempotent tool always gets a key, the same on every attempt: the call's own id where there is no other."""
     if call.idempotency_key is not None or not declared.traits.idempotent:
         return call
-    return ToolCall(call.tool, call.arguments, call.call_id, call.timeout_s, call.call_id, call.meta)
+    return replace(call, idempotency_key=call.call_id)
 
 
 def _result(declared: DeclaredTool, value: Any) -> Mapping[str, Any]:

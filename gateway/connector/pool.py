@@ -1,18 +1,20 @@
 """All upstreams of the gateway: opened side by side, healed in the background, none waiting for another."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from gateway.connector.plugin import Surroundings
-from gateway.connector.upstream import ToolCall, ToolTraits, Upstream
+from gateway.connector.upstream import Definitions, Notice, Offer, ToolCall, ToolTraits, Upstream
 from gateway.model.errors import ConnectorFault
 
-__all__ = ["Health", "PoolPace", "State", "Supervised", "Upstreams"]
+__all__ = ["TOOLS_CHANGED", "Health", "PoolPace", "State", "Supervised", "Upstreams"]
 
-Definitions = Sequence[Mapping[str, Any]]
+
+TOOLS_CHANGED: Final = "notifications/tools/list_changed"
+_T = TypeVar("_T")
 
 
 class State(StrEnum):
@@ -62,8 +64,8 @@ class Supervised:
         self._trouble = asyncio.Event()
         self._failures = 0
         self._supervisor: asyncio.Task[None] | None = None
-        self._listeners: list[Callable[[], None]] = []
-        upstream.on_tools_changed(self._tell)
+        self._listeners: list[Notice] = []
+        upstream.on_notice(self._tell)
 
     @property
     def health(self) -> Health:
@@ -94,17 +96,31 @@ class Supervised:
     def traits(self, tool: str) -> ToolTraits | None:
         return self._upstream.traits(tool)
 
-    def on_tools_changed(self, listener: Callable[[], None]) -> None:
+    def offer(self) -> Offer:
+        return self._upstream.offer()
+
+    def on_notice(self, listener: Notice) -> None:
         self._listeners.append(listener)
+
+    async def watch(self, uris: frozenset[str]) -> None:
+        """As the upstream's, in the time one listing may take. Raises `ConnectorFault`."""
+        await self._within(lambda: self._upstream.watch(uris), "subscribe")
 
     async def tools(self) -> Definitions:
         """List the server's tools, in the time one listing may take. Raises `ConnectorFault`."""
+        return await self._within(self._upstream.tools, "list its tools")
+
+    async def listed(self, method: str) -> Definitions:
+        """List something else of the server, in the time one listing may take. Raises `ConnectorFault`."""
+        return await self._within(lambda: self._upstream.listed(method), f"answer {method}")
+
+    async def _within(self, work: Callable[[], Awaitable[_T]], what: str) -> _T:
         await self._usable(self._pace.list_s)
         try:
             async with asyncio.timeout(self._pace.list_s):
-                found = await self._upstream.tools()
+                found = await work()
         except TimeoutError:
-            fault = ConnectorFault(f"{self._name} did not list its tools in time.", code="timeout")
+            fault = ConnectorFault(f"{self._name} did not {what} in time.", code="timeout")
             self._learn(fault)
             raise fault from None
         except ConnectorFault as fault:
@@ -169,7 +185,7 @@ class Supervised:
                 opened, self._failures = True, 0
                 self._become(State.UP)
                 if repaired:
-                    self._tell()  # it may have come back with other tools
+                    self._tell(TOOLS_CHANGED, {})  # it may have come back with other tools
             self._tried.set()
             if not self._failures:
                 await self._trouble.wait()
@@ -187,9 +203,9 @@ class Supervised:
         except TimeoutError:
             return
 
-    def _tell(self) -> None:
+    def _tell(self, method: str, params: Mapping[str, Any]) -> None:
         for listener in self._listeners:
-            listener()
+            listener(method, params)
 
 
 class Upstreams:

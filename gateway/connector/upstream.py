@@ -4,20 +4,29 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from gateway.model.back import NOBODY, Back
 from gateway.model.light import light
 from gateway.model.tool import Effect
 
-__all__ = ["ToolCall", "ToolTraits", "Upstream"]
+__all__ = ["Definitions", "Notice", "Offer", "ToolCall", "ToolTraits", "ToolsOnly", "Upstream"]
+
+Definitions = Sequence[Mapping[str, Any]]
+Notice = Callable[[str, Mapping[str, Any]], None]
+"""Takes the method and the params of a notification that belongs to no call (`…/list_changed`, `…/updated`)."""
 
 
 @light
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """One attempt at a tool call, as a connector sees it.
+    """One attempt at a governed request, as a connector sees it; mostly a tool call.
 
     `tool` is the upstream's own name. `arguments` is the very object that was decided on. `idempotency_key` is the same
-    on every attempt, and None for tools that take none. `timeout_s` is what is left of the call's deadline.
-    `meta` is the agent's `_meta` without the gateway's own keys and without protocol envelope keys.
+    on every attempt, and None for tools that take none. `timeout_s` is what is left of the call's deadline; time that
+    the client takes to answer a question does not count. `meta` is the agent's `_meta` without the gateway's own keys
+    and without protocol envelope keys. `back` leads to the client.
+
+    `method` is the MCP method. For every other than `tools/call`, `arguments` is the whole of `params` but `_meta`, and
+    `tool` is the method again. `more` are params beside name and arguments (`inputResponses`, `requestState`).
     """
 
     tool: str
@@ -26,6 +35,9 @@ class ToolCall:
     timeout_s: float
     idempotency_key: str | None = None
     meta: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    back: Back = NOBODY
+    method: str = "tools/call"
+    more: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +47,15 @@ class ToolTraits:
     effect: Effect
     idempotent: bool = False
     undo: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a server says of itself: `capabilities` and `instructions` in MCP's form, the protocol's `version`."""
+
+    capabilities: Mapping[str, Any] = field(default_factory=lambda: {"tools": {}})
+    instructions: str = ""
+    version: str = ""
 
 
 class Upstream(Protocol):
@@ -52,8 +73,19 @@ class Upstream(Protocol):
         """Disconnect and leave no process, descriptor or task behind."""
         ...
 
-    async def tools(self) -> Sequence[Mapping[str, Any]]:
+    def offer(self) -> Offer:
+        """Return what the server said of itself when it was last connected to; the neutral offer before that."""
+        ...
+
+    async def tools(self) -> Definitions:
         """Return the raw MCP tool definitions, every page, unchanged. Raises `ConnectorFault`."""
+        ...
+
+    async def listed(self, method: str) -> Definitions:
+        """Return what `prompts/list`, `resources/list` or `resources/templates/list` answers: every page, unchanged.
+
+        Empty where the server has none of it. Raises `ConnectorFault`.
+        """
         ...
 
     def traits(self, tool: str) -> ToolTraits | None:
@@ -64,10 +96,35 @@ class Upstream(Protocol):
         """Perform the call once and return the raw MCP result object, unknown fields and all.
 
         Raises:
-            ConnectorFault: with `sent=False` only if nothing left the gateway.
+            ConnectorFault: with `sent=False` only if nothing left the gateway; with `rpc` where the server answered
+                with a JSON-RPC error.
         """
         ...
 
-    def on_tools_changed(self, listener: Callable[[], None]) -> None:
-        """Have `listener` called whenever the upstream says that its tools changed."""
+    def on_notice(self, listener: Notice) -> None:
+        """Have `listener` told of every notification of the server that belongs to no call."""
         ...
+
+    async def watch(self, uris: frozenset[str]) -> None:
+        """Have notices come for updates of exactly these resources from now on, also over later connections.
+
+        Raises `ConnectorFault` where the server refuses or cannot.
+        """
+        ...
+
+
+class ToolsOnly:
+    """The part of an `Upstream` that one with nothing but tools need not write."""
+
+    def offer(self) -> Offer:
+        return Offer()
+
+    async def listed(self, method: str) -> Definitions:
+        del method
+        return ()
+
+    def on_notice(self, listener: Notice) -> None:
+        """Nothing changes by itself."""
+
+    async def watch(self, uris: frozenset[str]) -> None:
+        """There is nothing to watch."""

@@ -4,7 +4,8 @@ A refusal is a value (`outcome.Denied`); a fault is one of these. `message` is s
 to do next; `detail` goes to the ledger only.
 """
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 __all__ = [
     "CODES",
@@ -68,7 +69,10 @@ class LimitFault(GatewayError):
 
 
 class ConnectorFault(GatewayError):
-    """The tool's side failed. `sent` is False only when the request provably never left the gateway."""
+    """The tool's side failed. `sent` is False only when the request provably never left the gateway.
+
+    `rpc` is the JSON-RPC error object (`code`, `message`, `data`) of a server that answered with one, else None.
+    """
 
     codes = frozenset({"unavailable", "timeout", "rejected", "credential_expired", "contract_broken"})
     default_code = "unavailable"
@@ -84,6 +88,7 @@ class ConnectorFault(GatewayError):
     ) -> None:
         super().__init__(message, code=code, detail=detail, retry_after_s=retry_after_s)
         self.sent = sent
+        self.rpc: Mapping[str, Any] | None = None
         self.retryable = self.code in {"unavailable", "timeout"}
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.model.back import NOBODY, Back
 from gateway.model.identity import ClientInfo, Credential
 from gateway.model.light import light
 
@@ -32,10 +33,12 @@ class Caller:
 @light
 @dataclass(frozen=True, slots=True)
 class CallRequest:
-    """One `tools/call` as the agent sent it.
+    """One governed request as the agent sent it: a `tools/call`, or what reads a resource, gets a prompt, completes.
 
     `arguments` is the parsed object, forwarded as it is. `meta` is `params._meta` (empty when absent). `run` and
-    `idempotency_key` are what `_meta` or a header named, else None.
+    `idempotency_key` are what `_meta` or a header named, else None. `back` leads to the client while the request is
+    under way. `more` are the params beside name and arguments that go on to the server. `endpoint` is the virtual
+    endpoint it came through, empty for the one with everything.
     """
 
     name: str
@@ -44,3 +47,6 @@ class CallRequest:
     meta: Mapping[str, Any] = field(default_factory=dict, repr=False)
     run: str | None = None
     idempotency_key: str | None = None
+    back: Back = NOBODY
+    more: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    endpoint: str = ""

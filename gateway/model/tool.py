@@ -32,6 +32,9 @@ class Tool:
     `idempotency_key` lists the arguments whose values name one effect for ever. `quarantined` says why the tool may
     not be called, or is empty. `deadline_s` bounds a whole call, retries included. `annotations_trusted` is True once
     a person pinned the server's hints.
+
+    What else of a server is governed is a tool too, called as its canonical name `server.method` says
+    (`files.resources/read`): `method` is the MCP method, and its arguments are the request's params.
     """
 
     name: str
@@ -51,5 +54,6 @@ class Tool:
     deadline_s: float = 60.0
     annotations_trusted: bool = False
     quarantined: str = ""
+    method: str = "tools/call"
     groups: tuple[str, ...] = ()
     undo: str = ""

@@ -2,12 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from gateway.catalog.catalog import Declared, Live
-from gateway.connector.pool import Upstreams
-from gateway.connector.upstream import ToolCall, ToolTraits, Upstream
+from gateway.connector.pool import TOOLS_CHANGED, Upstreams
+from gateway.connector.upstream import Definitions, Notice, Offer, ToolCall, ToolTraits, Upstream
 from gateway.model.clock import Clock
 from gateway.model.errors import ConnectorFault
 
@@ -16,7 +16,6 @@ __all__ = ["Survey"]
 _LOG = logging.getLogger(__name__)
 _EVERY_S: Final = 60.0
 _SETTLE_S: Final = 0.2
-Definitions = Sequence[Mapping[str, Any]]
 
 
 class Survey:
@@ -70,7 +69,7 @@ class Survey:
     async def watch(self, upstreams: Upstreams) -> None:
         """Ask every server again when one says its tools changed, and every `every_s` seconds, until cancelled."""
         for name in upstreams.names():
-            upstreams.get(name).on_tools_changed(self._hint.set)
+            upstreams.get(name).on_notice(self._heard)
         while True:
             try:
                 async with asyncio.timeout(self._every_s):
@@ -83,6 +82,11 @@ class Survey:
                 await self.refresh(upstreams)
             except OSError:  # gateway.lock cannot be written; a survey that died would let every later drift pass
                 _LOG.exception("the servers' tools could not be compared with their pins")
+
+    def _heard(self, method: str, params: Mapping[str, Any]) -> None:
+        del params
+        if method == TOOLS_CHANGED:
+            self._hint.set()
 
     async def refresh(self, upstreams: Upstreams) -> None:
         """Ask every server once; one that does not answer keeps its last answer."""
@@ -115,8 +119,18 @@ class _Surveyed:
         return self._upstream.traits(tool)
 
     async def call(self, call: ToolCall) -> Mapping[str, Any]:
-        self._survey.check(self._server, call.tool)
+        if call.method == "tools/call":
+            self._survey.check(self._server, call.tool)
         return await self._upstream.call(call)
 
-    def on_tools_changed(self, listener: Callable[[], None]) -> None:
-        self._upstream.on_tools_changed(listener)
+    def offer(self) -> Offer:
+        return self._upstream.offer()
+
+    async def listed(self, method: str) -> Definitions:
+        return await self._upstream.listed(method)
+
+    def on_notice(self, listener: Notice) -> None:
+        self._upstream.on_notice(listener)
+
+    async def watch(self, uris: frozenset[str]) -> None:
+        await self._upstream.watch(uris)

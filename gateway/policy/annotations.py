@@ -33,6 +33,11 @@ class Terms:
     remedies: tuple[str, ...] = ()
     obligations: tuple[Obligation, ...] = ()
 
+    @property
+    def approvals(self) -> tuple[Obligation, ...]:
+        """Whose approval a forbid says it yields to."""
+        return tuple(obligation for obligation in self.obligations if obligation[0] == "approval")
+
 
 Complaint = tuple[str, str, str]
 """The annotation, what is wrong with it, and the fix."""

@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gateway.codec import digest
+from gateway.model.decision import Decision
 from gateway.model.facts import Facts, PriorQuery, PriorScope, RunRef, Step, StepStatus
 from gateway.model.identity import Identity
 from gateway.model.tool import Effect, Tool
@@ -98,8 +99,13 @@ class Case(_Data):
     arguments: dict[str, Any] = Field(default_factory=dict, description="With which arguments.")
     history: tuple[Past, ...] = Field(default=(), description="What happened before, oldest first.")
     around: Around = Field(default_factory=Around, description="What else bears on the decision.")
-    expect: Literal["allow", "deny"] = Field(description="What must be decided.")
+    expect: Literal["allow", "needs_precondition", "needs_approval", "deny"] = Field(
+        description="What must be decided; deny is a refusal that neither an earlier step nor an approval would turn."
+    )
     reasons: tuple[str, ...] | None = Field(default=None, description="The ids of the policies that must decide it.")
+    obligations: tuple[str, ...] | None = Field(
+        default=None, description="What an allowed call must carry, or whose approval it needs: approval:finance-leads."
+    )
 
 
 class CaseFile(_Data):
@@ -121,7 +127,7 @@ class CaseFile(_Data):
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """What came of a case. `got` and `reasons` are what was decided; `why` says what is wrong, or is empty."""
+    """What came of a case. `got` (a `Ruling`) and `reasons` are what was decided; `why` what is wrong, or is empty."""
 
     case: Case
     got: str
@@ -168,16 +174,23 @@ def _run(bundle: Bundle, case: Case) -> CaseResult:
     priors = {query.name: step for query in bundle.priors_for(tool.name) for step in _latest(case, query)}
     facts = Facts(_NOW, run, step=len(case.history), priors=priors, environment=case.around.environment)
     decision = decide(bundle, compose(bundle, Question(identity, tool, case.arguments, facts, _around(case.around))))
-    got = "allow" if decision.allowed else "deny"
-    return CaseResult(case, got, decision.policies, _difference(case, got, decision.policies, decision.message))
+    return CaseResult(case, str(decision.ruling), decision.policies, _difference(case, decision))
 
 
-def _difference(case: Case, got: str, reasons: tuple[str, ...], message: str) -> str:
+def _difference(case: Case, decision: Decision) -> str:
+    got = "allow" if decision.allowed else str(decision.ruling)
     if got != case.expect:
-        return f"expected {case.expect}, got {got} by {', '.join(reasons) or 'no policy'}. {message}".strip()
-    if case.reasons is not None and sorted(case.reasons) != sorted(reasons):
-        return f"expected it by {', '.join(case.reasons) or 'no policy'}, got it by {', '.join(reasons) or 'no policy'}"
+        return f"expected {case.expect}, got {got} by {_listed(decision.policies)}. {decision.message}".strip()
+    if case.reasons is not None and sorted(case.reasons) != sorted(decision.policies):
+        return f"expected it by {_listed(case.reasons)}, got it by {_listed(decision.policies)}"
+    carried = tuple(f"{kind}:{value}" for kind, value in decision.obligations)
+    if case.obligations is not None and sorted(case.obligations) != sorted(carried):
+        return f"expected it with {_listed(case.obligations, 'nothing')}, got it with {_listed(carried, 'nothing')}"
     return ""
+
+
+def _listed(names: tuple[str, ...], none: str = "no policy") -> str:
+    return ", ".join(names) or none
 
 
 def _around(around: Around) -> Surroundings:

@@ -1,15 +1,15 @@
 """The decision: a plain function of a decision input and a bundle. Nothing here waits, reads a clock or a store."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gateway.codec import CodecError
-from gateway.model.decision import Decision, DecisionInput, Remedy
+from gateway.model.decision import Decision, DecisionInput
 from gateway.model.facts import PriorQuery
 from gateway.policy.bundle import Bundle
 from gateway.policy.cedar import Answer
 from gateway.policy.policies import Policy
-from gateway.policy.remedy import remedies_of
+from gateway.policy.refusal import NO_WAY, Way, way_out
 from gateway.policy.situation import Situation
 
 __all__ = ["decide"]
@@ -91,53 +91,35 @@ def _is_usable(step: Mapping[str, Any] | None) -> bool:
 def _denied(
     bundle: Bundle, given: DecisionInput, situation: Situation, answer: Answer, shadow: tuple[str, ...]
 ) -> Decision:
-    reasons = [situation.policy(name) for name in answer.reasons] if not answer.allowed else []
-    forbids = [policy for policy in reasons if not policy.is_permit]
-    permits = [policy for policy in situation.policies if policy.is_permit]
-    hopeful = [policy for policy in permits if policy.terms.remedies]
-    blockers = forbids or hopeful if permits and not answer.errors else []  # no step helps where nothing ever permits
-    priors = given.notes.get("priors", {})
-    pending = {policy.id: _pending(policy, priors) for policy in blockers}
-    waits = all(pending.values()) and blockers
-    approvals = [[pair for pair in policy.terms.obligations if pair[0] == "approval"] for policy in forbids]
+    forbids = [policy for policy in map(situation.policy, answer.reasons) if not policy.is_permit]
+    permitted = any(policy.is_permit for policy in situation.policies)  # nothing helps where nothing ever permits
+    way = way_out(given, situation, forbids) if permitted and not answer.errors else NO_WAY
     return Decision(
         False,
         bundle.digest,
         policies=tuple(policy.id for policy in forbids),
-        message=_message(
-            given, forbids if permits else [], answer, [text for _, text in filter(None, pending.values())]
-        ),
-        remedies=_remedies([one for one in blockers if pending[one.id] is None], given.notes.get("arguments", {})),
-        obligations=tuple({pair: None for pairs in approvals for pair in pairs}) if all(approvals) else (),
-        waits_for=next(filter(None, pending.values()))[0] if waits else None,
+        message=_message(given, forbids if permitted else [], answer, way),
+        remedies=way.remedies,
+        obligations=way.approvals,
+        waits_for=way.waits_for,
         shadow=shadow,
         errors=answer.errors,
     )
 
 
-def _pending(policy: Policy, priors: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Return the call id of a step in flight that the policy looks at, and a sentence about it."""
-    for query in policy.terms.priors:
-        step = priors.get(query.name)
-        if step is not None and step["status"] == "executing":
-            return step["call"], f"{query.tool} #{step['call']} is still running."
-    return None
-
-
-def _remedies(policies: Sequence[Policy], arguments: Mapping[str, Any]) -> tuple[Remedy, ...]:
-    found: list[Remedy] = []
-    for policy in policies:
-        found += (remedy for remedy in remedies_of(policy, arguments) if remedy not in found)
-    return tuple(found)
-
-
-def _message(given: DecisionInput, forbids: Sequence[Policy], answer: Answer, pending: Sequence[str]) -> str:
+def _message(given: DecisionInput, forbids: Sequence[Policy], answer: Answer, way: Way) -> str:
     tool, agent = given.resource["id"], given.principal["id"]
     if answer.errors:
         errors = "; ".join(answer.errors)
         return f"A policy for {tool} could not be evaluated, so the call is refused. Tell the operator: {errors}."
     if forbids:
         said = [policy.terms.message or f"Policy {policy.id} forbids this call of {tool}." for policy in forbids]
-        return " ".join((*dict.fromkeys(said), *pending))
-    refusal = f"No policy allows agent {agent} to make this call of {tool}. Ask the operator to allow it."
-    return " ".join((refusal, *pending))
+    else:
+        said = [f"No policy allows agent {agent} to make this call of {tool}. Ask the operator to allow it."]
+    return " ".join((*dict.fromkeys(said), *way.running, *_approval_wanted(way)))
+
+
+def _approval_wanted(way: Way) -> Iterator[str]:
+    if way.approvals:
+        who = " and ".join(value for _, value in way.approvals)
+        yield f"It would be allowed with an approval ({who}), which this gateway has no way to ask for yet."

@@ -27,6 +27,7 @@ def check(bundle: Bundle) -> tuple[Problem, ...]:
         findings += _unconditional(policy)
         findings += _unknown_names(policy, bundle)
         findings += _unreachable(policy, worlds)
+        findings += _unheeded(policy)
     return tuple(findings)
 
 
@@ -69,6 +70,13 @@ def _unreachable(policy: Policy, worlds: Sequence[World]) -> Iterator[Problem]:
     elif all(holds(policy.template, world, exact=False) is False for world in in_scope):
         message = "its conditions can never be true for any registered agent and pinned tool"
         yield policy.statement.problem("never_true", message, "correct its conditions, or remove it.")
+
+
+def _unheeded(policy: Policy) -> Iterator[Problem]:
+    if policy.terms.approvals and not policy.heeds_approval:
+        message = "it asks for an approval that its conditions never look at, so none would change anything"
+        fix = "add `unless { context.base has approval && context.base.approval.argsMatch }`."
+        yield policy.statement.problem("approval_unheeded", message, fix, at="obligation")
 
 
 def _could_be(policy: Policy, action: str) -> bool:

@@ -26,7 +26,7 @@ _WHOLE: Final = range(-922_337_203_685_477, 922_337_203_685_478)
 _DECIMAL_LIMIT: Final = Decimal(2**63).scaleb(-4)
 _FOUR_PLACES: Final = Decimal("0.0001")
 _DATE_TIME = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{3}))?(?:[Zz]|([+-])(\d\d):?(\d\d))", re.ASCII
+    r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{3}))?(?:[Zz]|([+-])([01]\d|2[0-3]):?([0-5]\d))", re.ASCII
 )
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any
+from typing import Any, Final
 
 from gateway.policy.cedar import pst
 
-__all__ = ["Equality", "Need", "chain", "equalities", "need_of", "tested"]
+__all__ = ["APPROVAL", "Equality", "Need", "chain", "equalities", "need_of", "tested"]
 
 Path = tuple[str, ...]
+APPROVAL: Final[Path] = ("base", "approval")
 
 
 @dataclass(slots=True)

@@ -16,17 +16,19 @@ _SEE: Final = Uid(**action_of("see"))
 
 
 class Outlook(StrEnum):
-    """Whether calls are allowed: in every context, in some, or in none."""
+    """Whether calls are allowed: in every context, in some, only with a person's approval, or in none."""
 
     ALWAYS = "always"
     CONDITIONAL = "conditional"
+    NEEDS_APPROVAL = "needs_approval"
     NEVER = "never"
 
 
 def outlook_of(policies: Sequence[Policy], request: Request) -> Outlook:
     """Project the policies onto a request without a context (POLICY.md §1.5).
 
-    NEVER is certain: no context allows the call, or a forbid on the action `see` hides the tool. ALWAYS is certain too.
+    NEVER is certain: no context allows the call, or a forbid on the action `see` hides the tool. ALWAYS is certain too,
+    and so is NEEDS_APPROVAL: without an approval some forbid always applies, and each that does asks for one.
     """
     world = request.world()
     enforced = [policy for policy in policies if not policy.terms.shadow]
@@ -35,7 +37,21 @@ def outlook_of(policies: Sequence[Policy], request: Request) -> Outlook:
     permitted, forbidden = _applies(enforced, world, "permit"), _applies(enforced, world, "forbid")
     if permitted is False or forbidden is True:
         return Outlook.NEVER
-    return Outlook.ALWAYS if permitted is True and forbidden is False else Outlook.CONDITIONAL
+    if permitted is True and forbidden is False:
+        return Outlook.ALWAYS
+    return Outlook.NEEDS_APPROVAL if _needs_approval(enforced, world) else Outlook.CONDITIONAL
+
+
+def _needs_approval(policies: Sequence[Policy], world: World) -> bool:
+    supposed = replace(world, unapproved=True)
+    surely = [
+        policy
+        for policy in policies
+        if not policy.is_permit
+        and matches_scope(policy.template, supposed)
+        and holds(policy.template, supposed, exact=False) is True
+    ]
+    return bool(surely) and all(policy.terms.approvals for policy in surely)
 
 
 def _applies(policies: Sequence[Policy], world: World, effect: str) -> bool | None:

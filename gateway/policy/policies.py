@@ -11,7 +11,7 @@ from gateway.model.tool import Tool
 from gateway.policy.annotations import Terms, read_annotations
 from gateway.policy.cedar import CedarError, load_schema, parse, pst, validate
 from gateway.policy.entities import CALL_TOOL, NAMESPACE, Uid, action_of
-from gateway.policy.need import Equality, Need, equalities, need_of, tested
+from gateway.policy.need import APPROVAL, Equality, Need, equalities, need_of, tested
 from gateway.policy.problem import PolicyLoadError, Problem
 from gateway.policy.projection import scope_of_action
 from gateway.policy.schema import OTHER_ACTIONS, ToolShapes, build_schema, declares
@@ -55,6 +55,11 @@ class Policy:
     @property
     def is_permit(self) -> bool:
         return self.template.effect == "permit"
+
+    @property
+    def heeds_approval(self) -> bool:
+        """Whether an approval can make a difference to this policy."""
+        return self.need.reads(APPROVAL)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from gateway.policy.cedar import pst
 from gateway.policy.entities import Uid
+from gateway.policy.need import APPROVAL, chain
 
 __all__ = ["UNKNOWN", "World", "holds", "matches_scope", "scope_of_action"]
 
@@ -27,13 +28,17 @@ _LONG = range(-(2**63), 2**63)
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The entities of one request: attributes and, including itself, ancestors of each."""
+    """The entities of one request: attributes and, including itself, ancestors of each.
+
+    `unapproved` supposes that nobody has approved the call; else that, like all of the context, is not known.
+    """
 
     principal: Uid
     action: Uid
     resource: Uid
     attributes: Mapping[Uid, Mapping[str, Any]]
     ancestors: Mapping[Uid, frozenset[Uid]]
+    unapproved: bool = False
 
     @classmethod
     def of(cls, request: Sequence[Mapping[str, str]], entities: Sequence[Mapping[str, Any]]) -> "World":
@@ -165,6 +170,8 @@ class _Evaluator:
         return UNKNOWN if attributes is None else attributes.get(expr.attr, UNKNOWN)
 
     def presence(self, expr: Any) -> Any:
+        if self._world.unapproved and _is_approval(expr):
+            return False
         base = self.value(expr.base)
         attributes = self._world.attributes.get(base) if isinstance(base, Uid) else None
         if attributes is None or len(expr.attrs) != 1:
@@ -243,6 +250,12 @@ _EVALUATE: Final[Mapping[type, Callable[[_Evaluator, Any], Any]]] = {
     pst.IfThenElse: _Evaluator.choice,
     pst.Set: _Evaluator.set,
 }
+
+
+def _is_approval(expr: Any) -> bool:
+    """Tell whether an expression asks if the call is approved (`context.base has approval`)."""
+    path = chain(expr.base)
+    return path is not None and len(path) < len(APPROVAL) and (*path, *expr.attrs)[: len(APPROVAL)] == APPROVAL
 
 
 def _equal(left: Any, right: Any) -> Any:

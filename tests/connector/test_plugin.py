@@ -160,7 +160,7 @@ async def test_the_documented_connectors_definition_is_made_from_its_code() -> N
     ]
     assert upstream.traits("pay") == ToolTraits(Effect.IRREVERSIBLE, idempotent=True, undo="refund")
     assert upstream.traits("refund") is None
-    upstream.on_tools_changed(lambda: None)
+    upstream.on_notice(lambda *_: None)
 
 
 @pytest.mark.parametrize(

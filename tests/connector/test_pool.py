@@ -85,7 +85,7 @@ async def test_a_dead_server_is_opened_again_until_it_is_up_and_its_tools_are_ne
     dead.opens = [ConnectorFault("gone"), ConnectorFault("still gone")]
     upstreams = pool(clock, dead=dead)
     news: list[int] = []
-    upstreams.get("dead").on_tools_changed(lambda: news.append(1))
+    upstreams.get("dead").on_notice(lambda *_: news.append(1))
     await upstreams.open()
     await clock.repair()
     await until(lambda: upstreams.health()["dead"].error == "still gone")
@@ -120,7 +120,7 @@ async def test_a_server_lost_in_a_call_is_probed_until_it_is_back() -> None:
     lost.lists = [ConnectorFault("refused", sent=False)]
     upstreams = pool(clock, lost=lost)
     news: list[int] = []
-    upstreams.get("lost").on_tools_changed(lambda: news.append(1))
+    upstreams.get("lost").on_notice(lambda *_: news.append(1))
     await upstreams.open()
     with pytest.raises(ConnectorFault):
         await upstreams.get("lost").call(CALL)
@@ -215,7 +215,7 @@ async def test_listeners_hear_what_the_server_says_of_its_tools() -> None:
     a = ScriptedUpstream()
     upstreams = pool(a=a)
     news: list[int] = []
-    upstreams.get("a").on_tools_changed(lambda: news.append(1))
+    upstreams.get("a").on_notice(lambda *_: news.append(1))
     a.change()
     assert news == [1]
 

@@ -105,7 +105,7 @@ async def test_a_surveyed_server_is_called_and_closed_like_any_other() -> None:
     over = survey.over("one", server)
     assert await over.call(ToolCall("a", {}, "call_1", 1.0)) == {"content": []}
     changed: list[int] = []
-    over.on_tools_changed(lambda: changed.append(1))
+    over.on_notice(lambda *_: changed.append(1))
     server.change()
     traits = over.traits("a")
     assert (changed, traits is not None and traits.undo) == ([1], "b")

@@ -2,10 +2,10 @@
 
 import asyncio
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gateway.connector import ConnectorFault, ToolCall, ToolTraits
+from gateway.connector import ConnectorFault, ToolCall, ToolsOnly, ToolTraits
 from gateway.model.errors import StoreFault
 from gateway.model.outcome import Denied, Failed, Succeeded, Unknown, Waiting
 from gateway.model.request import CallRequest
@@ -66,7 +66,7 @@ class Life:
             raise StoreFault("The ledger does not answer.")
 
 
-class EffectServer:
+class EffectServer(ToolsOnly):
     """Counts its effects. A tool that takes an idempotency key has its effect once per key, as it promised."""
 
     def __init__(self, world: "World", life: Life) -> None:
@@ -84,9 +84,6 @@ class EffectServer:
 
     def traits(self, tool: str) -> ToolTraits | None:
         return None
-
-    def on_tools_changed(self, listener: Callable[[], None]) -> None:
-        """Never change."""
 
     async def call(self, call: ToolCall) -> Mapping[str, Any]:
         await self._life.point(call.tool, "arrive")

@@ -185,7 +185,7 @@ async def test_a_legacy_servers_own_requests_are_answered_on_the_side(start: Sta
     async with FaultServer("legacy", faults={"ask": ask}) as server:
         upstream = await start({"url": server.url})
         changes: list[int] = []
-        upstream.on_tools_changed(lambda: changes.append(1))
+        upstream.on_notice(lambda *_: changes.append(1))
         await upstream.call(asked("ask"))
         answers = [seen.message for seen in server.seen if "method" not in seen.message]
         answers.sort(key=lambda answer: answer["id"])

@@ -156,7 +156,7 @@ async def test_a_result_of_an_unknown_kind_is_refused(start: Start) -> None:
 async def test_listeners_hear_that_tools_changed(start: Start) -> None:
     upstream = await start(stdio("modern"))
     heard: list[str] = []
-    upstream.on_tools_changed(lambda: heard.append("changed"))
+    upstream.on_notice(lambda *_: heard.append("changed"))
     await upstream.call(asked("changed"))
     assert heard == ["changed"]
 

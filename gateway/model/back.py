@@ -1,0 +1,57 @@
+"""The way back to a client while its request is under way: notifications, and questions a server has for it."""
+
+import asyncio
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+__all__ = ["NOBODY", "AskRefused", "Back"]
+
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+class AskRefused(Exception):
+    """A server's question was not answered; `code`, `message` and `data` are the JSON-RPC error it is told."""
+
+    def __init__(self, code: int, message: str, data: Any = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.data = data
+
+
+class Back:
+    """The way back to one client for one request. This one leads nowhere: what is said is lost, questions are refused.
+
+    `capabilities` is what the client can be asked for, in MCP's form (`{"elicitation": {}, …}`). `lane` names the one
+    client session of one principal: only requests of one lane may share a server's session that holds state of the
+    client. `log_level` is the least severe log message it wants, or empty where it named none. With
+    `takes_input_required` the client repeats a request that is answered with `input_required` (2026-07-28); without,
+    it is asked while the request is under way. `cancelled` says that the client withdrew its request.
+    """
+
+    capabilities: Mapping[str, Any] = _NOTHING
+    lane: str = ""
+    log_level: str = ""
+    wants_progress: bool = False
+    takes_input_required: bool = False
+    cancelled: bool = False
+    under_way: "asyncio.Task[Any] | None" = None
+    """The task that carries the request out past its claim, which a withdrawal cancels."""
+
+    def notify(self, method: str, params: Mapping[str, Any]) -> None:
+        """Pass a notification on. Never waits: one that the client is too slow for is dropped.
+
+        A `notifications/progress` may carry any token: the client's own is put in its place.
+        """
+
+    async def ask(self, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Put a server's request to the client and return the client's result, unchanged.
+
+        Raises:
+            AskRefused: nobody can be asked, no policy allows it, or the client answered with an error.
+        """
+        raise AskRefused(-32601, "This client offers no such method", {"method": method})
+
+
+NOBODY: Final = Back()
