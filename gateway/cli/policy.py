@@ -126,9 +126,11 @@ def _as_data(explained: Explanation) -> dict[str, object]:
     decision = explained.decision
     return {
         "allowed": decision.allowed,
+        "outcome": str(decision.ruling),
         "policies": list(decision.policies),
         "message": decision.message,
         "remedies": [{"tool": remedy.tool, "arguments": dict(remedy.arguments)} for remedy in decision.remedies],
+        "obligations": [f"{kind}:{value}" for kind, value in decision.obligations],
         "verdicts": [
             {
                 "policy": verdict.policy,
@@ -145,7 +147,8 @@ def _as_data(explained: Explanation) -> dict[str, object]:
 
 def _as_lines(explained: Explanation) -> list[str]:
     decision = explained.decision
-    lines = [f"{'ALLOW' if decision.allowed else 'DENY'}  {', '.join(decision.policies) or 'no policy allows it'}"]
+    ruling = str(decision.ruling).upper().replace("_", " ")
+    lines = [f"{ruling}  {', '.join(decision.policies) or 'no policy allows it'}"]
     if decision.message:
         lines.append(f"  {decision.message}")
     for verdict in explained.verdicts:
@@ -157,6 +160,8 @@ def _as_lines(explained: Explanation) -> list[str]:
     lines.extend(
         f"  would be allowed after: {remedy.tool} {json.dumps(dict(remedy.arguments))}" for remedy in decision.remedies
     )
+    verb = "would be allowed with" if not decision.allowed else "carries"
+    lines.extend(f"  {verb}: {kind} {value}" for kind, value in decision.obligations)
     return lines
 
 
@@ -171,7 +176,7 @@ def show(config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = False) -> 
 
 
 def show_matrix(config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = False) -> None:
-    """Show which agent may call which tool: always, conditional or never."""
+    """Show which agent may call which tool: always, conditional, needs_approval or never."""
     loaded = loaded_from(config, as_json=as_json)
     rules = rules_of(loaded, as_json=as_json)
     agents = [

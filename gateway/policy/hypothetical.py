@@ -43,7 +43,8 @@ def people(names: Sequence[str], policies: Iterable[Policy], known: Sequence[Ent
 
 def approving(context: Mapping[str, Any], names: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Yield the context with the best approval each of these people could give: now, for these arguments, by enough."""
-    base = context.get("base", {})
+    base = context.get("base")
+    base = base if isinstance(base, Mapping) else {}
     for name in names:
         approval = {"by": reference("User", name), "argsMatch": True, "quorum": _QUORUM}
         if "now" in base:

@@ -42,9 +42,8 @@ def way_out(given: DecisionInput, situation: Situation, forbids: Sequence[Policy
         return _steps(given, situation, forbids)
     if approved.allowed and len(willing) == len(forbids):
         return Way(approvals=tuple(dict.fromkeys(pair for policy in forbids for pair in policy.terms.approvals)))
-    hard = [policy for policy in forbids if policy not in willing]
-    left = [policy for policy in situation.policies if not policy.is_permit and policy.id in approved.reasons]
-    return _steps(given, situation, list(dict.fromkeys([*hard, *left])))
+    left = {policy.id for policy in forbids if policy not in willing} | set(approved.reasons)
+    return _steps(given, situation, [one for one in situation.policies if one.id in left and not one.is_permit])
 
 
 def _steps(given: DecisionInput, situation: Situation, forbids: Sequence[Policy]) -> Way:

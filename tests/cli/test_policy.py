@@ -12,13 +12,17 @@ BAD = '@id("bad") permit (principal, action == Gateway::Action::"no.such", resou
 READER = (
     '@id("reads") permit (principal == Gateway::Agent::"other", action == Gateway::Action::"payments.list", resource);'
 )
+APPROVAL = """
+@id("lead") @obligation("approval:finance-leads")
+forbid (principal, action == Gateway::Action::"payments.pay", resource) unless { context.base has approval };
+"""
 CASES = """
 cases:
   - it: lets a payment through after its check
     agent: payer
     call: payments.pay
     arguments: { payment_id: p_1, payee: ACME, amount: 5 }
-    expect: deny
+    expect: needs_precondition
   - it: lets anybody list
     agent: payer
     call: payments.list
@@ -89,11 +93,26 @@ def test_a_denied_call_is_explained_by_the_condition_that_fails_and_what_would_h
     ids = house.calls()
     explained = house.run("policy", "explain", ids["denied"])
     assert explained.exit_code == 3
-    assert "DENY  pay.requires-fraud-check" in explained.output
+    assert "NEEDS PRECONDITION  pay.requires-fraud-check" in explained.output
     assert "does not hold: context.prior has fraud" in explained.output
     assert "would be allowed after: fraud.check" in explained.output
     data = house.json("policy", "explain", ids["denied"])
     assert (data["allowed"], data["remedies"][0]["tool"]) == (False, "fraud.check")
+    assert (data["outcome"], data["obligations"]) == ("needs_precondition", [])
+
+
+def test_a_call_that_waits_for_a_person_is_explained_by_whose_approval_would_do(tmp_path: Path) -> None:
+    house = House.with_policies(tmp_path, PERMIT_ALL, APPROVAL)
+    ids = house.calls()
+    explained = house.run("policy", "explain", ids["paid"])
+    assert explained.exit_code == 3
+    assert explained.output.startswith("NEEDS APPROVAL  lead")
+    assert "does not hold: context.base has approval" in explained.output
+    assert "would be allowed with: approval finance-leads" in explained.output
+    data = house.json("policy", "explain", ids["paid"])
+    assert (data["allowed"], data["outcome"]) == (False, "needs_approval")
+    assert data["obligations"] == ["approval:finance-leads"]
+    assert house.json("policy", "matrix")["payer"]["payments.pay"] == "needs_approval"
 
 
 def test_an_allowed_call_is_explained_too(house: House) -> None:

@@ -52,6 +52,9 @@ MAIL = tool(
 TOOLS = (CHECK, PAY, LIST, MAIL)
 AGENTS = (AgentEntity("payer", owner="finance@acme.example", teams=("finance",)), AgentEntity("reader"))
 
+CALL = 'action in Gateway::Action::"call_tool"'
+PAYING = 'action == Gateway::Action::"payments.pay"'
+LETTER = {"to": ["a@example.com"], "text": "hello"}
 PERMIT_ALL = '@id("all") permit (principal, action in Gateway::Action::"call_tool", resource);'
 PRECONDITION = """
 @id("pay.requires-fraud-check")
@@ -107,3 +110,20 @@ def ask(
     bundle: Bundle, called: Tool, arguments: Mapping[str, Any], known: Facts | None = None, who: Identity = PAYER
 ) -> Decision:
     return decide(bundle, decision_input(bundle, who, called, arguments, known or facts()))
+
+
+def forbidding(condition: str, action: str = CALL, annotations: str = "") -> str:
+    return f'@id("no") {annotations} forbid (principal, {action}, resource) when {{ {condition} }};'
+
+
+def is_denied_when(
+    condition: str,
+    called: Tool = LIST,
+    arguments: Mapping[str, Any] | None = None,
+    known: Facts | None = None,
+    who: Identity = PAYER,
+) -> bool:
+    """Tell whether a forbid on this condition applies to a call that is otherwise allowed."""
+    decision = ask(load(PERMIT_ALL, forbidding(condition)), called, arguments or {}, known, who)
+    assert decision.errors == ()
+    return decision.policies == ("no",)

@@ -17,7 +17,7 @@ def why(case, bundle=BUNDLE):
     return result.why
 
 
-def history(*steps, expect="deny"):
+def history(*steps, expect="needs_precondition"):
     return f"history: [{', '.join(steps)}], expect: {expect}"
 
 
@@ -26,7 +26,7 @@ def changed(**changes):
 
 
 def test_a_case_that_holds_passes():
-    assert why("expect: deny, reasons: [pay.requires-fraud-check]") == ""
+    assert why("expect: needs_precondition, reasons: [pay.requires-fraud-check]") == ""
     assert why(history(CHECKED, expect="allow")) == ""
 
 
@@ -59,7 +59,7 @@ def test_the_latest_step_counts():
 @pytest.mark.parametrize(("scope", "found"), [("run", False), ("session", False), ("agent", True), ("user", True)])
 def test_a_step_of_another_run_is_found_in_wider_scopes(scope, found):
     bundle = load(PERMIT_ALL, PRECONDITION.replace("in run", f"in {scope} within 1h"))
-    assert why(history(changed(other_run="true"), expect="allow" if found else "deny"), bundle) == ""
+    assert why(history(changed(other_run="true"), expect="allow" if found else "needs_precondition"), bundle) == ""
     assert why(history(changed(ago="2h")), bundle) == ""
 
 
@@ -81,14 +81,27 @@ def test_true_is_not_one():
 
 
 def test_a_wrong_decision_is_told_with_its_message():
-    assert why("expect: allow").startswith("expected allow, got deny by pay.requires-fraud-check. fraud.check must")
-    assert why(history(CHECKED)) == "expected deny, got allow by all."
+    assert why("expect: allow").startswith(
+        "expected allow, got needs_precondition by pay.requires-fraud-check. fraud.check must"
+    )
+    assert why(history(CHECKED)) == "expected needs_precondition, got allow by all."
 
 
 def test_a_decision_for_another_reason_is_told():
-    assert why("expect: deny, reasons: []") == "expected it by no policy, got it by pay.requires-fraud-check"
+    assert (
+        why("expect: needs_precondition, reasons: []") == "expected it by no policy, got it by pay.requires-fraud-check"
+    )
     assert why("expect: deny, reasons: [a, b]", load()) == "expected it by a, b, got it by no policy"
     assert why("expect: allow", load()).startswith("expected allow, got deny by no policy.")
+
+
+def test_a_case_may_say_what_is_carried_or_asked_for():
+    asking = '@obligation("approval:leads") forbid (principal, action, resource) unless { context.base has approval };'
+    bundle = load(PERMIT_ALL, '@id("a") ' + asking.replace("action,", 'action in Gateway::Action::"call_tool",'))
+    assert why("expect: needs_approval, obligations: ['approval:leads']", bundle) == ""
+    wrong = why("expect: needs_approval, obligations: []", bundle)
+    assert wrong == "expected it with nothing, got it with approval:leads"
+    assert why("expect: deny, obligations: []", load()) == ""
 
 
 def test_a_case_about_an_unknown_tool_fails():

@@ -14,14 +14,17 @@ from gateway.model.tool import Effect
 from gateway.policy import LoadOptions, decide, decision_input, from_json, to_json, visible
 from tests.policy.acme import (
     BOOLEAN,
+    CALL,
     CHECK,
     INTEGER,
+    LETTER,
     LIST,
     MAIL,
     NOW,
     NUMBER,
     PAY,
     PAYER,
+    PAYING,
     PAYMENT,
     PERMIT_ALL,
     PRECONDITION,
@@ -29,25 +32,13 @@ from tests.policy.acme import (
     STRING,
     ask,
     facts,
+    forbidding,
+    is_denied_when,
     load,
     record,
     step,
     tool,
 )
-
-CALL = 'action in Gateway::Action::"call_tool"'
-PAYING = 'action == Gateway::Action::"payments.pay"'
-LETTER = {"to": ["a@example.com"], "text": "hello"}
-
-
-def forbidding(condition, action=CALL, annotations=""):
-    return f'@id("no") {annotations} forbid (principal, {action}, resource) when {{ {condition} }};'
-
-
-def is_denied_when(condition, called=LIST, arguments=None, known=None, who=PAYER):
-    decision = ask(load(PERMIT_ALL, forbidding(condition)), called, arguments or {}, known, who)
-    assert decision.errors == ()
-    return decision.policies == ("no",)
 
 
 def test_an_unregistered_agent_is_denied_whatever_the_policies_say():

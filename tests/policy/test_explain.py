@@ -4,9 +4,7 @@ import pytest
 
 from gateway.model.identity import Identity
 from gateway.policy import Verdict, decision_input, explain
-from tests.policy.acme import LIST, MINUTE, NOW, PAY, PAYER, PAYMENT, PERMIT_ALL, PRECONDITION, facts, load, step
-
-CALL = 'action in Gateway::Action::"call_tool"'
+from tests.policy.acme import CALL, LIST, MINUTE, NOW, PAY, PAYER, PAYMENT, PERMIT_ALL, PRECONDITION, facts, load, step
 
 
 def explained(bundle, called=PAY, arguments=PAYMENT, known=None, who=PAYER):

@@ -3,9 +3,7 @@
 import pytest
 
 from gateway.policy import AgentEntity, check
-from tests.policy.acme import PERMIT_ALL, PRECONDITION, load
-
-CALL = 'action in Gateway::Action::"call_tool"'
+from tests.policy.acme import CALL, PERMIT_ALL, PRECONDITION, load
 
 
 def found(*texts, **more):
@@ -71,3 +69,12 @@ def test_teams_and_roles_are_not_guessed_about():
     assert found(text.format("finance")) == []
     assert found(text.format("unheard-of")) == ["matches_nothing"]
     assert found(text.format("ops"), agents=[AgentEntity("x", teams=("ops",))]) == []
+
+
+@pytest.mark.parametrize(
+    ("unless", "codes"), [("context.base.dryRun", ["approval_unheeded"]), ("context.base has approval", [])]
+)
+def test_an_approval_that_would_change_nothing_is_pointed_at(unless, codes):
+    text = f'@id("a")\n@obligation("approval:leads")\nforbid (principal, {CALL}, resource) unless {{ {unless} }};'
+    assert found(text) == codes
+    assert [problem.line for problem in check(load(text))] == [2] * len(codes)

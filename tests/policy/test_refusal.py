@@ -4,11 +4,12 @@ from gateway.model.decision import Remedy
 from gateway.model.facts import Facts, StepStatus
 from gateway.model.tool import Effect
 from tests.policy.acme import (
+    CALL,
     LIST,
     NOW,
     NUMBER,
     PAY,
-    PAYER,
+    PAYING,
     PAYMENT,
     PERMIT_ALL,
     PRECONDITION,
@@ -16,25 +17,12 @@ from tests.policy.acme import (
     STRING,
     ask,
     facts,
+    forbidding,
     load,
     record,
     step,
     tool,
 )
-
-CALL = 'action in Gateway::Action::"call_tool"'
-PAYING = 'action == Gateway::Action::"payments.pay"'
-LETTER = {"to": ["a@example.com"], "text": "hello"}
-
-
-def forbidding(condition, action=CALL, annotations=""):
-    return f'@id("no") {annotations} forbid (principal, {action}, resource) when {{ {condition} }};'
-
-
-def is_denied_when(condition, called=LIST, arguments=None, known=None, who=PAYER):
-    decision = ask(load(PERMIT_ALL, forbidding(condition)), called, arguments or {}, known, who)
-    assert decision.errors == ()
-    return decision.policies == ("no",)
 
 
 def test_a_single_use_step_of_a_permit_is_used_up_only_by_the_call_it_permits():
@@ -109,14 +97,6 @@ def test_a_remedy_is_filled_in_from_its_own_step_only():
 def test_a_remedy_without_a_prior_names_the_tool_alone():
     decision = ask(load(PERMIT_ALL, forbidding("true", PAYING, '@remedy("mail.send, fraud.check")')), PAY, PAYMENT)
     assert decision.remedies == (Remedy("mail.send", {}), Remedy("fraud.check", {}))
-
-
-def test_approval_is_named_where_every_forbid_would_yield_to_it():
-    one = forbidding("true", PAYING, '@obligation("approval:finance-leads")')
-    assert ask(load(PERMIT_ALL, one), PAY, PAYMENT).obligations == (("approval", "finance-leads"),)
-    hard = one.replace('"no"', '"hard"').replace('@obligation("approval:finance-leads")', "")
-    assert ask(load(PERMIT_ALL, one, hard), PAY, PAYMENT).obligations == ()
-    assert ask(load(), PAY, PAYMENT).obligations == ()
 
 
 def test_messages_of_several_policies_are_told_once_each():
