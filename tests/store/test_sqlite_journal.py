@@ -35,18 +35,23 @@ def test_a_reader_that_never_ends_keeps_the_journal_from_being_changed(
     with closing(sqlite3.connect(ledger_path, isolation_level=None)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT * FROM t").fetchall()
+        asked: list[str] = []
+        db.set_trace_callback(asked.append)
         with pytest.raises(sqlite3.OperationalError, match="other processes"):
-            use_wal(db)
+            use_wal(db, 0.05)
+        db.set_trace_callback(None)
+        waits = [int(one.rpartition("=")[2]) for one in asked if "busy_timeout" in one]
+        assert waits == sorted(waits, reverse=True)  # what is left of one wait, never another one
+        assert waits[0] <= 50
         reader.execute("ROLLBACK")
     use_wal(db)
     assert mode(db) == "wal"
 
 
-def test_another_fault_is_not_waited_for(db: sqlite3.Connection) -> None:
-    db.set_progress_handler(lambda: 1, 1)  # every statement is interrupted
-    with pytest.raises(sqlite3.OperationalError, match="interrupted"):
-        use_wal(db)
-    db.set_progress_handler(None, 0)
+def test_another_fault_is_not_waited_for(db: sqlite3.Connection, ledger_path: Path) -> None:
+    reading = sqlite3.connect(f"file:{ledger_path}?mode=ro", uri=True, isolation_level=None)
+    with closing(reading), pytest.raises(sqlite3.OperationalError, match="readonly"):
+        use_wal(reading)
     assert mode(db) == "delete"
 
 

@@ -11,11 +11,10 @@ from urllib.parse import quote
 import aiosqlite
 
 from gateway.model.errors import StoreFault
+from gateway.store.sqlite.holder import holders_of
+from gateway.store.sqlite.patience import AFTERWARDS_S, LOCK_PATIENCE_S, be_patient, is_busy
 
-__all__ = ["BUSY_TIMEOUT_S", "Connection"]
-
-BUSY_TIMEOUT_S: Final = 2.0
-"""How long a statement waits for another process's lock."""
+__all__ = ["Connection"]
 
 _STATEMENTS: Final = 512
 # After these the connection is as good as before; after any other error it is opened anew.
@@ -38,12 +37,23 @@ class Connection:
     """A connection to one file, with its own thread; `prepare` runs on every new one.
 
     With `create` the first connection makes a missing file. A file that vanished later is a fault, not an empty ledger.
+    A file that another process has locked is waited for `patience_s`, once: while it stays locked, the next statements
+    fail soon.
     """
 
-    def __init__(self, path: Path, prepare: Callable[[sqlite3.Connection], None], *, create: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        prepare: Callable[[sqlite3.Connection], None],
+        *,
+        create: bool = False,
+        patience_s: float = LOCK_PATIENCE_S,
+    ) -> None:
         self._path = path
         self._prepare = prepare
         self._create = create
+        self._patience_s = patience_s
+        self._locked = False
         self._link: aiosqlite.Connection | None = None
         self._connecting = asyncio.Lock()
 
@@ -57,7 +67,7 @@ class Connection:
         try:
             # Semi-private, and the reason for this module: the public methods cost one thread hop per statement, a
             # transaction has ten.
-            answer: _T = await link._execute(work, link._conn, *args)  # type: ignore[no-untyped-call]  # as above
+            answer: _T = await link._execute(self._attempt, link._conn, work, *args)  # type: ignore[no-untyped-call]  # as above
         except sqlite3.Error as error:
             if not _is_harmless(error):
                 await self._drop(link)
@@ -82,18 +92,36 @@ class Connection:
                 self._create = False
             return self._link
 
+    def _attempt(self, db: sqlite3.Connection, work: Callable[[sqlite3.Connection, *_Args], _T], *args: *_Args) -> _T:
+        try:
+            answer = work(db, *args)
+        except sqlite3.Error as error:
+            self._find(error, db)
+            raise
+        if self._locked:
+            self._locked = False
+            be_patient(db, self._patience_s)
+        return answer
+
+    def _find(self, error: sqlite3.Error, db: sqlite3.Connection) -> None:
+        """Take note where a lock of others was in the way."""
+        if is_busy(error):
+            error.add_note(holders_of(self._path))
+            self._locked = True
+            be_patient(db, min(AFTERWARDS_S, self._patience_s))
+
     def _open(self) -> sqlite3.Connection:
         if self._create:  # the driver would make the file with the process's umask
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         link = sqlite3.connect(
             f"file:{quote(str(self._path))}?mode=rw",
             uri=True,
-            timeout=BUSY_TIMEOUT_S,
+            timeout=self._patience_s,
             isolation_level=None,
             cached_statements=_STATEMENTS,
         )
         try:
-            self._prepare(link)
+            self._attempt(link, self._prepare)
         except BaseException:
             link.close()
             raise
@@ -110,8 +138,9 @@ def _is_harmless(error: sqlite3.Error) -> bool:
 
 
 def _fault(error: Exception) -> StoreFault:
+    notes: list[str] = getattr(error, "__notes__", [])
     return StoreFault(
         "The ledger cannot be read or written right now; nothing was done.",
-        detail=f"{getattr(error, 'sqlite_errorname', type(error).__name__)}: {error}",
+        detail="; ".join((f"{getattr(error, 'sqlite_errorname', type(error).__name__)}: {error}", *notes)),
         retry_after_s=1.0,
     )

@@ -30,6 +30,7 @@ from gateway.store.sqlite.journal import use_wal
 from gateway.store.sqlite.lookups import IndexedSteps, index_sql, indexable
 from gateway.store.sqlite.migrate import migrate
 from gateway.store.sqlite.transaction import Transaction
+from gateway.store.sqlite.patience import LOCK_PATIENCE_S
 from gateway.store.sqlite.writer import Writer
 
 __all__ = ["SqliteStore"]
@@ -41,14 +42,16 @@ class SqliteStore:
     """Every port, in one SQLite file (mode 0600) that several processes may use at once.
 
     What a method acknowledged is on the disk, but for `record(durable=False)`, `deliver` and `saw_agents`. After a
-    fault of the database the next call connects anew.
+    fault of the database the next call connects anew. While another process has the file locked, a call waits for it
+    `patience_s` at most, then it is a `StoreFault` whose detail names the process.
     """
 
-    def __init__(self, path: str | Path, clock: Clock) -> None:
+    def __init__(self, path: str | Path, clock: Clock, patience_s: float = LOCK_PATIENCE_S) -> None:
         self._clock = clock
         self._path = Path(path)
-        self._write_to = Connection(self._path, self._prepare_writer, create=True)
-        self._read_from = Connection(self._path, _prepare_reader)
+        self._patience_s = patience_s
+        self._write_to = Connection(self._path, self._prepare_writer, create=True, patience_s=patience_s)
+        self._read_from = Connection(self._path, _prepare_reader, patience_s=patience_s)
         self._writer = Writer(self._write_to)
         self._indexed: IndexedSteps = frozenset()
         self._delivering: set[str] = set()
@@ -62,6 +65,7 @@ class SqliteStore:
             await self._writer.flush()
         finally:
             await self._write_to.close()
+            self._writer.rest()
             await self._read_from.close()
 
     async def claim(self, intent: Intent) -> Claimed:
@@ -162,7 +166,7 @@ class SqliteStore:
         return replace(recorded, delivered=True) if recorded.call_id in self._delivering else recorded
 
     def _prepare_writer(self, db: sqlite3.Connection) -> None:
-        use_wal(db)
+        use_wal(db, self._patience_s)
         db.execute("PRAGMA synchronous = FULL")
         migrate(db, self._clock.now_ms())
 

@@ -12,6 +12,7 @@ from gateway.store.sqlite.transaction import Committer, Transition
 __all__ = ["Writer"]
 
 _MOST_LAZY: Final = 10_000
+_RETRY_S: Final = 1.0
 
 
 class _Waiting:
@@ -36,15 +37,20 @@ class _Waiting:
 
 
 class Writer:
-    """Commits transitions in the order in which they were queued, as many at a time as are waiting."""
+    """Commits transitions in the order in which they were queued, as many at a time as are waiting.
 
-    def __init__(self, connection: Connection) -> None:
+    What nobody waits for and could not be written is tried again with the next transition, and every `retry_s` seconds.
+    """
+
+    def __init__(self, connection: Connection, retry_s: float = _RETRY_S) -> None:
         self._connection = connection
+        self._retry_s = retry_s
         self._committer = Committer()
         self._known: Head = (0, GENESIS)
         self._queue: list[_Waiting] = []
         self._drain: asyncio.Task[None] | None = None
         self._stuck: GatewayError | None = None
+        self._again: asyncio.TimerHandle | None = None
 
     async def write(self, transition: Transition, *, revocable: bool = False, synced: bool = True) -> Any:
         """Return the transition's answer once it is on the disk; one that is not `synced` once it is committed.
@@ -87,21 +93,37 @@ class Writer:
         if self._queue or self._drain is not None:
             await self.write(_nothing)
 
+    def rest(self) -> None:
+        """Try nothing again until something is queued anew."""
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+
     def _enqueue(self, waiting: _Waiting) -> None:
         self._queue.append(waiting)
-        if self._drain is None:
-            self._drain = asyncio.get_running_loop().create_task(self._write_all())
+        self._start()
 
-    async def _write_all(self) -> None:
+    def _start(self, *, unasked: bool = False) -> None:
+        if self._drain is None:
+            self._drain = asyncio.get_running_loop().create_task(self._write_all(unasked=unasked))
+
+    def _retry(self) -> None:
+        self._again = None
+        self._start(unasked=True)
+
+    async def _write_all(self, *, unasked: bool) -> None:
         try:
-            while self._queue and not self._is_stuck_unasked():
+            while self._queue and (unasked or not self._is_stuck_unasked()):
+                unasked = False
                 batch, self._queue = self._queue, []
                 await self._write_batch([w for w in batch if not (w.revocable and _is_abandoned(w))])
         finally:
             self._drain = None
+            if self._queue and self._again is None:
+                self._again = asyncio.get_running_loop().call_later(self._retry_s, self._retry)
 
     def _is_stuck_unasked(self) -> bool:
-        """Tell whether the last attempt failed and nobody waits for the next: then the next caller makes it."""
+        """Tell whether the last attempt failed and nobody waits for the next: then a caller makes it, or the timer."""
         return self._stuck is not None and all(waiting.answer is None for waiting in self._queue)
 
     async def _write_batch(self, batch: list[_Waiting]) -> None:
