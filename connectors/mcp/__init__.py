@@ -6,12 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 from connectors.mcp.config import HttpServer, StdioServer
+from connectors.mcp.connection import Pace
 from connectors.mcp.error_log import ErrorLog
 from connectors.mcp.http_client import HttpClient, HttpLimits
 from connectors.mcp.http_wire import HttpWire
 from connectors.mcp.process import Command, inherited_environment
 from connectors.mcp.stdio_wire import StdioWire
-from connectors.mcp.upstream import McpUpstream, Pace
+from connectors.mcp.upstream import McpUpstream
 from connectors.mcp.wire import Wire
 from gateway.connector import Connector, Secret, Surroundings, Upstream
 

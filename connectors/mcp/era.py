@@ -7,18 +7,17 @@ A modern server (2026-07-28) answers `server/discover` and wants an envelope in 
 import asyncio
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
 from connectors.mcp.wire import RpcError, Wire
-from gateway.connector import ConnectorFault, TimedOut
+from gateway.connector import ConnectorFault, Offer, TimedOut
 
-__all__ = ["IDEMPOTENCY_META", "LEGACY", "MODERN", "Era", "Protocol", "header_value", "negotiate"]
+__all__ = ["LEGACY", "MODERN", "Era", "Protocol", "header_value", "negotiate"]
 
 MODERN: Final = "2026-07-28"
 LEGACY: Final = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
-IDEMPOTENCY_META: Final = "io.toolgate/idempotency-key"
 _UNSUPPORTED_VERSION: Final = -32022
 _ENVELOPE: Final = "io.modelcontextprotocol/"
 _VERSION: Final = f"{_ENVELOPE}protocolVersion"
@@ -36,10 +35,11 @@ class Protocol(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Era:
-    """What was agreed with one server."""
+    """What was agreed with one server, and what it said of itself."""
 
     version: str
     client: Mapping[str, str]
+    offer: Offer = field(default_factory=Offer)
 
     @property
     def modern(self) -> bool:
@@ -144,7 +144,7 @@ async def _discover(wire: Wire, client: Mapping[str, str]) -> Era:
     supported = result.get("supportedVersions") if isinstance(result, dict) else None
     if not isinstance(supported, list) or MODERN not in supported:
         raise RpcError(_UNSUPPORTED_VERSION, "the server speaks no modern version", {"supported": list(LEGACY)})
-    return era
+    return Era(MODERN, client, _offer(result, MODERN))
 
 
 async def _initialize(wire: Wire, client: Mapping[str, str]) -> Era:
@@ -153,6 +153,15 @@ async def _initialize(wire: Wire, client: Mapping[str, str]) -> Era:
     version = result.get("protocolVersion") if isinstance(result, dict) else None
     if version not in LEGACY:
         raise ConnectorFault("The server speaks no protocol version known here.", code="contract_broken")
-    era = Era(version, client)
+    era = Era(version, client, _offer(result, version))
     await wire.notify("notifications/initialized", {}, era.headers("notifications/initialized"))
     return era
+
+
+def _offer(result: Mapping[str, Any], version: str) -> Offer:
+    capabilities, instructions = result.get("capabilities"), result.get("instructions")
+    return Offer(
+        capabilities if isinstance(capabilities, dict) else {},
+        instructions if isinstance(instructions, str) else "",
+        version,
+    )

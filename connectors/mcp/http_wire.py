@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from connectors.mcp.http_client import HttpClient, Reply
-from connectors.mcp.wire import RpcError, SessionLost, answer_to, encode, result_of
+from connectors.mcp.wire import SessionLost, StatusError, answer_to, encode, result_of
 from gateway.connector import (
     Clock,
     CodecError,
@@ -130,7 +130,7 @@ class HttpWire:
             if reply.status >= 400 and identity is None and isinstance(message.get("error"), dict):
                 return message
         if reply.status >= 400:
-            raise RpcError(_INVALID_REQUEST, f"HTTP status {reply.status}", status=reply.status)
+            raise StatusError(_INVALID_REQUEST, f"HTTP status {reply.status}", status=reply.status)
         raise _not_an_answer(why)
 
     def _refuse_status(self, reply: Reply, session: bytes) -> None:

@@ -1,289 +1,170 @@
 """One MCP server as the gateway sees it: opened, listed, called, healed."""
 
-import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from connectors.mcp.era import IDEMPOTENCY_META, Era, Protocol, negotiate
-from connectors.mcp.listing import list_tools
-from connectors.mcp.wire import RpcError, SessionLost, Wire
-from gateway.connector import (
-    ConnectorFault,
-    Notice,
-    Offer,
-    Rejected,
-    Surroundings,
-    TimedOut,
-    ToolCall,
-    ToolTraits,
-    Unavailable,
-    plain,
-)
+from connectors.mcp.connection import Connection, Pace, Terms
+from connectors.mcp.era import Era, Protocol
+from connectors.mcp.listing import LISTS, TOOLS_LIST, list_all
+from connectors.mcp.mirrored import mirrored_parameters, parameter_headers
+from connectors.mcp.request import TOOL_CALL, meta_of, name_of, params_of
+from connectors.mcp.wire import METHOD_NOT_FOUND, RpcError, Wire
+from gateway.connector import ConnectorFault, Notice, Offer, Rejected, Surroundings, ToolCall, ToolTraits, plain
 
-__all__ = ["McpUpstream", "Pace"]
+__all__ = ["McpUpstream"]
 
 _HEADER_MISMATCH: Final = -32020
 _TOOLS_CHANGED: Final = "notifications/tools/list_changed"
-_Offer = Mapping[str, Mapping[str, Any]]
+_COMPLETE: Final = frozenset({"complete", "task"})
+_Told = Mapping[str, Mapping[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How long things may take, in seconds; a server that keeps dying is restarted ever more slowly."""
+@dataclass(slots=True)
+class _Errand:
+    """One call on its way: until when, and which definitions it was decided on."""
 
-    open_s: float = 30.0
-    probe_s: float = 3.0
-    list_s: float = 30.0
-    restart_base_s: float = 0.5
-    restart_cap_s: float = 30.0
+    call: ToolCall
+    ends: float
+    told: _Told | None
 
 
 class McpUpstream:
-    """An `Upstream` over any wire. A dead server is started again by the next use, with backoff."""
+    """An `Upstream` over any wire."""
 
     def __init__(self, wire: Wire, protocol: Protocol, surroundings: Surroundings, pace: Pace | None = None) -> None:
-        self._wire = wire
-        self._protocol = self._remembered = protocol
         self._pace = pace or Pace()
         self._clock = surroundings.clock
-        self._redact = surroundings.redact
-        self._server = surroundings.server
-        self._client = {"name": "toolgate", "version": surroundings.version}
-        self._era: Era | None = None
-        self._opening = asyncio.Lock()
-        self._closed = True
-        self._starts = 0
-        self._not_before = 0.0
+        self._terms = Terms(surroundings, self._pace)
+        self._shared = Connection(wire, protocol, self._terms)
         self._mirrored: dict[str, Mapping[tuple[str, ...], str]] = {}
-        self._told: _Offer | None = None
-        self._reconnected = False
+        self._told: _Told | None = None
+        self._told_over: Era | None = None
+        self._offer = Offer()
         self._listeners: list[Notice] = []
         self._heads: dict[tuple[str, str], bytes] = {}
         wire.on_notification(self._notified)
 
     async def open(self) -> None:
-        self._closed = False
-        self._not_before = 0.0
         try:
-            await self._ready(self._pace.open_s)
+            await self._shared.open()
         except ConnectorFault as fault:
-            raise self._named(fault) from fault
+            raise self._terms.faults.named(fault) from fault
 
     async def close(self) -> None:
-        self._closed = True
-        self._era = None
-        await self._wire.close()
+        await self._shared.close()
 
     def traits(self, tool: str) -> ToolTraits | None:
         """A server's own hints are relayed in its definitions; the connector vouches for nothing."""
         return None
 
     def offer(self) -> Offer:
-        return Offer()
-
-    async def listed(self, method: str) -> Sequence[Mapping[str, Any]]:
-        return ()
-
-    async def watch(self, uris: frozenset[str]) -> None:
-        """Nothing yet."""
+        era = self._shared.era
+        if era is not None:
+            self._offer = era.offer
+        return self._offer
 
     def on_notice(self, listener: Notice) -> None:
         self._listeners.append(listener)
 
+    async def watch(self, uris: frozenset[str]) -> None:
+        """Nothing yet."""
+
     async def tools(self) -> Sequence[Mapping[str, Any]]:
-        ends = self._clock.monotonic() + self._pace.list_s
-
-        async def once() -> Sequence[Mapping[str, Any]]:
-            await self._ready(ends - self._clock.monotonic())
-            return await self._list(ends)
-
-        found: Sequence[Mapping[str, Any]] = await self._with_session(once)
+        found = await self._listed(TOOLS_LIST)
         self._told = {tool["name"]: tool for tool in found}
-        self._reconnected = False
+        self._told_over = self._shared.era
         return found
 
-    async def _list(self, ends: float) -> Sequence[Mapping[str, Any]]:
-        left = ends - self._clock.monotonic()
-        found = await list_tools(self._wire, await self._ready(left), self._clock, left)
-        self._mirrored = _mirrored_parameters(found)
+    async def listed(self, method: str) -> Sequence[Mapping[str, Any]]:
+        return await self._listed(method)
+
+    async def _listed(self, method: str) -> Sequence[Mapping[str, Any]]:
+        ends = self._clock.monotonic() + self._pace.list_s
+        return await self._shared.hold_session(lambda: self._list(method, ends))
+
+    async def _list(self, method: str, ends: float) -> Sequence[Mapping[str, Any]]:
+        """Return a whole list; an empty one where the server says that it has none of it."""
+        era = await self._shared.ready(ends - self._clock.monotonic())
+        has = LISTS[method].capability in era.offer.capabilities
+        if not has and method != TOOLS_LIST:  # tools are asked for all the same: many forget to say that they have any
+            return ()
+        try:
+            found = await list_all(method, self._shared.wire, era, self._clock, ends - self._clock.monotonic())
+        except RpcError as error:
+            if error.code != METHOD_NOT_FOUND or (has and method == TOOLS_LIST):
+                raise
+            found = ()
+        if method == TOOLS_LIST:
+            self._mirrored = mirrored_parameters(found)
         return found
 
     async def call(self, call: ToolCall) -> Mapping[str, Any]:
-        ends = self._clock.monotonic() + call.timeout_s
-        told = self._told  # what the call was decided on
-
-        async def once() -> Any:
-            return await self._call_once(call, ends, told)
-
-        result = await self._with_session(once)
+        errand = _Errand(call, self._clock.monotonic() + call.timeout_s, self._told)
+        result = await self._shared.hold_session(lambda: self._perform(errand))
         if not isinstance(result, dict):
-            raise self._named(ConnectorFault("The server's result is not an object.", code="contract_broken"))
-        if result.get("resultType", "complete") != "complete":
+            raise self._terms.faults.named(
+                ConnectorFault("The server's result is not an object.", code="contract_broken")
+            )
+        if result.get("resultType", "complete") not in _COMPLETE:
             kind = plain(result["resultType"], 50)
-            raise self._named(Rejected(f"The tool answered {kind!r}, which this gateway does not relay yet."))
+            raise self._terms.faults.named(Rejected(f"The tool answered {kind!r}, which this gateway does not relay."))
         return result
 
-    async def _call_once(self, call: ToolCall, ends: float, told: _Offer | None) -> Any:
+    async def _perform(self, errand: _Errand) -> Any:
+        call = errand.call
         try:
-            return await self._send(call, ends, told)
+            return await self._send(errand)
         except RpcError as error:
             # Refused unread for headers that the tool's schema asks for: learn the schema, then ask again.
-            if error.code != _HEADER_MISMATCH or call.tool in self._mirrored:
+            if error.code != _HEADER_MISMATCH or call.method != TOOL_CALL or call.tool in self._mirrored:
                 raise
-        await self._list(ends)
-        return await self._send(call, ends, told)
+        await self._list(TOOLS_LIST, errand.ends)
+        return await self._send(errand)
 
-    async def _offer(self, ends: float) -> _Offer:
-        """Ask what the server offers over its new connection."""
-        now = {each["name"]: each for each in await self._list(ends)}
-        if now == self._told:
-            self._reconnected = False
-        else:
-            self._notified(_TOOLS_CHANGED)
-        return now
+    async def _send(self, errand: _Errand) -> Any:
+        call = errand.call
+        era = await self._shared.ready(errand.ends - self._clock.monotonic())
+        if call.method == TOOL_CALL:
+            await self._refuse_drift(errand)
+        params = era.params(params_of(call), meta_of(call))
+        left = max(errand.ends - self._clock.monotonic(), 0.0)
+        return await self._shared.wire.request(call.method, params, self._headers(era, call), left)
 
-    async def _send(self, call: ToolCall, ends: float, told: _Offer | None) -> Any:
-        era = await self._ready(ends - self._clock.monotonic())
-        now = await self._offer(ends) if self._reconnected else self._told
-        if now is not told and now is not None and told is not None and now.get(call.tool) != told.get(call.tool):
+    async def _refuse_drift(self, errand: _Errand) -> None:
+        """Send no call to a server that, connected to anew, defines the tool in another way than was decided on."""
+        now = await self._offered(errand.ends) if self._told_over is not self._shared.era else self._told
+        told, tool = errand.told, errand.call.tool
+        if now is not told and now is not None and told is not None and now.get(tool) != told.get(tool):
             raise ConnectorFault(
                 "The server came back with another definition of this tool, so nothing was sent. List the tools again.",
                 code="rejected",
                 sent=False,
             )
-        meta = call.meta
-        if call.idempotency_key is not None:
-            meta = {**meta, IDEMPOTENCY_META: call.idempotency_key}
-        params = era.params({"name": call.tool, "arguments": call.arguments}, meta)
-        headers = self._headers(era, call)
-        return await self._wire.request("tools/call", params, headers, max(ends - self._clock.monotonic(), 0.0))
+
+    async def _offered(self, ends: float) -> _Told | None:
+        """Ask what the server offers over its new connection."""
+        if self._told is None:
+            return None
+        now = {each["name"]: each for each in await self._list(TOOLS_LIST, ends)}
+        if now == self._told:
+            self._told_over = self._shared.era
+        else:
+            self._notified(_TOOLS_CHANGED)
+        return now
 
     def _headers(self, era: Era, call: ToolCall) -> bytes:
-        parameters = self._parameter_headers(call)
+        if call.method != TOOL_CALL:
+            return era.headers(call.method, name_of(call))
+        parameters = parameter_headers(self._mirrored.get(call.tool), call.arguments)
         if parameters:
-            return era.headers("tools/call", call.tool, parameters)
+            return era.headers(TOOL_CALL, call.tool, parameters)
         known = self._heads.get((era.version, call.tool))
         if known is None:
-            known = self._heads[era.version, call.tool] = era.headers("tools/call", call.tool)
+            known = self._heads[era.version, call.tool] = era.headers(TOOL_CALL, call.tool)
         return known
-
-    def _parameter_headers(self, call: ToolCall) -> Mapping[str, str] | None:
-        mirrored = self._mirrored.get(call.tool)
-        if not mirrored:
-            return None
-        from mcp.shared.inbound import mcp_param_headers
-
-        return mcp_param_headers(mirrored, call.arguments)
-
-    async def _with_session(self, once: Callable[[], Any]) -> Any:
-        """Run `once`; where the server has dropped the session, which it says before it does anything, once more."""
-        agreed = self._era
-        try:
-            try:
-                result = await once()
-            except SessionLost:
-                if self._era is agreed:  # else another call has already agreed on a new one
-                    self._era = None
-                result = await once()
-        except RpcError as error:
-            raise self._named(self._refusal(error)) from error
-        except ConnectorFault as fault:
-            raise self._named(fault) from fault
-        self._starts, self._not_before = 0, 0.0
-        return result
-
-    async def _ready(self, timeout_s: float) -> Era:
-        """Return the era agreed with a live server, starting it if need be.
-
-        Raises:
-            ConnectorFault: it cannot be started; `sent` is False, for the caller's own request never left.
-        """
-        if self._era is not None and self._wire.alive:
-            return self._era
-        async with self._opening:
-            if self._era is not None and self._wire.alive:
-                return self._era
-            if self._closed:
-                raise Unavailable("The server is not open.", sent=False)
-            if not self._wire.alive:
-                self._pass_backoff()
-            return await self._start(timeout_s)
-
-    def _pass_backoff(self) -> None:
-        now = self._clock.monotonic()
-        if now < self._not_before:
-            raise Unavailable("The server is being restarted.", retry_after_s=self._not_before - now, sent=False)
-        self._starts += 1
-        delay = self._pace.restart_base_s * 2.0 ** min(self._starts - 1, 16)
-        self._not_before = now + min(delay, self._pace.restart_cap_s)
-
-    async def _start(self, timeout_s: float) -> Era:
-        era: Era | None = None
-        begun = not self._wire.alive
-        try:
-            async with asyncio.timeout(min(self._pace.open_s, timeout_s)):
-                if begun:
-                    await self._wire.open()
-                era = await negotiate(self._wire, self._remembered, self._client, self._pace.probe_s)
-                self._remembered = Protocol.MODERN if era.modern else Protocol.LEGACY
-        except TimeoutError:
-            raise TimedOut("The server did not start in time.", sent=False) from None
-        except RpcError as error:
-            raise _unsent(self._refusal(error)) from error
-        except ConnectorFault as fault:
-            raise _unsent(fault) from fault
-        finally:
-            if self._closed:
-                era = None
-            self._era = era
-            if era is None:
-                self._remembered = self._protocol
-                if begun or self._closed:  # else other calls are in flight on it
-                    await self._wire.close()
-        if era is None:
-            raise Unavailable("The server was stopped.", sent=False)
-        self._reconnected = self._told is not None
-        return era
-
-    def _refusal(self, error: RpcError) -> ConnectorFault:
-        said = plain(self._redact(error.message)) or "no reason given"
-        return Rejected(
-            f"The server refused: {said} (code {error.code}).", detail=f"JSON-RPC error {error.code}: {said}"
-        )
-
-    def _named(self, fault: ConnectorFault) -> ConnectorFault:
-        return ConnectorFault(
-            f"{self._server}: {fault.message}" if self._server else fault.message,
-            code=fault.code,
-            detail=self._redact(fault.detail),
-            retry_after_s=fault.retry_after_s,
-            sent=fault.sent,
-        )
 
     def _notified(self, method: str) -> None:
         if method == _TOOLS_CHANGED:
             for listener in self._listeners:
                 listener(method, {})
-
-
-def _unsent(fault: ConnectorFault) -> ConnectorFault:
-    return ConnectorFault(
-        fault.message, code=fault.code, detail=fault.detail, retry_after_s=fault.retry_after_s, sent=False
-    )
-
-
-def _mirrored_parameters(tools: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[tuple[str, ...], str]]:
-    """Return, per tool, which arguments its schema wants repeated in HTTP headers.
-
-    The SDK's reading of the annotation is the reference; it is imported only when some tool has one (it takes seconds).
-    """
-    if not any("x-mcp-header" in repr(tool.get("inputSchema")) for tool in tools):
-        return {tool["name"]: {} for tool in tools}
-    from mcp.shared.inbound import find_invalid_x_mcp_header, x_mcp_header_map
-
-    return {
-        tool["name"]: {} if find_invalid_x_mcp_header(schema) else x_mcp_header_map(schema)
-        for tool in tools
-        for schema in [tool.get("inputSchema")]
-    }

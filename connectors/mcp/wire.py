@@ -5,7 +5,7 @@ from typing import Any, Final, Protocol
 
 from gateway.connector import ConnectorFault, dump
 
-__all__ = ["METHOD_NOT_FOUND", "RpcError", "SessionLost", "Wire", "answer_to", "encode", "result_of"]
+__all__ = ["METHOD_NOT_FOUND", "RpcError", "SessionLost", "StatusError", "Wire", "answer_to", "encode", "result_of"]
 
 METHOD_NOT_FOUND: Final = -32601
 
@@ -21,7 +21,11 @@ class RpcError(Exception):
         self.status = status
 
 
-class SessionLost(RpcError):
+class StatusError(RpcError):
+    """The server refused with an HTTP status and no JSON-RPC answer; code and message are ours."""
+
+
+class SessionLost(StatusError):
     """The server no longer knows the session: it refused the request unread."""
 
 

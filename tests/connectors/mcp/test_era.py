@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from connectors.mcp.connection import Pace
 from connectors.mcp.era import Era, Protocol, header_value, negotiate
 from connectors.mcp.wire import RpcError
 from gateway.connector import ConnectorFault
@@ -114,7 +115,7 @@ async def test_when_both_ways_fail_the_handshakes_reason_is_told() -> None:
 
 async def test_a_legacy_server_that_leaves_the_probe_unanswered_is_found(start: Start) -> None:
     upstream = build(stdio("legacy", "mute-probe"))
-    upstream._pace = type(upstream._pace)(probe_s=0.05)  # type: ignore[attr-defined]
+    upstream._terms.pace = Pace(probe_s=0.05)  # type: ignore[attr-defined]
     await upstream.open()
     result = await upstream.call(asked("params"))
     await upstream.close()
@@ -123,7 +124,7 @@ async def test_a_legacy_server_that_leaves_the_probe_unanswered_is_found(start: 
 
 async def test_a_modern_server_that_is_slow_to_start_is_found() -> None:
     upstream = build(stdio("modern", "late-probe"))
-    upstream._pace = type(upstream._pace)(probe_s=0.05)  # type: ignore[attr-defined]
+    upstream._terms.pace = Pace(probe_s=0.05)  # type: ignore[attr-defined]
     await upstream.open()
     result = await upstream.call(asked("params"))
     await upstream.close()

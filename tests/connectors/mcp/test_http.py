@@ -116,7 +116,7 @@ async def test_a_streamed_answer_leaves_its_connection_usable(start: Start) -> N
     async with FaultServer(faults={"odd": faults.streamed}) as server:
         upstream = await start({"url": server.url})
         await upstream.call(asked("odd"))
-        while not upstream._wire._client._idle:  # type: ignore[attr-defined]
+        while not upstream._shared.wire._client._idle:  # type: ignore[attr-defined]
             await asyncio.sleep(0)
         await upstream.call(asked("echo"))
         assert server.connections == 1
@@ -132,7 +132,7 @@ async def test_bytes_nobody_asked_for_cost_the_connection_and_nothing_else(start
     async with FaultServer(faults={"chatty": chatty}) as server:
         upstream = await start({"url": server.url})
         await upstream.call(asked("chatty"))
-        pool = upstream._wire._client._idle  # type: ignore[attr-defined]
+        pool = upstream._shared.wire._client._idle  # type: ignore[attr-defined]
         while pool:
             await asyncio.sleep(0.001)
         assert text(await upstream.call(asked("echo", {"n": 1}))) == {"n": 1}
@@ -241,7 +241,7 @@ async def test_connecting_has_a_deadline() -> None:
 async def test_an_idle_connection_is_dropped_before_the_server_drops_it(start: Start) -> None:
     async with FaultServer() as server:
         upstream = await start({"url": server.url})
-        for connection in upstream._wire._client._idle:  # type: ignore[attr-defined]
+        for connection in upstream._shared.wire._client._idle:  # type: ignore[attr-defined]
             connection.idle_until = 0.0
         await upstream.call(asked("echo"))
         assert server.connections == 2
@@ -251,7 +251,7 @@ async def test_only_so_many_idle_connections_are_kept(start: Start) -> None:
     async with FaultServer() as server:
         upstream = await start({"url": server.url})
         await asyncio.gather(*(upstream.call(asked("echo", {"n": n})) for n in range(100)))
-        assert len(upstream._wire._client._idle) <= 64  # type: ignore[attr-defined]
+        assert len(upstream._shared.wire._client._idle) <= 64  # type: ignore[attr-defined]
 
 
 async def test_closing_ends_calls_in_flight_and_leaves_no_connection(start: Start) -> None:
@@ -262,7 +262,7 @@ async def test_closing_ends_calls_in_flight_and_leaves_no_connection(start: Star
             await asyncio.sleep(0)
         await upstream.close()
         assert (await fault_of(hanging)).code == "unavailable"
-        assert not upstream._wire._client._open  # type: ignore[attr-defined]
+        assert not upstream._shared.wire._client._open  # type: ignore[attr-defined]
 
 
 async def test_a_server_that_asks_without_end_is_answered_only_so_often(start: Start) -> None:
@@ -280,7 +280,7 @@ async def test_a_server_that_asks_without_end_is_answered_only_so_often(start: S
         server.on_method[""] = ignore
         upstream = await start({"url": server.url})
         assert text(await upstream.call(asked("nag"))) == {}
-        answers = upstream._wire._asides  # type: ignore[attr-defined]
+        answers = upstream._shared.wire._asides  # type: ignore[attr-defined]
         assert 1 <= len(answers) <= 32
         await upstream.close()
         assert not answers
@@ -294,7 +294,7 @@ async def test_what_is_sent_on_the_side_may_fail_without_a_trace(start: Start) -
         server.on_method["notifications/cancelled"] = reset
         upstream = await start({"url": server.url})
         assert (await fault_of(upstream.call(asked("hang", timeout_s=0.05)))).code == "timeout"
-        while upstream._wire._asides:  # type: ignore[attr-defined]
+        while upstream._shared.wire._asides:  # type: ignore[attr-defined]
             await asyncio.sleep(0)
         assert text(await upstream.call(asked("echo", {"n": 1}))) == {"n": 1}
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from connectors.mcp.era import Era
-from connectors.mcp.listing import list_tools
+from connectors.mcp.listing import list_all
 from gateway.connector import ConnectorFault
 from tests.connectors.mcp.conftest import Start, asked, fault_of
 from tests.fixtures.clock import FakeClock
@@ -38,7 +38,7 @@ async def test_every_page_is_read_and_no_definition_is_touched() -> None:
     odd = {"name": "a", "inputSchema": {"$ref": "file:///etc/passwd"}, "x": None, "title": "A\u200b"}
     pages = {None: {"tools": [odd], "nextCursor": "2"}, "2": {"tools": [{"name": "b"}, {"name": "a"}]}}
     wire = Pages(lambda cursor, number: pages[cursor])
-    assert await list_tools(wire, ERA, FakeClock(), 5.0) == [odd, {"name": "b"}, {"name": "a"}]
+    assert await list_all("tools/list", wire, ERA, FakeClock(), 5.0) == [odd, {"name": "b"}, {"name": "a"}]
     assert wire.asked == [None, "2"]
 
 
@@ -58,7 +58,7 @@ async def test_every_page_is_read_and_no_definition_is_touched() -> None:
 )
 async def test_a_list_without_end_or_shape_is_refused(page: Any, why: str) -> None:
     with pytest.raises(ConnectorFault, match=why) as caught:
-        await list_tools(Pages(page), ERA, FakeClock(), 5.0)
+        await list_all("tools/list", Pages(page), ERA, FakeClock(), 5.0)
     assert caught.value.code == "contract_broken"
 
 
@@ -71,7 +71,7 @@ async def test_all_pages_together_have_one_deadline() -> None:
 
     wire = Pages(slow)
     with pytest.raises(ConnectorFault) as caught:
-        await list_tools(wire, ERA, clock, 5.0)
+        await list_all("tools/list", wire, ERA, clock, 5.0)
     assert (caught.value.code, len(wire.asked)) == ("timeout", 3)
 
 
@@ -87,9 +87,9 @@ async def test_a_list_that_hangs_ends_and_calls_go_on(start: Start) -> None:
 
 async def test_a_server_that_refuses_to_list_says_so(start: Start) -> None:
     async def refuse(exchange: Exchange) -> None:
-        exchange.http(b'{"jsonrpc":"2.0","id":%d,"error":{"code":-32601,"message":"no tools here"}}' % exchange.id)
+        exchange.http(b'{"jsonrpc":"2.0","id":%d,"error":{"code":-32603,"message":"not today"}}' % exchange.id)
 
     async with FaultServer(on_method={"tools/list": refuse}) as server:
         upstream = await start({"url": server.url})
         fault = await fault_of(upstream.tools())
-        assert (fault.code, "no tools here" in fault.message) == ("rejected", True)
+        assert (fault.code, "not today" in fault.message) == ("rejected", True)

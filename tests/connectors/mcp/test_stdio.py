@@ -146,13 +146,6 @@ async def test_a_servers_error_is_a_refusal_in_its_own_words_made_harmless(start
     assert "(code -32000)" in fault.message
 
 
-async def test_a_result_of_an_unknown_kind_is_refused(start: Start) -> None:
-    upstream = await start(stdio("modern"))
-    with pytest.raises(ConnectorFault, match="input_required") as caught:
-        await upstream.call(asked("input-required"))
-    assert caught.value.code == "rejected"
-
-
 async def test_listeners_hear_that_tools_changed(start: Start) -> None:
     upstream = await start(stdio("modern"))
     heard: list[str] = []

@@ -1,0 +1,142 @@
+"""One connection to a server: opened, agreed on an era, healed with backoff when it is gone."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from connectors.mcp.era import Era, Protocol, negotiate
+from connectors.mcp.faults import Faults, unsent
+from connectors.mcp.wire import RpcError, SessionLost, Wire
+from gateway.connector import Clock, ConnectorFault, Surroundings, TimedOut, Unavailable
+
+__all__ = ["Connection", "Pace", "Terms"]
+
+_T = TypeVar("_T")
+_MOST_DOUBLINGS: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long things may take, in seconds; a server that keeps dying is restarted ever more slowly."""
+
+    open_s: float = 30.0
+    probe_s: float = 3.0
+    list_s: float = 30.0
+    restart_base_s: float = 0.5
+    restart_cap_s: float = 30.0
+
+
+class Terms:
+    """What all connections to one server have in common."""
+
+    def __init__(self, surroundings: Surroundings, pace: Pace) -> None:
+        self.pace: Final = pace
+        self.clock: Final[Clock] = surroundings.clock
+        self.faults: Final = Faults(surroundings.server, surroundings.redact)
+        self.client: Final = {"name": "toolgate", "version": surroundings.version}
+
+
+class Connection:
+    """A wire and what was agreed over it. A dead server is started again by the next use, with backoff."""
+
+    def __init__(self, wire: Wire, protocol: Protocol, terms: Terms) -> None:
+        self.wire: Final = wire
+        self._protocol = self._remembered = protocol
+        self._terms = terms
+        self._era: Era | None = None
+        self._opening = asyncio.Lock()
+        self._closed = True
+        self._starts = 0
+        self._not_before = 0.0
+
+    @property
+    def era(self) -> Era | None:
+        """What is agreed, or None where nothing is; another object after every new agreement."""
+        return self._era
+
+    async def open(self) -> None:
+        """Connect. Raises `ConnectorFault`."""
+        self._closed = False
+        self._not_before = 0.0
+        await self.ready(self._terms.pace.open_s)
+
+    async def close(self) -> None:
+        """Leave nothing behind; never raises."""
+        self._closed = True
+        self._era = None
+        await self.wire.close()
+
+    async def ready(self, timeout_s: float) -> Era:
+        """Return the era agreed with a live server, starting it if need be.
+
+        Raises:
+            ConnectorFault: it cannot be started; `sent` is False, for the caller's own request never left.
+        """
+        if self._era is not None and self.wire.alive:
+            return self._era
+        async with self._opening:
+            if self._era is not None and self.wire.alive:
+                return self._era
+            if self._closed:
+                raise Unavailable("The server is not open.", sent=False)
+            if not self.wire.alive:
+                self._pass_backoff()
+            return await self._start(timeout_s)
+
+    async def hold_session(self, once: Callable[[], Awaitable[_T]]) -> _T:
+        """Run `once`; where the server has dropped the session, which it says before it does anything, once more.
+
+        Raises:
+            ConnectorFault: what `once` raised, a JSON-RPC error among it; with the server's name.
+        """
+        agreed = self._era
+        try:
+            try:
+                result = await once()
+            except SessionLost:
+                if self._era is agreed:  # else another call has already agreed on a new one
+                    self._era = None
+                result = await once()
+        except RpcError as error:
+            raise self._terms.faults.named(self._terms.faults.refusal(error)) from error
+        except ConnectorFault as fault:
+            raise self._terms.faults.named(fault) from fault
+        self._starts, self._not_before = 0, 0.0
+        return result
+
+    def _pass_backoff(self) -> None:
+        now = self._terms.clock.monotonic()
+        if now < self._not_before:
+            raise Unavailable("The server is being restarted.", retry_after_s=self._not_before - now, sent=False)
+        self._starts += 1
+        delay = self._terms.pace.restart_base_s * 2.0 ** min(self._starts - 1, _MOST_DOUBLINGS)
+        self._not_before = now + min(delay, self._terms.pace.restart_cap_s)
+
+    async def _start(self, timeout_s: float) -> Era:
+        era: Era | None = None
+        pace = self._terms.pace
+        begun = not self.wire.alive
+        try:
+            async with asyncio.timeout(min(pace.open_s, timeout_s)):
+                if begun:
+                    await self.wire.open()
+                era = await negotiate(self.wire, self._remembered, self._terms.client, pace.probe_s)
+                self._remembered = Protocol.MODERN if era.modern else Protocol.LEGACY
+        except TimeoutError:
+            raise TimedOut("The server did not start in time.", sent=False) from None
+        except RpcError as error:
+            raise unsent(self._terms.faults.refusal(error)) from error
+        except ConnectorFault as fault:
+            raise unsent(fault) from fault
+        finally:
+            if self._closed:
+                era = None
+            self._era = era
+            if era is None:
+                self._remembered = self._protocol
+                if begun or self._closed:  # else other calls are in flight on it
+                    await self.wire.close()
+        if era is None:
+            raise Unavailable("The server was stopped.", sent=False)
+        return era
