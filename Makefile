@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench test-clients lock clean
+.PHONY: help demo test check bench test-clients conformance lock clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -17,6 +17,7 @@ help:
 	@echo 'make check         lint, types, import layers, shape limits, documentation that is true'
 	@echo 'make bench         what the gateway costs per call, beside a bare forwarder'
 	@echo 'make test-clients  real agent SDKs through the gateway, each in its own environment'
+	@echo 'make conformance   the official MCP suite with and without the gateway (ARGS="--only modern" narrows)'
 	@echo 'make lock          bring requirements.lock up to date with pyproject.toml (needs uv)'
 	@echo 'make clean         remove the environment and every cache'
 
@@ -43,6 +44,10 @@ bench: $(STAMP)
 test-clients: $(STAMP)
 	@$(PYTHON) -m tests.clients.run $(ARGS)
 	@echo 'make test-clients: ok'
+
+conformance: $(STAMP)
+	@$(PYTHON) -m tests.conformance.run $(ARGS)
+	@echo 'make conformance: ok'
 
 lock:
 	@uv pip compile --quiet --universal --python-version 3.11 --group dev --generate-hashes --no-header \
