@@ -154,10 +154,11 @@ def _rules(config: GatewayConfig, lock: Lock, live: Mapping[str, Live], sources:
         for rule in workflow.rules
         for tool in (rule.call, *(need.call for need in rule.require))
     }
-    return Rules(
+    return Rules.of(
         Catalog.build(lock, live, config.tools),
         Bundle.load(sources, pinned, agents, LoadOptions(fulfils=FULFILLED)),
         keys,
+        config.endpoints,
     )
 
 
@@ -211,6 +212,7 @@ class Gateway:
         self.inventory = Inventory(self.store, self.clock)
         self.leases = Leases()
         self.policy_problem = ""
+        self.files_problem = ""  # kept by whoever follows the files
         self._lock = Lock.read(home.lock)
         self.rules = RulesInForce(self._first_rules())
         self._redactor = redactor
@@ -283,6 +285,8 @@ class Gateway:
 
     def _assemble(self, recorder: Recorder, guard: Guard) -> None:
         inflight = InFlight()
+        asking = Asking(recorder, self._redactor, self.clock, self.ids)
+        own = {f"{OWN_SERVER}.start": partial(start_run, self._runs), "resources/subscribe": nothing_more}
         stages = (
             Identify(self.authenticator),
             Admit(self.admission),
@@ -291,17 +295,22 @@ class Gateway:
             Gather(self.rules, self._runs, self.store, self.clock, self.config.server.environment),
             Decide(inflight),
             Claim(recorder, inflight, self._owned, self._redactor),
-            Execute(self.executor, self.upstreams, {f"{OWN_SERVER}.start": partial(start_run, self._runs)}),
+            Execute(self.executor, self.upstreams, own, asking),
             Check(),
             Redact(self._redactor),
         )
-        runner = Runner(stages, Kit(recorder, inflight, self._owned, self.clock, self.ids, self._noted))
-        listing = Listing(self.authenticator, self.admission, self.rules, runner.refuse, self.inventory.saw)
-        door = Door(guard, Sessions(self._session_key, self.clock), self._challenge, self.store.deliver)
-        endpoint = McpEndpoint(Kernel(runner, listing, self.rules), door)
+        self.runner = Runner(stages, Kit(recorder, inflight, self._owned, self.clock, self.ids, self._noted))
+        sessions = Sessions(self._session_key, self.clock, self.store)
+        kernel = Kernel(self.runner, self.listing, self.directory, self.rules)
+        welcome = Welcome(self.upstreams, self.directory)
+        eras = Eras(
+            Modern(kernel, Inputs(self._session_key, self.clock), self.notices, welcome),
+            Legacy(kernel, sessions, self.notices, welcome),
+        )
+        endpoint = McpEndpoint(kernel, eras, Door(guard, self._challenge, self.store.deliver))
         sides = Sides(
             self.leases,
-            listing.identify,
+            self.listing.identify,
             Operator(operator_token(self._local_key), self.status),
             resource_metadata(self.config.identity, self.config.agents),
         )
@@ -340,7 +349,8 @@ class Gateway:
             _LOG.log(self._loud, "the policies do not load, those in force stay:\n%s", error)
             old = self.rules.current
             catalog = Catalog.build(_with_own_tools(self._lock), live, config.tools)
-            self.rules.current = Rules(catalog, old.bundle, old.workflow_keys)
+            self.rules.current = Rules.of(catalog, old.bundle, old.workflow_keys, config.endpoints)
+        self.notices.tools_changed()
 
     async def reload(self, config: GatewayConfig) -> str:
         """Go by a new configuration from now on; return what is wrong with it, and then the old one stays in force.
@@ -354,6 +364,7 @@ class Gateway:
             self.policy_problem = str(error)
             return str(error)
         self._lock, self.rules.current, self.config, self.policy_problem = lock, rules, config, ""
+        self.notices.tools_changed()
         self.authenticator.replace(config.agents)
         await self._index()
         return ""
@@ -363,11 +374,12 @@ class Gateway:
             await self.store.index_steps(tool, paths)
 
     def status(self) -> dict[str, Any]:
-        """Return how every server stands and what is wrong with the policies, as JSON."""
+        """Return how every server stands, and what is wrong with the policies and with following the files, as JSON."""
         tools = self.rules.current.catalog.tools()
         breakers = self.executor.breakers()
         return {
             "policy_problem": self.policy_problem,
+            "files_problem": self.files_problem,
             "bundle": self.rules.current.bundle.digest,
             "servers": {
                 name: {

@@ -24,6 +24,8 @@ def status(config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = False) -
     lines = [f"up at {found['url']}/mcp (pid {found['pid']})", *table(_rows(found["servers"]))]
     if found["policy_problem"]:
         lines.append(f"the policies do not load: {found['policy_problem']}")
+    if found["files_problem"]:
+        lines.append(f"the files are not in force: {found['files_problem']}")
     emit({"up": True, **found}, lines, as_json=as_json)
 
 

@@ -18,9 +18,9 @@ import typer
 from gateway import __version__
 from gateway.app import Gateway, Home
 from gateway.catalog.lock import LockError
+from gateway.cli.following import Following
 from gateway.cli.loaded import Loaded, load_config
 from gateway.cli.output import Refused, fail_with
-from gateway.config import ConfigError, watch
 from gateway.connector.registry import ConnectorLoadError
 from gateway.model.errors import GatewayError
 from gateway.redaction.redactor import Redactor
@@ -65,6 +65,7 @@ async def _serve(loaded: Loaded, redactor: Redactor, lease: bool) -> None:
     with _only_one(home.private / "up.lock"):
         listener = listen(server.host, server.port)
         host, port = listener.getsockname()[:2]
+        following = Following(loaded, home, redactor)
         gateway = Gateway(loaded.config, home, redactor)
         try:
             await gateway.start(server.host, port)
@@ -72,7 +73,7 @@ async def _serve(loaded: Loaded, redactor: Redactor, lease: bool) -> None:
             async with serving(gateway.asgi, listener):
                 with _announced(home.private / "run.json", url):
                     _LOG.info("toolgate %s serves %s/mcp", __version__, url)
-                    await _until_stopped(gateway, loaded, redactor, lease)
+                    await _until_stopped(gateway, following, lease)
         finally:
             await gateway.close()
             listener.close()
@@ -102,12 +103,12 @@ def _announced(path: Path, url: str) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
-async def _until_stopped(gateway: Gateway, loaded: Loaded, redactor: Redactor, lease: bool) -> None:
+async def _until_stopped(gateway: Gateway, following: Following, lease: bool) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
-    watching = asyncio.create_task(_reload_on_change(gateway, loaded, redactor, stop))
+    watching = asyncio.create_task(following.tell(gateway, stop))
     leaving = asyncio.create_task(_last_bridge_left(gateway, stop)) if lease else None
     await stop.wait()
     for task in filter(None, (watching, leaving)):
@@ -121,24 +122,6 @@ async def _last_bridge_left(gateway: Gateway, stop: asyncio.Event) -> None:
         await asyncio.sleep(_LEASE_GRACE_S)  # a host that restarts its bridge finds the gateway still there
         if gateway.leases.left.is_set():
             stop.set()
-
-
-async def _reload_on_change(gateway: Gateway, loaded: Loaded, redactor: Redactor, stop: asyncio.Event) -> None:
-    folder = loaded.path.parent
-    paths = {loaded.path, gateway.home.lock, *(folder / path for path in loaded.config.policies)}
-    async for changed in watch(paths, stop):
-        names = ", ".join(sorted(path.name for path in changed))
-        try:
-            fresh = loaded.again()
-        except ConfigError as error:
-            _LOG.error("%s changed, but is not valid; the old configuration stays in force:\n%s", names, error)
-            continue
-        redactor.learn(fresh.secrets)
-        problem = await gateway.reload(fresh.config)
-        if problem:
-            _LOG.error("%s changed, but the policies do not load; the old ones stay in force:\n%s", names, problem)
-        else:
-            _LOG.info("%s changed: the new rules are in force", names)
 
 
 def _log_to_stderr(redactor: Redactor) -> None:

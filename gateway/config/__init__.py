@@ -4,7 +4,7 @@ from gateway.config.checking import Resolver
 from gateway.config.loading import Connectors, load, schema, show
 from gateway.config.model import GatewayConfig, ServerSection
 from gateway.config.problem import ConfigError, Problem
-from gateway.config.watching import watch
+from gateway.config.watching import Snapshot, snapshot, watch
 
 __all__ = [
     "ConfigError",
@@ -13,8 +13,10 @@ __all__ = [
     "Problem",
     "Resolver",
     "ServerSection",
+    "Snapshot",
     "load",
     "schema",
     "show",
+    "snapshot",
     "watch",
 ]

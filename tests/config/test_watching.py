@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from gateway.config import watch
+from gateway.config import snapshot, watch
 
 
 async def test_an_edit_that_replaces_the_file_is_heard_and_a_neighbour_is_not(tmp_path: Path) -> None:
@@ -28,6 +28,39 @@ async def test_anything_below_a_watched_folder_is_heard(tmp_path: Path) -> None:
         async with asyncio.timeout(10):
             assert await _edit_until_heard(folder / "deep.cedar", heard) == {folder / "deep.cedar"}
         stop.set()
+
+
+async def test_what_changed_since_the_files_were_read_comes_first(tmp_path: Path) -> None:
+    gone, kept, made = (tmp_path / name for name in ("gone", "kept", "made"))
+    for path in (gone, kept):
+        path.write_text("1")
+    seen = snapshot([tmp_path])
+    gone.unlink()
+    made.write_text("1")
+    changes = watch([tmp_path], asyncio.Event(), seen)
+    assert await anext(changes) == {gone, made}
+    assert seen == snapshot([tmp_path])
+    await changes.aclose()
+
+
+async def test_a_folder_that_is_made_later_is_found_too(tmp_path: Path) -> None:
+    config, folder = tmp_path / "here" / "gateway.yaml", tmp_path / "elsewhere" / "policies"
+    config.parent.mkdir()
+    stop, heard = asyncio.Event(), asyncio.Queue[frozenset[Path]]()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_listen(watch([config, folder], stop, settle_ms=10, idle_ms=20), heard))
+        async with asyncio.timeout(10):
+            await _edit_until_heard(config, heard)
+            folder.mkdir(parents=True)
+            (folder / "one.cedar").write_text("// nothing")
+            while folder / "one.cedar" not in await heard.get():
+                pass
+        stop.set()
+
+
+def test_a_snapshot_leaves_out_what_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    assert snapshot([tmp_path / "missing", tmp_path]) == {}
 
 
 async def _listen(changes: AsyncIterator[frozenset[Path]], heard: asyncio.Queue[frozenset[Path]]) -> None:
