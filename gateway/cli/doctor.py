@@ -45,7 +45,7 @@ def examine(config: Path, *, fix: bool, probe: Probe | None = None) -> Iterable[
         loaded = load_now(config)
     except ConfigError as error:
         for problem in error.problems:
-            yield Check("configuration", ok=False, message=str(problem).partition("\n")[0], fix=problem.hint)
+            yield Check("configuration", ok=False, message=str(problem).partition("\n")[0], fix=problem.fix)
         yield from _modes(config.parent / ".toolgate", fix=fix)
         return
     yield Check("configuration", ok=True, message=f"{config} is valid")

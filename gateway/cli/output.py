@@ -9,7 +9,7 @@ from typing import Any, Final, NoReturn
 
 import typer
 
-from gateway.config.problem import ConfigError
+from gateway.model.problem import ProblemsError
 
 __all__ = [
     "DENIED",
@@ -92,16 +92,15 @@ def fail_with(refused: Refused, exit_code: int = FAILED, *, as_json: bool = Fals
     raise typer.Exit(exit_code)
 
 
-def fail_with_problems(error: ConfigError, *, as_json: bool = False) -> NoReturn:
-    """Say on stderr everything that is wrong with a configuration, and exit. Raises `typer.Exit`."""
+def fail_with_problems(error: ProblemsError, *, as_json: bool = False) -> NoReturn:
+    """Say on stderr everything that is wrong with what a person wrote, and exit. Raises `typer.Exit`."""
     if as_json:
-        fields = ("file", "line", "column", "code", "message", "hint")
+        fields = ("file", "line", "column", "code", "message", "fix")
         problems = [{name: getattr(problem, name) for name in fields} for problem in error.problems]
         typer.echo(json.dumps({"ok": False, "problems": problems}, indent=2, ensure_ascii=False))
     else:
         for problem in error.problems:
-            place = f"{problem.file}:{problem.line}:{problem.column}" if problem.line else problem.file
-            _complain(f"{place}: {problem.code}: {problem.message}", problem.hint)
+            _complain(f"{problem.place}: {problem.code}: {problem.message}", problem.fix)
     raise typer.Exit(FAILED)
 
 

@@ -9,7 +9,7 @@ import typer
 from gateway.app import build_rules
 from gateway.catalog.lock import Lock, LockError
 from gateway.cli.loaded import Loaded
-from gateway.cli.output import DENIED, FAILED, USAGE, Refused, emit, fail_with, say, table
+from gateway.cli.output import DENIED, FAILED, USAGE, Refused, emit, fail_with, fail_with_problems, say, table
 from gateway.cli.place import AsJson, ConfigPath, home_of, loaded_from, with_store
 from gateway.ledger.trace import call_events
 from gateway.model.identity import Identity
@@ -50,10 +50,7 @@ def rules_of(loaded: Loaded, *, as_json: bool = False) -> Rules:
         fail_with(Refused("lock", str(error)), as_json=as_json)
     except PolicyLoadError as error:
         if as_json:
-            fields = ("file", "line", "column", "code", "message", "fix")
-            problems = [{name: getattr(problem, name) for name in fields} for problem in error.problems]
-            typer.echo(json.dumps({"ok": False, "problems": problems}, indent=2, ensure_ascii=False))
-            raise typer.Exit(FAILED) from None
+            fail_with_problems(error, as_json=True)
         fail_with(Refused("policy_error", str(error), _unpinned_hint(home.lock)))
 
 

@@ -3,14 +3,13 @@
 from gateway.config.checking import Resolver
 from gateway.config.loading import Connectors, load, schema, show
 from gateway.config.model import GatewayConfig, ServerSection
-from gateway.config.problem import ConfigError, Problem
+from gateway.config.problem import ConfigError
 from gateway.config.watching import Snapshot, snapshot, watch
 
 __all__ = [
     "ConfigError",
     "Connectors",
     "GatewayConfig",
-    "Problem",
     "Resolver",
     "ServerSection",
     "Snapshot",

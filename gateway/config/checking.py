@@ -8,7 +8,8 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from gateway.config.document import Document, Trail
-from gateway.config.problem import ConfigError, Problem
+from gateway.config.problem import ConfigError
+from gateway.model.problem import Problem
 
 __all__ = ["Resolver", "check", "explain", "resolved"]
 

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 import yaml
 
-from gateway.config.problem import ConfigError, Problem
+from gateway.config.problem import ConfigError
+from gateway.model.problem import Problem
 
 __all__ = ["Document", "Place", "Trail", "parse", "read"]
 

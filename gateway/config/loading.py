@@ -9,8 +9,9 @@ from pydantic import ValidationError
 from gateway.config.checking import Resolver, check, explain, resolved
 from gateway.config.document import Document, Trail, read
 from gateway.config.model import GatewayConfig
-from gateway.config.problem import ConfigError, Problem
+from gateway.config.problem import ConfigError
 from gateway.connector.plugin import Connector
+from gateway.model.problem import Problem
 
 __all__ = ["Connectors", "load", "schema", "show"]
 

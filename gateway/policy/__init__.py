@@ -11,7 +11,7 @@ from gateway.policy.lint import check
 from gateway.policy.matrix import matrix, visible
 from gateway.policy.outlook import Outlook
 from gateway.policy.policies import LoadOptions, Policy
-from gateway.policy.problem import PolicyLoadError, Problem
+from gateway.policy.problem import PolicyLoadError
 from gateway.policy.source import PolicySource, sources_under
 from gateway.policy.sugar import compile_allow, compile_workflows
 
@@ -27,7 +27,6 @@ __all__ = [
     "Policy",
     "PolicyLoadError",
     "PolicySource",
-    "Problem",
     "Require",
     "Rule",
     "Verdict",

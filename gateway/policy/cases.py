@@ -11,6 +11,7 @@ from gateway.codec import digest
 from gateway.model.decision import Decision
 from gateway.model.facts import Facts, PriorQuery, PriorScope, RunRef, Step, StepStatus
 from gateway.model.identity import Identity
+from gateway.model.problem import Problem
 from gateway.model.tool import Effect, Tool
 from gateway.policy.bundle import Bundle
 from gateway.policy.config import Duration
@@ -18,7 +19,7 @@ from gateway.policy.decide import decide
 from gateway.policy.entities import AgentEntity
 from gateway.policy.given import Approval, Question, Surroundings, compose
 from gateway.policy.prior import duration_ms
-from gateway.policy.problem import PolicyLoadError, Problem
+from gateway.policy.problem import PolicyLoadError
 from gateway.policy.remedy import value_at
 
 __all__ = ["Case", "CaseFile", "CaseResult", "read_cases", "run_cases"]

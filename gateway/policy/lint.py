@@ -4,11 +4,11 @@ import difflib
 from collections.abc import Iterator, Sequence
 
 from gateway.model.identity import Identity
+from gateway.model.problem import Problem
 from gateway.policy.bundle import Bundle
 from gateway.policy.cedar import pst
 from gateway.policy.entities import CALL_TOOL, Uid, action_of
 from gateway.policy.policies import Policy
-from gateway.policy.problem import Problem
 from gateway.policy.projection import World, holds, matches_scope, scope_of_action
 from gateway.policy.schema import OTHER_ACTIONS
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.model.facts import PriorQuery
+from gateway.model.problem import Problem
 from gateway.model.tool import Tool
 from gateway.policy.annotations import Terms, read_annotations
 from gateway.policy.cedar import CedarError, load_schema, parse, pst, validate
 from gateway.policy.entities import CALL_TOOL, NAMESPACE, Uid, action_of
 from gateway.policy.need import APPROVAL, Equality, Need, equalities, need_of, tested
-from gateway.policy.problem import PolicyLoadError, Problem
+from gateway.policy.problem import PolicyLoadError
 from gateway.policy.projection import scope_of_action
 from gateway.policy.schema import OTHER_ACTIONS, ToolShapes, build_schema, declares
 from gateway.policy.shape import Kind, Shape, field_at, record_of

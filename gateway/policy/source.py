@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gateway.policy.problem import PolicyLoadError, Problem
+from gateway.model.problem import Problem
+from gateway.policy.problem import PolicyLoadError
 
 __all__ = ["PolicySource", "Statement", "Token", "sources_under", "split", "tokens"]
 

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from gateway.model.facts import PriorQuery, PriorScope
+from gateway.model.problem import Problem
 from gateway.model.tool import Tool
 from gateway.policy.config import Require, WorkflowSection
 from gateway.policy.mapper import decimal_text
 from gateway.policy.prior import prior_text
-from gateway.policy.problem import PolicyLoadError, Problem
+from gateway.policy.problem import PolicyLoadError
 from gateway.policy.schema import ToolShapes
 from gateway.policy.shape import Field, Kind, Shape, field_at, record_of
 from gateway.policy.source import PolicySource

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from gateway.config.document import parse, read
-from gateway.config.problem import ConfigError, Problem
+from gateway.config.problem import ConfigError
+from gateway.model.problem import Problem
 
 
 def problems(text: str | bytes) -> list[tuple[int, int, str]]:
@@ -99,7 +100,7 @@ def test_each_part_knows_its_place() -> None:
 def test_a_file_that_is_not_there_says_where_it_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="unreadable") as caught:
         read(tmp_path / "gateway.yaml")
-    assert str(tmp_path) in caught.value.problems[0].hint
+    assert str(tmp_path) in caught.value.problems[0].fix
 
 
 def test_a_file_too_large_to_be_a_configuration_is_not_read(tmp_path: Path) -> None:
@@ -110,5 +111,5 @@ def test_a_file_too_large_to_be_a_configuration_is_not_read(tmp_path: Path) -> N
 
 def test_problems_are_told_in_order_of_place_with_their_hints() -> None:
     error = ConfigError([Problem("f", 9, 1, "b", "second"), Problem("f", 2, 3, "a", "first", "do this")])
-    assert str(error) == "f:2:3: a: first\n  hint: do this\nf:9:1: b: second"
+    assert str(error) == "f:2:3: a: first\n  fix: do this\nf:9:1: b: second"
     assert str(Problem("f", 0, 0, "a", "whole")) == "f: a: whole"

@@ -58,7 +58,7 @@ def refused(folder: Path, text: str, **options: Any) -> list[tuple[int, int, str
     with pytest.raises(ConfigError) as caught:
         load(path, resolve, **options)
     assert all(problem.file == str(path) for problem in caught.value.problems)
-    return [(p.line, p.column, p.code, p.message, p.hint) for p in caught.value.problems]
+    return [(p.line, p.column, p.code, p.message, p.fix) for p in caught.value.problems]
 
 
 def test_the_smallest_configuration_listens_on_loopback_and_allows_nobody(tmp_path: Path) -> None:

@@ -281,7 +281,7 @@ def test_a_missing_or_undecodable_policy_file_is_refused(tmp_path):
 
 
 def test_a_problem_reads_as_place_code_message_and_fix():
-    with pytest.raises(PolicyLoadError, match=r"^1\.cedar:1:1: syntax: .* Fix: ") as refused:
+    with pytest.raises(PolicyLoadError, match=r"^1\.cedar:1:1: syntax: .*\n  fix: ") as refused:
         load("permit")
     assert isinstance(refused.value, ValueError)
 
