@@ -30,16 +30,21 @@ from gateway.ledger.recorder import Recorder
 from gateway.model.call import Call
 from gateway.model.clock import Clock, IdSource, RandomIds, SystemClock
 from gateway.model.errors import IdentityFault
+from gateway.model.identity import Identity
 from gateway.model.outcome import Outcome, Succeeded
+from gateway.model.request import CallRequest
+from gateway.pipeline.asking import Asking
+from gateway.pipeline.directory import Directory
 from gateway.pipeline.inflight import InFlight
 from gateway.pipeline.listing import Listing
+from gateway.pipeline.notices import Notices
 from gateway.pipeline.rules import Rules, RulesInForce
 from gateway.pipeline.runner import Kit, Runner
 from gateway.pipeline.stages.admit import Admit
 from gateway.pipeline.stages.check import Check
 from gateway.pipeline.stages.claim import Claim
 from gateway.pipeline.stages.decide import Decide
-from gateway.pipeline.stages.execute import Execute
+from gateway.pipeline.stages.execute import Execute, OwnTool, nothing_more
 from gateway.pipeline.stages.gather import Gather
 from gateway.pipeline.stages.identify import Identify
 from gateway.pipeline.stages.redact import Redact
@@ -54,6 +59,7 @@ from gateway.policy import (
     PolicySource,
     compile_allow,
     compile_workflows,
+    may_ask,
     sources_under,
 )
 from gateway.redaction.redactor import Redactor
@@ -63,12 +69,16 @@ from gateway.resilience.owned import OwnedTasks
 from gateway.store.memory import MemoryStore
 from gateway.store.ports import Store
 from gateway.store.sqlite import SqliteStore
-from gateway.transport.endpoint import Door, McpEndpoint
+from gateway.transport.endpoint import Door, Eras, McpEndpoint
 from gateway.transport.guard import Guard
+from gateway.transport.input import Inputs
 from gateway.transport.kernel import Kernel
+from gateway.transport.legacy import Legacy
+from gateway.transport.modern import Modern
 from gateway.transport.server import build_asgi
 from gateway.transport.sessions import Sessions
 from gateway.transport.sides import Leases, Operator, Sides
+from gateway.transport.welcome import Welcome
 from gateway.workflow.own_tools import OWN_SERVER, OWN_TOOLS, start_run
 from gateway.workflow.runs import Runs
 
@@ -195,6 +205,11 @@ def connect(config: GatewayConfig, upstreams: Upstreams, survey: Survey, surroun
         upstreams.add(name, survey.over(name, build_upstream(name, section, registry, surroundings)))
 
 
+def _as_agent(name: str) -> Identity:
+    """Return an agent as one that may call: what its own token says of it is not known here."""
+    return Identity(name, method="", credential_id="")
+
+
 class Gateway:
     """A running gateway. `asgi` serves it; `reload` swaps its rules; `close` drains and stops it."""
 
@@ -204,7 +219,7 @@ class Gateway:
         self.clock = clock or SystemClock()
         self.ids: IdSource = RandomIds()
         self.store = open_store(config, home, self.clock)
-        self._surroundings = Surroundings(self.clock, self.ids, redactor.text)
+        self._surroundings = Surroundings(self.clock, self.ids, redactor.text, lends=self._lends)
         self.upstreams = Upstreams(self._surroundings)
         self.survey = Survey(self.clock, self._servers_changed, self._quarantined)
         self.admission = Admission(self.clock, config.resilience.rate_limit)
@@ -224,6 +239,9 @@ class Gateway:
         trust = Trust(self._tokens, self._keys, local_key, config.identity.clock_skew)
         self.authenticator = Authenticator(config.agents, trust, self.clock)
         self._session_key = hashlib.sha256(b"toolgate session ids\0" + local_key).digest()
+        self.listing = Listing(self.authenticator, self.admission, self.rules, self._refused, self.inventory.saw)
+        self.directory = Directory(self.upstreams, self.rules)
+        self.notices = Notices(self.upstreams, self.rules, self.listing, self.directory, self.clock)
         self._loud = logging.DEBUG  # while servers are still answering for the first time
         self._stack = AsyncExitStack()
 
@@ -251,13 +269,15 @@ class Gateway:
         await self._index()
         connect(self.config, self.upstreams, self.survey, self._surroundings)
         self._stack.push_async_callback(self.upstreams.close)
+        self.notices.listen()
         self._background(self.upstreams.open())
         await self._first_answers()
         self._loud = logging.ERROR
         if self.policy_problem:
             _LOG.error("the policies do not load, every call is denied until they do:\n%s", self.policy_problem)
         await self._tokens.refresh()
-        for work in (self._tokens.watch(), self.inventory.watch(), self.survey.watch(self.upstreams)):
+        watches = (self._tokens.watch(), self.inventory.watch(), self.survey.watch(self.upstreams), self.notices.run())
+        for work in watches:
             self._background(work)
         self._stack.push_async_callback(self._drain)
         self._assemble(recorder, Guard.build(host, port, self.config.server.public_url or ""))
@@ -286,7 +306,10 @@ class Gateway:
     def _assemble(self, recorder: Recorder, guard: Guard) -> None:
         inflight = InFlight()
         asking = Asking(recorder, self._redactor, self.clock, self.ids)
-        own = {f"{OWN_SERVER}.start": partial(start_run, self._runs), "resources/subscribe": nothing_more}
+        own: dict[str, OwnTool] = {
+            f"{OWN_SERVER}.start": partial(start_run, self._runs),
+            "resources/subscribe": nothing_more,
+        }
         stages = (
             Identify(self.authenticator),
             Admit(self.admission),
@@ -315,6 +338,15 @@ class Gateway:
             resource_metadata(self.config.identity, self.config.agents),
         )
         self.asgi: Asgi = build_asgi(endpoint, guard, sides)
+
+    def _lends(self, server: str) -> Mapping[str, Any]:
+        """Return what clients can be asked for by a server, as far as some policy lets it ask some agent."""
+        bundle = self.rules.current.bundle
+        methods = {method for agent in bundle.agents for method in may_ask(bundle, _as_agent(agent), server)}
+        return {method.partition("/")[0]: {} for method in sorted(methods)}
+
+    async def _refused(self, request: CallRequest, error: IdentityFault) -> None:
+        await self.runner.refuse(request, error)
 
     def _challenge(self, fault: IdentityFault, presented: bool) -> str:
         served = resource_metadata(self.config.identity, self.config.agents) is not None

@@ -1,14 +1,16 @@
 """The catalog: one immutable picture of every tool, swapped whole."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from typing import Any
 
-from gateway.catalog.config import PinMode, ToolRule, rule_for
+from gateway.catalog.config import EndpointSection, Names, PinMode, ToolRule, rule_for
 from gateway.catalog.drift import changes
 from gateway.catalog.lock import Lock, Pin
-from gateway.catalog.names import canonical_name, wire_names
+from gateway.catalog.names import WIRE_NAME, canonical_name, wire_names
 from gateway.catalog.screening import screen
 from gateway.catalog.validation import SchemaRefused, checker
 from gateway.model.errors import RequestFault
@@ -77,6 +79,24 @@ class Catalog:
         wires = wire_names(canonical_name(server, name) for server, name, _, _ in found)
         return cls(
             _tool(server, pin, quarantined, (wires, rules, live.get(server))) for server, _, pin, quarantined in found
+        )
+
+    def within(self, endpoint: EndpointSection) -> "Catalog":
+        """Return the part of the catalog that a virtual endpoint shows, under the names it shows."""
+        shown = [
+            tool
+            for tool in self._tools.values()
+            if (not endpoint.servers or tool.server in endpoint.servers)
+            and any(fnmatchcase(tool.name, pattern) for pattern in endpoint.tools)
+        ]
+        if endpoint.names is not Names.BARE:
+            return Catalog(shown)
+        times = Counter(tool.upstream_name for tool in shown)
+        return Catalog(
+            replace(tool, wire_name=tool.upstream_name)
+            if times[tool.upstream_name] == 1 and WIRE_NAME.match(tool.upstream_name)
+            else tool
+            for tool in shown
         )
 
     def tools(self) -> list[Tool]:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.model.tool import Effect
 
-__all__ = ["PinMode", "ToolRule", "rule_for"]
+__all__ = ["EndpointSection", "Names", "PinMode", "ToolRule", "rule_for"]
 
 
 class PinMode(StrEnum):
@@ -36,6 +36,28 @@ class ToolRule(BaseModel):
         None, description="auto: the first schema seen of a new server is pinned; locked: only what a person approved."
     )
     groups: list[str] | None = Field(None, description="Tool groups that policies can name.")
+
+
+class Names(StrEnum):
+    """What the tools and prompts of an endpoint are called."""
+
+    QUALIFIED = "qualified"
+    BARE = "bare"
+
+
+class EndpointSection(BaseModel):
+    """A virtual endpoint, served at /mcp/NAME: a named part of everything, for some agents or for all."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    servers: list[str] = Field([], description="The servers it shows; none named means every one.")
+    tools: list[str] = Field(["*"], description='Which of their tools, by canonical name or pattern ("files.read_*").')
+    names: Names = Field(
+        Names.QUALIFIED,
+        description="qualified: files_read; bare: read, as the server itself says, where no two servers say the same.",
+    )
+    agents: list[str] = Field([], description="The agents it is for; with `teams` empty too, all of them.")
+    teams: list[str] = Field([], description="The teams it is for.")
 
 
 def rule_for(rules: dict[str, ToolRule], tool: str) -> ToolRule:

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from gateway.catalog.config import ToolRule
+from gateway.catalog.config import EndpointSection, ToolRule
 from gateway.identity.config import Agents, IdentityConfig
 from gateway.policy.config import WorkflowSection
 from gateway.resilience.config import ResilienceConfig
@@ -99,6 +99,9 @@ class GatewayConfig(BaseModel):
     )
     policies: Annotated[list[str], Field(max_length=100)] = Field(
         default=[], description="Cedar files and folders, relative to this file."
+    )
+    endpoints: Annotated[dict[ServerName, EndpointSection], Field(max_length=1000)] = Field(
+        default={}, description="Virtual endpoints: /mcp/NAME shows a part of everything."
     )
     resilience: ResilienceConfig = Field(
         default=ResilienceConfig(), description="How hard the gateway tries, and when it stops."

@@ -72,6 +72,15 @@ class Supervised:
         """How the server stands now."""
         return self._health
 
+    @property
+    def opening(self) -> bool:
+        """Tell whether a first opening is under way."""
+        return self._supervisor is not None and not self._tried.is_set()
+
+    async def tried(self) -> None:
+        """Wait until the upstream was opened once, however that went."""
+        await self._tried.wait()
+
     async def open(self) -> None:
         """Start looking after the upstream; return when it was tried once, or after `open_s`."""
         if self._supervisor is None:
@@ -255,6 +264,16 @@ class Upstreams:
     async def open(self) -> None:
         """Open all at once; return when each has been tried once, however that went. Failed ones are tried again."""
         await asyncio.gather(*(member.open() for member in self._members.values()))
+
+    async def settle(self, patience_s: float) -> None:
+        """Return when no first opening is under way any more, or when `patience_s` has passed."""
+        waiting = [member.tried() for member in self._members.values() if member.opening]
+        if waiting:
+            try:
+                async with asyncio.timeout(patience_s):
+                    await asyncio.gather(*waiting)
+            except TimeoutError:
+                return
 
     async def tools(self) -> Mapping[str, Definitions | ConnectorFault]:
         """List all at once: each server's definitions, or why there are none."""

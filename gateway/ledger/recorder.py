@@ -91,10 +91,11 @@ class Recorder:
 
 
 def _status(outcome: Outcome) -> StepStatus:
-    """Tell what counts as history: a tool that answered with its own error did not succeed."""
+    """Tell what counts as history: a tool that answered with its own error, or with a question, did not succeed."""
     match outcome:
         case Succeeded(result):
-            return StepStatus.FAILED if result.get("isError") is True else StepStatus.SUCCEEDED
+            unfinished = result.get("isError") is True or result.get("resultType") == "input_required"
+            return StepStatus.FAILED if unfinished else StepStatus.SUCCEEDED
         case Unknown():
             return StepStatus.UNKNOWN
         case _:

@@ -7,6 +7,7 @@ from typing import Any
 from gateway.model.back import NOBODY, Back
 from gateway.model.identity import ClientInfo, Credential
 from gateway.model.light import light
+from gateway.model.tool import Tool
 
 __all__ = ["CallRequest", "Caller"]
 
@@ -38,7 +39,7 @@ class CallRequest:
     `arguments` is the parsed object, forwarded as it is. `meta` is `params._meta` (empty when absent). `run` and
     `idempotency_key` are what `_meta` or a header named, else None. `back` leads to the client while the request is
     under way. `more` are the params beside name and arguments that go on to the server. `endpoint` is the virtual
-    endpoint it came through, empty for the one with everything.
+    endpoint it came through, empty for the one with everything. `operation` is what is asked for where it is no tool.
     """
 
     name: str
@@ -50,3 +51,4 @@ class CallRequest:
     back: Back = NOBODY
     more: Mapping[str, Any] = field(default_factory=dict, repr=False)
     endpoint: str = ""
+    operation: Tool | None = None

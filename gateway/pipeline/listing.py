@@ -37,7 +37,7 @@ class Listing:
         self._rules = rules
         self._refused = refused
         self._sighted = sighted
-        self._seen: dict[Identity, list[Mapping[str, Any]]] = {}
+        self._seen: dict[tuple[Identity, str], list[Mapping[str, Any]]] = {}
         self._seen_under: Rules | None = None
 
     async def identify(self, caller: Caller, asked: str) -> Identity:
@@ -54,20 +54,31 @@ class Listing:
         self._sighted(identity, caller.client)  # not admitted yet: a call is counted in the pipeline, and only there
         return identity
 
-    def tools(self, identity: Identity) -> list[Mapping[str, Any]]:
-        """Return the MCP tool objects this agent may see, under their wire names, by name. Raises `LimitFault`."""
+    async def knows(self, caller: Caller) -> bool:
+        """Tell whether a caller whose stream is open is still known."""
+        try:
+            await self._authenticator.identify(caller.credential, loopback=caller.loopback)
+        except IdentityFault:
+            return False
+        return True
+
+    def tools(self, identity: Identity, endpoint: str = "") -> list[Mapping[str, Any]]:
+        """Return the MCP tool objects this agent may see at an endpoint, under their wire names, by name.
+
+        Raises `LimitFault`.
+        """
         self._admission.check(identity)
         rules = self._rules.current
         if rules is not self._seen_under:
             self._seen, self._seen_under = {}, rules
-        listed = self._seen.get(identity)
+        listed = self._seen.get((identity, endpoint))
         if listed is None:
             listed = [
                 {**tool.definition, "name": tool.wire_name}
-                for tool in rules.catalog.tools()
+                for tool in rules.catalog_at(endpoint).tools()
                 if not tool.quarantined and visible(rules.bundle, identity, tool)
             ]
             if len(self._seen) > 1024:
                 self._seen.clear()
-            self._seen[identity] = listed
+            self._seen[identity, endpoint] = listed
         return listed

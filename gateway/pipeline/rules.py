@@ -1,12 +1,17 @@
 """What the gateway goes by at this moment: one immutable picture, swapped by one assignment."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from gateway.catalog.catalog import Catalog
+from gateway.catalog.config import EndpointSection, Names
+from gateway.model.identity import Identity
 from gateway.policy import Bundle
 
 __all__ = ["Rules", "RulesInForce"]
+
+NO_TOOLS: Final = Catalog(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,11 +19,52 @@ class Rules:
     """A catalog and the policies built for exactly its tools.
 
     `workflow_keys` maps a canonical tool name to (workflow, argument path): the argument that names the run.
+    `endpoints` are the virtual endpoints by name, and `views` the part of the catalog that each shows.
     """
 
     catalog: Catalog
     bundle: Bundle
     workflow_keys: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    endpoints: Mapping[str, EndpointSection] = field(default_factory=dict)
+    views: Mapping[str, Catalog] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        catalog: Catalog,
+        bundle: Bundle,
+        workflow_keys: Mapping[str, tuple[str, str]],
+        endpoints: Mapping[str, EndpointSection],
+    ) -> "Rules":
+        """Return the rules with a view of the catalog for every endpoint."""
+        views = {name: catalog.within(section) for name, section in endpoints.items()}
+        return cls(catalog, bundle, workflow_keys, endpoints, views)
+
+    def catalog_at(self, endpoint: str) -> Catalog:
+        """Return the tools of an endpoint; the empty name is the one with everything, an unknown one has none."""
+        return self.views.get(endpoint, NO_TOOLS) if endpoint else self.catalog
+
+    def servers_at(self, endpoint: str) -> Sequence[str] | None:
+        """Return the servers of an endpoint, or None for every one."""
+        section = self.endpoints.get(endpoint)
+        return section.servers or None if section is not None else ([] if endpoint else None)
+
+    def bare_names_at(self, endpoint: str) -> bool:
+        """Tell whether an endpoint shows servers' own names where they are unambiguous."""
+        section = self.endpoints.get(endpoint)
+        return section is not None and section.names is Names.BARE
+
+    def admits(self, endpoint: str, identity: Identity) -> bool:
+        """Tell whether an endpoint is there for this agent."""
+        if not endpoint:
+            return True
+        section = self.endpoints.get(endpoint)
+        if section is None:
+            return False
+        agent = self.bundle.agents.get(identity.agent)
+        teams = {*identity.teams, *(agent.teams if agent is not None else ())}
+        everyone = not section.agents and not section.teams
+        return everyone or identity.agent in section.agents or not teams.isdisjoint(section.teams)
 
 
 class RulesInForce:

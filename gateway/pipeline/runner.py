@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.ledger.recorder import Recorder
+from gateway.model.back import NOBODY
 from gateway.model.call import Call
 from gateway.model.clock import Clock, IdSource
 from gateway.model.errors import ConnectorFault, GatewayError, LimitFault, OutcomeUnknown, RequestFault, StoreFault
@@ -126,10 +127,13 @@ class Runner:
     async def _carry_out(self, call: Call) -> Outcome:
         """Execute a claimed call to its recorded end, whether or not anybody still listens."""
         outcome: Outcome
+        back = call.request.back
+        if back is not NOBODY:
+            back.under_way = asyncio.current_task()
         try:
             outcome = await self._walk(call, self._after) or Succeeded(call.result)
-        except asyncio.CancelledError:  # only a shutdown past its deadline cancels an owned task
-            outcome = Unknown(OutcomeUnknown("The gateway stopped before the answer came."))
+        except asyncio.CancelledError:  # only its client's word, or a shutdown past its deadline, cancels an owned task
+            outcome = _cut_short(call)
         recorded = False
         try:
             await self._recorder.finish(call, outcome)
@@ -154,6 +158,15 @@ class Runner:
                 await self._recorder.record_later(call, outcome)
         self._noted(call, outcome)
         return outcome
+
+
+def _cut_short(call: Call) -> Outcome:
+    """Return how a call ended that was called off after it was sent."""
+    if not call.request.back.cancelled:
+        return Unknown(OutcomeUnknown("The gateway stopped before the answer came."))
+    if call.tool.effect is Effect.READ:
+        return Failed(RequestFault("The client called it off.", code="cancelled"))
+    return Unknown(OutcomeUnknown(f"The client called it off while it was under way (#{call.id})."))
 
 
 def _as_fault(error: Exception) -> GatewayError:

@@ -22,6 +22,7 @@ from gateway.store.ports import (
     Intent,
     Record,
     Recorded,
+    SessionRecord,
     StepLookup,
     TokenRecord,
 )
@@ -58,6 +59,7 @@ class MemoryStore:
     def __init__(self, clock: Clock) -> None:
         del clock  # every adapter is built alike; memory stamps nothing by itself
         self._events: list[Event] = []
+        self._sessions: dict[str, SessionRecord] = {}
         self._calls: dict[str, _Call] = {}
         self._keys: dict[tuple[str, str, str], str] = {}
         self._steps: dict[str, list[str]] = {}
@@ -225,6 +227,21 @@ class MemoryStore:
             if use.consume and found.consumed_by is not None:
                 return Claimed(ClaimVerdict.CONSUMED, call_id=found.consumed_by)
         return None
+
+    async def put_session(self, session: SessionRecord) -> None:
+        self._sessions[session.id] = session
+
+    async def find_session(self, session_id: str) -> SessionRecord | None:
+        return self._sessions.get(session_id)
+
+    async def end_session(self, session_id: str) -> None:
+        self._sessions.pop(session_id, None)
+
+    async def forget_sessions(self, before_ms: int) -> int:
+        old = [each.id for each in self._sessions.values() if each.seen_ms < before_ms]
+        for session_id in old:
+            del self._sessions[session_id]
+        return len(old)
 
     def _find(self, lookup: StepLookup) -> _Call | None:
         if not lookup.owner:

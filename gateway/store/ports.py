@@ -26,6 +26,8 @@ __all__ = [
     "Record",
     "Recorded",
     "RunStore",
+    "SessionRecord",
+    "SessionStore",
     "StepLookup",
     "StepUse",
     "Store",
@@ -333,7 +335,36 @@ class AgentInventory(Protocol):
         ...
 
 
-class Store(Ledger, RunStore, TokenStore, AgentInventory, Protocol):
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
+    """A client session of the handshake eras. `seen_ms` is when it was last written; `body` is a JSON object."""
+
+    id: str
+    seen_ms: int
+    body: Mapping[str, Any] = field(repr=False)
+
+
+class SessionStore(Protocol):
+    """Client sessions, so that they outlive the process. Not part of the ledger: nothing is decided by them."""
+
+    async def put_session(self, session: SessionRecord) -> None:
+        """Add a session, or put it in the place of what was known of it."""
+        ...
+
+    async def find_session(self, session_id: str) -> SessionRecord | None:
+        """Return a session, or None where there is none of that id."""
+        ...
+
+    async def end_session(self, session_id: str) -> None:
+        """Remove a session; nothing happens where there is none."""
+        ...
+
+    async def forget_sessions(self, before_ms: int) -> int:
+        """Remove the sessions last written before `before_ms`; return how many."""
+        ...
+
+
+class Store(Ledger, RunStore, TokenStore, AgentInventory, SessionStore, Protocol):
     """One adapter serves every port."""
 
     async def open(self) -> None:

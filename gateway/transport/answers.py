@@ -1,19 +1,34 @@
 """Outcomes as MCP answers. The only file that turns codes into what a client sees.
 
 A refused, waiting or failed call is a result with `isError: true`, never a JSON-RPC error: only then does the reason
-reach the model in every agent framework measured. The one exception is a caller nobody knows: HTTP 401.
+reach the model in every agent framework measured. The exceptions are a caller nobody knows, HTTP 401, and the JSON-RPC
+error of a server, which passes as it is. Whatever is no tool has no such result: its refusals are JSON-RPC errors.
 """
 
 from collections.abc import Callable
 from typing import Any, Final
 
+from mcp.shared.inbound import ERROR_CODE_HTTP_STATUS as STATUS
+
 from gateway.codec import dump
 from gateway.model.decision import Decision, Remedy
-from gateway.model.errors import GatewayError, IdentityFault
+from gateway.model.errors import GatewayError, IdentityFault, RequestFault
 from gateway.model.outcome import Denied, Failed, Outcome, Succeeded, Unknown, Waiting
 from gateway.pipeline.runner import Ended
+from gateway.transport.wire import RpcError
 
-__all__ = ["REFUSAL_META", "REPLAYED_META", "identity_fault", "tool_result"]
+__all__ = [
+    "DENIED",
+    "REFUSAL_META",
+    "REPLAYED_META",
+    "identity_fault",
+    "operation_error",
+    "rpc_error",
+    "tool_result",
+]
+
+DENIED: Final = -31403
+"""JSON-RPC code of what a policy refused; outside the range the specification reserves."""
 
 REFUSAL_META: Final = "io.toolgate/refusal"
 REPLAYED_META: Final = "io.toolgate/replayed-from"
@@ -46,6 +61,31 @@ def tool_result(ended: Ended, wire_name: WireName) -> dict[str, Any]:
     if not ended.call.has("tool") or ended.call.tool.output_schema is None:
         result["structuredContent"] = refusal  # clients hold it against the tool's output schema where there is one
     return result
+
+
+def rpc_error(outcome: Outcome) -> RpcError | None:
+    """Return the JSON-RPC error that a server answered with, as it answered, or None."""
+    rpc = getattr(outcome.error, "rpc", None) if isinstance(outcome, Failed | Unknown) else None
+    if rpc is None:
+        return None
+    return _recorded(RpcError(rpc["code"], rpc["message"], status=STATUS.get(rpc["code"], 200), data=rpc.get("data")))
+
+
+def operation_error(ended: Ended) -> RpcError:
+    """Return why something that is no tool was not done, as a JSON-RPC error."""
+    outcome = ended.outcome
+    assert not isinstance(outcome, Succeeded)
+    text, refusal = _refusal(outcome, str)
+    refusal["call"] = ended.call.id
+    if isinstance(outcome, Denied):
+        return _recorded(RpcError(DENIED, text, status=200, data=refusal))
+    wrong = isinstance(outcome, Failed) and isinstance(outcome.error, RequestFault)
+    return _recorded(RpcError(-32602 if wrong else -32603, text, status=400 if wrong else 200, data=refusal))
+
+
+def _recorded(error: RpcError) -> RpcError:
+    error.recorded = True
+    return error
 
 
 def _refusal(outcome: Denied | Waiting | Failed | Unknown, wire_name: WireName) -> tuple[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""One POST: what came in, who sent it, and the way back."""
+"""One HTTP request on `/mcp`: what came in, who sent it, and the way back."""
 
 import asyncio
 from collections.abc import Awaitable, Mapping
@@ -8,30 +8,35 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.model.identity import ClientInfo, Credential
 from gateway.model.request import Caller
+from gateway.transport.back import HttpBack
 from gateway.transport.kernel import Answer
-from gateway.transport.wire import ClientGone, RpcRequest
+from gateway.transport.wire import ClientGone, RpcError, RpcRequest, send_json
 
 __all__ = ["LOOPBACK_PEERS", "Exchange", "client_info"]
 
 _WATCH_AFTER_S: Final = 0.05
+_STREAM_AFTER_S: Final = 10.0
+_CALLED_OFF: Final = -32800
 LOOPBACK_PEERS: Final = frozenset({"127.0.0.1", "::1"})
 
 
 class Exchange:
-    """A request on its connection. `request` is None where the method has no body."""
+    """A request on its connection. `request` is None until its body is read; `endpoint` is the virtual one."""
 
-    __slots__ = ("_gone", "headers", "over_stdio", "receive", "request", "scope", "send")
+    __slots__ = ("_back", "_gone", "endpoint", "headers", "over_stdio", "receive", "request", "scope", "send")
 
     def __init__(
-        self, scope: Scope, receive: Receive, send: Send, headers: Mapping[str, str], request: RpcRequest | None
+        self, scope: Scope, receive: Receive, send: Send, headers: Mapping[str, str], endpoint: str = ""
     ) -> None:
         self.scope = scope
         self.receive = receive
         self.send = send
         self.headers = headers
-        self.request = request
+        self.request: RpcRequest | None = None
+        self.endpoint = endpoint
         self.over_stdio = headers.get("toolgate-transport") == "stdio"
         self._gone = False
+        self._back: HttpBack | None = None
 
     def header_lines(self) -> list[tuple[str, str]]:
         """Return the headers as they came, repeated ones too."""
@@ -42,6 +47,16 @@ class Exchange:
         """`params._meta`, or an empty object."""
         meta = self.request.params.get("_meta") if self.request is not None else None
         return meta if isinstance(meta, dict) else {}
+
+    @property
+    def takes_streams(self) -> bool:
+        """Tell whether the client reads an event stream where an answer is due."""
+        return "text/event-stream" in self.headers.get("accept", "").lower()
+
+    @property
+    def gone(self) -> bool:
+        """Tell whether the client is known to have closed the connection."""
+        return self._gone
 
     def caller(self, era: str = "", client: ClientInfo | None = None, session: str | None = None) -> Caller:
         """Return who sent this, unverified."""
@@ -58,36 +73,73 @@ class Exchange:
             loopback=peer is not None and peer[0] in LOOPBACK_PEERS,
         )
 
-    async def watched(self, work: Awaitable[Answer]) -> Answer:
-        """Await `work`; cancel it once the client has gone, if it takes long enough to be worth looking.
+    def goes_back(self, back: HttpBack) -> HttpBack:
+        """Have the answer go back over `back`, behind what is said on it before; return it."""
+        self._back = back
+        return back
+
+    async def answer(self, status: int, body: Any, headers: tuple[tuple[str, str], ...] = ()) -> None:
+        """Send the answer."""
+        if self._back is None:
+            await send_json(self.send, status, body, headers)
+        else:
+            await self._back.answer(status, body, headers)
+
+    async def watched(self, work: Awaitable[Answer], *, until_gone: bool) -> Answer:
+        """Await `work`, looking after the connection if it takes long enough to be worth it.
+
+        A client that goes ends the work where `until_gone`; else its stream is kept for its return. One that waits
+        long, and takes streams, is sent one, so that nothing on the way closes the connection.
 
         Raises:
             ClientGone: nobody is there to answer.
+            RpcError: the client called the request off.
         """
         task = asyncio.current_task()
         assert task is not None
         loop = asyncio.get_running_loop()
         watchers: list[asyncio.Task[None]] = []
-        timer = loop.call_later(_WATCH_AFTER_S, lambda: watchers.append(loop.create_task(self._cancel_when_gone(task))))
+
+        def watch() -> None:
+            watchers.append(loop.create_task(self._watch(task if until_gone else None)))
+
+        timer = loop.call_later(_WATCH_AFTER_S, watch)
         try:
             return await work
         except asyncio.CancelledError:
-            if self._gone and task.uncancel() == 0:
+            if self._gone and until_gone and task.uncancel() == 0:
                 raise ClientGone from None
+            if self._back is not None and self._back.cancelled and task.uncancel() == 0:
+                raise RpcError(_CALLED_OFF, "The client called the request off.", status=200) from None
             raise
         finally:
             timer.cancel()
             for watcher in watchers:
                 watcher.cancel()
 
-    async def _cancel_when_gone(self, task: asyncio.Task[Any]) -> None:
+    async def _watch(self, task: "asyncio.Task[Any] | None") -> None:
+        try:
+            async with asyncio.timeout(_STREAM_AFTER_S):
+                await self.until_gone()
+        except TimeoutError:
+            if self._back is not None:
+                self._back.stream()
+            await self.until_gone()
+        if task is not None:
+            task.cancel()
+        elif self._back is not None:
+            self._back.left()
+
+    async def until_gone(self) -> None:
+        """Wait until the client closes the connection."""
         while (await self.receive())["type"] != "http.disconnect":
             pass
         self._gone = True
-        task.cancel()
 
     async def client_gone(self) -> bool:
         """Tell whether the connection is closed already, without waiting."""
+        if self._gone:
+            return True
         look = asyncio.ensure_future(self.receive())
         await asyncio.sleep(0)
         if look.done():

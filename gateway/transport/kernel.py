@@ -2,30 +2,53 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gateway import __version__
 from gateway.codec import dump
+from gateway.model.back import NOBODY, Back
 from gateway.model.errors import RequestFault
 from gateway.model.identity import Identity
 from gateway.model.light import light
+from gateway.model.operation import operation
 from gateway.model.outcome import Succeeded
 from gateway.model.request import Caller, CallRequest
+from gateway.pipeline.directory import Directory, Place
 from gateway.pipeline.listing import Listing
 from gateway.pipeline.rules import RulesInForce
 from gateway.pipeline.runner import Ended, Runner
-from gateway.transport.answers import identity_fault, tool_result
-from gateway.transport.wire import RpcError
+from gateway.transport.answers import identity_fault, operation_error, rpc_error, tool_result
+from gateway.transport.wire import HttpRefusal, RpcError
 
-__all__ = ["IDEMPOTENCY_META", "RUN_META", "SERVER_INFO", "Answer", "Kernel"]
+__all__ = ["IDEMPOTENCY_META", "RUN_META", "SERVER_INFO", "Answer", "Asked", "Kernel"]
 
 SERVER_INFO: Final = {"name": "toolgate", "version": __version__}
 RUN_META: Final = "io.toolgate/run"
 IDEMPOTENCY_META: Final = "io.toolgate/idempotency-key"
 _LABEL: Final = re.compile(r"[\x21-\x7e]{1,200}")
 _INVALID_PARAMS: Final = -32602
+_METHOD_NOT_FOUND: Final = -32601
 _LONGEST: Final = 128
+_LISTS: Final = {
+    "prompts/list": "prompts",
+    "resources/list": "resources",
+    "resources/templates/list": "resourceTemplates",
+}
+_MORE: Final = ("inputResponses", "requestState")
+
+
+@light
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request as a transport received it. `headers` are by lower-case name."""
+
+    method: str
+    params: Mapping[str, Any] = field(repr=False)
+    caller: Caller
+    headers: Mapping[str, str] = field(repr=False)
+    back: Back = NOBODY
+    endpoint: str = ""
 
 
 @light
@@ -48,52 +71,56 @@ class Answer:
 
 
 class Kernel:
-    """`tools/call` through the pipeline, `tools/list` through the policies, `ping`."""
+    """Tools, resources, prompts and completion: called through the pipeline, listed through the policies."""
 
-    def __init__(self, runner: Runner, listing: Listing, rules: RulesInForce) -> None:
+    def __init__(self, runner: Runner, listing: Listing, directory: Directory, rules: RulesInForce) -> None:
         self._runner = runner
         self._rules = rules
         self._listing = listing
+        self._directory = directory
         self._mirrors: dict[str, bool] = {}
 
-    async def call_tool(self, caller: Caller, params: Mapping[str, Any], headers: Mapping[str, str]) -> Answer:
-        """Carry out a `tools/call`.
+    async def answer(self, asked: Asked) -> Answer:
+        """Answer one request.
 
         Raises:
-            RpcError: the params are not those of a tools/call.
+            RpcError: the params are not the method's, what it names is not there, or it was refused or failed.
             IdentityFault: nobody knows the caller (the refusal is on record).
+            LimitFault: not now.
         """
-        name = params.get("name")
-        arguments = params.get("arguments")
-        if not isinstance(name, str):
-            raise RpcError(_INVALID_PARAMS, "tools/call needs params.name, a string.")
-        if arguments is None:
-            arguments = {}
-        if not isinstance(arguments, dict):
-            raise RpcError(_INVALID_PARAMS, "params.arguments must be an object.")
-        meta = params.get("_meta")
-        if meta is None:
-            meta = {}
-        if not isinstance(meta, dict):
-            raise RpcError(_INVALID_PARAMS, "params._meta must be an object.")
-        request = CallRequest(
-            name=name,
-            arguments=arguments,
-            caller=caller,
-            meta=meta,
-            run=_label(meta, RUN_META, headers.get("toolgate-run")),
-            idempotency_key=_label(meta, IDEMPOTENCY_META, headers.get("idempotency-key")),
-        )
-        ended = await self._runner.run(request)
-        fault = identity_fault(ended.outcome)
-        if fault is not None:
-            raise fault
-        return Answer(tool_result(ended, self._wire_name), ended)
+        match asked.method:
+            case "tools/call":
+                return await self._call_tool(asked)
+            case "tools/list":
+                return await self._list_tools(asked)
+            case "prompts/get":
+                return await self._get_prompt(asked)
+            case "resources/read":
+                return await self._read_resource(asked)
+            case "completion/complete":
+                return await self._complete(asked)
+        if asked.method in _LISTS:
+            identity = await self.identify(asked.caller, asked.method, asked.params, asked.endpoint)
+            if not self._directory.has(asked.method.partition("/")[0], asked.endpoint):
+                raise RpcError(_METHOD_NOT_FOUND, "Method not found", status=404, data=asked.method)
+            _one_page(asked.params)
+            found = await self._directory.listed(asked.method, identity, asked.endpoint)
+            return Answer({_LISTS[asked.method]: found})
+        raise RpcError(_METHOD_NOT_FOUND, "Method not found", status=404, data=asked.method)
 
-    async def identify(self, caller: Caller, method: str, params: Mapping[str, Any]) -> Identity:
-        """Return who is calling. Raises `IdentityFault`; a stranger is put on record."""
+    async def identify(self, caller: Caller, method: str, params: Mapping[str, Any], endpoint: str = "") -> Identity:
+        """Return who is calling.
+
+        Raises:
+            IdentityFault: nobody knows the caller; a stranger is put on record.
+            HttpRefusal: 404, the endpoint is not there for this agent.
+        """
         name = params.get("name") if method == "tools/call" else None
-        return await self._listing.identify(caller, name[:_LONGEST] if isinstance(name, str) else method[:_LONGEST])
+        asked = name[:_LONGEST] if isinstance(name, str) else method[:_LONGEST]
+        identity = await self._listing.identify(caller, asked)
+        if not self._rules.current.admits(endpoint, identity):
+            raise HttpRefusal(404, "There is no such endpoint.")
+        return identity
 
     async def refuse(self, caller: Caller, name: Any, fault: RequestFault) -> None:
         """Put on record that a known caller sent what is no proper call of the tool it calls `name`.
@@ -105,22 +132,17 @@ class Kernel:
         identity = await self._listing.identify(caller, asked)
         await self._runner.refuse(CallRequest(asked, {}, caller), fault, identity)
 
-    async def list_tools(self, caller: Caller, params: Mapping[str, Any]) -> Answer:
-        """Return every tool this caller may see, on one page.
+    async def subscribe(self, asked: Asked, uri: str) -> Place:
+        """Decide whether the caller may have news of a resource; return where it is. Raises as `answer`."""
+        place = await self._place(asked, uri)
+        if not self._directory.tells(place.server):
+            raise RpcError(_METHOD_NOT_FOUND, f"{place.server} does not tell of changes of its resources.", status=404)
+        await self._govern(asked, operation(place.server, "resources/subscribe"), {"uri": place.name})
+        return place
 
-        Raises:
-            IdentityFault: as `identify`.
-            LimitFault: not now.
-            RpcError: a cursor the gateway never gave out.
-        """
-        identity = await self.identify(caller, "tools/list", params)
-        if params.get("cursor") is not None:
-            raise RpcError(_INVALID_PARAMS, "There is no such cursor: the list has one page.")
-        return Answer({"tools": self._listing.tools(identity)})
-
-    def header_schema(self, name: Any) -> Mapping[str, Any] | None:
+    def header_schema(self, name: Any, endpoint: str = "") -> Mapping[str, Any] | None:
         """Return the pinned input schema of a tool that mirrors arguments into headers (`x-mcp-header`), else None."""
-        tool = self._rules.current.catalog.find(name) if isinstance(name, str) else None
+        tool = self._rules.current.catalog_at(endpoint).find(name) if isinstance(name, str) else None
         if tool is None:
             return None
         mirrors = self._mirrors.get(tool.digest)
@@ -128,9 +150,144 @@ class Kernel:
             mirrors = self._mirrors[tool.digest] = b'"x-mcp-header"' in dump(tool.input_schema)
         return tool.input_schema if mirrors else None
 
-    def _wire_name(self, canonical: str) -> str:
-        tool = self._rules.current.catalog.find(canonical)
+    async def _call_tool(self, asked: Asked) -> Answer:
+        params, headers = asked.params, asked.headers
+        name = params.get("name")
+        arguments = params.get("arguments")
+        if not isinstance(name, str):
+            raise RpcError(_INVALID_PARAMS, "tools/call needs params.name, a string.")
+        if arguments is None:
+            arguments = {}
+        if not isinstance(arguments, dict):
+            raise RpcError(_INVALID_PARAMS, "params.arguments must be an object.")
+        meta = _meta(params)
+        request = CallRequest(
+            name=name,
+            arguments=arguments,
+            caller=asked.caller,
+            meta=meta,
+            run=_label(meta, RUN_META, headers.get("toolgate-run")),
+            idempotency_key=_label(meta, IDEMPOTENCY_META, headers.get("idempotency-key")),
+            back=asked.back,
+            more=_more(params),
+            endpoint=asked.endpoint,
+        )
+        ended = await self._runner.run(request)
+        fault = identity_fault(ended.outcome)
+        if fault is not None:
+            raise fault
+        error = rpc_error(ended.outcome)
+        if error is not None:
+            raise error
+        return Answer(tool_result(ended, lambda canonical: self._wire_name(canonical, asked.endpoint)), ended)
+
+    async def _list_tools(self, asked: Asked) -> Answer:
+        identity = await self.identify(asked.caller, "tools/list", asked.params, asked.endpoint)
+        _one_page(asked.params)
+        return Answer({"tools": self._listing.tools(identity, asked.endpoint)})
+
+    async def _get_prompt(self, asked: Asked) -> Answer:
+        name = asked.params.get("name")
+        if not isinstance(name, str):
+            raise RpcError(_INVALID_PARAMS, "prompts/get needs params.name, a string.")
+        place = await self._prompt(asked, name)
+        arguments = _own(asked.params) | {"name": place.name}
+        return await self._govern(asked, operation(place.server, asked.method), arguments)
+
+    async def _read_resource(self, asked: Asked) -> Answer:
+        uri = asked.params.get("uri")
+        if not isinstance(uri, str):
+            raise RpcError(_INVALID_PARAMS, "resources/read needs params.uri, a string.")
+        place = await self._place(asked, uri)
+        answer = await self._govern(
+            asked, operation(place.server, asked.method), _own(asked.params) | {"uri": place.name}
+        )
+        contents = answer.result.get("contents")
+        if place.name != uri and isinstance(contents, list):
+            answer.result["contents"] = [
+                {**item, "uri": self._directory.uri_seen(place, uri, item["uri"])}
+                if isinstance(item, dict) and isinstance(item.get("uri"), str)
+                else item
+                for item in contents
+            ]
+        return answer
+
+    async def _complete(self, asked: Asked) -> Answer:
+        ref = asked.params.get("ref")
+        if not isinstance(ref, dict) or not isinstance(asked.params.get("argument"), dict):
+            raise RpcError(_INVALID_PARAMS, "completion/complete needs params.ref and params.argument, objects.")
+        kind, key = (ref.get("type"), "name") if ref.get("type") == "ref/prompt" else (ref.get("type"), "uri")
+        name = ref.get(key)
+        if kind not in {"ref/prompt", "ref/resource"} or not isinstance(name, str):
+            raise RpcError(_INVALID_PARAMS, "params.ref must be a ref/prompt with a name or a ref/resource with a uri.")
+        place = await (self._prompt if key == "name" else self._place)(asked, name)
+        arguments = _own(asked.params) | {"ref": {**ref, key: place.name}}
+        return await self._govern(asked, operation(place.server, asked.method), arguments)
+
+    async def _prompt(self, asked: Asked, name: str) -> Place:
+        await self.identify(asked.caller, asked.method, asked.params, asked.endpoint)
+        try:
+            return await self._directory.prompt(name, asked.endpoint)
+        except RequestFault as fault:
+            await self.refuse(asked.caller, asked.method, fault)
+            raise RpcError(_INVALID_PARAMS, fault.message) from None
+
+    async def _place(self, asked: Asked, uri: str) -> Place:
+        await self.identify(asked.caller, asked.method, asked.params, asked.endpoint)
+        try:
+            return await self._directory.resource(uri, asked.endpoint)
+        except RequestFault as fault:
+            await self.refuse(asked.caller, asked.method, fault)
+            missing = fault.code == "unknown_tool"
+            raise RpcError(-32002 if missing else _INVALID_PARAMS, fault.message, data={"uri": uri}) from None
+
+    async def _govern(self, asked: Asked, what: Any, arguments: Mapping[str, Any]) -> Answer:
+        """Have something that is no tool done, through the same pipeline."""
+        request = CallRequest(
+            name=what.name,
+            arguments=arguments,
+            caller=asked.caller,
+            meta=_meta(asked.params),
+            run=_label(_meta(asked.params), RUN_META, asked.headers.get("toolgate-run")),
+            back=asked.back,
+            more=_more(asked.params),
+            endpoint=asked.endpoint,
+            operation=what,
+        )
+        ended = await self._runner.run(request)
+        fault = identity_fault(ended.outcome)
+        if fault is not None:
+            raise fault
+        if isinstance(ended.outcome, Succeeded):
+            return Answer(dict(ended.outcome.result), ended)
+        raise rpc_error(ended.outcome) or operation_error(ended)
+
+    def _wire_name(self, canonical: str, endpoint: str) -> str:
+        tool = self._rules.current.catalog_at(endpoint).find(canonical)
         return tool.wire_name if tool else canonical
+
+
+def _own(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the params of a method that is no tool call, as they are decided on and sent."""
+    return {name: value for name, value in params.items() if name != "_meta" and name not in _MORE}
+
+
+def _more(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: params[name] for name in _MORE if name in params}
+
+
+def _meta(params: Mapping[str, Any]) -> Mapping[str, Any]:
+    meta = params.get("_meta")
+    if meta is None:
+        return {}
+    if not isinstance(meta, dict):
+        raise RpcError(_INVALID_PARAMS, "params._meta must be an object.")
+    return meta
+
+
+def _one_page(params: Mapping[str, Any]) -> None:
+    if params.get("cursor") is not None:
+        raise RpcError(_INVALID_PARAMS, "There is no such cursor: the list has one page.")
 
 
 def _label(meta: Mapping[str, Any], key: str, header: str | None) -> str | None:

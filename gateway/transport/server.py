@@ -1,9 +1,11 @@
 """The HTTP server: `/mcp` straight to its endpoint, the few other paths through starlette, uvicorn underneath."""
 
 import asyncio
+import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from typing import Final
 
 import uvicorn
 from starlette.responses import JSONResponse
@@ -17,6 +19,7 @@ from gateway.transport.wire import HttpRefusal, headers_of
 
 __all__ = ["build_asgi", "listen", "serving"]
 
+_ENDPOINT: Final = re.compile(r"/mcp/[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
@@ -27,7 +30,7 @@ def build_asgi(endpoint: McpEndpoint, guard: Guard, sides: Sides) -> Asgi:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        if scope["path"] == "/mcp":
+        if scope["path"] == "/mcp" or _ENDPOINT.fullmatch(scope["path"]):
             await endpoint(scope, receive, send)
             return
         try:

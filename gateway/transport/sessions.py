@@ -1,65 +1,159 @@
-"""Legacy session ids that need no memory: each is sealed, and opens only for the principal it was made for.
+"""Legacy sessions: a sealed id that opens only for the principal it was made for, and a record that outlives restarts.
 
-An id costs nothing while idle and outlives a restart. It is not a credential: the token is checked on every request.
+An id is not a credential: the token is checked on every request. An idle session is one row and one small object.
 """
 
+import asyncio
 import hashlib
 import hmac
 import secrets
 from base64 import urlsafe_b64encode
 from collections import OrderedDict
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
 
+from gateway.model.back import AskRefused, Back
 from gateway.model.clock import Clock
-from gateway.model.identity import Identity
+from gateway.model.identity import ClientInfo, Identity
+from gateway.pipeline.notices import Subscriber
+from gateway.store.ports import SessionRecord, SessionStore
+from gateway.transport.streams import EventStream, Streams
 
-__all__ = ["Session", "Sessions"]
+__all__ = ["Session", "Sessions", "principal_of"]
 
 _LIFE_MS: Final = 7 * 24 * 3600 * 1000
-_MAX_ENDED: Final = 10_000
+_MAX_LIVE: Final = 10_000
+_FORGET_EVERY: Final = 1000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Session:
-    """An open legacy session and the protocol version it negotiated."""
+    """An open legacy session: what its client said of itself, and what is going on in it.
+
+    `capabilities` is what the client declared; `subscriptions` are the resource URIs it wants news of, as it knows
+    them. `under_way` holds its unanswered requests by JSON-RPC id, `asked` the questions it has not answered.
+    """
 
     id: str
+    principal: str = field(repr=False)
     version: str
+    endpoint: str = ""
+    capabilities: Mapping[str, Any] = field(default_factory=dict)
+    client: ClientInfo = field(default_factory=ClientInfo)
+    log_level: str = ""
+    subscriptions: frozenset[str] = frozenset()
+    streams: Streams = field(default_factory=Streams)
+    under_way: dict[tuple[type, object], tuple[Back, "asyncio.Task[Any]"]] = field(default_factory=dict)
+    asked: dict[str, "asyncio.Future[Mapping[str, Any]]"] = field(default_factory=dict)
+    own_stream: EventStream | None = None
+    subscriber: Subscriber | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Tell whether nothing would be lost with this object that its record does not hold."""
+        return not self.under_way and not self.asked and self.subscriber is None
 
 
 class Sessions:
     """Opens, recognises and ends legacy sessions."""
 
-    def __init__(self, key: bytes, clock: Clock) -> None:
+    def __init__(self, key: bytes, clock: Clock, store: SessionStore) -> None:
         self._key = key
         self._clock = clock
-        self._ended: OrderedDict[str, None] = OrderedDict()
+        self._store = store
+        self._live: OrderedDict[str, Session] = OrderedDict()
+        self._opened = 0
 
-    def open(self, identity: Identity, version: str) -> Session:
-        """Make a session id: 128 random bits, the time, the version and a seal over them and the principal."""
-        nonce = secrets.token_hex(16)
-        head = f"{nonce}.{self._clock.now_ms():x}.{version}"
-        return Session(f"{head}.{self._seal(head, identity)}", version)
+    async def open(
+        self, identity: Identity, version: str, endpoint: str, said: Mapping[str, Any], client: ClientInfo
+    ) -> Session:
+        """Open a session; its id is 128 random bits, the time, the version and a seal over them and the principal.
 
-    def find(self, session_id: str, identity: Identity) -> Session | None:
+        `said` are the client's capabilities. Raises `StoreFault`.
+        """
+        if self._opened % _FORGET_EVERY == 0:
+            await self._store.forget_sessions(self._clock.now_ms() - _LIFE_MS)
+        self._opened += 1
+        head = f"{secrets.token_hex(16)}.{self._clock.now_ms():x}.{version}"
+        principal = principal_of(identity)
+        session = Session(f"{head}.{self._seal(head, principal)}", principal, version, endpoint, said, client)
+        await self.save(session)
+        self._keep(session)
+        return session
+
+    async def find(self, session_id: str, identity: Identity) -> Session | None:
         """Return the session, or None when it is forged, another principal's, ended, or a week old."""
+        session = self._live.get(session_id)
+        if session is None:
+            session = await self._revived(session_id, principal_of(identity))
+        if session is None or session.principal != principal_of(identity) or self._age_ms(session_id) > _LIFE_MS:
+            return None
+        return session
+
+    async def save(self, session: Session) -> None:
+        """Keep what the session's record holds. Raises `StoreFault`."""
+        body = {
+            "version": session.version,
+            "endpoint": session.endpoint,
+            "capabilities": dict(session.capabilities),
+            "client": [session.client.name, session.client.version],
+            "log_level": session.log_level,
+            "subscriptions": sorted(session.subscriptions),
+        }
+        await self._store.put_session(SessionRecord(session.id, self._clock.now_ms(), body))
+
+    async def end(self, session: Session) -> None:
+        """Forget a session for good, and call off what is under way in it. Raises `StoreFault`."""
+        await self._store.end_session(session.id)
+        self._live.pop(session.id, None)
+        if session.own_stream is not None:
+            session.own_stream.close()
+        for answer in session.asked.values():
+            if not answer.done():
+                answer.set_exception(AskRefused(-32001, "The client ended its session"))
+
+    async def _revived(self, session_id: str, principal: str) -> Session | None:
         head, _, seal = session_id.rpartition(".")
-        parts = head.split(".")
-        if len(session_id) > 256 or len(parts) != 3 or session_id in self._ended:
+        if len(session_id) > 256 or len(head.split(".")) != 3:
             return None
-        if not hmac.compare_digest(seal.encode(), self._seal(head, identity).encode()):
+        if not hmac.compare_digest(seal.encode(), self._seal(head, principal).encode()):
             return None
-        age = self._clock.now_ms() - int(parts[1], 16)
-        return Session(session_id, parts[2]) if age <= _LIFE_MS else None
+        record = await self._store.find_session(session_id)
+        if record is None:
+            return None
+        body = record.body
+        session = self._live.get(session_id) or Session(
+            session_id,
+            principal,
+            body["version"],
+            body["endpoint"],
+            body["capabilities"],
+            ClientInfo(*body["client"]),
+            body["log_level"],
+            frozenset(body["subscriptions"]),
+        )
+        self._keep(session)
+        return session
 
-    def end(self, session: Session) -> None:
-        """Forget a session for good."""
-        self._ended[session.id] = None
-        while len(self._ended) > _MAX_ENDED:
-            self._ended.popitem(last=False)
+    def _keep(self, session: Session) -> None:
+        self._live[session.id] = session
+        self._live.move_to_end(session.id)
+        while len(self._live) > _MAX_LIVE:
+            oldest = next(iter(self._live))
+            if not self._live[oldest].idle:
+                self._live.move_to_end(oldest)
+                return
+            del self._live[oldest]
 
-    def _seal(self, head: str, identity: Identity) -> str:
-        principal = "\0".join((head, identity.issuer, identity.agent, identity.on_behalf_of or ""))
-        mac = hmac.new(self._key, principal.encode("utf-8", "surrogatepass"), hashlib.sha256).digest()
+    def _age_ms(self, session_id: str) -> int:
+        return self._clock.now_ms() - int(session_id.split(".", 2)[1], 16)
+
+    def _seal(self, head: str, principal: str) -> str:
+        mac = hmac.new(self._key, f"{head}\0{principal}".encode("utf-8", "surrogatepass"), hashlib.sha256).digest()
         return urlsafe_b64encode(mac[:24]).decode()
+
+
+def principal_of(identity: Identity) -> str:
+    """Return who somebody is, as one text: the issuer, the agent and the user it acts for."""
+    return "\0".join((identity.issuer, identity.agent, identity.on_behalf_of or ""))

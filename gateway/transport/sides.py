@@ -68,7 +68,7 @@ class Sides:
 
     async def lease(self, request: Request) -> Response:
         """Stream a heartbeat to a known bridge for as long as it reads."""
-        exchange = Exchange(request.scope, request.receive, request._send, headers_of(request.scope), None)
+        exchange = Exchange(request.scope, request.receive, request._send, headers_of(request.scope))
         try:
             await self.identify(exchange.caller(), "lease")
         except IdentityFault as fault:

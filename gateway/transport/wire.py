@@ -38,6 +38,9 @@ class HttpRefusal(Exception):
 class RpcError(Exception):
     """A JSON-RPC error to answer with; `status` is its HTTP status in the 2026-07-28 era."""
 
+    recorded = False
+    """Whether the ledger has it already: it is how a call ended."""
+
     def __init__(self, code: int, message: str, *, status: int = 400, data: Any = None) -> None:
         super().__init__(message)
         self.code = code
@@ -53,12 +56,13 @@ class ClientGone(Exception):
 @light
 @dataclass(frozen=True, slots=True)
 class RpcRequest:
-    """One JSON-RPC request, or a notification (`id` is None)."""
+    """One JSON-RPC request, a notification (`id` is None), or a client's own answer (`answers`)."""
 
     method: str
     params: Mapping[str, Any]
     id: str | int | None
     body: Mapping[str, Any]
+    answers: bool = False
 
 
 def headers_of(scope: Scope) -> dict[str, str]:
@@ -102,8 +106,8 @@ async def _read_rest(receive: Receive, first: bytes, limit: int) -> bytes:
             return b"".join(parts)
 
 
-def read_message(raw: bytes) -> RpcRequest:
-    """Parse one JSON-RPC request or notification.
+def read_message(raw: bytes, *, responses: bool = False) -> RpcRequest:
+    """Parse one JSON-RPC request or notification, or a response where `responses` are taken.
 
     Raises:
         HttpRefusal: 400 with -32700 for what is not (unambiguous) JSON, -32600 for what is no single request.
@@ -117,6 +121,8 @@ def read_message(raw: bytes) -> RpcRequest:
     method = body.get("method")
     params = body.get("params")
     request_id = body.get("id")
+    if responses and body.get("jsonrpc") == "2.0" and "method" not in body and ("result" in body or "error" in body):
+        return RpcRequest("", {}, None, body, answers=True)
     if body.get("jsonrpc") != "2.0" or not isinstance(method, str):
         raise HttpRefusal(400, "The body must be one JSON-RPC 2.0 request or notification.")
     if params is None:

@@ -17,12 +17,16 @@ from gateway.identity.local import local_bearer
 from gateway.identity.token_index import TokenIndex
 from gateway.ledger.recorder import Recorder
 from gateway.model.call import Call
+from gateway.model.errors import IdentityFault
 from gateway.model.identity import ClientInfo, Credential
 from gateway.model.outcome import Outcome
 from gateway.model.request import Caller, CallRequest
 from gateway.model.tool import Effect
+from gateway.pipeline.asking import Asking
+from gateway.pipeline.directory import Directory
 from gateway.pipeline.inflight import InFlight
 from gateway.pipeline.listing import Listing
+from gateway.pipeline.notices import Notices
 from gateway.pipeline.rules import Rules, RulesInForce
 from gateway.pipeline.runner import Ended, Kit, Runner
 from gateway.pipeline.stages import Stage
@@ -30,7 +34,7 @@ from gateway.pipeline.stages.admit import Admit
 from gateway.pipeline.stages.check import Check
 from gateway.pipeline.stages.claim import Claim
 from gateway.pipeline.stages.decide import Decide
-from gateway.pipeline.stages.execute import Execute
+from gateway.pipeline.stages.execute import Execute, OwnTool, nothing_more
 from gateway.pipeline.stages.gather import Gather
 from gateway.pipeline.stages.identify import Identify
 from gateway.pipeline.stages.redact import Redact
@@ -171,6 +175,7 @@ class Gate:
         self.owned = OwnedTasks()
         self.runs = Runs(self.store, self.clock, self.ids)
         self.recorder = Recorder(self.ledger, self.clock, self.redactor.record)
+        self.asking = Asking(self.recorder, self.redactor, self.clock, self.ids)
         self.executor = Executor(self.clock, self.ids, settings)
         trust = Trust(TokenIndex(self.store, self.clock), KeyRing(self.clock), LOCAL_KEY)
         self.authenticator = Authenticator(AGENTS, trust, self.clock)
@@ -186,9 +191,14 @@ class Gate:
             self.authenticator,
             self.admission,
             self.rules,
-            self.runner.refuse,
+            self._refused,
             lambda identity, client: self.seen.append(identity.agent),
         )
+        self.directory = Directory(self.upstreams, self.rules)
+        self.notices = Notices(self.upstreams, self.rules, self.listing, self.directory, self.clock)
+
+    def _own(self) -> Mapping[str, OwnTool]:
+        return {f"{OWN_SERVER}.start": partial(start_run, self.runs), "resources/subscribe": nothing_more}
 
     def _stages(self) -> tuple[Stage, ...]:
         return (
@@ -199,7 +209,7 @@ class Gate:
             Gather(self.rules, self.runs, self.ledger, self.clock, "production"),
             Decide(self.inflight, patience_s=0.01),
             Claim(self.recorder, self.inflight, self.owned, self.redactor),
-            Execute(self.executor, self.upstreams, {f"{OWN_SERVER}.start": partial(start_run, self.runs)}),
+            Execute(self.executor, self.upstreams, self._own(), self.asking),
             Check(),
             Redact(self.redactor),
         )
@@ -207,6 +217,9 @@ class Gate:
     def walking(self, stages: Sequence[Stage]) -> Runner:
         """Return a runner over other stages."""
         return Runner(stages, Kit(self.recorder, self.inflight, self.owned, self.clock, self.ids, self._note))
+
+    async def _refused(self, asked: CallRequest, error: IdentityFault) -> None:
+        await self.runner.refuse(asked, error)
 
     def _note(self, call: Call, outcome: Outcome) -> None:
         self.noted.append((call.id, outcome))

@@ -8,21 +8,25 @@ import httpx2
 from gateway.identity.local import local_bearer
 from gateway.identity.metadata import challenge
 from gateway.model.errors import IdentityFault
-from gateway.transport.endpoint import Door, McpEndpoint
+from gateway.transport.endpoint import Door, Eras, McpEndpoint
 from gateway.transport.guard import Guard
+from gateway.transport.input import Inputs
 from gateway.transport.kernel import Kernel
+from gateway.transport.legacy import Legacy
+from gateway.transport.modern import Modern
 from gateway.transport.server import build_asgi
 from gateway.transport.sessions import Sessions
 from gateway.transport.sides import Leases, Operator, Sides
+from gateway.transport.welcome import Welcome
 from tests.pipeline.gate import LOCAL_KEY, Gate
 
-__all__ = ["LEGACY", "METADATA", "MODERN", "OPERATOR", "Front", "bearer"]
+__all__ = ["ENVELOPE", "LEGACY", "METADATA", "MODERN", "OPERATOR", "Front", "bearer"]
 
 MODERN = "2026-07-28"
 LEGACY = "2025-11-25"
 OPERATOR = "operator-token"
 METADATA = {"resource": "https://gate.example/mcp", "authorization_servers": ["https://issuer.example"]}
-_ENVELOPE = {
+ENVELOPE = {
     "io.modelcontextprotocol/protocolVersion": MODERN,
     "io.modelcontextprotocol/clientCapabilities": {},
     "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
@@ -47,10 +51,17 @@ class Front:
         self.delivered: list[str] = []
         self.session = ""
         self.leases = Leases()
-        kernel = Kernel(self.gate.runner, self.gate.listing, self.gate.rules)
+        gate = self.gate
+        kernel = Kernel(gate.runner, gate.listing, gate.directory, gate.rules)
         guard = Guard.build("127.0.0.1", 8750)
-        door = Door(guard, Sessions(b"s" * 32, self.gate.clock), _challenge, self._deliver, body_limit=body_limit)
-        self.endpoint = McpEndpoint(kernel, door)
+        door = Door(guard, _challenge, self._deliver, body_limit=body_limit)
+        welcome = Welcome(gate.upstreams, gate.directory)
+        self.sessions = Sessions(b"s" * 32, gate.clock, gate.store)
+        self.inputs = Inputs(b"s" * 32, gate.clock)
+        eras = Eras(
+            Modern(kernel, self.inputs, gate.notices, welcome), Legacy(kernel, self.sessions, gate.notices, welcome)
+        )
+        self.endpoint = McpEndpoint(kernel, eras, door)
         operator = Operator(OPERATOR, lambda: {"servers": {}})
         self.app = build_asgi(self.endpoint, guard, Sides(self.leases, self.gate.listing.identify, operator, metadata))
 
@@ -71,7 +82,7 @@ class Front:
     ) -> httpx2.Response:
         """Send a 2026-07-28 request of `payer`; headers may be added or replaced (underscores for dashes)."""
         given = dict(params or {})
-        given["_meta"] = {**_ENVELOPE, **given.get("_meta", {})}
+        given["_meta"] = {**ENVELOPE, **given.get("_meta", {})}
         named = {
             "authorization": bearer(),
             "mcp-protocol-version": MODERN,

@@ -1,6 +1,7 @@
 """One POST on its connection: who sent it, and whether they are still there."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from gateway.transport.exchange import Exchange, client_info
 from gateway.transport.kernel import Answer
 from gateway.transport.wire import ClientGone, RpcRequest
 from tests.pipeline.gate import PAYMENT, settle
-from tests.transport.front import Front, bearer
+from tests.transport.front import ENVELOPE, MODERN, Front, bearer
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
@@ -45,7 +46,9 @@ def exchange(
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     raw = [(name.encode(), value.encode("latin-1")) for name, value in named.items()]
     request = None if params is None else RpcRequest("m", params, 1, {})
-    return Exchange({"headers": raw, "client": peer}, client.receive, client.send, named, request)
+    made = Exchange({"headers": raw, "client": peer}, client.receive, client.send, named)
+    made.request = request
+    return made
 
 
 @pytest.mark.parametrize(
@@ -133,7 +136,7 @@ async def test_work_that_is_done_at_once_is_not_watched() -> None:
 
     client = Client()
     client.leaves()
-    assert (await exchange(client).watched(work())).result == {"a": 1}
+    assert (await exchange(client).watched(work(), until_gone=True)).result == {"a": 1}
 
 
 async def test_slow_work_is_cancelled_once_its_client_has_gone() -> None:
@@ -149,7 +152,7 @@ async def test_slow_work_is_cancelled_once_its_client_has_gone() -> None:
         raise AssertionError
 
     with pytest.raises(ClientGone):
-        await exchange(client).watched(work())
+        await exchange(client).watched(work(), until_gone=True)
     assert ended == ["cancelled"]
 
 
@@ -162,7 +165,7 @@ async def test_slow_work_of_a_client_that_stays_is_answered() -> None:
         await may_end.wait()
         return Answer({"a": 1})
 
-    assert (await exchange(client).watched(work())).result == {"a": 1}
+    assert (await exchange(client).watched(work(), until_gone=True)).result == {"a": 1}
 
 
 async def test_a_cancellation_from_within_is_passed_on() -> None:
@@ -170,7 +173,7 @@ async def test_a_cancellation_from_within_is_passed_on() -> None:
         await asyncio.Event().wait()
         raise AssertionError
 
-    task = asyncio.ensure_future(exchange().watched(work()))
+    task = asyncio.ensure_future(exchange().watched(work(), until_gone=True))
     await settle()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -185,13 +188,14 @@ async def test_a_closed_connection_is_seen_without_waiting() -> None:
     assert await exchange(talking).client_gone() is False
 
 
-def call_of(front: Front, client: Client) -> "asyncio.Task[None]":
+def call_of(front: Front, client: Client, **said: str) -> "asyncio.Task[None]":
     """Send a call over a connection that may close at any time."""
+    era = {name.replace("_", "-"): value for name, value in said.items()} or {"mcp-session-id": front.session}
     headers = [
         (b"host", b"127.0.0.1:8750"),
         (b"content-type", b"application/json"),
         (b"authorization", bearer().encode()),
-        (b"mcp-session-id", front.session.encode()),
+        *((name.encode(), value.encode()) for name, value in era.items()),
     ]
     scope = {"type": "http", "method": "POST", "path": "/mcp", "headers": headers, "client": ("127.0.0.1", 1)}
 
@@ -201,8 +205,12 @@ def call_of(front: Front, client: Client) -> "asyncio.Task[None]":
     return asyncio.ensure_future(send())
 
 
+def modern(tool: str) -> dict[str, str]:
+    return {"mcp_protocol_version": MODERN, "mcp_method": "tools/call", "mcp_name": tool}
+
+
 def calling(tool: str, arguments: str) -> bytes:
-    params = f'{{"name":"{tool}","arguments":{arguments}}}'
+    params = f'{{"name":"{tool}","arguments":{arguments},"_meta":{json.dumps(ENVELOPE)}}}'
     return f'{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}'.encode()
 
 
@@ -211,10 +219,9 @@ PAY = '{"payment_id":"p_17","payee":"ACME","amount":250}'
 
 async def test_a_client_that_leaves_a_slow_read_ends_it_and_gets_nothing() -> None:
     front = Front()
-    front.session = await front.initialize()
     front.gate.servers["payments"].calls.append(asyncio.Event())
     client = Client(calling("payments_list", "{}"))
-    task = call_of(front, client)
+    task = call_of(front, client, **modern("payments_list"))
     client.leaves()
     await task
     await settle()
@@ -225,22 +232,36 @@ async def test_a_client_that_leaves_a_slow_read_ends_it_and_gets_nothing() -> No
 
 async def test_a_payment_goes_on_when_its_client_leaves_and_is_answered_to_whoever_repeats_it() -> None:
     front = Front()
-    front.session = await front.initialize()
     may_pay = asyncio.Event()
     front.gate.servers["payments"].calls.append(may_pay)
     client = Client(calling("payments_pay", PAY))
-    task = call_of(front, client)
+    task = call_of(front, client, **modern("payments_pay"))
     client.leaves()
     await task
     assert (client.sent, front.delivered) == ([], [])
     may_pay.set()
     await settle()
     assert EventKind.CALL_FINISHED in await front.gate.kinds()
-    again = await front.legacy(
-        "tools/call", {"name": "payments_pay", "arguments": PAYMENT}, mcp_session_id=front.session
-    )
+    again = await front.modern("tools/call", {"name": "payments_pay", "arguments": PAYMENT})
     assert "io.toolgate/replayed-from" in again.json()["result"]["_meta"]
     assert len(front.gate.servers["payments"].asked) == 1
+
+
+async def test_a_legacy_client_that_leaves_calls_nothing_off() -> None:
+    front = Front()
+    front.session = await front.initialize()
+    may_end = asyncio.Event()
+    front.gate.servers["payments"].calls.append(may_end)
+    client = Client(calling("payments_list", "{}"))
+    task = call_of(front, client)
+    client.leaves()
+    await asyncio.wait({task}, timeout=0.1)
+    assert not task.done()
+    may_end.set()
+    await task
+    assert [event.kind for event in await front.gate.events() if event.tool == "payments.list"] == [
+        EventKind.CALL_RECORDED
+    ]
 
 
 async def test_an_answer_to_a_closed_connection_does_not_count_as_delivered() -> None:

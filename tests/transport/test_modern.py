@@ -29,7 +29,11 @@ def refusal(response: Any) -> dict[str, Any]:
 async def test_discovery_says_what_is_spoken_here() -> None:
     response = await Front().modern("server/discover")
     result = response.json()["result"]
-    assert (response.status_code, result["supportedVersions"], result["capabilities"]) == (200, [MODERN], {"tools": {}})
+    assert (response.status_code, result["supportedVersions"], result["capabilities"]) == (
+        200,
+        [MODERN],
+        {"tools": {"listChanged": True}},
+    )
     assert (result["resultType"], result["cacheScope"]) == ("complete", "private")
     assert result["_meta"]["io.modelcontextprotocol/serverInfo"]["name"] == "toolgate"
 
@@ -59,10 +63,17 @@ async def test_a_call_is_answered_with_the_tools_own_result_and_noted_as_deliver
 
 async def test_a_result_whose_meta_is_no_object_gets_one() -> None:
     front = Front()
-    front.gate.servers["payments"].calls.append(answer(_meta="text", resultType="partial"))
+    front.gate.servers["payments"].calls.append(answer(_meta="text"))
     result = (await front.modern("tools/call", CALL)).json()["result"]
     assert list(result["_meta"]) == ["io.modelcontextprotocol/serverInfo"]
-    assert result["resultType"] == "partial"
+    assert result["resultType"] == "complete"
+
+
+async def test_a_result_of_a_kind_nobody_knows_is_withheld() -> None:
+    front = Front()
+    front.gate.servers["payments"].calls.append(answer(resultType="partial"))
+    response = await front.modern("tools/call", CALL)
+    assert refusal(response)["code"] == "contract_broken"
 
 
 async def test_a_repeat_that_was_not_delivered_names_the_call_it_repeats() -> None:
@@ -270,7 +281,7 @@ class Reloaded(Listing):
 class Broken(Listing):
     """Has a bug."""
 
-    def tools(self, identity: Identity) -> list[Mapping[str, Any]]:
+    def tools(self, identity: Identity, endpoint: str = "") -> list[Mapping[str, Any]]:
         raise RuntimeError("secret thoughts")
 
 

@@ -1,12 +1,16 @@
-"""Sealed legacy sessions: no memory, no forgery, nobody else's."""
+"""Sealed legacy sessions: no forgery, nobody else's, and no end with the process."""
 
+import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.model.identity import Identity
+from gateway.model.back import AskRefused
+from gateway.model.identity import ClientInfo, Identity
+from gateway.store.memory import MemoryStore
 from gateway.transport.sessions import Session, Sessions
 
 PAYER = Identity("payer", "token", "tg_1")
@@ -28,17 +32,41 @@ class Hand:
         self.ms += int(seconds * 1000)
 
 
-def test_a_session_opens_for_its_principal_and_remembers_its_version() -> None:
-    sessions = Sessions(b"k" * 32, Hand())
-    opened = sessions.open(PAYER, "2025-06-18")
-    assert sessions.find(opened.id, PAYER) == Session(opened.id, "2025-06-18")
+def sessions_in(store: MemoryStore, clock: Hand | None = None, key: bytes = b"k" * 32) -> Sessions:
+    return Sessions(key, clock or Hand(), store)
 
 
-def test_a_session_survives_a_restart_and_a_rotated_token() -> None:
-    opened = Sessions(b"k" * 32, Hand()).open(PAYER, "2025-11-25")
-    assert Sessions(b"k" * 32, Hand()).find(opened.id, replace(PAYER, credential_id="tg_2")) is not None
+async def opened(sessions: Sessions, version: str = "2025-11-25", endpoint: str = "") -> Session:
+    client = ClientInfo("inspector", "2")
+    return await sessions.open(PAYER, version, endpoint, {"roots": {}}, client)
 
 
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore(Hand())
+
+
+async def test_a_session_opens_for_its_principal_and_remembers_what_was_said(store: MemoryStore) -> None:
+    sessions = sessions_in(store)
+    session = await opened(sessions, "2025-06-18", "team")
+    assert await sessions.find(session.id, PAYER) is session
+    assert (session.version, session.endpoint, session.capabilities) == ("2025-06-18", "team", {"roots": {}})
+
+
+async def test_a_session_outlives_a_restart_and_a_rotated_token(store: MemoryStore) -> None:
+    before = sessions_in(store)
+    session = await opened(before, "2025-06-18", "team")
+    session.log_level, session.subscriptions = "warning", frozenset({"file:///b", "file:///a"})
+    await before.save(session)
+    found = await sessions_in(store).find(session.id, replace(PAYER, credential_id="tg_2"))
+    assert found is not None
+    assert found is not session
+    assert (found.version, found.endpoint, found.capabilities) == ("2025-06-18", "team", {"roots": {}})
+    assert (found.client, found.log_level) == (ClientInfo("inspector", "2"), "warning")
+    assert found.subscriptions == {"file:///a", "file:///b"}
+
+
+@pytest.mark.parametrize("restarted", [False, True])
 @pytest.mark.parametrize(
     "other",
     [
@@ -47,51 +75,77 @@ def test_a_session_survives_a_restart_and_a_rotated_token() -> None:
         replace(PAYER, issuer="https://idp.example"),
     ],
 )
-def test_a_session_of_one_principal_does_not_exist_for_another(other: Identity) -> None:
-    sessions = Sessions(b"k" * 32, Hand())
-    assert sessions.find(sessions.open(PAYER, "2025-11-25").id, other) is None
+async def test_a_session_of_one_principal_does_not_exist_for_another(
+    store: MemoryStore, other: Identity, restarted: bool
+) -> None:
+    sessions = sessions_in(store)
+    session = await opened(sessions)
+    assert await (sessions_in(store) if restarted else sessions).find(session.id, other) is None
 
 
-def test_a_key_of_another_gateway_opens_nothing() -> None:
-    assert Sessions(b"x" * 32, Hand()).find(Sessions(b"k" * 32, Hand()).open(PAYER, "2025-11-25").id, PAYER) is None
+async def test_a_key_of_another_gateway_opens_nothing(store: MemoryStore) -> None:
+    session = await opened(sessions_in(store))
+    assert await sessions_in(store, key=b"x" * 32).find(session.id, PAYER) is None
 
 
 @given(st.text(max_size=300))
 def test_no_text_is_a_session(text: str) -> None:
-    assert Sessions(b"k" * 32, Hand()).find(text, PAYER) is None
+    assert asyncio.run(sessions_in(MemoryStore(Hand())).find(text, PAYER)) is None
 
 
-def test_a_changed_version_breaks_the_seal() -> None:
-    sessions = Sessions(b"k" * 32, Hand())
-    assert sessions.find(sessions.open(PAYER, "2025-11-25").id.replace("2025-11-25", "2024-11-05"), PAYER) is None
+async def test_a_changed_version_breaks_the_seal(store: MemoryStore) -> None:
+    sessions = sessions_in(store)
+    session = await opened(sessions)
+    assert await sessions.find(session.id.replace("2025-11-25", "2024-11-05"), PAYER) is None
 
 
-def test_an_ended_session_stays_ended() -> None:
-    sessions = Sessions(b"k" * 32, Hand())
-    opened = sessions.open(PAYER, "2025-11-25")
-    sessions.end(opened)
-    assert sessions.find(opened.id, PAYER) is None
+async def test_an_ended_session_stays_ended_after_a_restart_too(store: MemoryStore) -> None:
+    sessions = sessions_in(store)
+    session = await opened(sessions)
+    await sessions.end(session)
+    assert await sessions.find(session.id, PAYER) is None
+    assert await sessions_in(store).find(session.id, PAYER) is None
 
 
-def test_memory_of_ended_sessions_is_bounded() -> None:
-    sessions = Sessions(b"k" * 32, Hand())
-    for _ in range(10_050):
-        sessions.end(Session(sessions.open(PAYER, "2025-11-25").id, "2025-11-25"))
-    assert len(sessions._ended) == 10_000
+async def test_whoever_waits_for_an_answer_of_an_ended_session_is_told(store: MemoryStore) -> None:
+    sessions = sessions_in(store)
+    session = await opened(sessions)
+    answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    session.asked["ask-1"] = answer
+    session.own_stream = session.streams.open()
+    await sessions.end(session)
+    assert session.own_stream.closed
+    with pytest.raises(AskRefused):
+        await answer
 
 
-def test_a_session_is_over_after_a_week() -> None:
+async def test_memory_of_idle_sessions_is_bounded_and_none_is_lost(store: MemoryStore) -> None:
+    sessions = sessions_in(store)
+    busy = await opened(sessions)
+    busy.asked["ask-1"] = asyncio.get_running_loop().create_future()
+    first = await opened(sessions)
+    for _ in range(10_010):
+        await opened(sessions)
+    assert len(sessions._live) <= 10_001
+    assert await sessions.find(busy.id, PAYER) is busy
+    found = await sessions.find(first.id, PAYER)
+    assert (found is not None, found is first) == (True, False)
+
+
+async def test_a_session_is_over_after_a_week_and_its_record_goes(store: MemoryStore) -> None:
     clock = Hand()
-    sessions = Sessions(b"k" * 32, clock)
-    opened = sessions.open(PAYER, "2025-11-25")
+    sessions = sessions_in(store, clock)
+    session = await opened(sessions)
     clock.ms += 7 * 24 * 3600 * 1000
-    assert sessions.find(opened.id, PAYER) is not None
+    assert await sessions.find(session.id, PAYER) is not None
     clock.ms += 1
-    assert sessions.find(opened.id, PAYER) is None
+    assert await sessions.find(session.id, PAYER) is None
+    await opened(sessions_in(store, clock))
+    assert await store.find_session(session.id) is None
 
 
-def test_ids_are_never_the_same_and_carry_128_random_bits() -> None:
-    sessions = Sessions(b"k" * 32, Hand())
-    ids = {sessions.open(PAYER, "2025-11-25").id for _ in range(100)}
+async def test_ids_are_never_the_same_and_carry_128_random_bits(store: MemoryStore) -> None:
+    sessions = sessions_in(store)
+    ids = {(await opened(sessions)).id for _ in range(100)}
     assert len(ids) == 100
     assert all(len(each.split(".")[0]) == 32 for each in ids)

@@ -1,7 +1,7 @@
 """Stage 9: hold the answer against its contract."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from gateway.model.call import Call
 from gateway.model.errors import ConnectorFault
@@ -10,7 +10,7 @@ __all__ = ["Check"]
 
 
 class Check:
-    """Sets `call.checked`: the raw result, known to be an MCP result that keeps the pinned output schema."""
+    """Sets `call.checked`: the raw result, known to be what its method answers with and to keep the pinned schema."""
 
     async def __call__(self, call: Call) -> None:
         broken = _broken(call, call.raw)
@@ -24,6 +24,16 @@ class Check:
 
 
 def _broken(call: Call, result: Mapping[str, Any]) -> str:
+    kind = result.get("resultType", "complete")
+    if kind == "input_required":
+        asked = result.get("inputRequests", {})
+        return "" if isinstance(asked, dict) else "inputRequests is not an object"
+    if kind != "complete":
+        return f"results of the kind {ascii(kind)[:80]} are not relayed yet"
+    return _OF_METHOD[call.tool.method](call, result)
+
+
+def _tool_result(call: Call, result: Mapping[str, Any]) -> str:
     content = result.get("content")
     if content is not None and not isinstance(content, list):
         return "content is not a list"
@@ -34,3 +44,27 @@ def _broken(call: Call, result: Mapping[str, Any]) -> str:
     if "structuredContent" not in result:
         return "structuredContent is missing"
     return call.tool.breaks_output(result["structuredContent"])
+
+
+def _list_of(name: str) -> Callable[[Call, Mapping[str, Any]], str]:
+    def broken(call: Call, result: Mapping[str, Any]) -> str:
+        del call
+        return "" if isinstance(result.get(name), list) else f"{name} is not a list"
+
+    return broken
+
+
+def _completion(call: Call, result: Mapping[str, Any]) -> str:
+    del call
+    completion = result.get("completion")
+    values = completion.get("values") if isinstance(completion, dict) else None
+    return "" if isinstance(values, list) else "completion has no values"
+
+
+_OF_METHOD: Final[Mapping[str, Callable[[Call, Mapping[str, Any]], str]]] = {
+    "tools/call": _tool_result,
+    "resources/read": _list_of("contents"),
+    "prompts/get": _list_of("messages"),
+    "completion/complete": _completion,
+    "resources/subscribe": lambda call, result: "",
+}

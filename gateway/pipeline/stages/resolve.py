@@ -7,10 +7,14 @@ __all__ = ["Resolve"]
 
 
 class Resolve:
-    """Sets `call.tool`; unknown and quarantined tools are refused."""
+    """Sets `call.tool`; tools that are unknown at the endpoint, and quarantined ones, are refused."""
 
     def __init__(self, rules: RulesInForce) -> None:
         self._rules = rules
 
     async def __call__(self, call: Call) -> None:
-        call.tool = self._rules.current.catalog.resolve(call.request.name)
+        request = call.request
+        if request.operation is not None:
+            call.tool = request.operation
+            return
+        call.tool = self._rules.current.catalog_at(request.endpoint).resolve(request.name)

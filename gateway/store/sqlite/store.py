@@ -20,17 +20,18 @@ from gateway.store.ports import (
     Intent,
     Record,
     Recorded,
+    SessionRecord,
     StepLookup,
     TokenRecord,
 )
-from gateway.store.sqlite import reading, transitions
+from gateway.store.sqlite import reading, sessions, transitions
 from gateway.store.sqlite.auditing import audit_ledger, prepare_audit
 from gateway.store.sqlite.connection import Connection
 from gateway.store.sqlite.journal import use_wal
 from gateway.store.sqlite.lookups import IndexedSteps, index_sql, indexable
 from gateway.store.sqlite.migrate import migrate
-from gateway.store.sqlite.transaction import Transaction
 from gateway.store.sqlite.patience import LOCK_PATIENCE_S
+from gateway.store.sqlite.transaction import Transaction
 from gateway.store.sqlite.writer import Writer
 
 __all__ = ["SqliteStore"]
@@ -64,8 +65,8 @@ class SqliteStore:
         try:
             await self._writer.flush()
         finally:
-            await self._write_to.close()
             self._writer.rest()
+            await self._write_to.close()
             await self._read_from.close()
 
     async def claim(self, intent: Intent) -> Claimed:
@@ -161,6 +162,19 @@ class SqliteStore:
     async def agents_seen(self) -> list[AgentSighting]:
         await self._writer.flush()
         return await self._read_from.run(reading.find_sightings)
+
+    async def put_session(self, session: SessionRecord) -> None:
+        await self._writer.write(partial(sessions.put_session, session=session), synced=False)
+
+    async def find_session(self, session_id: str) -> SessionRecord | None:
+        return await self._read_from.run(sessions.find_session, session_id)
+
+    async def end_session(self, session_id: str) -> None:
+        await self._writer.write(partial(sessions.end_session, session_id=session_id), synced=False)
+
+    async def forget_sessions(self, before_ms: int) -> int:
+        gone: int = await self._writer.write(partial(sessions.forget_sessions, before_ms=before_ms), synced=False)
+        return gone
 
     def _with_delivery(self, recorded: Recorded) -> Recorded:
         return replace(recorded, delivered=True) if recorded.call_id in self._delivering else recorded

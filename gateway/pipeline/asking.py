@@ -1,0 +1,127 @@
+"""What a server asks of the client while a call is under way: decided by policy, recorded, and only then asked."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from gateway.codec import CodecError, digest
+from gateway.ledger.recorder import Recorder
+from gateway.model.back import NOBODY, AskRefused, Back
+from gateway.model.call import Call
+from gateway.model.clock import Clock, IdSource
+from gateway.model.errors import ConnectorFault, GatewayError, RequestFault
+from gateway.model.operation import operation
+from gateway.model.outcome import Denied, Failed, Outcome, Succeeded
+from gateway.model.request import CallRequest
+from gateway.policy import decide, decision_input, may_ask
+from gateway.redaction.redactor import Redactor
+
+__all__ = ["Asking"]
+
+_REFUSED: Final = -31403
+"""JSON-RPC code of what a policy refused; outside the range the specification reserves."""
+
+
+class Asking:
+    """Puts the policies between a server's questions and the client."""
+
+    def __init__(self, recorder: Recorder, redactor: Redactor, clock: Clock, ids: IdSource) -> None:
+        self._recorder = recorder
+        self._redactor = redactor
+        self._clock = clock
+        self._ids = ids
+
+    def way(self, call: Call) -> Back:
+        """Return the way back to the client of `call` that its server may use."""
+        back = call.request.back
+        if back is NOBODY:
+            return back
+        capabilities = back.capabilities
+        if capabilities:
+            allowed = {method.partition("/")[0] for method in may_ask(call.bundle, call.identity, call.tool.server)}
+            capabilities = {name: each for name, each in capabilities.items() if name in allowed}
+        return _Governed(self, call, capabilities)
+
+    def deliver(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what the client may see of a notification."""
+        shown: Mapping[str, Any] = self._redactor.deliver(params)
+        return shown
+
+    async def vet(self, call: Call, questions: Any) -> None:
+        """Decide the questions of an `input_required` result, which the client is asked with the answer itself.
+
+        Raises:
+            ConnectorFault: no policy lets the server ask one of them, or they are out of shape.
+        """
+        if not isinstance(questions, dict):
+            return
+        for each in questions.values():
+            method, params = (each.get("method"), each.get("params")) if isinstance(each, dict) else (None, None)
+            if not isinstance(method, str):
+                raise ConnectorFault("The server's input requests are out of shape.", code="contract_broken")
+            try:
+                asked = await self._decided(call, method, params if isinstance(params, dict) else {})
+            except AskRefused as refusal:
+                raise ConnectorFault(f"{call.tool.server} {refusal.message}", code="rejected") from None
+            await self._record(asked, Succeeded({"passed": "with the answer"}))
+
+    async def ask(self, call: Call, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Put a question to the client of `call` and return its answer. Raises `AskRefused`."""
+        asked = await self._decided(call, method, params)
+        outcome: Outcome = Failed(RequestFault("The call ended before the client answered.", code="cancelled"))
+        try:
+            result = await call.request.back.ask(method, self._redactor.deliver(params))
+            outcome = Succeeded(result)
+        except AskRefused as refusal:
+            outcome = Failed(ConnectorFault(f"The client refused: {refusal.message}", code="rejected"))
+            raise
+        finally:
+            await self._record(asked, outcome)
+        return result
+
+    async def _record(self, asked: Call, outcome: Outcome) -> None:
+        """Put a question on record; what cannot be recorded is not answered either."""
+        try:
+            await self._recorder.record(asked, outcome)
+        except GatewayError as error:
+            raise AskRefused(-32603, error.message) from error
+
+    async def _decided(self, call: Call, method: str, params: Mapping[str, Any]) -> Call:
+        """Return the question as a call of its own, allowed. Raises `AskRefused`; a refusal is put on record."""
+        if method.partition("/")[0] not in call.request.back.capabilities:
+            raise AskRefused(-32601, f"The client does not offer {method}")
+        try:
+            arguments_digest = digest(params)
+        except CodecError:
+            raise AskRefused(-32602, "The params cannot be read exactly") from None
+        asked = Call(self._ids.new("call"), CallRequest(method, params, call.request.caller), self._clock.now_ms())
+        asked.identity, asked.bundle, asked.facts = call.identity, call.bundle, call.facts
+        asked.tool = operation(call.tool.server, method)
+        asked.arguments, asked.arguments_digest = params, arguments_digest
+        asked.given = decision_input(asked.bundle, asked.identity, asked.tool, params, asked.facts)
+        asked.decision = decide(asked.bundle, asked.given)
+        if not asked.decision.allowed:
+            await self._record(asked, Denied(asked.decision))
+            raise AskRefused(
+                _REFUSED, f"may not ask for {method} here: {asked.decision.message or 'no policy allows it.'}"
+            )
+        return asked
+
+
+class _Governed(Back):
+    """The way back to a client as far as the policies open it to one server."""
+
+    def __init__(self, asking: Asking, call: Call, capabilities: Mapping[str, Any]) -> None:
+        self._asking = asking
+        self._call = call
+        self._back = back = call.request.back
+        self.capabilities = capabilities
+        self.lane = back.lane
+        self.log_level = back.log_level
+        self.wants_progress = back.wants_progress
+        self.takes_input_required = back.takes_input_required
+
+    def notify(self, method: str, params: Mapping[str, Any]) -> None:
+        self._back.notify(method, self._asking.deliver(params))
+
+    async def ask(self, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        return await self._asking.ask(self._call, method, params)

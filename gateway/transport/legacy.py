@@ -1,0 +1,240 @@
+"""2024-11-05 to 2025-11-25: a handshake, then a session, with a stream of its own and questions to the client."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION
+
+from gateway.model.identity import Identity
+from gateway.model.request import Caller
+from gateway.pipeline.notices import LIST_CHANGED, Notices, Subscriber
+from gateway.transport.back import LEVELS, LegacyBack
+from gateway.transport.exchange import Exchange, client_info
+from gateway.transport.kernel import SERVER_INFO, Answer, Asked, Kernel
+from gateway.transport.sessions import Session, Sessions
+from gateway.transport.streams import send_stream
+from gateway.transport.welcome import Welcome
+from gateway.transport.wire import HttpRefusal, RpcError, RpcRequest, send_json, send_status
+
+__all__ = ["Legacy"]
+
+_SESSION_HEADER: Final = "mcp-session-id"
+_INVALID_PARAMS: Final = -32602
+_ASKABLE: Final = ("elicitation", "sampling", "roots")
+_OF_LATER_ERAS: Final = ("resultType", "ttlMs", "cacheScope")
+_SERVER_INFO_META: Final = "io.modelcontextprotocol/serverInfo"
+_MAX_SUBSCRIPTIONS: Final = 1000
+
+
+class Legacy:
+    """Answers POST, GET and DELETE of the eras with sessions."""
+
+    def __init__(self, kernel: Kernel, sessions: Sessions, notices: Notices, welcome: Welcome) -> None:
+        self._kernel = kernel
+        self._sessions = sessions
+        self._notices = notices
+        self._welcome = welcome
+
+    async def post(self, exchange: Exchange, request: RpcRequest) -> tuple[Answer, Mapping[str, Any]] | None:
+        """Return the answer to one message and its JSON-RPC body, or None where everything has been said.
+
+        Raises `RpcError`, `HttpRefusal`, `GatewayError`, `ClientGone`.
+        """
+        if request.method == "initialize" and request.id is not None:
+            await self._initialize(exchange, request)
+            return None
+        session, identity = await self._session(exchange, request.method, request.params)
+        if request.id is None:
+            self._notified(session, request)
+            await send_status(exchange.send, 202)
+            return None
+        caller = exchange.caller(session.version, session.client, session.id)
+        answer = await self._answer(exchange, request, session, caller, identity)
+        return answer, {"jsonrpc": "2.0", "id": request.id, "result": _dressed(answer.result)}
+
+    async def response(self, exchange: Exchange, message: Mapping[str, Any]) -> None:
+        """Take a client's answer to a question it was asked."""
+        session, _ = await self._session(exchange, "response", {})
+        answer = session.asked.get(str(message.get("id")))
+        if answer is not None and not answer.done():
+            answer.set_result(message)
+        await send_status(exchange.send, 202)
+
+    async def get(self, exchange: Exchange) -> None:
+        """Serve the session's own stream, or go on with one that broke off after `Last-Event-ID`."""
+        session, identity = await self._session(exchange, "GET", {})
+        if not exchange.takes_streams:
+            raise HttpRefusal(406, "Accept must include text/event-stream.")
+        last = exchange.headers.get("last-event-id")
+        found = session.streams.find(last) if last else None
+        if found is not None and found[0] is not session.own_stream:
+            await self._until_gone(exchange, send_stream(exchange.send, *found))
+            return
+        await self._own_stream(exchange, session, identity, found[1] if found else 0)
+
+    async def delete(self, exchange: Exchange) -> None:
+        """End the session."""
+        session, _ = await self._session(exchange, "DELETE", {})
+        await self._sessions.end(session)
+        await send_status(exchange.send, 204)
+
+    async def _answer(
+        self, exchange: Exchange, request: RpcRequest, session: Session, caller: Caller, identity: Identity
+    ) -> Answer:
+        back = LegacyBack(exchange.send, session, exchange.meta.get("progressToken"), streaming=exchange.takes_streams)
+        asked = Asked(request.method, request.params, caller, exchange.headers, back, session.endpoint)
+        match request.method:
+            case "ping":
+                return Answer({})
+            case "logging/setLevel":
+                return await self._set_level(session, request.params)
+            case "resources/subscribe" | "resources/unsubscribe":
+                return await self._subscribe(session, asked)
+        exchange.goes_back(back)
+        task = asyncio.current_task()
+        assert task is not None
+        key = (type(request.id), request.id)
+        if key in session.under_way:
+            raise RpcError(-32600, "A request with this id is under way already.")
+        session.under_way[key] = back, task
+        try:
+            return await exchange.watched(self._kernel.answer(asked), until_gone=False)
+        finally:
+            del session.under_way[key]
+
+    async def _initialize(self, exchange: Exchange, request: RpcRequest) -> None:
+        params = request.params
+        wanted = params.get("protocolVersion")
+        if not isinstance(wanted, str):
+            raise RpcError(_INVALID_PARAMS, "initialize needs params.protocolVersion, a string.")
+        version = wanted if wanted in HANDSHAKE_PROTOCOL_VERSIONS else LATEST_HANDSHAKE_VERSION
+        client = client_info(params.get("clientInfo"))
+        endpoint = exchange.endpoint
+        identity = await self._kernel.identify(exchange.caller(version, client), "initialize", params, endpoint)
+        said = params.get("capabilities")
+        askable = {name: said[name] for name in _ASKABLE if name in said} if isinstance(said, dict) else {}
+        session = await self._sessions.open(identity, version, endpoint, askable, client)
+        await self._welcome.settled()
+        result = {
+            "protocolVersion": version,
+            "capabilities": self._welcome.capabilities(endpoint, modern=False),
+            "serverInfo": SERVER_INFO,
+            "instructions": self._welcome.instructions(endpoint),
+        }
+        body = {"jsonrpc": "2.0", "id": request.id, "result": result}
+        await send_json(exchange.send, 200, body, ((_SESSION_HEADER, session.id),))
+
+    async def _session(self, exchange: Exchange, method: str, params: Mapping[str, Any]) -> tuple[Session, Identity]:
+        version = exchange.headers.get("mcp-protocol-version", LATEST_HANDSHAKE_VERSION)
+        identity = await self._kernel.identify(exchange.caller(version), method, params, exchange.endpoint)
+        session_id = exchange.headers.get(_SESSION_HEADER)
+        if session_id is None:
+            raise HttpRefusal(400, "Mcp-Session-Id is missing: initialize first.")
+        session = await self._sessions.find(session_id, identity)
+        if session is None or session.endpoint != exchange.endpoint:
+            raise HttpRefusal(404, "There is no such session: initialize again.")
+        return session, identity
+
+    @staticmethod
+    def _notified(session: Session, request: RpcRequest) -> None:
+        """Take a client's notification: it may call a request off."""
+        if request.method == "notifications/cancelled":
+            request_id = request.params.get("requestId")
+            found = session.under_way.get((type(request_id), request_id))
+            if found is not None:
+                back, task = found
+                back.cancelled = True
+                (back.under_way or task).cancel()
+
+    async def _set_level(self, session: Session, params: Mapping[str, Any]) -> Answer:
+        level = params.get("level")
+        if level not in LEVELS:
+            raise RpcError(_INVALID_PARAMS, f"level must be one of {', '.join(LEVELS)}.")
+        session.log_level = level
+        await self._sessions.save(session)
+        return Answer({})
+
+    async def _subscribe(self, session: Session, asked: Asked) -> Answer:
+        uri = asked.params.get("uri")
+        if not isinstance(uri, str):
+            raise RpcError(_INVALID_PARAMS, f"{asked.method} needs params.uri, a string.")
+        subscriptions = session.subscriptions - {uri}
+        if asked.method == "resources/subscribe":
+            if len(subscriptions) >= _MAX_SUBSCRIPTIONS:
+                raise RpcError(_INVALID_PARAMS, f"A session has at most {_MAX_SUBSCRIPTIONS} subscriptions.")
+            place = await self._kernel.subscribe(asked, uri)
+            subscriptions |= {uri}
+            if session.subscriber is not None:
+                await self._notices.add(session.subscriber, uri, place)
+        elif session.subscriber is not None:
+            await self._notices.drop(session.subscriber, uri)
+        session.subscriptions = subscriptions
+        await self._sessions.save(session)
+        return Answer({})
+
+    async def _own_stream(self, exchange: Exchange, session: Session, identity: Identity, position: int) -> None:
+        """Serve the stream for what belongs to no request: lists that changed, resources that were updated."""
+        stream = session.own_stream
+        if stream is None or stream.closed:
+            stream = session.own_stream = session.streams.open()
+
+        def tell(method: str, params: Mapping[str, Any]) -> None:
+            stream.say({"jsonrpc": "2.0", "method": method, **({"params": params} if params else {})}, droppable=True)
+
+        subscriber = Subscriber(identity, session.endpoint, frozenset(LIST_CHANGED), tell)
+        caller = exchange.caller(session.version, session.client, session.id)
+        before, session.subscriber = session.subscriber, subscriber
+        if before is not None:
+            await self._notices.leave(before)
+        try:
+            subscriber.resources.update(await self._places(session, Asked("resources/subscribe", {}, caller, {})))
+            await self._notices.join(subscriber)
+            sending = asyncio.ensure_future(send_stream(exchange.send, stream, position))
+            leaving = asyncio.ensure_future(exchange.until_gone())
+            try:
+                await self._notices.while_open(caller, {sending, leaving})
+            finally:
+                leaving.cancel()
+                sending.cancel()
+                await asyncio.gather(sending, leaving, return_exceptions=True)
+        finally:
+            await self._notices.leave(subscriber)
+            if session.subscriber is subscriber:
+                session.subscriber = None
+
+    async def _places(self, session: Session, asked: Asked) -> dict[str, Any]:
+        """Return where the resources are that a session subscribed to before, as far as it still may."""
+        places = {}
+        for uri in sorted(session.subscriptions):
+            try:
+                places[uri] = await self._kernel.subscribe(replace(asked, endpoint=session.endpoint), uri)
+            except RpcError:
+                continue
+        return places
+
+    @staticmethod
+    async def _until_gone(exchange: Exchange, sending: Any) -> None:
+        """Send until the end of the stream, or until the client has gone."""
+        tasks = {asyncio.ensure_future(sending), asyncio.ensure_future(exchange.until_gone())}
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _dressed(result: dict[str, Any]) -> dict[str, Any]:
+    """Return a result without what these eras do not know."""
+    for name in _OF_LATER_ERAS:
+        result.pop(name, None)
+    meta = result.get("_meta")
+    if isinstance(meta, dict) and _SERVER_INFO_META in meta:
+        kept = {name: value for name, value in meta.items() if name != _SERVER_INFO_META}
+        if kept:
+            result["_meta"] = kept
+        else:
+            del result["_meta"]
+    return result

@@ -1,0 +1,185 @@
+"""2026-07-28 and later: every request stands alone, and brings what the handshake said before."""
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Final
+
+from mcp.shared.inbound import ERROR_CODE_HTTP_STATUS as STATUS
+from mcp.shared.inbound import InboundLadderRejection, classify_inbound_request, validate_mcp_param_headers
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+
+from gateway.codec import dump
+from gateway.model.identity import Identity
+from gateway.model.request import Caller
+from gateway.pipeline.notices import Notices, Subscriber
+from gateway.transport.back import LEVELS, HttpBack
+from gateway.transport.exchange import Exchange, client_info
+from gateway.transport.input import Inputs, ModernBack
+from gateway.transport.kernel import SERVER_INFO, Answer, Asked, Kernel
+from gateway.transport.sessions import principal_of
+from gateway.transport.streams import EventStream, send_stream
+from gateway.transport.welcome import Welcome
+from gateway.transport.wire import RpcError, RpcRequest, send_status
+
+__all__ = ["Modern"]
+
+_ENVELOPE: Final = "io.modelcontextprotocol/"
+_SERVER_INFO_META: Final = f"{_ENVELOPE}serverInfo"
+_SUBSCRIPTION_META: Final = f"{_ENVELOPE}subscriptionId"
+_MIRROR_PREFIX: Final = "mcp-param-"
+_ASKABLE: Final = ("elicitation", "sampling", "roots")
+_INTERACTIVE: Final = frozenset({"tools/call", "prompts/get", "resources/read"})
+_CACHED: Final = frozenset(
+    {"tools/list", "prompts/list", "resources/list", "resources/templates/list", "resources/read", "server/discover"}
+)
+_FLAGS: Final = {"toolsListChanged": "tools", "promptsListChanged": "prompts", "resourcesListChanged": "resources"}
+_NOT_FOUND: Final = -32002
+"""What the eras before said of a resource that is not there; here it is -32602."""
+
+
+class Modern:
+    """Answers the POSTs of the era without sessions."""
+
+    def __init__(self, kernel: Kernel, inputs: Inputs, notices: Notices, welcome: Welcome) -> None:
+        self._kernel = kernel
+        self._inputs = inputs
+        self._notices = notices
+        self._welcome = welcome
+
+    async def post(self, exchange: Exchange, request: RpcRequest) -> tuple[Answer, Mapping[str, Any]] | None:
+        """Return the answer to one message and its JSON-RPC body, or None where everything has been said.
+
+        Raises `RpcError`, `HttpRefusal`, `GatewayError`, `ClientGone`.
+        """
+        version = exchange.headers["mcp-protocol-version"]
+        caller = exchange.caller(version, client_info(exchange.meta.get(f"{_ENVELOPE}clientInfo")))
+        identity = await self._kernel.identify(caller, request.method, request.params, exchange.endpoint)
+        if request.id is None:
+            if version not in MODERN_PROTOCOL_VERSIONS:
+                raise RpcError(-32022, "Unsupported protocol version", data={"supported": [*MODERN_PROTOCOL_VERSIONS]})
+            await send_status(exchange.send, 202)
+            return None
+        verdict = classify_inbound_request(request.body, headers=exchange.headers)
+        if isinstance(verdict, InboundLadderRejection):
+            raise _rejected(verdict)
+        if request.method == "subscriptions/listen":
+            await self._listen(exchange, request, identity, caller)
+            return None
+        answer = await self._answer(exchange, request, identity, caller)
+        return answer, {"jsonrpc": "2.0", "id": request.id, "result": _dressed(answer.result, request.method)}
+
+    async def _answer(self, exchange: Exchange, request: RpcRequest, identity: Identity, caller: Caller) -> Answer:
+        method = request.method
+        if method == "server/discover":
+            return await self._discover(exchange.endpoint)
+        if method == "tools/call":
+            self._check_param_headers(exchange, request.params)
+        streams = EventStream if exchange.takes_streams else None
+        way = exchange.goes_back(HttpBack(exchange.send, streams, _token(exchange.meta), _level(exchange.meta)))
+        back = ModernBack(way, *_askable(exchange.meta, identity))
+        asked = Asked(method, request.params, caller, exchange.headers, back, exchange.endpoint)
+        if method in _INTERACTIVE:
+            work = self._inputs.conduct(asked, principal_of(identity), self._kernel.answer)
+        else:
+            work = self._kernel.answer(asked)
+        try:
+            return await exchange.watched(work, until_gone=True)
+        except RpcError as error:
+            if error.code == _NOT_FOUND:
+                raise RpcError(-32602, error.message, status=STATUS.get(-32602, 400), data=error.data) from None
+            raise
+
+    async def _discover(self, endpoint: str) -> Answer:
+        await self._welcome.settled()
+        return Answer(
+            {
+                "supportedVersions": [*MODERN_PROTOCOL_VERSIONS],
+                "capabilities": self._welcome.capabilities(endpoint, modern=True),
+                "instructions": self._welcome.instructions(endpoint),
+            }
+        )
+
+    async def _listen(self, exchange: Exchange, request: RpcRequest, identity: Identity, caller: Caller) -> None:
+        """Serve one subscription: its response is the stream, until the client closes it."""
+        wanted = request.params.get("notifications")
+        if not isinstance(wanted, dict) or not exchange.takes_streams:
+            raise RpcError(-32602, "subscriptions/listen needs params.notifications, and an Accept of event streams.")
+        uris = wanted.get("resourceSubscriptions") or []
+        if not isinstance(uris, list) or not all(isinstance(uri, str) for uri in uris) or len(uris) > 1000:
+            raise RpcError(-32602, "resourceSubscriptions must be a list of at most 1000 URIs.")
+        asked = Asked(request.method, request.params, caller, exchange.headers, endpoint=exchange.endpoint)
+        places = {uri: await self._kernel.subscribe(asked, uri) for uri in dict.fromkeys(uris)}
+        flags = {flag: True for flag in _FLAGS if wanted.get(flag) is True}
+        stream = EventStream()
+        meta = {_SUBSCRIPTION_META: request.id}
+
+        def tell(method: str, params: Mapping[str, Any]) -> None:
+            stream.say({"jsonrpc": "2.0", "method": method, "params": {**params, "_meta": meta}}, droppable=True)
+
+        agreed: dict[str, Any] = {**flags, **({"resourceSubscriptions": [*places]} if places else {})}
+        tell("notifications/subscriptions/acknowledged", {"notifications": agreed})
+        lists = frozenset(_FLAGS[flag] for flag in flags)
+        subscriber = Subscriber(identity, exchange.endpoint, lists, tell, places)
+        sending = asyncio.ensure_future(send_stream(exchange.send, stream))
+        leaving = asyncio.ensure_future(exchange.until_gone())
+        try:
+            await self._notices.join(subscriber)
+            await self._notices.while_open(caller, {sending, leaving})
+            stream.say({"jsonrpc": "2.0", "id": request.id, "result": {"resultType": "complete", "_meta": meta}})
+            stream.close()
+            if not leaving.done():
+                await sending
+        finally:
+            leaving.cancel()
+            sending.cancel()
+            await self._notices.leave(subscriber)
+
+    def _check_param_headers(self, exchange: Exchange, params: Mapping[str, Any]) -> None:
+        """Hold `Mcp-Param-*` headers against the arguments; the bridge speaks stdio, which has none."""
+        arguments = params.get("arguments")
+        if exchange.over_stdio or not isinstance(arguments, dict):
+            return
+        schema = self._kernel.header_schema(params.get("name"), exchange.endpoint)
+        if schema is not None:
+            mirrors = [name for name, _ in exchange.header_lines() if name.startswith(_MIRROR_PREFIX)]
+            if len(mirrors) != len(set(mirrors)):  # the SDK cannot see it: it is given each header once
+                raise RpcError(-32020, "An Mcp-Param header appears more than once")
+            rejection = validate_mcp_param_headers(schema, arguments, exchange.headers)
+            if rejection is not None:
+                raise _rejected(rejection)
+
+
+def _dressed(result: dict[str, Any], method: str) -> dict[str, Any]:
+    """Return a result with what this era puts into every one."""
+    kind = result.setdefault("resultType", "complete")
+    if method in _CACHED and kind == "complete":
+        result.setdefault("ttlMs", 0)
+        result["cacheScope"] = "private"  # what one agent may see is nobody else's
+    meta = result.get("_meta")
+    result["_meta"] = {**(meta if isinstance(meta, dict) else {}), _SERVER_INFO_META: SERVER_INFO}
+    return result
+
+
+def _askable(meta: Mapping[str, Any], identity: Identity) -> tuple[Mapping[str, Any], str]:
+    """Return what the client can be asked for, and the lane of requests that come of one principal so able."""
+    said = meta.get(f"{_ENVELOPE}clientCapabilities")
+    capabilities = {name: said[name] for name in _ASKABLE if name in said} if isinstance(said, dict) else {}
+    if not capabilities and not _level(meta):
+        return capabilities, ""
+    told = dump([principal_of(identity), capabilities, _level(meta)])
+    return capabilities, hashlib.sha256(told).hexdigest()
+
+
+def _level(meta: Mapping[str, Any]) -> str:
+    level = meta.get(f"{_ENVELOPE}logLevel")
+    return level if level in LEVELS else ""
+
+
+def _token(meta: Mapping[str, Any]) -> str | int | None:
+    token = meta.get("progressToken")
+    return token if isinstance(token, str | int) and not isinstance(token, bool) else None
+
+
+def _rejected(rejection: InboundLadderRejection) -> RpcError:
+    return RpcError(rejection.code, rejection.message, status=STATUS.get(rejection.code, 400), data=rejection.data)
