@@ -37,26 +37,40 @@ class McpConnector(Connector[StdioServer | HttpServer]):
         """Return the server's live form, not yet open."""
         secrets = config.headers if isinstance(config, HttpServer) else config.env
         lent = replace(surroundings, redact=_without(secrets.values(), surroundings.redact))
-        wire: Wire
-        if isinstance(config, HttpServer):
-            limits = HttpLimits(
-                connect_s=config.connect_timeout_s,
-                first_byte_s=config.first_byte_timeout_s,
-                body_bytes=config.max_message_bytes,
-            )
-            headers = {name: value.reveal() for name, value in config.headers.items()}
-            wire = HttpWire(HttpClient(config.url, limits, config.tls()), headers, lent.clock)
-        else:
-            own = {name: value.reveal() for name, value in config.env.items()}
-            command = Command(
-                program=config.command,
-                arguments=config.args,
-                environment={**inherited_environment(os.environ), **own},
-                directory=config.cwd,
-                stop_grace_s=config.stop_grace_s,
-            )
-            wire = StdioWire(command, config.max_message_bytes, ErrorLog(lent.server, lent.redact, lent.clock))
-        return McpUpstream(wire, config.protocol, lent, Pace(open_s=config.start_timeout_s))
+        make = _over_http(config, lent) if isinstance(config, HttpServer) else _over_pipes(config, lent)
+        return McpUpstream(make, config.protocol, lent, Pace(open_s=config.start_timeout_s))
+
+
+def _over_http(config: HttpServer, lent: Surroundings) -> Callable[[bool], Wire]:
+    limits = HttpLimits(
+        connect_s=config.connect_timeout_s,
+        first_byte_s=config.first_byte_timeout_s,
+        body_bytes=config.max_message_bytes,
+    )
+    headers = {name: value.reveal() for name, value in config.headers.items()}
+    tls = config.tls()
+
+    def make(alone: bool) -> Wire:
+        return HttpWire(HttpClient(config.url, limits, tls), headers, lent.clock, alone=alone)
+
+    return make
+
+
+def _over_pipes(config: StdioServer, lent: Surroundings) -> Callable[[bool], Wire]:
+    own = {name: value.reveal() for name, value in config.env.items()}
+    command = Command(
+        program=config.command,
+        arguments=config.args,
+        environment={**inherited_environment(os.environ), **own},
+        directory=config.cwd,
+        stop_grace_s=config.stop_grace_s,
+    )
+
+    def make(alone: bool) -> Wire:
+        log = ErrorLog(lent.server, lent.redact, lent.clock)
+        return StdioWire(command, config.max_message_bytes, log, alone=alone)
+
+    return make
 
 
 def _without(secrets: Iterable[Secret], redact: Callable[[str], str]) -> Callable[[str], str]:

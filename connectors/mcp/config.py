@@ -60,8 +60,8 @@ class HttpServer(ConnectorConfig):
     max_message_bytes: int = Field(4 * _MIB, ge=1024, description="The largest answer taken, in bytes.")
 
     def tls(self) -> ssl.SSLContext | None:
-        """Return how to verify the server, or None where the system's authorities are trusted."""
-        return None if self.ca_file is None else ssl.create_default_context(cafile=self.ca_file)
+        """Return how to verify the server, or None where nothing is encrypted."""
+        return ssl.create_default_context(cafile=self.ca_file) if urlsplit(self.url).scheme == "https" else None
 
     @field_validator("ca_file")
     @classmethod

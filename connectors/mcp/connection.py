@@ -1,9 +1,9 @@
 """One connection to a server: opened, agreed on an era, healed with backoff when it is gone."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from connectors.mcp.era import Era, Protocol, negotiate
 from connectors.mcp.faults import Faults, unsent
@@ -25,6 +25,7 @@ class Pace:
     list_s: float = 30.0
     restart_base_s: float = 0.5
     restart_cap_s: float = 30.0
+    lane_idle_s: float = 300.0
 
 
 class Terms:
@@ -38,10 +39,16 @@ class Terms:
 
 
 class Connection:
-    """A wire and what was agreed over it. A dead server is started again by the next use, with backoff."""
+    """A wire and what was agreed over it. A dead server is started again by the next use, with backoff.
 
-    def __init__(self, wire: Wire, protocol: Protocol, terms: Terms) -> None:
+    `lends` says which client capabilities the server is told of when it is connected to.
+    """
+
+    def __init__(
+        self, wire: Wire, protocol: Protocol, terms: Terms, lends: Callable[[], Mapping[str, Any]] = dict
+    ) -> None:
         self.wire: Final = wire
+        self._lends = lends
         self._protocol = self._remembered = protocol
         self._terms = terms
         self._era: Era | None = None
@@ -49,6 +56,11 @@ class Connection:
         self._closed = True
         self._starts = 0
         self._not_before = 0.0
+        self._level: tuple[Era, str] | None = None
+        self.definitions: Mapping[str, Mapping[str, Any]] | None = None
+        """The tools as they are known to be defined by the server at the other end, by name."""
+        self.defined_over: Era | None = None
+        """The agreement over which `definitions` were read or found to hold."""
 
     @property
     def era(self) -> Era | None:
@@ -57,15 +69,26 @@ class Connection:
 
     async def open(self) -> None:
         """Connect. Raises `ConnectorFault`."""
+        self.allow()
+        await self.reach(self._terms.pace.open_s)
+
+    def allow(self) -> None:
+        """Let the first use connect."""
         self._closed = False
         self._not_before = 0.0
-        await self.ready(self._terms.pace.open_s)
 
     async def close(self) -> None:
         """Leave nothing behind; never raises."""
         self._closed = True
         self._era = None
         await self.wire.close()
+
+    async def reach(self, timeout_s: float) -> Era:
+        """As `ready`, in the server's name."""
+        try:
+            return await self.ready(timeout_s)
+        except ConnectorFault as fault:
+            raise self._terms.faults.named(fault) from fault
 
     async def ready(self, timeout_s: float) -> Era:
         """Return the era agreed with a live server, starting it if need be.
@@ -105,6 +128,23 @@ class Connection:
         self._starts, self._not_before = 0, 0.0
         return result
 
+    async def want_logs(self, level: str, timeout_s: float) -> None:
+        """Have a legacy server send log messages from `level` on, where it takes levels at all.
+
+        Raises:
+            RpcError, ConnectorFault: the server could not be told.
+        """
+        era = self._era
+        if era is None or era.modern or not level or self._level == (era, level):
+            return
+        try:
+            await self.wire.request("logging/setLevel", {"level": level}, era.headers("logging/setLevel"), timeout_s)
+        except SessionLost:
+            raise
+        except RpcError:
+            pass  # it knows no such level: what it sends by itself has to do
+        self._level = (era, level)
+
     def _pass_backoff(self) -> None:
         now = self._terms.clock.monotonic()
         if now < self._not_before:
@@ -121,7 +161,7 @@ class Connection:
             async with asyncio.timeout(min(pace.open_s, timeout_s)):
                 if begun:
                     await self.wire.open()
-                era = await negotiate(self.wire, self._remembered, self._terms.client, pace.probe_s)
+                era = await negotiate(self.wire, self._remembered, self._terms.client, pace.probe_s, self._lends())
                 self._remembered = Protocol.MODERN if era.modern else Protocol.LEGACY
         except TimeoutError:
             raise TimedOut("The server did not start in time.", sent=False) from None

@@ -9,10 +9,11 @@ import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Final
 
 from connectors.mcp.wire import RpcError, Wire
-from gateway.connector import ConnectorFault, Offer, TimedOut
+from gateway.connector import Back, ConnectorFault, Offer, TimedOut
 
 __all__ = ["LEGACY", "MODERN", "Era", "Protocol", "header_value", "negotiate"]
 
@@ -23,6 +24,10 @@ _ENVELOPE: Final = "io.modelcontextprotocol/"
 _VERSION: Final = f"{_ENVELOPE}protocolVersion"
 _CAPABILITIES: Final = f"{_ENVELOPE}clientCapabilities"
 _CLIENT: Final = f"{_ENVELOPE}clientInfo"
+_LOG_LEVEL: Final = f"{_ENVELOPE}logLevel"
+
+
+_NONE: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Protocol(StrEnum):
@@ -35,26 +40,33 @@ class Protocol(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Era:
-    """What was agreed with one server, and what it said of itself."""
+    """What was agreed with one server, and what both sides said of themselves.
+
+    `lends` are the client capabilities that requests behind which there is no single client go with.
+    """
 
     version: str
     client: Mapping[str, str]
+    lends: Mapping[str, Any] = field(default_factory=dict)
     offer: Offer = field(default_factory=Offer)
 
     @property
     def modern(self) -> bool:
         return self.version == MODERN
 
-    def params(self, params: Mapping[str, Any], meta: Mapping[str, Any]) -> Mapping[str, Any]:
+    def params(self, params: Mapping[str, Any], meta: Mapping[str, Any], back: Back | None = None) -> Mapping[str, Any]:
         """Return `params` with the `_meta` of this era: what the caller gave, and the envelope where one is due.
 
-        A progress token is left out: progress is not relayed, and tokens of different agents could collide.
+        `back` leads to the client that the request is of, if it is of one. A progress token is left out: each
+        connection has tokens of its own.
         """
         kept = {key: value for key, value in meta.items() if key != "progressToken" and not key.startswith(_ENVELOPE)}
         if self.modern:
             kept[_VERSION] = self.version
-            kept[_CAPABILITIES] = {}
+            kept[_CAPABILITIES] = dict(self.lends if back is None else back.capabilities)
             kept[_CLIENT] = self.client
+            if back is not None and back.log_level:
+                kept[_LOG_LEVEL] = back.log_level
         return {**params, "_meta": kept} if kept else params
 
     def headers(self, method: str, name: str = "", parameters: Mapping[str, str] | None = None) -> bytes:
@@ -76,8 +88,12 @@ def header_value(value: str) -> str:
     return f"=?base64?{base64.b64encode(value.encode()).decode()}?="
 
 
-async def negotiate(wire: Wire, protocol: Protocol, client: Mapping[str, str], probe_s: float) -> Era:
+async def negotiate(
+    wire: Wire, protocol: Protocol, client: Mapping[str, str], probe_s: float, lends: Mapping[str, Any] = _NONE
+) -> Era:
     """Return the era that the server at the other end of `wire` speaks, ready for requests.
+
+    `client` and `lends` are what it is told of the gateway: its name and version, and its client capabilities.
 
     A server that leaves `server/discover` unanswered for `probe_s` is asked to `initialize` too, and whichever it
     answers counts: one that was merely slow to start may be of either era. The caller bounds the whole.
@@ -87,10 +103,10 @@ async def negotiate(wire: Wire, protocol: Protocol, client: Mapping[str, str], p
         RpcError: it refuses.
     """
     if protocol is Protocol.MODERN:
-        return await _discover(wire, client)
+        return await _discover(wire, client, lends)
     if protocol is Protocol.LEGACY:
-        return await _initialize(wire, client)
-    probe = asyncio.ensure_future(_discover(wire, client))
+        return await _initialize(wire, client, lends)
+    probe = asyncio.ensure_future(_discover(wire, client, lends))
     handshake: asyncio.Task[Era] | None = None
     try:
         done, _ = await asyncio.wait({probe}, timeout=probe_s)
@@ -100,7 +116,7 @@ async def negotiate(wire: Wire, protocol: Protocol, client: Mapping[str, str], p
                 return probe.result()
             if not _speaks_of_legacy(failure):
                 raise failure
-        handshake = asyncio.ensure_future(_initialize(wire, client))
+        handshake = asyncio.ensure_future(_initialize(wire, client, lends))
         return await _first_answer(probe, handshake)
     finally:
         await _abandon(probe, handshake)
@@ -138,23 +154,26 @@ def _speaks_of_legacy(failure: BaseException) -> bool:
 _FOREVER: Final = 86_400.0
 
 
-async def _discover(wire: Wire, client: Mapping[str, str]) -> Era:
-    era = Era(MODERN, client)
+async def _discover(wire: Wire, client: Mapping[str, str], lends: Mapping[str, Any]) -> Era:
+    era = Era(MODERN, client, lends)
     result = await wire.request("server/discover", era.params({}, {}), era.headers("server/discover"), _FOREVER)
     supported = result.get("supportedVersions") if isinstance(result, dict) else None
     if not isinstance(supported, list) or MODERN not in supported:
         raise RpcError(_UNSUPPORTED_VERSION, "the server speaks no modern version", {"supported": list(LEGACY)})
-    return Era(MODERN, client, _offer(result, MODERN))
+    wire.settle(b"", legacy=False)
+    return Era(MODERN, client, lends, _offer(result, MODERN))
 
 
-async def _initialize(wire: Wire, client: Mapping[str, str]) -> Era:
-    offer = {"protocolVersion": LEGACY[0], "capabilities": {}, "clientInfo": client}
+async def _initialize(wire: Wire, client: Mapping[str, str], lends: Mapping[str, Any]) -> Era:
+    offer = {"protocolVersion": LEGACY[0], "capabilities": dict(lends), "clientInfo": client}
     result = await wire.request("initialize", offer, b"", _FOREVER)
     version = result.get("protocolVersion") if isinstance(result, dict) else None
     if version not in LEGACY:
         raise ConnectorFault("The server speaks no protocol version known here.", code="contract_broken")
-    era = Era(version, client, _offer(result, version))
-    await wire.notify("notifications/initialized", {}, era.headers("notifications/initialized"))
+    era = Era(version, client, lends, _offer(result, version))
+    headers = era.headers("notifications/initialized")
+    await wire.notify("notifications/initialized", {}, headers)
+    wire.settle(headers, legacy=True)
     return era
 
 

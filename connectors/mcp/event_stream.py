@@ -1,4 +1,4 @@
-"""Server-sent events, as far as MCP needs them (WHATWG HTML §9.2.6): the data of each event."""
+"""Server-sent events, as far as MCP needs them (WHATWG HTML §9.2.6): data, and where to go on after a break."""
 
 import re
 from collections.abc import Iterator
@@ -8,25 +8,35 @@ __all__ = ["EventStream"]
 
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 _MAX_STREAM_FACTOR: Final = 4
+_MAX_ID: Final = 1000
+_MAX_RETRY_DIGITS: Final = 9
+_PRINTABLE: Final = bytes(byte for byte in range(0x20, 0x100) if byte != 0x7F)
 
 
 class EventStream:
     """Cuts a byte stream into events' data.
 
-    One event may hold `limit` bytes, and the whole stream, comments and all, four times that. Beyond it `overflowed`
-    is set and nothing more comes out.
+    One event may hold `limit` bytes, and the whole stream, comments and all, four times that unless it is `endless`.
+    Beyond it `overflowed` is set and nothing more comes out. `last_id` is the id of the last event that had one, also
+    if it had no data, and `retry_ms` how long the server wants a client to wait before it comes back.
     """
 
-    __slots__ = ("_after_cr", "_data", "_limit", "_line", "_size", "_total", "overflowed")
+    __slots__ = (
+        "_after_cr", "_data", "_id", "_limit", "_line", "_most", "_size", "_total", "last_id", "overflowed", "retry_ms"
+    )  # fmt: skip
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, endless: bool = False) -> None:
         self._limit = limit
+        self._most = float("inf") if endless else limit * _MAX_STREAM_FACTOR
         self._total = 0
         self._size = 0
         self._line = bytearray()
         self._data: list[bytes] = []
+        self._id: bytes | None = None
         self._after_cr = False
         self.overflowed = False
+        self.last_id = b""
+        self.retry_ms: int | None = None
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """Yield the data of every event that `chunk` completes."""
@@ -40,12 +50,28 @@ class EventStream:
             line, self._line = bytes(self._line), bytearray(following)
             if line.startswith(b"data:"):
                 self._add(line[6:] if line[5:6] == b" " else line[5:])
-            elif not line and self._data:
-                data, self._data, self._size = b"\n".join(self._data), [], 0
-                yield data
-        if self._size + len(self._line) > self._limit or self._total > self._limit * _MAX_STREAM_FACTOR:
+            elif not line:
+                yield from self._end_event()
+            else:
+                self._note(line)
+        if self._size + len(self._line) > self._limit or self._total > self._most:
             self.overflowed = True
 
     def _add(self, data: bytes) -> None:
         self._size += len(data) + 1
         self._data.append(data)
+
+    def _end_event(self) -> Iterator[bytes]:
+        if self._id is not None:
+            self.last_id, self._id = self._id, None
+        data, self._data, self._size = b"\n".join(self._data), [], 0
+        if data:
+            yield data
+
+    def _note(self, line: bytes) -> None:
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"id" and len(value) <= _MAX_ID and not value.translate(None, _PRINTABLE):
+            self._id = value
+        elif name == b"retry" and value.isdigit() and len(value) <= _MAX_RETRY_DIGITS:
+            self.retry_ms = int(value)

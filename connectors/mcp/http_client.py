@@ -9,7 +9,7 @@ Why not a library: measured side by side (one call, 16 connections, uvloop), an 
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -19,12 +19,13 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from connectors.mcp.event_stream import EventStream
 from gateway.connector import ConnectorFault, TimedOut, Unavailable
 
-__all__ = ["HttpClient", "HttpLimits", "Reply"]
+__all__ = ["HttpClient", "HttpLimits", "Reading", "Reply"]
 
 _MAX_HEADERS: Final = 256
 _MAX_INTERIM: Final = 8
 _DRAIN_S: Final = 1.0
 _CLOSE_S: Final = 1.0
+_LEAST_WAIT_S: Final = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +52,36 @@ class Reply:
     body: bytes = field(repr=False)
 
 
-Recognise = Callable[[bytes], bool]
-"""Tells whether an event's data is the answer; called once per event until it says yes."""
+class Reading:
+    """How one answer is read, and what its event stream said of itself.
+
+    One that is `patient` waits for the first byte as long as for the last; one that is `endless` takes any number of
+    events. `last_id` and `retry_ms` are as in `EventStream`, and stay over several exchanges.
+    """
+
+    __slots__ = ("endless", "last_id", "patient", "retry_ms")
+
+    def __init__(self, *, endless: bool = False) -> None:
+        self.endless = self.patient = endless
+        self.last_id = b""
+        self.retry_ms: int | None = None
+
+    def event(self, data: bytes) -> bool:
+        """Take an event's data and tell whether it is the answer; called once per event until it says yes."""
+        return False
+
+    def stood_still(self) -> float:
+        """Return how many seconds to add to every limit, up to now."""
+        return 0.0
 
 
 class HttpClient:
-    """Sends requests to one URL over a pool of connections."""
+    """Sends requests to one URL over a pool of connections; `tls` says how to verify the server of an https one."""
 
     def __init__(self, url: str, limits: HttpLimits, tls: ssl.SSLContext | None = None) -> None:
         parts = urlsplit(url)
         self._host = parts.hostname or ""
-        self._tls = (tls or ssl.create_default_context()) if parts.scheme == "https" else None
+        self._tls = tls
         self._port = parts.port or (443 if self._tls else 80)
         self.target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self.authority = parts.netloc.rpartition("@")[2]
@@ -69,10 +89,10 @@ class HttpClient:
         self._idle: list[_Connection] = []
         self._open: set[_Connection] = set()
 
-    async def exchange(self, head: bytes, body: bytes, timeout_s: float, recognise: Recognise) -> Reply:
+    async def exchange(self, head: bytes, body: bytes | None, timeout_s: float, reading: Reading) -> Reply:
         """Send one request and return its answer. `head` is the request line and headers, each ending in CR LF.
 
-        An event-stream answer is read until `recognise` says yes to an event's data.
+        An event-stream answer is read until `reading` recognises an event's data.
 
         Raises:
             ConnectorFault: `unavailable`, `timeout` or `contract_broken`; `sent=False` if there was no connection.
@@ -80,9 +100,8 @@ class HttpClient:
         loop = asyncio.get_running_loop()
         ends = loop.time() + timeout_s
         connection = self._pooled(loop.time()) or await self._connect(timeout_s)
-        return await connection.exchange(
-            b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body), ends - loop.time(), recognise
-        )
+        request = b"%b\r\n" % head if body is None else b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
+        return await connection.exchange(request, ends - loop.time(), reading)
 
     async def close(self) -> None:
         """End every connection, and every exchange with it."""
@@ -180,14 +199,17 @@ class _Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    async def exchange(self, request: bytes, timeout_s: float, recognise: Recognise) -> Reply:
+    async def exchange(self, request: bytes, timeout_s: float, reading: Reading) -> Reply:
         self._reset()
-        self._recognise = recognise
+        self._reading = reading
+        self._still_s = reading.stood_still()
         answer: asyncio.Future[Reply] = self._loop.create_future()
         self._answer = answer
-        first = min(self._limits.first_byte_s, timeout_s)
-        self._ends = self._loop.time() + timeout_s
-        self._timer = self._loop.call_later(max(first, 0.0), self._late)
+        now = self._loop.time()
+        first = timeout_s if reading.patient else min(self._limits.first_byte_s, timeout_s)
+        self._ends = now + timeout_s
+        self._limit = now + max(first, 0.0)
+        self._timer = self._loop.call_at(self._limit, self._late)
         self._transport.write(request)
         try:
             return await answer
@@ -196,7 +218,12 @@ class _Connection(asyncio.Protocol):
             raise
 
     def _late(self) -> None:
-        self._fail(TimedOut("The server did not answer in time."))
+        """The limit has passed, unless the exchange's clock stood still meanwhile: then it comes later."""
+        left = self._limit + self._reading.stood_still() - self._still_s - self._loop.time()
+        if left > 0:
+            self._timer = self._loop.call_later(max(left, _LEAST_WAIT_S), self._late)
+        else:
+            self._fail(TimedOut("The server did not answer in time."))
 
     def _fail(self, fault: ConnectorFault) -> None:
         self._timer.cancel()
@@ -231,7 +258,8 @@ class _Connection(asyncio.Protocol):
             self._fail(_broken("The server's headers are too large."))
         elif first and not self._answer.done():
             self._timer.cancel()
-            self._timer = self._loop.call_at(self._ends, self._late)
+            self._limit = self._ends
+            self._timer = self._loop.call_at(self._limit, self._late)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._client._gone(self)
@@ -273,7 +301,7 @@ class _Connection(asyncio.Protocol):
         elif length is not None and int(length) > self._limits.body_bytes:
             self._reject("The server's answer is too large.")
         elif self._status == 200 and headers.get(b"content-type", b"").lower().startswith(b"text/event-stream"):
-            self._events = EventStream(self._limits.body_bytes)
+            self._events = EventStream(self._limits.body_bytes, endless=self._reading.endless)
 
     def on_body(self, body: bytes) -> None:
         if self._surplus or self._answer is None:
@@ -304,11 +332,15 @@ class _Connection(asyncio.Protocol):
         assert self._events is not None
         if self._answer is not None and self._answer.done():
             return  # draining what follows the answer
+        reading = self._reading
         for data in self._events.feed(body):
-            if self._recognise(data):
+            if reading.event(data):
                 self._settle(data)
                 self._timer = self._loop.call_later(_DRAIN_S, self.abort)
                 return
+        reading.last_id = self._events.last_id or reading.last_id
+        if self._events.retry_ms is not None:
+            reading.retry_ms = self._events.retry_ms
         if self._events.overflowed:
             self._reject("The server's event stream is too large.")
 

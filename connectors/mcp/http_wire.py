@@ -5,50 +5,52 @@ import itertools
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from connectors.mcp.http_client import HttpClient, Reply
-from connectors.mcp.wire import SessionLost, StatusError, answer_to, encode, result_of
-from gateway.connector import (
-    Clock,
-    CodecError,
-    ConnectorFault,
-    CredentialExpired,
-    Rejected,
-    TimedOut,
-    Unavailable,
-    dump,
-    parse,
-    parse_retry_after,
-    plain,
-)
+from connectors.mcp.ears import Ears
+from connectors.mcp.http_client import HttpClient, Reading, Reply
+from connectors.mcp.http_status import message_in, refuse_status
+from connectors.mcp.resuming import KeptStream, resumed
+from connectors.mcp.wire import Ear, answer_to, encode, result_of
+from gateway.connector import Clock, CodecError, ConnectorFault, Notice, TimedOut, Unavailable, dump, parse
 
 __all__ = ["HttpWire"]
 
 _ASIDE_S: Final = 5.0
 _CLOSE_S: Final = 1.0
 _MAX_ASIDES: Final = 32
-_INVALID_REQUEST: Final = -32600
 _SESSIONLESS: Final = frozenset({"initialize", "server/discover"})
 
 
 class HttpWire:
-    """Speaks MCP to its client's URL. Every request is its own exchange; nothing is shared but idle connections."""
+    """Speaks MCP to its client's URL. Every request is its own exchange; nothing is shared but idle connections.
 
-    def __init__(self, client: HttpClient, headers: Mapping[str, str], clock: Clock) -> None:
+    `alone` says that all requests are of one client.
+    """
+
+    own_streams = True
+
+    def __init__(self, client: HttpClient, headers: Mapping[str, str], clock: Clock, *, alone: bool = False) -> None:
         self._client = client
         self._clock = clock
+        self._ears = Ears(alone=alone)
         self._numbers = itertools.count(1)
         self._open = False
         self._session = b""
+        self._settled = b""
+        self._legacy = False
         self._asides: set[asyncio.Task[None]] = set()
-        self._listener: Callable[[str], None] = lambda method: None
+        self._kept: asyncio.Task[None] | None = None
+        self._lost: Callable[[], None] = lambda: None
         own = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self._common = (
             f"Host: {self._client.authority}\r\nAccept-Encoding: identity\r\nUser-Agent: toolgate\r\n{own}"
         ).encode("latin-1")
+        target = self._client.target.encode("ascii")
         self._post = (
             b"POST %b HTTP/1.1\r\n%bAccept: application/json, text/event-stream\r\nContent-Type: application/json\r\n"
-            % (self._client.target.encode("ascii"), self._common)
+            % (target, self._common)
         )
+        self._get = b"GET %b HTTP/1.1\r\n%bAccept: text/event-stream\r\n" % (target, self._common)
+        self._delete = b"DELETE %b HTTP/1.1\r\n%b" % (target, self._common)
 
     @property
     def alive(self) -> bool:
@@ -58,116 +60,115 @@ class HttpWire:
         self._session = b""
         self._open = True
 
+    def settle(self, headers: bytes, *, legacy: bool) -> None:
+        self._settled = headers
+        self._legacy = legacy
+        self._drop_kept_stream()
+        if legacy and self._session:
+            stream = KeptStream(self._fetch, self._take, self._lost, self._clock)
+            self._kept = asyncio.ensure_future(stream.run())
+
     async def close(self) -> None:
         self._open = False
-        asides = list(self._asides)
-        for aside in asides:
+        kept = self._drop_kept_stream()
+        ending = [*self._asides, *kept]
+        for aside in ending:
             aside.cancel()
-        if asides:
-            await asyncio.wait(asides, timeout=_CLOSE_S)
+        if ending:
+            await asyncio.wait(ending, timeout=_CLOSE_S)
         if self._session:
             await self._end_session()
         await self._client.close()
 
-    def on_notification(self, listener: Callable[[str], None]) -> None:
-        self._listener = listener
+    def on_notice(self, listener: Notice) -> None:
+        self._ears.on_notice(listener)
+
+    def on_lost(self, listener: Callable[[], None]) -> None:
+        self._lost = listener
 
     async def notify(self, method: str, params: Mapping[str, Any], headers: bytes) -> None:
-        reply = await self._send(dump({"jsonrpc": "2.0", "method": method, "params": params}), headers, _ASIDE_S)
-        self._refuse_status(reply, self._session)
+        body = dump({"jsonrpc": "2.0", "method": method, "params": params})
+        reply = await self._send(body, headers, _ASIDE_S, Reading())
+        refuse_status(reply, self._session, self._clock)
 
-    async def request(self, method: str, params: Mapping[str, Any], headers: bytes, timeout_s: float) -> Any:
+    async def request(
+        self, method: str, params: Mapping[str, Any], headers: bytes, timeout_s: float, ear: Ear | None = None
+    ) -> Any:
         number = next(self._numbers)
-        found: list[Mapping[str, Any]] = []
-
-        def recognise(data: bytes) -> bool:
-            message = self._incoming(data, number, headers)
-            if message is None:
-                return False
-            found.append(message)
-            return True
-
+        answer = _Answer(number, self._take, ear)
         if method in _SESSIONLESS:
-            self._session = b""
+            self._session, self._legacy = b"", False
+            self._drop_kept_stream()
         session = self._session
+        if ear is not None:
+            self._ears.enter(number, ear)
         try:
-            reply = await self._send(encode(number, method, params), headers, timeout_s, recognise)
+            reply = await self._exchange(encode(number, method, params, ear), headers, timeout_s, answer)
         except (asyncio.CancelledError, TimedOut) as error:
-            if session and getattr(error, "sent", True):  # closing the stream says nothing to a legacy server
+            if self._legacy and getattr(error, "sent", True):  # closing the stream says nothing to a legacy server
                 self._tell_cancelled(number, headers)
             raise
-        if not found:
-            found.append(self._message(reply, number, session))
+        finally:
+            if ear is not None:
+                self._ears.leave(number)
+        if answer.found is None:
+            answer.found = message_in(reply, number, session, self._clock)
         if method == "initialize":
             self._session = reply.headers.get(b"mcp-session-id", b"")
-        return result_of(found[0], reply.status)
+        return result_of(answer.found, reply.status)
 
-    async def _send(
-        self, body: bytes, headers: bytes, timeout_s: float, recognise: Callable[[bytes], bool] = lambda data: False
-    ) -> Reply:
+    async def _exchange(self, body: bytes, headers: bytes, timeout_s: float, answer: "_Answer") -> Reply:
+        """Send a request and read its answer; where its stream breaks off at an event with an id, go on from there."""
+        ends = asyncio.get_running_loop().time() + timeout_s - answer.stood_still()
+        try:
+            return await self._send(body, headers, timeout_s, answer)
+        except ConnectorFault as cut:
+            if cut.code != "unavailable" or not answer.last_id or not self._open:
+                raise
+            return await resumed(self._fetch, self._doze, answer, ends, cut)
+
+    async def _send(self, body: bytes, headers: bytes, timeout_s: float, reading: Reading) -> Reply:
         head = self._post + headers
         if self._session:
             head += b"Mcp-Session-Id: %b\r\n" % self._session
-        return await self._client.exchange(head, body, timeout_s, recognise)
+        return await self._client.exchange(head, body, timeout_s, reading)
 
-    def _message(self, reply: Reply, number: int, session: bytes) -> Mapping[str, Any]:
-        """Return the JSON-RPC response in a plain answer, or raise what its status or its shape means."""
-        if reply.status != 200:
-            self._refuse_status(reply, session)
-            if reply.status < 400:
-                raise _not_an_answer(f"HTTP {reply.status} where an answer was due")
+    async def _fetch(self, timeout_s: float, reading: Reading) -> Reply:
+        """Read the session's own stream, or another from where `reading` ended."""
+        head = self._get + self._settled
+        if self._session:
+            head += b"Mcp-Session-Id: %b\r\n" % self._session
+        if reading.last_id:
+            head += b"Last-Event-ID: %b\r\n" % reading.last_id
+        return await self._client.exchange(head, None, timeout_s, reading)
+
+    async def _doze(self, seconds: float) -> None:
+        nap = asyncio.ensure_future(self._clock.sleep(seconds))
+        self._asides.add(nap)
         try:
-            message = parse(reply.body)
-        except CodecError as error:
-            message = None
-            why = f"not JSON: {error}"
-        else:
-            why = "no JSON-RPC response to this request"
-        if isinstance(message, dict) and "method" not in message:
-            identity = message.get("id")
-            if identity == number and type(identity) is int:
-                return message
-            if reply.status >= 400 and identity is None and isinstance(message.get("error"), dict):
-                return message
-        if reply.status >= 400:
-            raise StatusError(_INVALID_REQUEST, f"HTTP status {reply.status}", status=reply.status)
-        raise _not_an_answer(why)
+            await asyncio.wait({nap})
+        finally:
+            nap.cancel()
+            self._asides.discard(nap)
+        if not self._open:
+            raise Unavailable("The connection was closed.")
 
-    def _refuse_status(self, reply: Reply, session: bytes) -> None:
-        """Raise what a status means by itself; 2xx and other 4xx pass. `session` is the one the request named."""
-        status = reply.status
-        detail = f"HTTP {status}: {plain(reply.body[:400].decode('utf-8', 'replace'))}"
-        if 300 <= status < 400:
-            raise Rejected(
-                "The server answered with a redirect, which is not followed; correct its url.", detail=detail
-            )
-        if status == 401:
-            raise CredentialExpired(detail=detail)
-        if status == 403:
-            raise Rejected("The server refused the gateway's credential for this (403).", detail=detail)
-        if session and _session_is_lost(reply):
-            raise SessionLost(_INVALID_REQUEST, "the session ended", status=status)
-        if status == 429 or status >= 500:
-            header = reply.headers.get(b"retry-after")
-            wait = parse_retry_after(header.decode("latin-1") if header else None, self._clock.now_ms())
-            raise Unavailable(f"The server cannot answer now (HTTP {status}).", retry_after_s=wait, detail=detail)
-
-    def _incoming(self, data: bytes, number: int, headers: bytes) -> Mapping[str, Any] | None:
-        """Take one event; return it if it is the response to request `number`."""
+    def _take(self, data: bytes, ear: Ear | None) -> Mapping[str, Any] | None:
+        """Take one event of a stream, `ear`'s own if there is one; return it if it is a response."""
         try:
             message = parse(data)
         except CodecError:
             return None
         if not isinstance(message, dict):
             return None
-        method = message.get("method")
-        if method is None:
-            identity = message.get("id")
-            return message if identity == number and type(identity) is int else None
-        if "id" in message:
-            self._aside(answer_to(message), headers)
-        elif isinstance(method, str):
-            self._listener(method)
+        if message.get("method") is None:
+            return message
+        if "id" not in message:
+            self._ears.hear(message, ear)
+        else:
+            ear = ear or self._ears.asked()
+            if message["method"] == "ping" or ear is None or not ear.ask(message, self._answer):
+                self._aside(answer_to(message), self._settled)
         return None
 
     def _tell_cancelled(self, number: int, headers: bytes) -> None:
@@ -182,29 +183,54 @@ class HttpWire:
         self._asides.add(task)
         task.add_done_callback(self._asides.discard)
 
+    async def _answer(self, body: bytes) -> None:
+        await self._send_aside(body, self._settled)
+
     async def _send_aside(self, body: bytes, headers: bytes) -> None:
         try:
-            await self._send(body, headers, _ASIDE_S)
+            await self._send(body, headers, _ASIDE_S, Reading())
         except ConnectorFault:
             return
 
     async def _end_session(self) -> None:
-        head = b"DELETE %b HTTP/1.1\r\n%bMcp-Session-Id: %b\r\n" % (
-            self._client.target.encode("ascii"),
-            self._common,
-            self._session,
-        )
+        head = b"%b%bMcp-Session-Id: %b\r\n" % (self._delete, self._settled, self._session)
         self._session = b""
         try:
-            await self._client.exchange(head, b"", _CLOSE_S, lambda data: False)
+            await self._client.exchange(head, b"", _CLOSE_S, Reading())
         except ConnectorFault:
             return
 
+    def _drop_kept_stream(self) -> list[asyncio.Task[None]]:
+        kept, self._kept = self._kept, None
+        if kept is None:
+            return []
+        kept.cancel()
+        return [kept]
 
-def _session_is_lost(reply: Reply) -> bool:
-    """404 is the specification's sign; servers in the field also say 400 and name the session."""
-    return reply.status == 404 or (reply.status == 400 and b"session" in reply.body[:1000].lower())
 
+class _Answer(Reading):
+    """Looks for the response to one request among the events of its stream."""
 
-def _not_an_answer(why: str) -> ConnectorFault:
-    return ConnectorFault("The server's answer cannot be used.", code="contract_broken", detail=why)
+    __slots__ = ("_ear", "_number", "_take", "found")
+
+    def __init__(
+        self, number: int, take: Callable[[bytes, Ear | None], Mapping[str, Any] | None], ear: Ear | None
+    ) -> None:
+        super().__init__()
+        self._number = number
+        self._take = take
+        self._ear = ear
+        self.found: Mapping[str, Any] | None = None
+
+    def event(self, data: bytes) -> bool:
+        message = self._take(data, self._ear)
+        if message is None:
+            return False
+        identity = message.get("id")
+        if identity != self._number or type(identity) is not int:
+            return False
+        self.found = message
+        return True
+
+    def stood_still(self) -> float:
+        return 0.0 if self._ear is None else self._ear.stood_still()

@@ -22,13 +22,13 @@ _NAMED_BY: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
-def params_of(call: ToolCall) -> Mapping[str, Any]:
-    """Return the request's `params` without `_meta`."""
+def params_of(call: ToolCall, more: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the request's `params` without `_meta`; `more` goes beside name and arguments."""
     if call.method == TOOL_CALL:
         params: Mapping[str, Any] = {"name": call.tool, "arguments": call.arguments}
     else:
         params = call.arguments
-    return {**params, **call.more} if call.more else params
+    return {**params, **more} if more else params
 
 
 def meta_of(call: ToolCall) -> Mapping[str, Any]:

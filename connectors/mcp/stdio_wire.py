@@ -7,15 +7,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from connectors.mcp.ears import Ears
 from connectors.mcp.error_log import ErrorLog
 from connectors.mcp.process import Child, Command
-from connectors.mcp.wire import answer_to, encode, result_of
-from gateway.connector import CodecError, ConnectorFault, TimedOut, Unavailable, dump, parse
+from connectors.mcp.wire import Ear, answer_to, encode, result_of
+from gateway.connector import CodecError, ConnectorFault, Notice, TimedOut, Unavailable, dump, parse
 
 __all__ = ["Noise", "StdioWire"]
 
 _MAX_UNSENT: Final = 16 * 1024 * 1024
 _MAX_NOISE: Final = 1000
+_LEAST_WAIT_S: Final = 0.005
 _NOT_RUNNING: Final = "The server is not running."
 _ID_FIRST: Final = re.compile(rb'\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"id"\s*:\s*(\d{1,18})\s*,')
 _ID_LAST: Final = re.compile(rb'[,{]\s*"id"\s*:\s*(\d{1,18})\s*(?:,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*$')
@@ -32,15 +34,21 @@ class Noise:
 
 
 class StdioWire:
-    """Speaks MCP to a child process. Answers are matched by id, so one call's trouble is its own."""
+    """Speaks MCP to a child process. Answers are matched by id, so one call's trouble is its own.
 
-    def __init__(self, command: Command, line_bytes: int, log: ErrorLog) -> None:
+    `alone` says that all requests are of one client.
+    """
+
+    own_streams = False
+
+    def __init__(self, command: Command, line_bytes: int, log: ErrorLog, *, alone: bool = False) -> None:
         self._command = command
         self._limit = line_bytes
         self._log = log
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Mapping[str, Any]]] = {}
-        self._listener: Callable[[str], None] = lambda method: None
+        self._ears = Ears(alone=alone)
+        self._lost: Callable[[], None] = lambda: None
         self._child: Child | None = None
         self._line = bytearray()
         self._skipping = False
@@ -70,20 +78,27 @@ class StdioWire:
         if child is not None:
             await asyncio.shield(child.stop())  # a caller that gives up must not leave a process behind
 
-    def on_notification(self, listener: Callable[[str], None]) -> None:
-        self._listener = listener
+    def settle(self, headers: bytes, *, legacy: bool) -> None:
+        """One pipe carries everything."""
+
+    def on_notice(self, listener: Notice) -> None:
+        self._ears.on_notice(listener)
+
+    def on_lost(self, listener: Callable[[], None]) -> None:
+        self._lost = listener
 
     async def notify(self, method: str, params: Mapping[str, Any], headers: bytes) -> None:
         self._write(dump({"jsonrpc": "2.0", "method": method, "params": params}))
 
-    async def request(self, method: str, params: Mapping[str, Any], headers: bytes, timeout_s: float) -> Any:
+    async def request(
+        self, method: str, params: Mapping[str, Any], headers: bytes, timeout_s: float, ear: Ear | None = None
+    ) -> Any:
         number = next(self._numbers)
-        self._write(encode(number, method, params))
+        self._write(encode(number, method, params, ear))
         answer: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
         try:
-            async with asyncio.timeout(timeout_s):
-                message = await answer
+            message = await (_within(answer, timeout_s) if ear is None else self._heard(number, timeout_s, ear))
         except TimeoutError:
             self._tell_cancelled(number)
             raise TimedOut("The server did not answer in time.") from None
@@ -93,6 +108,21 @@ class StdioWire:
         finally:
             self._waiting.pop(number, None)
         return result_of(message)
+
+    async def _heard(self, number: int, timeout_s: float, ear: Ear) -> Mapping[str, Any]:
+        """Return the answer to a request for which `ear` listens meanwhile."""
+        answer, loop = self._waiting[number], asyncio.get_running_loop()
+        ends = loop.time() + timeout_s - ear.stood_still()
+        self._ears.enter(number, ear)
+        try:
+            while not answer.done():
+                left = ends + ear.stood_still() - loop.time()
+                if left <= 0:
+                    raise TimeoutError
+                await asyncio.wait({answer}, timeout=max(left, _LEAST_WAIT_S))
+        finally:
+            self._ears.leave(number)
+        return answer.result()
 
     def _write(self, message: bytes) -> None:
         child = self._child
@@ -109,6 +139,7 @@ class StdioWire:
 
     def _ended(self) -> None:
         self._fail_all("The server's process ended in the middle of the call.")
+        self._lost()
 
     def _fail_all(self, why: str) -> None:
         for answer in self._waiting.values():
@@ -157,11 +188,19 @@ class StdioWire:
             self._response(message)
             return
         self._noise_run = 0
-        if "id" in message:
-            if self._child is not None and self._child.unsent <= _MAX_UNSENT:
-                self._child.write(answer_to(message) + b"\n")
-        elif isinstance(method, str):
-            self._listener(method)
+        if "id" not in message:
+            self._ears.hear(message)
+            return
+        ear = self._ears.asked()
+        if method == "ping" or ear is None or not ear.ask(message, self._reply):
+            self._say(answer_to(message))
+
+    async def _reply(self, message: bytes) -> None:
+        self._say(message)
+
+    def _say(self, message: bytes) -> None:
+        if self._child is not None and self._child.unsent <= _MAX_UNSENT:
+            self._child.write(message + b"\n")
 
     def _response(self, message: Mapping[str, Any]) -> None:
         number = message.get("id")
@@ -185,3 +224,8 @@ class StdioWire:
         answer = self._waiting.get(int(named[1])) if named else None
         if answer is not None and not answer.done():
             answer.set_exception(ConnectorFault(why, code="contract_broken"))
+
+
+async def _within(answer: asyncio.Future[Mapping[str, Any]], timeout_s: float) -> Mapping[str, Any]:
+    async with asyncio.timeout(timeout_s):
+        return await answer

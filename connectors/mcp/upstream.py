@@ -1,67 +1,77 @@
-"""One MCP server as the gateway sees it: opened, listed, called, healed."""
+"""One MCP server as the gateway sees it: opened, listed, called."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from connectors.mcp.connection import Connection, Pace, Terms
 from connectors.mcp.era import Era, Protocol
+from connectors.mcp.errand import Errand
+from connectors.mcp.inputs import INPUT_REQUIRED, MOST_ROUNDS, answers_to
+from connectors.mcp.lanes import Lanes
 from connectors.mcp.listing import LISTS, TOOLS_LIST, list_all
 from connectors.mcp.mirrored import mirrored_parameters, parameter_headers
-from connectors.mcp.request import TOOL_CALL, meta_of, name_of, params_of
+from connectors.mcp.request import TOOL_CALL, name_of
 from connectors.mcp.wire import METHOD_NOT_FOUND, RpcError, Wire
-from gateway.connector import ConnectorFault, Notice, Offer, Rejected, Surroundings, ToolCall, ToolTraits, plain
+from gateway.connector import (
+    Back,
+    ConnectorFault,
+    Notice,
+    Offer,
+    Rejected,
+    Surroundings,
+    ToolCall,
+    ToolTraits,
+    plain,
+)
 
 __all__ = ["McpUpstream"]
 
 _HEADER_MISMATCH: Final = -32020
 _TOOLS_CHANGED: Final = "notifications/tools/list_changed"
 _COMPLETE: Final = frozenset({"complete", "task"})
-_Told = Mapping[str, Mapping[str, Any]]
-
-
-@dataclass(slots=True)
-class _Errand:
-    """One call on its way: until when, and which definitions it was decided on."""
-
-    call: ToolCall
-    ends: float
-    told: _Told | None
 
 
 class McpUpstream:
-    """An `Upstream` over any wire."""
+    """An `Upstream` over any wire: `make` returns a new one, given whether it is for one client alone.
 
-    def __init__(self, wire: Wire, protocol: Protocol, surroundings: Surroundings, pace: Pace | None = None) -> None:
+    One connection is for whatever leaves no trace of a client in the server's session, the others are lanes.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[bool], Wire],
+        protocol: Protocol,
+        surroundings: Surroundings,
+        pace: Pace | None = None,
+    ) -> None:
+        self._make = make
         self._pace = pace or Pace()
         self._clock = surroundings.clock
         self._terms = Terms(surroundings, self._pace)
-        self._shared = Connection(wire, protocol, self._terms)
-        self._mirrored: dict[str, Mapping[tuple[str, ...], str]] = {}
-        self._told: _Told | None = None
-        self._told_over: Era | None = None
-        self._offer = Offer()
         self._listeners: list[Notice] = []
+        self._shared = Connection(
+            self._wire(alone=False), protocol, self._terms, lambda: surroundings.lends(surroundings.server)
+        )
+        self._lanes = Lanes(self._lane, self._terms)
+        self._mirrored: dict[str, Mapping[tuple[str, ...], str]] = {}
+        self._offer = Offer()
         self._heads: dict[tuple[str, str], bytes] = {}
-        wire.on_notification(self._notified)
 
     async def open(self) -> None:
-        try:
-            await self._shared.open()
-        except ConnectorFault as fault:
-            raise self._terms.faults.named(fault) from fault
+        await self._shared.open()
 
     async def close(self) -> None:
+        self.offer()  # which is to be known also when nothing is connected
         await self._shared.close()
+        await self._lanes.close()
 
     def traits(self, tool: str) -> ToolTraits | None:
         """A server's own hints are relayed in its definitions; the connector vouches for nothing."""
         return None
 
     def offer(self) -> Offer:
-        era = self._shared.era
-        if era is not None:
-            self._offer = era.offer
+        if self._shared.era is not None:
+            self._offer = self._shared.era.offer
         return self._offer
 
     def on_notice(self, listener: Notice) -> None:
@@ -71,86 +81,124 @@ class McpUpstream:
         """Nothing yet."""
 
     async def tools(self) -> Sequence[Mapping[str, Any]]:
-        found = await self._listed(TOOLS_LIST)
-        self._told = {tool["name"]: tool for tool in found}
-        self._told_over = self._shared.era
+        found = await self.listed(TOOLS_LIST)
+        self._shared.definitions = {tool["name"]: tool for tool in found}
+        self._shared.defined_over = self._shared.era
         return found
 
     async def listed(self, method: str) -> Sequence[Mapping[str, Any]]:
-        return await self._listed(method)
-
-    async def _listed(self, method: str) -> Sequence[Mapping[str, Any]]:
         ends = self._clock.monotonic() + self._pace.list_s
-        return await self._shared.hold_session(lambda: self._list(method, ends))
+        return await self._shared.hold_session(lambda: self._list(self._shared, method, ends))
 
-    async def _list(self, method: str, ends: float) -> Sequence[Mapping[str, Any]]:
+    async def call(self, call: ToolCall) -> Mapping[str, Any]:
+        errand = Errand(call, self._clock, self._shared.definitions)
+        back = call.back
+        if not (back.capabilities or back.log_level):
+            return await self._perform(self._shared, errand)
+        if not self._leaves_a_trace(back, await self._shared.reach(errand.deadline.left())):
+            return await self._perform(self._shared, errand)
+        with self._lanes.borrowed(back) as lane:
+            return await self._perform(lane, errand)
+
+    def _wire(self, *, alone: bool) -> Wire:
+        wire = self._make(alone)
+        wire.on_notice(self._notified)
+        return wire
+
+    def _lane(self, lends: Mapping[str, Any]) -> Connection:
+        era = self._shared.era
+        protocol = Protocol.MODERN if era is not None and era.modern else Protocol.LEGACY
+        connection = Connection(self._wire(alone=True), protocol, self._terms, lambda: lends)
+        connection.allow()
+        return connection
+
+    def _leaves_a_trace(self, back: Back, era: Era) -> bool:
+        """Tell whether the server's session has to know the client, or what it says could not be told apart."""
+        logs = bool(back.log_level) and "logging" in era.offer.capabilities
+        if era.modern:
+            return logs and not self._shared.wire.own_streams
+        return logs or bool(back.capabilities)
+
+    async def _list(self, connection: Connection, method: str, ends: float) -> Sequence[Mapping[str, Any]]:
         """Return a whole list; an empty one where the server says that it has none of it."""
-        era = await self._shared.ready(ends - self._clock.monotonic())
+        era = await connection.ready(ends - self._clock.monotonic())
         has = LISTS[method].capability in era.offer.capabilities
         if not has and method != TOOLS_LIST:  # tools are asked for all the same: many forget to say that they have any
             return ()
         try:
-            found = await list_all(method, self._shared.wire, era, self._clock, ends - self._clock.monotonic())
+            found = await list_all(method, connection.wire, era, self._clock, ends - self._clock.monotonic())
         except RpcError as error:
             if error.code != METHOD_NOT_FOUND or (has and method == TOOLS_LIST):
                 raise
             found = ()
-        if method == TOOLS_LIST:
+        if method == TOOLS_LIST and connection is self._shared:
             self._mirrored = mirrored_parameters(found)
         return found
 
-    async def call(self, call: ToolCall) -> Mapping[str, Any]:
-        errand = _Errand(call, self._clock.monotonic() + call.timeout_s, self._told)
-        result = await self._shared.hold_session(lambda: self._perform(errand))
-        if not isinstance(result, dict):
-            raise self._terms.faults.named(
-                ConnectorFault("The server's result is not an object.", code="contract_broken")
-            )
-        if result.get("resultType", "complete") not in _COMPLETE:
-            kind = plain(result["resultType"], 50)
-            raise self._terms.faults.named(Rejected(f"The tool answered {kind!r}, which this gateway does not relay."))
-        return result
+    async def _perform(self, connection: Connection, errand: Errand) -> Mapping[str, Any]:
+        """Return the call's result, having answered what a modern server asks meanwhile."""
+        for rounds in range(MOST_ROUNDS + 1):
+            result = await connection.hold_session(lambda: self._once(connection, errand))
+            try:
+                kind = _kind(result, connection.era)
+                if kind in _COMPLETE or (kind == INPUT_REQUIRED and errand.call.back.takes_input_required):
+                    return result  # type: ignore[no-any-return]  # `_kind` has seen that it is an object
+                if kind != INPUT_REQUIRED:
+                    raise Rejected(f"The server answered {kind!r}, which this gateway does not relay.")
+                errand.repeat_with(await answers_to(result, errand.ask, rounds, self._clock))
+            except ConnectorFault as fault:
+                raise self._terms.faults.named(fault) from fault
+        raise self._terms.faults.named(Rejected(f"The server asked for input more than {MOST_ROUNDS} times."))
 
-    async def _perform(self, errand: _Errand) -> Any:
+    async def _once(self, connection: Connection, errand: Errand) -> Any:
         call = errand.call
         try:
-            return await self._send(errand)
+            return await self._send(connection, errand)
         except RpcError as error:
             # Refused unread for headers that the tool's schema asks for: learn the schema, then ask again.
             if error.code != _HEADER_MISMATCH or call.method != TOOL_CALL or call.tool in self._mirrored:
                 raise
-        await self._list(TOOLS_LIST, errand.ends)
-        return await self._send(errand)
+        await self._list(connection, TOOLS_LIST, self._clock.monotonic() + errand.deadline.left())
+        return await self._send(connection, errand)
 
-    async def _send(self, errand: _Errand) -> Any:
+    async def _send(self, connection: Connection, errand: Errand) -> Any:
         call = errand.call
-        era = await self._shared.ready(errand.ends - self._clock.monotonic())
+        era = await connection.ready(errand.deadline.left())
         if call.method == TOOL_CALL:
-            await self._refuse_drift(errand)
-        params = era.params(params_of(call), meta_of(call))
-        left = max(errand.ends - self._clock.monotonic(), 0.0)
-        return await self._shared.wire.request(call.method, params, self._headers(era, call), left)
+            await self._refuse_drift(connection, errand)
+        if connection is not self._shared:
+            await connection.want_logs(call.back.log_level, errand.deadline.left())
+        if errand.talk is not None:
+            errand.talk.may_ask = not era.modern
+        params = errand.params(era)
+        headers = self._headers(era, call)
+        return await connection.wire.request(call.method, params, headers, errand.deadline.left(), errand.talk)
 
-    async def _refuse_drift(self, errand: _Errand) -> None:
+    async def _refuse_drift(self, connection: Connection, errand: Errand) -> None:
         """Send no call to a server that, connected to anew, defines the tool in another way than was decided on."""
-        now = await self._offered(errand.ends) if self._told_over is not self._shared.era else self._told
         told, tool = errand.told, errand.call.tool
-        if now is not told and now is not None and told is not None and now.get(tool) != told.get(tool):
+        now = connection.definitions
+        if connection.defined_over is not connection.era or (now is not told and _differ(now, told, tool)):
+            now = await self._defined(connection, errand)
+        if now is not told and _differ(now, told, tool):
             raise ConnectorFault(
                 "The server came back with another definition of this tool, so nothing was sent. List the tools again.",
                 code="rejected",
                 sent=False,
             )
 
-    async def _offered(self, ends: float) -> _Told | None:
-        """Ask what the server offers over its new connection."""
-        if self._told is None:
+    async def _defined(self, connection: Connection, errand: Errand) -> Mapping[str, Mapping[str, Any]] | None:
+        """Ask how the server at the other end of a new connection defines its tools."""
+        if errand.told is None:
             return None
-        now = {each["name"]: each for each in await self._list(TOOLS_LIST, ends)}
-        if now == self._told:
-            self._told_over = self._shared.era
-        else:
-            self._notified(_TOOLS_CHANGED)
+        listed = await self._list(connection, TOOLS_LIST, self._clock.monotonic() + errand.deadline.left())
+        now = {each["name"]: each for each in listed}
+        if connection is not self._shared:
+            connection.definitions, connection.defined_over = now, connection.era
+        elif now == connection.definitions:
+            connection.defined_over = connection.era
+        else:  # what the gateway's catalog was told no longer holds: it has to list the tools itself
+            self._notified(_TOOLS_CHANGED, {})
         return now
 
     def _headers(self, era: Era, call: ToolCall) -> bytes:
@@ -164,7 +212,22 @@ class McpUpstream:
             known = self._heads[era.version, call.tool] = era.headers(TOOL_CALL, call.tool)
         return known
 
-    def _notified(self, method: str) -> None:
-        if method == _TOOLS_CHANGED:
-            for listener in self._listeners:
-                listener(method, {})
+    def _notified(self, method: str, params: Mapping[str, Any]) -> None:
+        for listener in self._listeners:
+            listener(method, params)
+
+
+def _differ(
+    now: Mapping[str, Mapping[str, Any]] | None, told: Mapping[str, Mapping[str, Any]] | None, tool: str
+) -> bool:
+    return now is not None and told is not None and now.get(tool) != told.get(tool)
+
+
+def _kind(result: Any, era: Era | None) -> str:
+    """Return what kind of result this is; a legacy server knows only complete ones."""
+    if not isinstance(result, dict):
+        raise ConnectorFault("The server's result is not an object.", code="contract_broken")
+    kind = result.get("resultType", "complete")
+    if era is not None and not era.modern and kind != "complete":
+        raise ConnectorFault("The server's result is of a kind that its era does not know.", code="contract_broken")
+    return kind if isinstance(kind, str) else plain(kind, 50)

@@ -1,11 +1,21 @@
 """What an MCP server is spoken to through, whatever carries the bytes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 
-from gateway.connector import ConnectorFault, dump
+from gateway.connector import ConnectorFault, Notice, dump
 
-__all__ = ["METHOD_NOT_FOUND", "RpcError", "SessionLost", "StatusError", "Wire", "answer_to", "encode", "result_of"]
+__all__ = [
+    "METHOD_NOT_FOUND",
+    "Ear",
+    "RpcError",
+    "SessionLost",
+    "StatusError",
+    "Wire",
+    "answer_to",
+    "encode",
+    "result_of",
+]
 
 METHOD_NOT_FOUND: Final = -32601
 
@@ -29,8 +39,35 @@ class SessionLost(StatusError):
     """The server no longer knows the session: it refused the request unread."""
 
 
+class Ear:
+    """Takes what a server says for one request while that is under way. This one takes nothing."""
+
+    wants_progress: bool = False
+
+    def hear(self, method: str, params: Mapping[str, Any]) -> None:
+        """Take a notification; never waits."""
+
+    def ask(self, question: Mapping[str, Any], reply: Callable[[bytes], Awaitable[None]]) -> bool:
+        """Take a request of the server, and send the answer with `reply` some time; False refuses it."""
+        return False
+
+    def withdraw(self, identity: object) -> bool:
+        """Drop the server's request of that id; tell whether it was one of this ear's."""
+        return False
+
+    def stood_still(self) -> float:
+        """Return for how many seconds the request's clock has been stopped so far."""
+        return 0.0
+
+    def end(self) -> None:
+        """The request is over: drop what is still open."""
+
+
 class Wire(Protocol):
     """Requests out, results back, each call on its own."""
+
+    own_streams: bool
+    """Whether what a server says while a request is under way names that request by the way it comes."""
 
     @property
     def alive(self) -> bool:
@@ -41,14 +78,21 @@ class Wire(Protocol):
         """Be ready to send. Raises `ConnectorFault`."""
         ...
 
+    def settle(self, headers: bytes, *, legacy: bool) -> None:
+        """Note that an era is agreed; `headers` are the header lines that go with every message from now on."""
+        ...
+
     async def close(self) -> None:
         """Leave nothing behind; never raises."""
         ...
 
-    async def request(self, method: str, params: Mapping[str, Any], headers: bytes, timeout_s: float) -> Any:
+    async def request(
+        self, method: str, params: Mapping[str, Any], headers: bytes, timeout_s: float, ear: Ear | None = None
+    ) -> Any:
         """Return the `result` of one request. `headers` are HTTP header lines, ignored where there are none.
 
-        Cancelling it tells the server so.
+        Cancelling it tells the server so. `ear` gets what the server says for it meanwhile, and its clock adds to
+        `timeout_s`.
 
         Raises:
             RpcError: the server answered with an error.
@@ -60,13 +104,19 @@ class Wire(Protocol):
         """Send a notification; nothing comes back. Raises `ConnectorFault`."""
         ...
 
-    def on_notification(self, listener: Callable[[str], None]) -> None:
-        """Have `listener` called with the method of every notification that comes in."""
+    def on_notice(self, listener: Notice) -> None:
+        """Have `listener` told of every notification that belongs to no request."""
+        ...
+
+    def on_lost(self, listener: Callable[[], None]) -> None:
+        """Have `listener` told when the other side ends what was agreed, by itself and between requests."""
         ...
 
 
-def encode(number: int, method: str, params: Mapping[str, Any]) -> bytes:
-    """Return a JSON-RPC request as bytes."""
+def encode(number: int, method: str, params: Mapping[str, Any], ear: Ear | None = None) -> bytes:
+    """Return a JSON-RPC request as bytes; where progress is wanted, its number is its progress token too."""
+    if ear is not None and ear.wants_progress:
+        params = {**params, "_meta": {**params.get("_meta", {}), "progressToken": number}}
     return dump({"jsonrpc": "2.0", "id": number, "method": method, "params": params})
 
 
@@ -90,7 +140,7 @@ def result_of(message: Mapping[str, Any], status: int | None = None) -> Any:
 
 
 def answer_to(request: Mapping[str, Any]) -> bytes:
-    """Return the bytes that answer a server's own request: it may ping; nothing else is offered to it."""
+    """Return the bytes that answer a server's request that nobody takes: it may ping, and nothing else."""
     reply: dict[str, Any] = {"jsonrpc": "2.0", "id": request.get("id")}
     if request.get("method") == "ping":
         reply["result"] = {}

@@ -18,12 +18,13 @@ class ScriptedWire:
     """Answers each method with a value, or raises it."""
 
     alive = True
+    own_streams = False
 
     def __init__(self, **answers: Any) -> None:
         self.answers = {name.replace("_", "/"): answer for name, answer in answers.items()}
         self.sent: list[str] = []
 
-    async def request(self, method: str, params: Any, headers: bytes, timeout_s: float) -> Any:
+    async def request(self, method: str, params: Any, headers: bytes, timeout_s: float, ear: Any = None) -> Any:
         self.sent.append(method)
         answer = self.answers[method]
         if isinstance(answer, Exception):
@@ -35,7 +36,9 @@ class ScriptedWire:
 
     async def open(self) -> None: ...
     async def close(self) -> None: ...
-    def on_notification(self, listener: Any) -> None: ...
+    def on_notice(self, listener: Any) -> None: ...
+    def on_lost(self, listener: Any) -> None: ...
+    def settle(self, headers: bytes, *, legacy: bool) -> None: ...
 
 
 LEGACY_HELLO = {"protocolVersion": "2025-03-26"}

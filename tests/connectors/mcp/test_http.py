@@ -20,9 +20,9 @@ async def test_a_call_is_answered_in_either_era_over_one_kept_connection(start: 
         assert await upstream.tools() == server.tools
         for n in range(5):
             assert text(await upstream.call(asked("echo", {"n": n}))) == {"n": n}
+        assert server.connections == (1 if era == "modern" else 2)  # a legacy session keeps a stream of its own open
         assert {seen.headers["authorization"] for seen in server.seen} == {"Bearer t0ken-value"}
         assert {seen.headers["accept-encoding"] for seen in server.seen} == {"identity"}
-        assert server.connections == 1
 
 
 async def test_a_modern_call_says_in_headers_what_it_says_in_its_body(start: Start) -> None:
@@ -177,7 +177,7 @@ async def test_a_legacy_servers_own_requests_are_answered_on_the_side(start: Sta
             exchange.chunk(f"data: {json.dumps(message)}\n\n".encode())
         exchange.chunk(b'data: {"jsonrpc":"2.0","method":"notifications/tools/list_changed"}\n\n')
         await exchange.writer.drain()
-        while len([seen for seen in exchange.server.seen if "method" not in seen.message]) < 2:
+        while len(exchange.server.answers()) < 2:
             await asyncio.sleep(0)
         exchange.chunk(b"data: " + exchange.echo() + b"\n\n")
         exchange.chunk(b"")
@@ -187,7 +187,7 @@ async def test_a_legacy_servers_own_requests_are_answered_on_the_side(start: Sta
         changes: list[int] = []
         upstream.on_notice(lambda *_: changes.append(1))
         await upstream.call(asked("ask"))
-        answers = [seen.message for seen in server.seen if "method" not in seen.message]
+        answers = server.answers()
         answers.sort(key=lambda answer: answer["id"])
         assert answers[0] == {"jsonrpc": "2.0", "id": "s0", "result": {}}
         assert answers[1]["error"]["code"] == -32601

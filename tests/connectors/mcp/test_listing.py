@@ -19,19 +19,22 @@ class Pages:
     """A wire that answers `tools/list` with what `page(cursor, number)` returns."""
 
     alive = True
+    own_streams = False
 
     def __init__(self, page: Any) -> None:
         self._page = page
         self.asked: list[Any] = []
 
-    async def request(self, method: str, params: Any, headers: bytes, timeout_s: float) -> Any:
+    async def request(self, method: str, params: Any, headers: bytes, timeout_s: float, ear: Any = None) -> Any:
         self.asked.append(params.get("cursor"))
         return self._page(params.get("cursor"), len(self.asked))
 
     async def notify(self, method: str, params: Any, headers: bytes) -> None: ...
     async def open(self) -> None: ...
     async def close(self) -> None: ...
-    def on_notification(self, listener: Any) -> None: ...
+    def on_notice(self, listener: Any) -> None: ...
+    def on_lost(self, listener: Any) -> None: ...
+    def settle(self, headers: bytes, *, legacy: bool) -> None: ...
 
 
 async def test_every_page_is_read_and_no_definition_is_touched() -> None:

@@ -1,0 +1,37 @@
+"""One call on its way: until when, which definitions it was decided on, and the way back to its client."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from connectors.mcp.deadline import Deadline
+from connectors.mcp.era import Era
+from connectors.mcp.request import meta_of, params_of
+from connectors.mcp.talk import Talk
+from gateway.connector import NOBODY, Clock, ToolCall
+
+__all__ = ["Errand"]
+
+_OF_A_ROUND: Final = frozenset({"inputResponses", "requestState"})
+
+
+class Errand:
+    """Made once for each call, whatever it takes to perform it. `ask` is as `Back.ask`."""
+
+    __slots__ = ("_more", "ask", "call", "deadline", "talk", "told")
+
+    def __init__(self, call: ToolCall, clock: Clock, told: Mapping[str, Mapping[str, Any]] | None) -> None:
+        self.call = call
+        self.deadline = Deadline(clock, call.timeout_s)
+        self.talk = None if call.back is NOBODY else Talk(call.back, self.deadline)
+        self.ask = call.back.ask if self.talk is None else self.talk.put
+        self.told = told
+        self._more = call.more
+
+    def params(self, era: Era) -> Mapping[str, Any]:
+        """Return the request's params, `_meta` and all, as they go out next."""
+        return era.params(params_of(self.call, self._more), meta_of(self.call), self.call.back)
+
+    def repeat_with(self, answers: Mapping[str, Any]) -> None:
+        """Go out the next time with these answers and this state, and with none of an earlier round."""
+        others = {name: value for name, value in self.call.more.items() if name not in _OF_A_ROUND}
+        self._more = {**others, **answers}

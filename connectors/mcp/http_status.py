@@ -1,0 +1,77 @@
+"""What an HTTP answer means to MCP: a JSON-RPC response, or why there is none."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from connectors.mcp.http_client import Reply
+from connectors.mcp.wire import SessionLost, StatusError
+from gateway.connector import (
+    Clock,
+    CodecError,
+    ConnectorFault,
+    CredentialExpired,
+    Rejected,
+    Unavailable,
+    parse,
+    parse_retry_after,
+    plain,
+)
+
+__all__ = ["message_in", "refuse_status", "session_is_lost"]
+
+_INVALID_REQUEST: Final = -32600
+
+
+def message_in(reply: Reply, number: int, session: bytes, clock: Clock) -> Mapping[str, Any]:
+    """Return the JSON-RPC response to request `number` in a plain answer.
+
+    Raises:
+        RpcError, ConnectorFault: what its status or its shape means instead.
+    """
+    if reply.status != 200:
+        refuse_status(reply, session, clock)
+        if reply.status < 400:
+            raise _not_an_answer(f"HTTP {reply.status} where an answer was due")
+    try:
+        message = parse(reply.body)
+    except CodecError as error:
+        message = None
+        why = f"not JSON: {error}"
+    else:
+        why = "no JSON-RPC response to this request"
+    if isinstance(message, dict) and "method" not in message:
+        identity = message.get("id")
+        if identity == number and type(identity) is int:
+            return message
+        if reply.status >= 400 and identity is None and isinstance(message.get("error"), dict):
+            return message
+    if reply.status >= 400:
+        raise StatusError(_INVALID_REQUEST, f"HTTP status {reply.status}", status=reply.status)
+    raise _not_an_answer(why)
+
+
+def refuse_status(reply: Reply, session: bytes, clock: Clock) -> None:
+    """Raise what a status means by itself; 2xx and other 4xx pass. `session` is the one the request named."""
+    status = reply.status
+    detail = f"HTTP {status}: {plain(reply.body[:400].decode('utf-8', 'replace'))}"
+    if 300 <= status < 400:
+        raise Rejected("The server answered with a redirect, which is not followed; correct its url.", detail=detail)
+    if status == 401:
+        raise CredentialExpired(detail=detail)
+    if status == 403:
+        raise Rejected("The server refused the gateway's credential for this (403).", detail=detail)
+    if session and session_is_lost(reply):
+        raise SessionLost(_INVALID_REQUEST, "the session ended", status=status)
+    if status == 429 or status >= 500:
+        header = reply.headers.get(b"retry-after")
+        wait = parse_retry_after(header.decode("latin-1") if header else None, clock.now_ms())
+        raise Unavailable(f"The server cannot answer now (HTTP {status}).", retry_after_s=wait, detail=detail)
+
+
+def session_is_lost(reply: Reply) -> bool:
+    """404 is the specification's sign; servers in the field also say 400 and name the session."""
+    return reply.status == 404 or (reply.status == 400 and b"session" in reply.body[:1000].lower())
+
+
+def _not_an_answer(why: str) -> ConnectorFault:
+    return ConnectorFault("The server's answer cannot be used.", code="contract_broken", detail=why)

@@ -1,0 +1,82 @@
+"""What a server and the client say to each other while the client's call is under way."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+from connectors.mcp.deadline import MOST_STILL_S, Deadline
+from connectors.mcp.wire import Ear
+from gateway.connector import AskRefused, Back, dump
+
+__all__ = ["Talk"]
+
+_PROGRESS: Final = "notifications/progress"
+_MOST_AT_ONCE: Final = 16
+_MOST_QUESTIONS: Final = 256
+_NOT_IN_TIME: Final = "The client did not answer in time"
+_REFUSED: Final = -1  # the code of the specification's own example of a request that a user turned down
+
+
+class Talk(Ear):
+    """The way back of one call. The call's clock stands still while the client is asked something."""
+
+    def __init__(self, back: Back, deadline: Deadline) -> None:
+        self._back = back
+        self._deadline = deadline
+        self._open: dict[object, asyncio.Task[None]] = {}
+        self._questions = 0
+        self.wants_progress = back.wants_progress
+        self.may_ask = True
+        """Whether the server may send requests of its own: not in the modern era."""
+
+    def stood_still(self) -> float:
+        return self._deadline.stood_still()
+
+    def hear(self, method: str, params: Mapping[str, Any]) -> None:
+        if method.startswith("notifications/") and (self.wants_progress or method != _PROGRESS):
+            self._back.notify(method, params)
+
+    async def put(self, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Ask the client and return its answer.
+
+        Raises:
+            AskRefused: as `Back.ask` says, or there was no answer in time.
+        """
+        self._questions += 1
+        if self._questions > _MOST_QUESTIONS:
+            raise AskRefused(_REFUSED, "This call has asked too many questions")
+        self._deadline.pause()
+        try:
+            async with asyncio.timeout(max(MOST_STILL_S - self._deadline.stood_still(), 0.0)):
+                return await self._back.ask(method, params)
+        except TimeoutError:
+            raise AskRefused(_REFUSED, _NOT_IN_TIME) from None
+        finally:
+            self._deadline.resume()
+
+    def ask(self, question: Mapping[str, Any], reply: Callable[[bytes], Awaitable[None]]) -> bool:
+        identity, method, params = question.get("id"), question.get("method"), question.get("params", {})
+        usable = type(identity) in {str, int} and isinstance(method, str) and isinstance(params, dict)
+        if not (usable and self.may_ask) or identity in self._open or len(self._open) >= _MOST_AT_ONCE:
+            return False
+        task = asyncio.ensure_future(self._answer(question, reply))
+        self._open[identity] = task
+        task.add_done_callback(lambda _: self._open.pop(identity, None))
+        return True
+
+    def withdraw(self, identity: object) -> bool:
+        task = self._open.get(identity) if type(identity) in {str, int} else None
+        return task is not None and task.cancel()
+
+    def end(self) -> None:
+        for task in self._open.values():
+            task.cancel()
+
+    async def _answer(self, question: Mapping[str, Any], reply: Callable[[bytes], Awaitable[None]]) -> None:
+        answer: dict[str, Any] = {"jsonrpc": "2.0", "id": question["id"]}
+        try:
+            answer["result"] = await self.put(question["method"], question.get("params", {}))
+        except AskRefused as refused:
+            data = {} if refused.data is None else {"data": refused.data}
+            answer["error"] = {"code": refused.code, "message": str(refused), **data}
+        await reply(dump(answer))
