@@ -8,7 +8,7 @@ from gateway.policy.entities import AgentEntity
 from gateway.policy.explain import Explanation, Verdict, explain
 from gateway.policy.given import decision_input, from_json, to_json
 from gateway.policy.lint import check
-from gateway.policy.matrix import matrix, visible
+from gateway.policy.matrix import matrix, may, may_ask, visible
 from gateway.policy.outlook import Outlook
 from gateway.policy.policies import LoadOptions, Policy
 from gateway.policy.problem import PolicyLoadError
@@ -39,6 +39,8 @@ __all__ = [
     "explain",
     "from_json",
     "matrix",
+    "may",
+    "may_ask",
     "read_cases",
     "run_cases",
     "sources_under",

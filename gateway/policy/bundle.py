@@ -3,15 +3,27 @@
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from gateway.codec import digest, dump, parse
 from gateway.model.decision import DecisionInput
 from gateway.model.facts import PriorQuery
 from gateway.model.identity import Identity
+from gateway.model.operation import TOOL_CALL
 from gateway.model.tool import Tool
 from gateway.policy.cedar import pst
-from gateway.policy.entities import NAMESPACE, AgentEntity, Entity, Uid, action_of, agent_entity, tool_entities, uid
+from gateway.policy.entities import (
+    NAMESPACE,
+    TOOL,
+    AgentEntity,
+    Entity,
+    Uid,
+    action_of,
+    agent_entity,
+    tool_entities,
+    uid,
+)
+from gateway.policy.operations import Operations
 from gateway.policy.outlook import Outlook, outlook_of
 from gateway.policy.policies import Checked, LoadOptions, Policy, check_sources
 from gateway.policy.schema import ToolShapes
@@ -23,7 +35,12 @@ __all__ = ["Bundle"]
 _SITUATIONS: Final = 1024
 _REQUESTS: Final = 4096
 _OUTLOOKS: Final = 65536
+_OPERATION_SITUATIONS: Final = 512
+_KEPT_BYTES: Final = 8192
+"""Of larger requests nothing is remembered: URIs come from agents, and nobody is to fill the memory with them."""
 
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+_TOOL_TYPE: Final = uid(TOOL, "")["type"]
 _Key = tuple[str, str, tuple[str, ...], tuple[str, ...], str, bool]
 
 
@@ -51,6 +68,8 @@ class Bundle:
         self._situation = lru_cache(maxsize=_SITUATIONS)(self._build_situation)
         self._near: dict[int, tuple[Request | DecisionInput, Situation]] = {}
         self._outlook = lru_cache(maxsize=_OUTLOOKS)(self._build_outlook)
+        self._operations = Operations(checked.policies, self._known_agent, self._candidates)
+        self._operation_situation = lru_cache(maxsize=_OPERATION_SITUATIONS)(self._build_situation)
 
     @classmethod
     def load(
@@ -91,24 +110,38 @@ class Bundle:
         """Return the typed arguments and results of a known tool."""
         return self._shapes[tool]
 
-    def request(self, identity: Identity, tool: Tool) -> Request:
-        """Return the uids and entities of a call.
+    def request(self, identity: Identity, tool: Tool, arguments: Mapping[str, Any] = _NOTHING) -> Request:
+        """Return the uids and entities of a call; the arguments matter only where it is no tool's (`operation`).
 
         What this bundle was not loaded for is left out of the entities, and so refused: an unknown agent or tool, and
-        a tool in another version.
+        a tool in another version. Of a server that offers no tools the bundle need not know.
         """
+        if tool.method != TOOL_CALL:
+            return self._operations.request(identity, tool, arguments)
         return self._request(*self._key(identity, tool))
 
     def outlook(self, identity: Identity, tool: Tool) -> Outlook:
-        """Return what an agent can hope for from a tool, whatever the arguments and the past."""
+        """Return what an agent can hope for from a tool or an operation, whatever the arguments and the past."""
+        if tool.method != TOOL_CALL:
+            return self._operations.outlook(identity, tool.method, tool.server, None)
         return self._outlook(*self._key(identity, tool))
+
+    def outlook_on(self, identity: Identity, method: str, server: str, name: str) -> Outlook:
+        """Return what an agent can hope for from an operation on a server's document or prompt of this URI or name."""
+        return self._operations.outlook(identity, method, server, name)
 
     def situation(self, given: Request | DecisionInput) -> Situation:
         """Return the policies that matter to a request. It is a function of these bytes and the bundle alone."""
         near = self._near.get(id(given.entities))
         if near is not None and _is_about(given, near[0]):
             return near[1]
-        found = self._situation(dump([given.principal, given.action, given.resource]), dump(given.entities))
+        head, entities = dump([given.principal, given.action, given.resource]), dump(given.entities)
+        if given.resource["type"] == _TOOL_TYPE:
+            found = self._situation(head, entities)
+        elif len(entities) <= _KEPT_BYTES:
+            found = self._operation_situation(head, entities)
+        else:
+            return self._build_situation(head, entities)
         if len(self._near) >= _SITUATIONS:
             self._near.clear()
         self._near[id(given.entities)] = given, found
@@ -121,14 +154,13 @@ class Bundle:
 
     def _build_request(self, *key: *_Key) -> Request:
         agent, owner, teams, roles, tool, same = key
-        entities: list[Entity] = []
-        registered = self.agents.get(agent)
-        if registered is not None:
-            identity = Identity(agent, method="", credential_id="", owner=owner, teams=teams, roles=roles)
-            entities.append(agent_entity(registered, identity))
-        if same:
-            entities.extend(self._tool_entities[tool])
-        return Request(uid("Agent", agent), action_of(tool), uid("Tool", tool), tuple(entities))
+        identity = Identity(agent, method="", credential_id="", owner=owner, teams=teams, roles=roles)
+        entities = self._known_agent(identity) + (self._tool_entities[tool] if same else ())
+        return Request(uid("Agent", agent), action_of(tool), uid(TOOL, tool), entities)
+
+    def _known_agent(self, identity: Identity) -> tuple[Entity, ...]:
+        registered = self.agents.get(identity.agent)
+        return () if registered is None else (agent_entity(registered, identity),)
 
     def _build_situation(self, head: bytes, entities: bytes) -> Situation:
         principal, action, resource = parse(head)

@@ -1,18 +1,23 @@
 """The decision: a plain function of a decision input and a bundle. Nothing here waits, reads a clock or a store."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from gateway.codec import CodecError
 from gateway.model.decision import Decision, DecisionInput
 from gateway.model.facts import PriorQuery
 from gateway.policy.bundle import Bundle
 from gateway.policy.cedar import Answer
+from gateway.policy.entities import TOOL, uid
 from gateway.policy.policies import Policy
 from gateway.policy.refusal import NO_WAY, Way, way_out
 from gateway.policy.situation import Situation
 
 __all__ = ["decide"]
+
+_TOOL: Final = uid(TOOL, "")["type"]
+_SHOWN: Final = 200
+"""How much of a name that came with the request a refusal repeats."""
 
 
 def decide(bundle: Bundle, given: DecisionInput) -> Decision:
@@ -21,11 +26,11 @@ def decide(bundle: Bundle, given: DecisionInput) -> Decision:
     The same input and bundle always give the same decision. Never raises on what an input can hold.
     """
     situation = bundle.situation(given)
-    if situation.missing:
-        return _unknown(bundle, given, situation)
     unjudged = given.notes.get("unjudged", ())
     if unjudged:
         return _refused_unjudged(bundle, unjudged)
+    if situation.missing:
+        return _unknown(bundle, given, situation)
     try:
         answer, watched = situation.answers(given.context)
     except CodecError:
@@ -37,11 +42,13 @@ def decide(bundle: Bundle, given: DecisionInput) -> Decision:
 
 
 def _unknown(bundle: Bundle, given: DecisionInput, situation: Situation) -> Decision:
-    tool, agent = given.resource["id"], given.principal["id"]
+    what, agent = given.resource["id"], given.principal["id"]
     if "principal" in situation.missing:
         why = f"The agent {agent!r} is not registered. Ask the operator to add it under `agents:`."
+    elif given.resource["type"] == _TOOL:
+        why = f"The policies in force do not know this version of {what!r}. Ask the operator to reload them."
     else:
-        why = f"The policies in force do not know this version of {tool!r}. Ask the operator to reload them."
+        why = f"No policy can allow {given.action['id'][:_SHOWN]!r} of {what!r}: this gateway does not govern it."
     return Decision(False, bundle.digest, message=why, errors=tuple(f"unknown {one}" for one in situation.missing))
 
 
@@ -50,7 +57,8 @@ def _refused_unjudged(bundle: Bundle, places: Sequence[str]) -> Decision:
     named = ", ".join(places)
     why = (
         f"The policies cannot judge {named}: missing, of another type, or not exactly representable "
-        "(numbers: 64-bit integers, at most 4 decimal places; times: to the millisecond)."
+        "(numbers: 64-bit integers, at most 4 decimal places; times: to the millisecond; "
+        "URIs: no dot segments, no needless percent-encoding)."
     )
     return Decision(False, bundle.digest, message=why, errors=tuple(f"cannot be judged: {place}" for place in places))
 
@@ -108,15 +116,22 @@ def _denied(
 
 
 def _message(given: DecisionInput, forbids: Sequence[Policy], answer: Answer, way: Way) -> str:
-    tool, agent = given.resource["id"], given.principal["id"]
+    what, agent = _asked(given), given.principal["id"]
     if answer.errors:
         errors = "; ".join(answer.errors)
-        return f"A policy for {tool} could not be evaluated, so the call is refused. Tell the operator: {errors}."
+        return f"A policy for this {what} could not be evaluated, so it is refused. Tell the operator: {errors}."
     if forbids:
-        said = [policy.terms.message or f"Policy {policy.id} forbids this call of {tool}." for policy in forbids]
+        said = [policy.terms.message or f"Policy {policy.id} forbids this {what}." for policy in forbids]
     else:
-        said = [f"No policy allows agent {agent} to make this call of {tool}. Ask the operator to allow it."]
+        said = [f"No policy allows agent {agent} to make this {what}. Ask the operator to allow it."]
     return " ".join((*dict.fromkeys(said), *way.running, *_approval_wanted(way)))
+
+
+def _asked(given: DecisionInput) -> str:
+    what = given.resource["id"]
+    if given.resource["type"] == _TOOL:
+        return f"call of {what}"
+    return f"request ({given.action['id']} {what[:_SHOWN]!r})"
 
 
 def _approval_wanted(way: Way) -> Iterator[str]:

@@ -9,19 +9,28 @@ from gateway.model.tool import Effect, Tool
 
 __all__ = [
     "CALL_TOOL",
+    "DOCUMENT",
     "NAMESPACE",
+    "PROMPT",
+    "SERVER",
+    "TOOL",
     "AgentEntity",
     "Entity",
     "Uid",
+    "action_entity",
     "action_of",
     "agent_entity",
+    "part_entity",
     "reference",
+    "server_entity",
     "tool_entities",
     "uid",
 ]
 
 NAMESPACE = "Gateway"
 CALL_TOOL = "call_tool"
+TOOL, DOCUMENT, PROMPT, SERVER = "Tool", "Document", "Prompt", "Server"
+"""The types of what an agent or a server can be up to."""
 
 Entity = Mapping[str, Any]
 
@@ -96,13 +105,31 @@ def tool_entities(tool: Tool) -> tuple[Entity, ...]:
         "sink": open_world,
         "classification": 0,
     }
-    server = uid("Server", tool.server)
     groups = [uid("ToolGroup", name) for name in sorted(tool.groups)]
     return (
-        _entity(uid("Tool", tool.name), attributes, [server, *groups]),
+        _entity(uid(TOOL, tool.name), attributes, [uid(SERVER, tool.server), *groups]),
         _entity(action_of(tool.name), {}, [action_of(CALL_TOOL)]),
-        _entity(server, {"trust": 0, "quarantined": False}, []),
+        server_entity(tool.server),
     )
+
+
+def server_entity(name: str) -> Entity:
+    """Return the entity of a server."""
+    return _entity(uid(SERVER, name), {"trust": 0, "quarantined": False}, [])
+
+
+def part_entity(kind: str, server: str, name: str | None) -> Entity:
+    """Return the entity of a server's document or prompt, called `<server>/<URI or name>`.
+
+    None stands for any of them: then its URI or name is there and has no value.
+    """
+    attributes = {"uri" if kind == DOCUMENT else "name": name}
+    return _entity(uid(kind, f"{server}/{name or ''}"), attributes, [uid(SERVER, server)])
+
+
+def action_entity(name: str) -> Entity:
+    """Return the entity of an action that is no tool's."""
+    return _entity(action_of(name), {}, [])
 
 
 def _entity(name: Mapping[str, str], attributes: Mapping[str, Any], parents: Sequence[Mapping[str, str]]) -> Entity:

@@ -8,6 +8,7 @@ from gateway.model.decision import DecisionInput
 from gateway.model.facts import Facts, Step, StepStatus
 from gateway.model.identity import Identity
 from gateway.model.light import light
+from gateway.model.operation import TOOL_CALL
 from gateway.model.tool import Tool
 from gateway.policy.bundle import Bundle
 from gateway.policy.entities import reference
@@ -66,7 +67,7 @@ def decision_input(
     bundle: Bundle, identity: Identity, tool: Tool, arguments: Mapping[str, Any], facts: Facts
 ) -> DecisionInput:
     """Put a call before the policies of `bundle`. Never raises, whatever the arguments hold."""
-    situation = bundle.situation(bundle.request(identity, tool))
+    situation = bundle.situation(bundle.request(identity, tool, arguments))
     if not situation.steady or situation.remedy_paths or facts.priors:
         return compose(bundle, Question(identity, tool, arguments, facts))
     key = facts.environment, identity.on_behalf_of, identity.scopes  # all that a steady context is made of
@@ -80,11 +81,11 @@ def decision_input(
 
 def compose(bundle: Bundle, question: Question) -> DecisionInput:
     """As `decision_input`, for a question with surroundings."""
-    request = bundle.request(question.identity, question.tool)
+    request = bundle.request(question.identity, question.tool, question.arguments)
     situation = bundle.situation(request)
     context: dict[str, Any] = {}
-    notes: dict[str, Any] = {}
-    if not situation.missing:
+    notes: dict[str, Any] = {"unjudged": list(request.unjudged)} if request.unjudged else {}
+    if not situation.missing and not notes:
         builder = _Builder(bundle, question, situation)
         context, notes = builder.context(), builder.notes()
     return DecisionInput(request.principal, request.action, request.resource, context, request.entities, notes)
@@ -126,6 +127,7 @@ class _Builder:
         self._question = question
         self._situation = situation
         self._unjudged: list[str] = []
+        self._is_call = question.tool.method == TOOL_CALL  # of anything else the context is only its `base`
         self._priors = {
             query.name: (question.facts.priors[query.name], bundle.shapes_of(query.tool))
             for query in bundle.priors_for(question.tool.name)
@@ -140,7 +142,7 @@ class _Builder:
             context = {"input": mapped.values, "n": mapped.counts}
             self._note_dropped("input", mapped, need.wants("input"))
             self._note_dropped("n", mapped, need.wants("n"))
-        base, prior = need.wants("base"), need.wants("prior")
+        base, prior = need.wants("base"), need.wants("prior") if self._is_call else None
         if base is not None:
             context["base"] = self._base(base, mapped)
             if base.wants("env") is not None and self._question.facts.environment not in self._bundle.environments:
@@ -174,7 +176,7 @@ class _Builder:
     def _arguments(self, need: Need) -> Mapped | None:
         base = need.wants("base")
         reads = need.wants("input") or need.wants("n") or (base and base.wants("unmodelled"))
-        if reads is None:
+        if reads is None or not self._is_call:
             return None
         return map_record(self._bundle.shapes_of(self._question.tool.name).input, self._question.arguments)
 

@@ -3,19 +3,33 @@
 from collections.abc import Iterable
 
 from gateway.model.identity import Identity
+from gateway.model.operation import ASKS, operation
 from gateway.model.tool import Tool
 from gateway.policy.bundle import Bundle
 from gateway.policy.outlook import Outlook
 
-__all__ = ["matrix", "visible"]
+__all__ = ["matrix", "may", "may_ask", "visible"]
 
 
 def visible(bundle: Bundle, identity: Identity, tool: Tool) -> bool:
-    """Tell whether any arguments and any past could let this agent call this tool. The call is decided again."""
+    """Tell whether any arguments and any past could let this agent make this call. It is decided again."""
     return bundle.outlook(identity, tool) is not Outlook.NEVER
 
 
+def may(bundle: Bundle, identity: Identity, method: str, server: str, name: str) -> Outlook:
+    """Return what an agent can hope for from `method` on a server's prompt of this name or document of this URI.
+
+    What is NEVER is not listed; any request is decided again. `method` is one of `ACTION_OF`.
+    """
+    return bundle.outlook_on(identity, method, server, name)
+
+
+def may_ask(bundle: Bundle, identity: Identity, server: str) -> frozenset[str]:
+    """Return the methods a server may use towards this agent's client in some context. Each is decided again."""
+    return frozenset(method for method in ASKS if visible(bundle, identity, operation(server, method)))
+
+
 def matrix(bundle: Bundle, agents: Iterable[Identity], tools: Iterable[Tool]) -> dict[str, dict[str, Outlook]]:
-    """Return the outlook of every agent on every tool, by agent and tool name."""
+    """Return the outlook of every agent on every tool or operation, by agent and canonical name."""
     tools = tuple(tools)
     return {agent.agent: {tool.name: bundle.outlook(agent, tool) for tool in tools} for agent in agents}

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from gateway.policy.cedar import pst
 
-__all__ = ["APPROVAL", "Equality", "Need", "chain", "equalities", "need_of", "tested"]
+__all__ = ["APPROVAL", "Equality", "Need", "chain", "children", "equalities", "need_of", "tested"]
 
 Path = tuple[str, ...]
 APPROVAL: Final[Path] = ("base", "approval")
@@ -98,7 +98,7 @@ def _read(node: object, need: Need) -> None:
             for depth in range(len(node.attrs)):
                 need.add((*base, *node.attrs[: depth + 1]), whole=False)
             return
-    for child in _children(node):
+    for child in children(node):
         _read(child, need)
 
 
@@ -107,7 +107,7 @@ def _equalities(node: object) -> Iterator[Equality]:
         for one, other in ((chain(node.left), chain(node.right)), (chain(node.right), chain(node.left))):
             if one and other and one[:1] == ("prior",) and one[2:3] == ("input",) and other[:1] == ("input",):
                 yield Equality(one[1], one[3:], other[1:])
-    for child in _children(node):
+    for child in children(node):
         yield from _equalities(child)
 
 
@@ -116,11 +116,12 @@ def _tested(node: object) -> Iterator[Path]:
         base = chain(node.base)
         if base is not None:
             yield (*base, *node.attrs)
-    for child in _children(node):
+    for child in children(node):
         yield from _tested(child)
 
 
-def _children(node: object) -> Iterator[object]:
+def children(node: object) -> Iterator[object]:
+    """Yield the nodes right below a node of a syntax tree."""
     if isinstance(node, Mapping):
         yield from node.values()
     elif isinstance(node, tuple):

@@ -22,6 +22,7 @@ OTHER_ACTIONS: Final[Mapping[str, tuple[list[str], list[str]]]] = {
     "see": (_AGENT, ["Tool", "Prompt", "Document"]),
     "sample": (_AGENT, ["Server"]),
     "elicit": (_AGENT, ["Server"]),
+    "list_roots": (_AGENT, ["Server"]),
     "approve": (_USER, ["Tool"]),
     "settle": (_USER, ["Run"]),
     "resume": (_USER, ["Run"]),
@@ -136,8 +137,8 @@ def _entity_types(environments: Sequence[str]) -> Json:
         "Server": {"shape": _record(server)},
         "ToolGroup": {"memberOfTypes": ["ToolGroup"]},
         "Tool": {"memberOfTypes": ["Server", "ToolGroup"], "shape": _record(tool)},
-        "Prompt": {"memberOfTypes": ["Server"]},
-        "Document": {"memberOfTypes": ["Server"]},
+        "Prompt": {"memberOfTypes": ["Server"], "shape": _record({"name": (_STRING, True)})},
+        "Document": {"memberOfTypes": ["Server"], "shape": _record({"uri": (_STRING, True)})},
         "Run": {"shape": _record({"owner": (_named("Agent"), True), "status": (_STRING, True)})},
         "Environment": {"enum": list(environments)},
     }

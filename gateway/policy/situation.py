@@ -36,12 +36,16 @@ class _Sets(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The part of a decision input that the arguments and the past do not change."""
+    """The part of a decision input that the arguments and the past do not change.
+
+    `unjudged` says what of an operation's params the policies cannot judge: then it is refused.
+    """
 
     principal: Mapping[str, str]
     action: Mapping[str, str]
     resource: Mapping[str, str]
     entities: tuple[Entity, ...]
+    unjudged: tuple[str, ...] = ()
 
     def world(self) -> World:
         """Return it for the evaluator."""
