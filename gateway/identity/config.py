@@ -31,7 +31,9 @@ def _not_reserved(name: str) -> str:
 
 
 SafeUrl = Annotated[str, Field(max_length=2048), AfterValidator(safe_url)]
-Word = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\s]+$")]
+Word = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\s/]+$")]
+Pattern = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^\S+$")]
+Pattern = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^\S+$")]
 Algorithm = Literal["ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"]
 
 AgentName = Annotated[
@@ -101,8 +103,10 @@ class AgentConfig(BaseModel):
     owner: str = Field("", max_length=256, description="The person or team that answers for the agent.")
     teams: Annotated[list[Word], Field(max_length=64)] = Field(default=[], description="Teams policies can name.")
     roles: Annotated[list[Word], Field(max_length=64)] = Field(default=[], description="Roles policies can name.")
-    allow: Annotated[list[Word], Field(max_length=1000)] = Field(
-        default=[], description='Tools the agent may call, such as "payments.*"; compiled to Cedar permits.'
+    allow: Annotated[list[Pattern], Field(max_length=1000)] = Field(
+        default=[],
+        description='What the agent may call, such as "payments.*" (all of a server) or "files.resources/read"; '
+        "compiled to Cedar permits.",
     )
     auth: AuthConfig = Field(default=AuthConfig(), description="How the agent proves who it is.")
     tier: int = Field(0, ge=0, le=100, description="How far the agent is trusted; policies compare it.")
