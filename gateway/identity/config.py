@@ -105,8 +105,8 @@ class AgentConfig(BaseModel):
     roles: Annotated[list[Word], Field(max_length=64)] = Field(default=[], description="Roles policies can name.")
     allow: Annotated[list[Pattern], Field(max_length=1000)] = Field(
         default=[],
-        description='What the agent may call, such as "payments.*" (all of a server) or "files.resources/read"; '
-        "compiled to Cedar permits.",
+        description='What the agent may use: tools ("payments.pay"), a whole server ("payments.*"), or a method of one '
+        '("files.resources/read"); compiled to Cedar permits.',
     )
     auth: AuthConfig = Field(default=AuthConfig(), description="How the agent proves who it is.")
     tier: int = Field(0, ge=0, le=100, description="How far the agent is trusted; policies compare it.")
