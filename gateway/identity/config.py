@@ -32,7 +32,6 @@ def _not_reserved(name: str) -> str:
 
 SafeUrl = Annotated[str, Field(max_length=2048), AfterValidator(safe_url)]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\s/]+$")]
-Pattern = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^\S+$")]
 Pattern = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^\S+$")]
 Algorithm = Literal["ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"]
 
