@@ -15,6 +15,7 @@ __all__ = ["AGENT", "SERVER", "configuration", "gateway", "gateway_for_the_suite
 
 AGENT = "suite"
 SERVER = "everything"
+ASKING = [f"{SERVER}.{asks}/*" for asks in ("elicitation", "sampling", "roots")]
 
 
 def configuration(server_url: str, public_url: str | None = None) -> dict[str, Any]:
@@ -25,7 +26,8 @@ def configuration(server_url: str, public_url: str | None = None) -> dict[str, A
         "server": listen | ({"public_url": public_url} if public_url else {}),
         "mcpServers": {SERVER: {"type": "http", "url": server_url}},
         "tools": {f"{SERVER}.*": {"effect": "write"}},
-        "agents": {AGENT: {"owner": "conformance", "allow": [f"{SERVER}.*"]}},
+        "agents": {AGENT: {"owner": "conformance", "allow": [f"{SERVER}.*", *ASKING]}},
+        "endpoints": {SERVER: {"servers": [SERVER], "names": "bare"}},
     }
 
 
@@ -50,4 +52,4 @@ def gateway_for_the_suite(server_url: str) -> Iterator[str]:
         assert parts.hostname is not None
         assert parts.port is not None
         forwarder.upstream, forwarder.token = (parts.hostname, parts.port), token
-        yield f"{forwarder.url}/mcp"
+        yield f"{forwarder.url}/mcp/{SERVER}"
