@@ -1,5 +1,6 @@
 """Decides whether an agent may make a call: Cedar policies over typed arguments and typed facts (POLICY.md)."""
 
+from gateway.policy.allow import compile_allow
 from gateway.policy.bundle import Bundle
 from gateway.policy.cases import Case, CaseFile, CaseResult, read_cases, run_cases
 from gateway.policy.config import Require, Rule, WorkflowSection
@@ -13,7 +14,7 @@ from gateway.policy.outlook import Outlook
 from gateway.policy.policies import LoadOptions, Policy
 from gateway.policy.problem import PolicyLoadError
 from gateway.policy.source import PolicySource, sources_under
-from gateway.policy.sugar import compile_allow, compile_workflows
+from gateway.policy.sugar import compile_workflows
 
 __all__ = [
     "AgentEntity",

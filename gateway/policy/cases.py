@@ -11,6 +11,7 @@ from gateway.codec import digest
 from gateway.model.decision import Decision
 from gateway.model.facts import Facts, PriorQuery, PriorScope, RunRef, Step, StepStatus
 from gateway.model.identity import Identity
+from gateway.model.operation import operation_named
 from gateway.model.problem import Problem
 from gateway.model.tool import Effect, Tool
 from gateway.policy.bundle import Bundle
@@ -96,7 +97,7 @@ class Case(_Data):
 
     it: str = Field(description="What the case shows, as a sentence.")
     agent: str = Field(description="Who calls.")
-    call: str = Field(description="Which tool.")
+    call: str = Field(description="Which tool, or operation: files.resources/read.")
     arguments: dict[str, Any] = Field(default_factory=dict, description="With which arguments.")
     history: tuple[Past, ...] = Field(default=(), description="What happened before, oldest first.")
     around: Around = Field(default_factory=Around, description="What else bears on the decision.")
@@ -167,7 +168,7 @@ def run_cases(bundle: Bundle, cases: CaseFile) -> tuple[CaseResult, ...]:
 
 
 def _run(bundle: Bundle, case: Case) -> CaseResult:
-    tool = bundle.tools.get(case.call)
+    tool = bundle.tools.get(case.call) or operation_named(case.call)
     if tool is None:
         return CaseResult(case, "deny", (), f"there is no tool {case.call!r}")
     identity = Identity(case.agent, "local", "case", on_behalf_of=case.around.on_behalf_of)

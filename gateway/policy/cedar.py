@@ -28,6 +28,7 @@ __all__ = [
     "parse",
     "parse_many",
     "pst",
+    "quoted",
     "validate",
 ]
 
@@ -123,6 +124,13 @@ def load_entities(raw: bytes) -> EntitySet:
 def validate(text: str, schema: Schema) -> tuple[str, ...]:
     """Return what strict validation has against the policy in `text`; empty when it passes."""
     return tuple(found.error for found in cedarpy.validate_policies(text, schema).errors)
+
+
+def quoted(text: str) -> str:
+    """Return a text as a Cedar string literal."""
+    if text.isprintable():
+        return json.dumps(text, ensure_ascii=False)
+    return '"' + "".join(f"\\u{{{ord(letter):x}}}" for letter in text) + '"'
 
 
 def authorize(request: Mapping[str, Any], policies: PolicySet, entities: EntitySet) -> Answer:

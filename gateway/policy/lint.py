@@ -48,9 +48,10 @@ def _unknown_names(policy: Policy, bundle: Bundle) -> Iterator[Problem]:
     known = {
         "Agent": set(bundle.agents),
         "Tool": set(bundle.tools),
-        "Server": {tool.server for tool in bundle.tools.values()},
         "ToolGroup": {group for tool in bundle.tools.values() for group in tool.groups},
     }
+    if not _is_beyond_tools(policy):  # a bundle knows the servers that offer tools alone
+        known["Server"] = {tool.server for tool in bundle.tools.values()}
     for entity in sorted(pst.entity_uids(policy.template), key=str):
         names = known.get(entity.type.basename)
         if names is not None and entity.id not in names:
@@ -61,7 +62,7 @@ def _unknown_names(policy: Policy, bundle: Bundle) -> Iterator[Problem]:
 
 
 def _unreachable(policy: Policy, worlds: Sequence[World]) -> Iterator[Problem]:
-    if any(_could_be(policy, action) for action in OTHER_ACTIONS):
+    if _is_beyond_tools(policy):
         return
     in_scope = [world for world in worlds if matches_scope(policy.template, world)]
     if not in_scope:
@@ -77,6 +78,10 @@ def _unheeded(policy: Policy) -> Iterator[Problem]:
         message = "it asks for an approval that its conditions never look at, so none would change anything"
         fix = "add `unless { context.base has approval && context.base.approval.argsMatch }`."
         yield policy.statement.problem("approval_unheeded", message, fix, at="obligation")
+
+
+def _is_beyond_tools(policy: Policy) -> bool:
+    return any(_could_be(policy, action) for action in OTHER_ACTIONS)
 
 
 def _could_be(policy: Policy, action: str) -> bool:

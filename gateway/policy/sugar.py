@@ -1,6 +1,5 @@
-"""`allow:` lists and `workflows:` compiled to Cedar, for people who do not write it (POLICY.md §2)."""
+"""`workflows:` compiled to Cedar, for people who do not write it (POLICY.md §2)."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
@@ -8,6 +7,7 @@ from typing import Final
 from gateway.model.facts import PriorQuery, PriorScope
 from gateway.model.problem import Problem
 from gateway.model.tool import Tool
+from gateway.policy.cedar import quoted
 from gateway.policy.config import Require, WorkflowSection
 from gateway.policy.mapper import decimal_text
 from gateway.policy.prior import prior_text
@@ -16,63 +16,11 @@ from gateway.policy.schema import ToolShapes
 from gateway.policy.shape import Field, Kind, Shape, field_at, record_of
 from gateway.policy.source import PolicySource
 
-__all__ = ["compile_allow", "compile_workflows"]
+__all__ = ["compile_workflows"]
 
-_CHUNK: Final = 50
-"""Patterns per policy; the loader takes at most 90 terms."""
 _ARGUMENT = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _BINDABLE = re.compile(r"[^\s,=;]+")
-_TOOL_PATTERN = re.compile(r"[^\s\"\\`]+")
 _WORDS: Final = frozenset({"if", "then", "else", "in", "has", "like", "is", "true", "false"})
-
-
-def compile_allow(agents: Mapping[str, Sequence[str]]) -> tuple[PolicySource, ...]:
-    """Return a permit for each agent's `allow:` list; a `*` in a pattern stands for any text.
-
-    Raises:
-        PolicyLoadError: a pattern is no tool name.
-    """
-    problems = [
-        Problem(
-            f"agents.{agent}.allow", 0, 0, "pattern", f"{pattern!r} is no tool name or pattern", "see `toolgate tools`."
-        )
-        for agent, patterns in agents.items()
-        for pattern in patterns
-        if _TOOL_PATTERN.fullmatch(pattern) is None
-    ]
-    if problems:
-        raise PolicyLoadError(problems)
-    return tuple(_allow(agent, patterns) for agent, patterns in agents.items() if patterns)
-
-
-def _allow(agent: str, patterns: Sequence[str]) -> PolicySource:
-    chunks = [patterns[start : start + _CHUNK] for start in range(0, len(patterns), _CHUNK)]
-    texts = [_permit(agent, chunk, f".{number}" if number > 1 else "") for number, chunk in enumerate(chunks, 1)]
-    return PolicySource(f"agents.{agent}.allow", "\n".join(texts))
-
-
-def _permit(agent: str, patterns: Sequence[str], suffix: str) -> str:
-    head = f"@id({_text(f'allow.{agent}{suffix}')})\n"
-    head += f'permit (principal == Gateway::Agent::{_text(agent)}, action in Gateway::Action::"call_tool", resource)'
-    if "*" in patterns:
-        return f"{head};\n"
-    terms = " ||\n  ".join(_pattern(pattern) for pattern in patterns)
-    return f"{head}\nwhen {{\n  {terms}\n}};\n"
-
-
-def _pattern(pattern: str) -> str:
-    if "*" in pattern:
-        return f"resource.name like {_text(pattern)}"
-    return f"resource == Gateway::Tool::{_text(pattern)}"
-
-
-def _text(value: str) -> str:
-    """Return a Cedar string literal."""
-    return json.dumps(value, ensure_ascii=False) if value.isprintable() else _escaped(value)
-
-
-def _escaped(value: str) -> str:
-    return '"' + "".join(f"\\u{{{ord(letter):x}}}" for letter in value) + '"'
 
 
 def compile_workflows(workflows: Mapping[str, WorkflowSection], tools: Sequence[Tool]) -> tuple[PolicySource, ...]:
@@ -126,11 +74,11 @@ class _Workflow:
         query = PriorQuery(step, require.call, self._bindings(require), require.scope, None, require.once)
         conditions = " &&\n  ".join(self._conditions(call, require, f"context.prior.{step}"))
         return (
-            f"@id({_text(name)})\n"
-            f"@prior({_text(prior_text(query))})\n"
-            f"@message({_text(_message(require))})\n"
-            f"@remedy({_text(require.call)})\n"
-            f"forbid (principal, action == Gateway::Action::{_text(call)}, resource)\n"
+            f"@id({quoted(name)})\n"
+            f"@prior({quoted(prior_text(query))})\n"
+            f"@message({quoted(_message(require))})\n"
+            f"@remedy({quoted(require.call)})\n"
+            f"forbid (principal, action == Gateway::Action::{quoted(call)}, resource)\n"
             f"unless {{\n  {conditions}\n}};\n"
         )
 
@@ -154,7 +102,7 @@ class _Workflow:
         age = f"context.base.now.durationSince({prior}.at)"
         yield f'{age} >= duration("0s")'
         if require.within is not None:
-            yield f"{age} <= duration({_text(require.within)})"
+            yield f"{age} <= duration({quoted(require.within)})"
 
     def _equality(self, call: str, step: str, path: str, prior: str) -> Iterator[str]:
         here = field_at(self._shapes[call].input, path.split("."))
@@ -199,7 +147,7 @@ def _message(require: Require) -> str:
 
 
 def _access(root: str, path: str) -> str:
-    return root + "".join(f".{name}" if _is_word(name) else f"[{_text(name)}]" for name in path.split("."))
+    return root + "".join(f".{name}" if _is_word(name) else f"[{quoted(name)}]" for name in path.split("."))
 
 
 def _presence(root: str, path: str, shape: Shape) -> Iterator[str]:
@@ -209,7 +157,7 @@ def _presence(root: str, path: str, shape: Shape) -> Iterator[str]:
         found = field_at(shape, names[: depth + 1])
         if found is None or not found.required:
             holder = _access(root, ".".join(names[:depth])) if depth else root
-            yield f"{holder} has {name if _is_word(name) else _text(name)}"
+            yield f"{holder} has {name if _is_word(name) else quoted(name)}"
 
 
 def _is_word(name: str) -> bool:
@@ -221,7 +169,7 @@ def _literal(value: bool | int | float | str, kind: Kind | None) -> str | None:
     if kind is Kind.BOOL and isinstance(value, bool):
         return "true" if value else "false"
     if kind is Kind.STRING and isinstance(value, str):
-        return _text(value)
+        return quoted(value)
     if kind is Kind.LONG and type(value) is int:
         return str(value)
     decimal = decimal_text(value) if kind is Kind.DECIMAL else None

@@ -1,4 +1,4 @@
-"""`allow:` and `workflows:` compile to Cedar that says the same."""
+"""`workflows:` compile to Cedar that says the same."""
 
 import pytest
 from pydantic import ValidationError
@@ -6,25 +6,19 @@ from pydantic import ValidationError
 from gateway.model.facts import PriorScope
 from gateway.model.tool import Effect
 from gateway.policy import (
-    AgentEntity,
     Bundle,
     PolicyLoadError,
     PolicySource,
     Require,
     WorkflowSection,
-    compile_allow,
     compile_workflows,
 )
 from tests.policy.acme import (
     AGENTS,
     BOOLEAN,
-    CHECK,
     INTEGER,
-    LIST,
-    MAIL,
     NUMBER,
     PAY,
-    PAYER,
     PAYMENT,
     PERMIT_ALL,
     STRING,
@@ -53,66 +47,6 @@ def problem_of(section, tools=TOOLS):
         compile_workflows({"w": section}, tools)
     [problem] = refused.value.problems
     return problem
-
-
-@pytest.mark.parametrize(
-    ("patterns", "callable_tools"),
-    [
-        (["*"], TOOLS),
-        (["fraud.check", "*"], TOOLS),
-        (["payments.*"], (PAY, LIST)),
-        (["payments.pay"], (PAY,)),
-        (["*.send", "fraud.check"], (CHECK, MAIL)),
-        (["payments.p*y", "nobody.knows"], (PAY,)),
-        (["payments"], ()),
-        ([], ()),
-    ],
-)
-def test_an_allow_list_allows_exactly_what_its_patterns_match(patterns, callable_tools):
-    bundle = Bundle.load(compile_allow({"payer": patterns}), TOOLS, AGENTS)
-    arguments = {**PAYMENT, "to": [], "text": ""}
-    assert tuple(one for one in TOOLS if ask(bundle, one, arguments).allowed) == callable_tools
-
-
-def test_an_allow_list_is_for_its_agent_alone():
-    bundle = Bundle.load(compile_allow({"reader": ["*"]}), TOOLS, AGENTS)
-    assert not ask(bundle, LIST, {}, who=PAYER).allowed
-
-
-def test_an_allow_list_has_a_stable_id_and_reads_as_cedar():
-    [source] = compile_allow({"payer": ["fraud.*", "payments.pay"]})
-    assert source.name == "agents.payer.allow"
-    assert source.text == (
-        '@id("allow.payer")\n'
-        'permit (principal == Gateway::Agent::"payer", action in Gateway::Action::"call_tool", resource)\n'
-        "when {\n"
-        '  resource.name like "fraud.*" ||\n'
-        '  resource == Gateway::Tool::"payments.pay"\n'
-        "};\n"
-    )
-
-
-def test_a_long_allow_list_becomes_several_policies():
-    bundle = Bundle.load(compile_allow({"payer": [f"t.n{n}" for n in range(120)] + ["payments.list"]}), TOOLS, AGENTS)
-    assert [policy.id for policy in bundle.policies] == ["allow.payer", "allow.payer.2", "allow.payer.3"]
-    assert ask(bundle, LIST, {}).policies == ("allow.payer.3",)
-
-
-@pytest.mark.parametrize("agent", ['quo"te', "back\\slash", "new\nline", "été", "a`b"])
-def test_an_agents_name_cannot_break_out_of_its_policy(agent):
-    sources = compile_allow({agent: ["*"]})
-    if agent in {"new\nline", "a`b"}:
-        with pytest.raises(PolicyLoadError, match="@id"):
-            Bundle.load(sources, TOOLS, [AgentEntity(agent)])
-    else:
-        [policy] = Bundle.load(sources, TOOLS, [AgentEntity(agent)]).policies
-        assert policy.id == f"allow.{agent}"
-
-
-@pytest.mark.parametrize("pattern", ["", "a b", 'a"b', "a\\b"])
-def test_a_pattern_that_is_no_tool_name_is_refused(pattern):
-    with pytest.raises(PolicyLoadError, match=r"agents\.payer\.allow: pattern"):
-        compile_allow({"payer": [pattern]})
 
 
 def test_a_workflow_reads_as_the_cedar_people_write():
