@@ -10,13 +10,14 @@ from typing import Any, Final
 
 from gateway.catalog.validation import SchemaRefused, compile_schema
 from gateway.codec import CodecError, dump
+from gateway.model.operation import ACTION_OF
 
 __all__ = ["screen"]
 
 _MAX_BYTES: Final = 256 * 1024
 _MAX_NAME: Final = 128
 _MAX_DEPTH: Final = 64
-_NAME: Final = re.compile(r"^[A-Za-z0-9_./-]{1,128}$")
+_NAME: Final = re.compile(r"[A-Za-z0-9_./-]{1,128}")
 _HIDDEN_CATEGORIES: Final = {"Cf", "Co", "Cn", "Cs"}
 _PLAIN_CONTROLS: Final = {"\n", "\t", "\r"}
 _VISIBLE_FORMAT: Final = {"\u200d"}  # the joiner inside emoji
@@ -24,9 +25,8 @@ _VISIBLE_FORMAT: Final = {"\u200d"}  # the joiner inside emoji
 
 def screen(definition: Mapping[str, Any]) -> str:
     """Return why the definition must not be listed, in words for a person, or an empty string."""
-    name = definition.get("name")
-    if not isinstance(name, str) or not _NAME.match(name):
-        return f"its name is outside [A-Za-z0-9_./-]{{1,{_MAX_NAME}}}"
+    if wrong := _wrong_name(definition.get("name")):
+        return wrong
     try:
         size = len(dump(definition))
     except CodecError:
@@ -47,6 +47,14 @@ def screen(definition: Mapping[str, Any]) -> str:
             compile_schema(schema)
         except SchemaRefused as error:
             return f"its {field} is refused: {error}"
+    return ""
+
+
+def _wrong_name(name: Any) -> str:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        return f"its name is outside [A-Za-z0-9_./-]{{1,{_MAX_NAME}}}"
+    if name in ACTION_OF:
+        return f"its name, {name}, is that of an MCP method: policies and records could not tell the two apart"
     return ""
 
 

@@ -192,6 +192,9 @@ def test_a_required_list_that_is_no_list_is_breaking() -> None:
     [
         ({"name": "a b", "inputSchema": {}}, "name"),
         ({"name": 7, "inputSchema": {}}, "name"),
+        ({"name": "x\n", "inputSchema": {}}, "name"),
+        ({"name": "resources/read", "inputSchema": {}}, "resources/read, is that of an MCP method"),
+        ({"name": "elicitation/create", "inputSchema": {}}, "MCP method"),
         ({"name": "x", "inputSchema": {}, "description": "a" * 300_000}, "bytes"),
         ({"name": "x", "inputSchema": {}, "description": "hi\u200bden"}, "U+200B"),
         ({"name": "x", "inputSchema": {}, "description": "\u001b[2J"}, "U+001B"),
@@ -217,6 +220,11 @@ def test_a_definition_nested_beyond_reason_is_hostile() -> None:
     for _ in range(70):
         schema = {"properties": {"x": schema}}
     assert "nests deeper" in screen({"name": "x", "inputSchema": schema})
+
+
+@pytest.mark.parametrize("name", ["fs/read", "resources/write", "x.resources/read", "read"])
+def test_a_name_that_is_no_methods_may_have_a_slash(name: str) -> None:
+    assert screen({"name": name, "inputSchema": {}}) == ""
 
 
 def test_ordinary_text_of_the_world_is_not_hostile() -> None:
