@@ -51,13 +51,19 @@ class Bundle:
     """
 
     def __init__(
-        self, sources: Sequence[PolicySource], checked: Checked, tools: Sequence[Tool], agents: Sequence[AgentEntity]
+        self,
+        sources: Sequence[PolicySource],
+        checked: Checked,
+        tools: Sequence[Tool],
+        agents: Sequence[AgentEntity],
+        servers: frozenset[str] = frozenset(),
     ) -> None:
         self.sources = tuple(sources)
         self.policies = checked.policies
         self.schema = checked.schema
         self.tools: Mapping[str, Tool] = MappingProxyType({tool.name: tool for tool in tools})
         self.agents: Mapping[str, AgentEntity] = MappingProxyType({agent.name: agent for agent in agents})
+        self.servers = servers
         self.digest = digest({"schema": checked.schema, "policies": [[one.name, one.text] for one in sources]})
         self.environments = frozenset(checked.schema[NAMESPACE]["entityTypes"]["Environment"]["enum"])
         self._shapes = checked.shapes
@@ -84,7 +90,7 @@ class Bundle:
         Raises:
             PolicyLoadError: with every problem found and its place.
         """
-        return cls(sources, check_sources(sources, tools, options), tools, agents)
+        return cls(sources, check_sources(sources, tools, options), tools, agents, options.servers)
 
     @property
     def text(self) -> str:

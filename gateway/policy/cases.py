@@ -168,7 +168,7 @@ def run_cases(bundle: Bundle, cases: CaseFile) -> tuple[CaseResult, ...]:
 
 
 def _run(bundle: Bundle, case: Case) -> CaseResult:
-    tool = bundle.tools.get(case.call) or operation_named(case.call)
+    tool = operation_named(case.call) or bundle.tools.get(case.call)
     if tool is None:
         return CaseResult(case, "deny", (), f"there is no tool {case.call!r}")
     identity = Identity(case.agent, "local", "case", on_behalf_of=case.around.on_behalf_of)

@@ -131,7 +131,7 @@ class _Builder:
         self._priors = {
             query.name: (question.facts.priors[query.name], bundle.shapes_of(query.tool))
             for query in bundle.priors_for(question.tool.name)
-            if query.name in question.facts.priors
+            if query.name in question.facts.priors and self._is_call
         }
 
     def context(self) -> dict[str, Any]:

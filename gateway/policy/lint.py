@@ -50,8 +50,8 @@ def _unknown_names(policy: Policy, bundle: Bundle) -> Iterator[Problem]:
         "Tool": set(bundle.tools),
         "ToolGroup": {group for tool in bundle.tools.values() for group in tool.groups},
     }
-    if not _is_beyond_tools(policy):  # a bundle knows the servers that offer tools alone
-        known["Server"] = {tool.server for tool in bundle.tools.values()}
+    if bundle.servers or not _is_beyond_tools(policy):  # the tools tell only of servers that have some
+        known["Server"] = {*bundle.servers, *(tool.server for tool in bundle.tools.values())}
     for entity in sorted(pst.entity_uids(policy.template), key=str):
         names = known.get(entity.type.basename)
         if names is not None and entity.id not in names:

@@ -32,11 +32,14 @@ class LoadOptions:
     """What the policies are loaded for.
 
     `fulfils` are the kinds of obligation the gateway carries out (`redact`, `max_calls`, …): a permit with another one
-    is refused at load. `environments` are the names `Gateway::Environment` may have.
+    is refused at load. `environments` are the names `Gateway::Environment` may have. `servers` are those that are
+    configured, with tools or without; empty where they are not known, and then only policies about tools alone can be
+    checked for servers that do not exist.
     """
 
     fulfils: frozenset[str] = frozenset()
     environments: tuple[str, ...] = ENVIRONMENTS
+    servers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,3 +161,18 @@ def test_a_malformed_file_is_refused_with_its_place(text, place):
     with pytest.raises(PolicyLoadError) as refused:
         read_cases("c.yaml", text)
     assert str(refused.value).startswith(place)
+
+
+def test_a_case_may_be_about_what_is_no_tool():
+    public = '@id("public") permit (principal, action == Gateway::Action::"read_resource", resource)'
+    bundle = load(f'{public} when {{ resource.uri like "file:///public/*" }};')
+
+    def told(call, uri, expect):
+        text = f"cases: [{{it: works, agent: payer, call: {call}, arguments: {{uri: {uri}}}, expect: {expect}}}]"
+        [result] = run_cases(bundle, read_cases("c.yaml", text))
+        return result.why
+
+    assert told("files.resources/read", "file:///public/a", "allow, reasons: [public]") == ""
+    assert told("files.resources/read", "file:///private/a", "deny, reasons: []") == ""
+    assert "no policy" in told("files.resources/read", "file:///private/a", "allow")
+    assert "there is no tool" in told("files.resources/write", "file:///public/a", "allow")

@@ -3,6 +3,7 @@
 import pytest
 
 from gateway.model.identity import Identity
+from gateway.model.operation import operation
 from gateway.policy import Verdict, decision_input, explain
 from tests.policy.acme import CALL, LIST, MINUTE, NOW, PAY, PAYER, PAYMENT, PERMIT_ALL, PRECONDITION, facts, load, step
 
@@ -131,3 +132,14 @@ def test_values_that_are_sets_are_shown_as_json():
         f'@id("x") forbid (principal, {CALL}, resource) when {{ context.base.taint.contains("web") }};'
     )
     assert verdict.seen == (("context.base.taint", "[]"),)
+
+
+def test_a_request_that_is_no_tool_call_is_explained():
+    public = '@id("public") permit (principal, action == Gateway::Action::"read_resource", resource)'
+    bundle = load(
+        f'{public} when {{ context.base.env == Gateway::Environment::"test" && resource.uri like "file:*" }};'
+    )
+    [verdict] = explained(bundle, operation("files", "resources/read"), {"uri": "file:///a"}).verdicts
+    assert (verdict.policy, verdict.applies, verdict.met) == ("public", False, False)
+    assert verdict.condition == 'context.base.env == Gateway::Environment::"test"'
+    assert verdict.seen == (("context.base.env", 'Gateway::Environment::"production"'),)
