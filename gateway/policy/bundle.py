@@ -36,8 +36,9 @@ _SITUATIONS: Final = 1024
 _REQUESTS: Final = 4096
 _OUTLOOKS: Final = 65536
 _OPERATION_SITUATIONS: Final = 512
+_LARGE_SITUATIONS: Final = 2
 _KEPT_BYTES: Final = 8192
-"""Of larger requests nothing is remembered: URIs come from agents, and nobody is to fill the memory with them."""
+"""Of larger requests only the last are remembered: URIs come from agents, and none is to fill the memory with them."""
 
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 _TOOL_TYPE: Final = uid(TOOL, "")["type"]
@@ -76,6 +77,7 @@ class Bundle:
         self._outlook = lru_cache(maxsize=_OUTLOOKS)(self._build_outlook)
         self._operations = Operations(checked.policies, self._known_agent, self._candidates)
         self._operation_situation = lru_cache(maxsize=_OPERATION_SITUATIONS)(self._build_situation)
+        self._large_situation = lru_cache(maxsize=_LARGE_SITUATIONS)(self._build_situation)
 
     @classmethod
     def load(
@@ -147,7 +149,7 @@ class Bundle:
         elif len(entities) <= _KEPT_BYTES:
             found = self._operation_situation(head, entities)
         else:
-            return self._build_situation(head, entities)
+            return self._large_situation(head, entities)
         if len(self._near) >= _SITUATIONS:
             self._near.clear()
         self._near[id(given.entities)] = given, found

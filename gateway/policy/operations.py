@@ -3,7 +3,7 @@
 A bundle is not loaded for them: their entities are made from each request.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -34,6 +34,8 @@ from gateway.policy.uri import is_plain
 
 __all__ = ["Operations"]
 
+_SEE: Final = "see"
+_AGENTS: Final = 4096
 _REQUESTS: Final = 2048
 _OUTLOOKS: Final = 16384
 _KEPT_LENGTH: Final = 1024
@@ -65,6 +67,7 @@ class Operations:
         self._by_uri = frozenset(policy.id for policy in policies if _judges_uris(policy))
         self._agent = agent
         self._candidates = candidates
+        self._about = lru_cache(maxsize=_AGENTS)(self._policies)
         self._kept_request = lru_cache(maxsize=_REQUESTS)(self._request)
         self._kept_outlook = lru_cache(maxsize=_OUTLOOKS)(self._outlook)
 
@@ -99,26 +102,27 @@ class Operations:
         """Tell whether a policy judges by a URI that a server might take for another one."""
         if subject.kind != DOCUMENT or subject.name is None or is_plain(subject.name):
             return False
-        return any(policy.id in self._by_uri for policy in self._about(subject.method, identity))
-
-    def _about(self, method: str, identity: Identity) -> Iterator[Policy]:
-        """Yield the policies that may concern an agent and that this method's action is in the scope of."""
-        for policy in self._candidates(Uid(**uid("Agent", identity.agent))):
-            if _admits(policy, method):
-                yield policy
+        return any(policy.id in self._by_uri for policy in self._about(identity.agent, subject.method))
 
     def _outlook(self, identity: Identity, subject: _Subject) -> Outlook:
         request = self._request(identity, subject)
+        about = self._about(identity.agent, subject.method)
         if subject.kind == SERVER:  # nobody lists these: a forbid on `see` is not about them
-            return outlook_of(tuple(self._about(subject.method, identity)), request)
-        policies = tuple(self._candidates(Uid(**request.principal)))
-        if subject.name is not None:
-            unfit = not _is_exact(subject.name) or self._is_unclear(subject, identity)
-            return Outlook.NEVER if unfit else outlook_of(policies, request)
-        known = "principal" not in request.world().missing()
-        if known and any(_names_one(policy) for policy in self._about(subject.method, identity)):
+            return outlook_of(about, request)
+        if subject.name is not None and (not _is_exact(subject.name) or self._is_unclear(subject, identity)):
+            return Outlook.NEVER
+        is_known = "principal" not in request.world().missing()
+        if subject.name is None and is_known and any(map(_names_one, about)):
             return Outlook.CONDITIONAL  # it may be the one that a policy names
-        return outlook_of(policies, request)
+        return outlook_of(self._about(identity.agent, subject.method, seen=True), request)
+
+    def _policies(self, agent: str, method: str, *, seen: bool = False) -> tuple[Policy, ...]:
+        """Return the policies that may concern an agent and admit a method's action; with `seen`, or its being seen."""
+        return tuple(
+            policy
+            for policy in self._candidates(Uid(**uid("Agent", agent)))
+            if _admits(policy, ACTION_OF.get(method, "")) or (seen and _admits(policy, _SEE))
+        )
 
 
 _PARTS: Final = frozenset({f"{NAMESPACE}::{DOCUMENT}", f"{NAMESPACE}::{PROMPT}"})
@@ -165,8 +169,8 @@ def _uid(subject: _Subject) -> Mapping[str, str]:
     return entity
 
 
-def _admits(policy: Policy, method: str) -> bool:
-    action = Uid(**action_of(ACTION_OF.get(method, method)))
+def _admits(policy: Policy, name: str) -> bool:
+    action = Uid(**action_of(name))
     return scope_of_action(policy.template.action, action, frozenset({action}))
 
 
@@ -176,7 +180,7 @@ def _names_one(policy: Policy) -> bool:
 
 def _judges_uris(policy: Policy) -> bool:
     """Tell whether what a policy says of a document depends on the text of its URI."""
-    about = _admits(policy, READ_RESOURCE) or _admits(policy, COMPLETE)
+    about = any(_admits(policy, ACTION_OF[method]) for method in (READ_RESOURCE, COMPLETE))
     return about and (_names_one(policy) or _reads_uri(policy.template.clauses))
 
 

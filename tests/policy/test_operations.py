@@ -1,10 +1,13 @@
 """What is no tool - documents, prompts, what a server asks of the client - is decided like tools, by its own action."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.codec import dump
+from gateway.model.decision import Ruling
 from gateway.model.identity import Identity
 from gateway.model.operation import ACTION_OF, ASKS, operation
 from gateway.policy import (
@@ -306,3 +309,28 @@ def test_teams_and_roles_of_an_agent_count_for_operations_too():
     assert ask(bundle, READ, {"uri": "x"}).allowed
     assert not ask(bundle, READ, {"uri": "x"}, who=READER).allowed
     assert ask(bundle, READ, {"uri": "x"}, who=Identity("reader", "jwt", "j", teams=("ops",))).allowed
+
+
+def test_a_document_may_wait_for_an_approval():
+    wants = (
+        '@id("ask") @obligation("approval:leads") forbid'
+        ' (principal, action == Gateway::Action::"read_resource", resource) when { resource.uri like "*secret*" }'
+        " unless { context.base has approval && context.base.approval.argsMatch };"
+    )
+    bundle = load(permit("read_resource"), wants)
+    decision = ask(bundle, READ, {"uri": "file:///secret"})
+    assert (decision.ruling, decision.obligations) == (Ruling.NEEDS_APPROVAL, (("approval", "leads"),))
+    assert may(bundle, PAYER, "resources/read", "files", "file:///secret") is Outlook.NEEDS_APPROVAL
+    assert ask(bundle, READ, {"uri": "file:///other"}).allowed
+
+
+def test_a_refusal_says_what_was_asked_and_repeats_little_of_it():
+    refused = ask(load(), READ, {"uri": "file:///" + "x" * 60_000})
+    assert "(read_resource 'files/file:///xxx" in refused.message
+    assert len(refused.message) < 400
+    overflow = "context.base.step + 9223372036854775807 > 0 && context.base.dryRun"
+    failing = permit("read_resource", condition=overflow, name="no").replace("permit", "forbid", 1)
+    known = replace(facts(), step=1)
+    failed = ask(load(permit("read_resource"), failing), READ, {"uri": "file:///" + "x" * 60_000}, known)
+    assert failed.errors == ("policy no could not be evaluated",)
+    assert len(failed.message) < 400
