@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 from connectors.mcp.era import Era, Protocol, negotiate
 from connectors.mcp.faults import Faults, unsent
 from connectors.mcp.wire import RpcError, SessionLost, Wire
-from gateway.connector import Clock, ConnectorFault, Surroundings, TimedOut, Unavailable
+from gateway.connector import Clock, ConnectorFault, Offer, Surroundings, TimedOut, Unavailable
 
 __all__ = ["Connection", "Pace", "Terms"]
 
@@ -57,15 +57,28 @@ class Connection:
         self._starts = 0
         self._not_before = 0.0
         self._level: tuple[Era, str] | None = None
+        self._change: Callable[[], None] = lambda: None
+        self.offer = Offer()
+        """What the server said of itself when it was last connected to."""
         self.definitions: Mapping[str, Mapping[str, Any]] | None = None
         """The tools as they are known to be defined by the server at the other end, by name."""
         self.defined_over: Era | None = None
         """The agreement over which `definitions` were read or found to hold."""
+        wire.on_lost(self._lost)
 
     @property
     def era(self) -> Era | None:
         """What is agreed, or None where nothing is; another object after every new agreement."""
         return self._era
+
+    @property
+    def live(self) -> Era | None:
+        """What is agreed with a server that is there, as far as is known."""
+        return self._era if self.wire.alive else None
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Have `listener` told when something new was agreed, and when the server has gone by itself."""
+        self._change = listener
 
     async def open(self) -> None:
         """Connect. Raises `ConnectorFault`."""
@@ -179,4 +192,11 @@ class Connection:
                     await self.wire.close()
         if era is None:
             raise Unavailable("The server was stopped.", sent=False)
+        self.offer = era.offer
+        self._change()
         return era
+
+    def _lost(self) -> None:
+        if self.wire.alive:
+            self._era = None
+        self._change()

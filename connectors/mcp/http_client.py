@@ -26,6 +26,8 @@ _MAX_INTERIM: Final = 8
 _DRAIN_S: Final = 1.0
 _CLOSE_S: Final = 1.0
 _LEAST_WAIT_S: Final = 0.005
+_MANY_EVENTS: Final = 256
+_EVENT_S: Final = 0.0002
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +192,7 @@ class _Connection(asyncio.Protocol):
         self._body = bytearray()
         self._received = 0
         self._events: EventStream | None = None
+        self._burst = 0
 
     @property
     def usable(self) -> bool:
@@ -243,6 +246,7 @@ class _Connection(asyncio.Protocol):
             self.abort()
             return
         first = self._early == 0
+        self._burst = 0
         if not self._started:
             self._early += len(data)
         try:
@@ -252,6 +256,8 @@ class _Connection(asyncio.Protocol):
             return
         if self._answer is None:
             return
+        if self._burst > _MANY_EVENTS:
+            self._rest()
         if self._complete:
             self._finish()
         elif not self._started and self._early > self._limits.header_bytes:
@@ -260,6 +266,11 @@ class _Connection(asyncio.Protocol):
             self._timer.cancel()
             self._limit = self._ends
             self._timer = self._loop.call_at(self._limit, self._late)
+
+    def _rest(self) -> None:
+        """Read no faster than 5,000 events a second: whoever sends more takes the time of everybody else's calls."""
+        self._transport.pause_reading()
+        self._loop.call_later(self._burst * _EVENT_S, self._transport.resume_reading)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._client._gone(self)
@@ -334,6 +345,7 @@ class _Connection(asyncio.Protocol):
             return  # draining what follows the answer
         reading = self._reading
         for data in self._events.feed(body):
+            self._burst += 1
             if reading.event(data):
                 self._settle(data)
                 self._timer = self._loop.call_later(_DRAIN_S, self.abort)

@@ -216,7 +216,7 @@ class _Answer(Reading):
     def __init__(
         self, number: int, take: Callable[[bytes, Ear | None], Mapping[str, Any] | None], ear: Ear | None
     ) -> None:
-        super().__init__()
+        super().__init__(endless=ear is not None and ear.endless)
         self._number = number
         self._take = take
         self._ear = ear

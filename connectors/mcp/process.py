@@ -108,6 +108,14 @@ class Child(asyncio.SubprocessProtocol):
         if self._input is not None and not self._input.is_closing():
             self._input.write(data)
 
+    def rest(self, seconds: float) -> None:
+        """Read nothing of what the child writes for that long."""
+        pipe = self._transport.get_pipe_transport(_STDOUT) if self._transport is not None else None
+        if pipe is not None:
+            output = cast(asyncio.ReadTransport, pipe)
+            output.pause_reading()
+            asyncio.get_running_loop().call_later(seconds, output.resume_reading)
+
     def kill(self) -> None:
         """End the child and its whole group at once, and listen to it no longer. `stop` still has to follow."""
         if self._transport is not None and not self._silent:

@@ -18,6 +18,8 @@ __all__ = ["Noise", "StdioWire"]
 _MAX_UNSENT: Final = 16 * 1024 * 1024
 _MAX_NOISE: Final = 1000
 _LEAST_WAIT_S: Final = 0.005
+_MANY_MESSAGES: Final = 256
+_MESSAGE_S: Final = 0.0002
 _NOT_RUNNING: Final = "The server is not running."
 _ID_FIRST: Final = re.compile(rb'\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"id"\s*:\s*(\d{1,18})\s*,')
 _ID_LAST: Final = re.compile(rb'[,{]\s*"id"\s*:\s*(\d{1,18})\s*(?:,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*$')
@@ -53,6 +55,7 @@ class StdioWire:
         self._line = bytearray()
         self._skipping = False
         self._noise_run = 0
+        self._burst = 0
         self._gone = _NOT_RUNNING
         self.noise = Noise()
 
@@ -155,6 +158,10 @@ class StdioWire:
                 self._silence()
                 return
             self._extend(following)
+        if self._burst > _MANY_MESSAGES and self._child is not None:
+            # No faster than 5,000 a second: a server that says more takes the time of everybody else's calls.
+            self._child.rest(self._burst * _MESSAGE_S)
+        self._burst = 0
 
     def _extend(self, part: bytes) -> None:
         self._line += part
@@ -188,6 +195,7 @@ class StdioWire:
             self._response(message)
             return
         self._noise_run = 0
+        self._burst += 1
         if "id" not in message:
             self._ears.hear(message)
             return

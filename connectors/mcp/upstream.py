@@ -1,5 +1,6 @@
 """One MCP server as the gateway sees it: opened, listed, called."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -10,7 +11,9 @@ from connectors.mcp.inputs import INPUT_REQUIRED, MOST_ROUNDS, answers_to
 from connectors.mcp.lanes import Lanes
 from connectors.mcp.listing import LISTS, TOOLS_LIST, list_all
 from connectors.mcp.mirrored import mirrored_parameters, parameter_headers
+from connectors.mcp.notices import Notices
 from connectors.mcp.request import TOOL_CALL, name_of
+from connectors.mcp.watching import Watch
 from connectors.mcp.wire import METHOD_NOT_FOUND, RpcError, Wire
 from gateway.connector import (
     Back,
@@ -48,20 +51,26 @@ class McpUpstream:
         self._pace = pace or Pace()
         self._clock = surroundings.clock
         self._terms = Terms(surroundings, self._pace)
-        self._listeners: list[Notice] = []
+        self._notices = Notices()
         self._shared = Connection(
             self._wire(alone=False), protocol, self._terms, lambda: surroundings.lends(surroundings.server)
         )
+        self._watch = Watch(self._shared, self._terms, self._notices)
         self._lanes = Lanes(self._lane, self._terms)
+        self._ending: asyncio.Task[None] | None = None
         self._mirrored: dict[str, Mapping[tuple[str, ...], str]] = {}
-        self._offer = Offer()
         self._heads: dict[tuple[str, str], bytes] = {}
 
     async def open(self) -> None:
+        self._watch.allow()
         await self._shared.open()
 
     async def close(self) -> None:
-        self.offer()  # which is to be known also when nothing is connected
+        self._ending = asyncio.ensure_future(self._end())
+        await asyncio.shield(self._ending)  # a caller that gives up must not leave anything behind
+
+    async def _end(self) -> None:
+        await self._watch.stop()
         await self._shared.close()
         await self._lanes.close()
 
@@ -70,15 +79,13 @@ class McpUpstream:
         return None
 
     def offer(self) -> Offer:
-        if self._shared.era is not None:
-            self._offer = self._shared.era.offer
-        return self._offer
+        return self._shared.offer
 
     def on_notice(self, listener: Notice) -> None:
-        self._listeners.append(listener)
+        self._notices.on_notice(listener)
 
     async def watch(self, uris: frozenset[str]) -> None:
-        """Nothing yet."""
+        await self._watch.want(uris)
 
     async def tools(self) -> Sequence[Mapping[str, Any]]:
         found = await self.listed(TOOLS_LIST)
@@ -102,7 +109,7 @@ class McpUpstream:
 
     def _wire(self, *, alone: bool) -> Wire:
         wire = self._make(alone)
-        wire.on_notice(self._notified)
+        wire.on_notice(self._notices.put)
         return wire
 
     def _lane(self, lends: Mapping[str, Any]) -> Connection:
@@ -142,7 +149,7 @@ class McpUpstream:
             try:
                 kind = _kind(result, connection.era)
                 if kind in _COMPLETE or (kind == INPUT_REQUIRED and errand.call.back.takes_input_required):
-                    return result  # type: ignore[no-any-return]  # `_kind` has seen that it is an object
+                    return result  # type: ignore[no-any-return]  # seen by _kind
                 if kind != INPUT_REQUIRED:
                     raise Rejected(f"The server answered {kind!r}, which this gateway does not relay.")
                 errand.repeat_with(await answers_to(result, errand.ask, rounds, self._clock))
@@ -198,7 +205,7 @@ class McpUpstream:
         elif now == connection.definitions:
             connection.defined_over = connection.era
         else:  # what the gateway's catalog was told no longer holds: it has to list the tools itself
-            self._notified(_TOOLS_CHANGED, {})
+            self._notices.put(_TOOLS_CHANGED, {})
         return now
 
     def _headers(self, era: Era, call: ToolCall) -> bytes:
@@ -211,10 +218,6 @@ class McpUpstream:
         if known is None:
             known = self._heads[era.version, call.tool] = era.headers(TOOL_CALL, call.tool)
         return known
-
-    def _notified(self, method: str, params: Mapping[str, Any]) -> None:
-        for listener in self._listeners:
-            listener(method, params)
 
 
 def _differ(

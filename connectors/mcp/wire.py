@@ -43,6 +43,8 @@ class Ear:
     """Takes what a server says for one request while that is under way. This one takes nothing."""
 
     wants_progress: bool = False
+    endless: bool = False
+    """Whether the request is one that is answered only at the end of a stream of notifications, however many."""
 
     def hear(self, method: str, params: Mapping[str, Any]) -> None:
         """Take a notification; never waits."""

@@ -155,6 +155,22 @@ async def test_a_cancelled_legacy_call_is_cancelled_at_the_server_and_others_go_
         assert text(await upstream.call(asked("echo", {"n": 1}))) == {"n": 1}
 
 
+async def test_a_cancelled_call_is_cancelled_at_a_legacy_server_without_sessions_too(start: Start) -> None:
+    async def hello(exchange: Exchange) -> None:
+        exchange.http(exchange.result(protocolVersion="2025-11-25", capabilities={}))
+
+    async def unknown(exchange: Exchange) -> None:
+        exchange.http(exchange.error(-32601, "Method not found"))
+
+    methods = {"server/discover": unknown, "initialize": hello}
+    async with FaultServer(faults={"hang": faults.hang}, on_method=methods) as server:
+        upstream = await start({"url": server.url})
+        assert (await fault_of(upstream.call(asked("hang", timeout_s=0.05)))).code == "timeout"
+        while not server.methods("notifications/cancelled"):
+            await asyncio.sleep(0)
+        assert not [seen for seen in server.seen if seen.verb == "GET" or "mcp-session-id" in seen.headers]
+
+
 async def test_a_cancelled_modern_call_closes_its_connection(start: Start) -> None:
     async with FaultServer(faults={"hang": faults.hang}) as server:
         upstream = await start({"url": server.url})
