@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import gc
 import json
 import logging
 import os
@@ -69,6 +70,7 @@ async def _serve(loaded: Loaded, redactor: Redactor, lease: bool) -> None:
         gateway = Gateway(loaded.config, home, redactor)
         try:
             await gateway.start(server.host, port)
+            _collect_less()
             url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
             async with serving(gateway.asgi, listener):
                 with _announced(home.private / "run.json", url):
@@ -77,6 +79,16 @@ async def _serve(loaded: Loaded, redactor: Redactor, lease: bool) -> None:
         finally:
             await gateway.close()
             listener.close()
+
+
+def _collect_less() -> None:
+    """Take what start-up made out of the collector's sight, and have it look more rarely: calls leave few cycles.
+
+    Measured: at Python's own threshold of 700 objects, collecting takes 2 % of a call's instructions.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from typing import Protocol
+from typing import Final, Protocol
 
 __all__ = ["Clock", "IdSource", "RandomIds", "SystemClock"]
 
@@ -49,11 +49,22 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
 
+_DRAWN: Final = 128
+
+
 class RandomIds:
-    """Identifiers from the operating system's random source."""
+    """Identifiers from the operating system's random source, which is asked for many at once."""
+
+    def __init__(self) -> None:
+        self._pool = ""
+        self._used = 0
 
     def new(self, prefix: str) -> str:
-        return f"{prefix}_{secrets.token_hex(16)}"
+        start = self._used
+        if start == len(self._pool):
+            self._pool, start = secrets.token_hex(_DRAWN * 16), 0
+        self._used = end = start + 32
+        return f"{prefix}_{self._pool[start:end]}"
 
     def fraction(self) -> float:
         return secrets.randbelow(1 << 53) / (1 << 53)

@@ -31,7 +31,7 @@ def answer(body: bytes) -> bytes:
         case _:
             value = request["params"]["arguments"]["value"]
             result = {"content": [{"type": "text", "text": value}], "resultType": "complete"}
-    return json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": result}).encode()
+    return json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": result}, separators=(",", ":")).encode()
 
 
 class Echo(asyncio.Protocol):

@@ -48,7 +48,8 @@ def request(target: Target, number: int, value: str) -> bytes:
         headers += ["MCP-Protocol-Version: 2026-07-28", "Mcp-Method: tools/call", f"Mcp-Name: {target.tool}"]
     if target.token:
         headers.append(f"Authorization: Bearer {target.token}")
-    body = json.dumps({"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}).encode()
+    message = {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}
+    body = json.dumps(message, separators=(",", ":")).encode()  # compact, as the SDKs write
     head = "\r\n".join([*headers, f"Content-Length: {len(body)}", "", ""])
     return head.encode() + body
 
