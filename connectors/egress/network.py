@@ -1,0 +1,96 @@
+"""Connections to judged addresses only: a name is resolved once, and the connection goes to what was judged."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from ipaddress import ip_address
+from typing import Final
+
+import httpcore2
+
+from connectors.egress.addresses import Address
+from connectors.egress.rules import Egress, EgressRefused
+
+__all__ = ["PinnedNetwork", "Resolve", "system_addresses"]
+
+Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+"""Returns the addresses of a name for a port. Raises `OSError` where it has none."""
+
+_MOST_ADDRESSES: Final = 8
+
+
+async def system_addresses(host: str, port: int) -> Sequence[str]:
+    """Resolve as this machine does. Raises `OSError`."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+class PinnedNetwork(httpcore2.AsyncNetworkBackend):
+    """What an HTTP client of httpcore connects through. Another answer of the name server cannot come in between."""
+
+    def __init__(self, egress: Egress, resolve: Resolve = system_addresses) -> None:
+        self._egress = egress
+        self._resolve = resolve
+        self._inner = httpcore2.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109  # httpcore's signature
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        """Connect to the first address of `host` that answers, if all of them may be reached."""
+        try:
+            async with asyncio.timeout(timeout):
+                addresses = await self._judged(host, port)
+                return await self._first(addresses, port, local_address, socket_options)
+        except TimeoutError as error:
+            raise httpcore2.ConnectTimeout(f"no connection to {host}:{port} in time") from error
+
+    async def connect_unix_socket(
+        self,
+        path: str,
+        timeout: float | None = None,  # noqa: ASYNC109  # httpcore's signature
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        """Refuse: no rule speaks of files."""
+        raise EgressRefused("a socket file", "only hosts can be allowed")
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after `seconds`."""
+        await asyncio.sleep(seconds)
+
+    async def _judged(self, host: str, port: int) -> Sequence[Address]:
+        try:
+            answers = [host] if _is_address(host) else await self._resolve(host, port)
+        except OSError as error:
+            raise httpcore2.ConnectError(f"{host} has no address: {error.strerror}") from error
+        addresses = [ip_address(answer.partition("%")[0]) for answer in answers]
+        for address in addresses:
+            self._egress.check_address(host, address)
+        return addresses[:_MOST_ADDRESSES]
+
+    async def _first(
+        self,
+        addresses: Sequence[Address],
+        port: int,
+        local_address: str | None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None,
+    ) -> httpcore2.AsyncNetworkStream:
+        failed: httpcore2.ConnectError = httpcore2.ConnectError("the name has no address")
+        for address in addresses:
+            try:
+                return await self._inner.connect_tcp(str(address), port, None, local_address, socket_options)
+            except httpcore2.ConnectError as error:
+                failed = error
+        raise failed
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
