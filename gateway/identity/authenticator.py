@@ -19,6 +19,7 @@ from gateway.store.ports import TokenRecord
 __all__ = ["MAX_CREDENTIAL", "Authenticator", "Trust"]
 
 MAX_CREDENTIAL: Final = 8192
+_MAX_VERIFIED: Final = 1024
 _NOBODY: Final = TokenRecord(id="", agent="", digest="0" * 64, created_ms=0, expires_ms=0)
 
 
@@ -34,12 +35,17 @@ class Trust:
 
 @dataclass(frozen=True, slots=True)
 class _Roster:
-    """The agents of one configuration, and what is derived from them. `seen` holds one identity a token."""
+    """The agents of one configuration, and what is derived from them.
+
+    `seen` holds one identity a token. `verified` holds, by token, what a verification found: the identity, until when
+    it holds (Unix ms), and the generation of the tokens it was found in.
+    """
 
     agents: Mapping[str, AgentConfig]
     local: Mapping[str, str] = field(repr=False)
     jwts: JwtVerifier
     seen: dict[str, Identity] = field(default_factory=dict)
+    verified: dict[str, tuple[Identity, int, int]] = field(default_factory=dict, repr=False)
 
 
 class Authenticator:
@@ -79,6 +85,10 @@ class Authenticator:
             IdentityFault: unauthenticated, identity_expired or identity_revoked.
             StoreFault: it cannot be checked right now.
         """
+        found = self._roster.verified.get(credential.value) if credential.kind == "bearer" else None
+        if found is not None and found[2] == self._trust.tokens.generation and self._clock.now_ms() < found[1]:
+            self._trust.tokens.believe()
+            return found[0]
         named = split_token(credential.value) if len(credential.value) <= MAX_CREDENTIAL else None
         if named is not None:
             await self._trust.tokens.learn(named[0])
@@ -114,6 +124,10 @@ class Authenticator:
         known = self._roster.seen.get(record.id)
         if known is None:
             known = self._roster.seen[record.id] = _identity(record.agent, agent, "token", record.id, record.expires_ms)
+        if len(self._roster.verified) >= _MAX_VERIFIED:
+            self._roster.verified.clear()
+        until = min(record.expires_ms, record.revoked_ms if record.revoked_ms is not None else record.expires_ms)
+        self._roster.verified[value] = known, until, self._trust.tokens.generation
         return known
 
     def _by_local_key(self, value: str, *, loopback: bool) -> Identity:

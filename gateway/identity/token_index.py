@@ -21,7 +21,8 @@ class TokenIndex:
     """An in-memory picture of the token store, so that a token is checked without a read.
 
     `watch` renews it every POLL_S seconds: a revocation by another process counts within one second. A picture older
-    than MAX_AGE_S seconds is not believed: every token is refused until the store can be read again.
+    than MAX_AGE_S seconds is not believed: every token is refused until the store can be read again. `generation`
+    counts the changes.
     """
 
     def __init__(self, store: TokenStore, clock: Clock, *, read_s: float = _READ_S) -> None:
@@ -30,6 +31,7 @@ class TokenIndex:
         self._read_s = read_s
         self._tokens: Mapping[str, TokenRecord] = {}
         self._read_at = float("-inf")
+        self.generation = 0
 
     async def refresh(self) -> None:
         """Read the tokens now.
@@ -43,7 +45,10 @@ class TokenIndex:
                 tokens = await self._store.tokens()
         except TimeoutError:
             raise StoreFault("The gateway cannot read its tokens.", detail="reading the tokens timed out") from None
-        self._tokens = {token.id: token for token in tokens}
+        found = {token.id: token for token in tokens}
+        if found != self._tokens:
+            self._tokens = found
+            self.generation += 1
         self._read_at = began
 
     async def watch(self) -> None:
@@ -70,6 +75,10 @@ class TokenIndex:
         Raises:
             StoreFault: the picture is too old to be believed.
         """
+        self.believe()
+        return self._tokens.get(token_id)
+
+    def believe(self) -> None:
+        """Raise `StoreFault` when the picture is too old to be believed."""
         if self._clock.monotonic() - self._read_at > MAX_AGE_S:
             raise StoreFault("The gateway cannot check tokens right now. Try again.", retry_after_s=1.0)
-        return self._tokens.get(token_id)

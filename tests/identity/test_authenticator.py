@@ -12,7 +12,7 @@ from gateway.identity.key_source import KeyRing
 from gateway.identity.local import local_bearer
 from gateway.identity.token_index import TokenIndex
 from gateway.identity.tokens import Tokens
-from gateway.model.errors import IdentityFault
+from gateway.model.errors import IdentityFault, StoreFault
 from gateway.model.identity import Credential
 from gateway.store.memory import MemoryStore
 from tests.identity.doubles import CountingIds, HandClock, agents, bearer
@@ -174,3 +174,52 @@ async def test_without_a_local_key_no_local_credential_works() -> None:
 def test_the_local_key_does_not_show_when_printed() -> None:
     clock = HandClock()
     assert "kkk" not in repr(Trust(TokenIndex(MemoryStore(clock), clock), KeyRing(clock), KEY))
+
+
+async def verified(house: House, **options: int) -> str:
+    """Return a token that has proved its agent already."""
+    token = await house.token_for("payer", **options)
+    await house.door.identify(bearer(token), loopback=False)
+    return token
+
+
+async def test_a_token_that_was_verified_before_is_refused_once_it_is_revoked(house: House) -> None:
+    token = await verified(house)
+    await house.tokens.revoke("payer")
+    await house.index.refresh()
+    assert (await house.refusal(token)).code == "identity_revoked"
+
+
+async def test_a_token_that_was_verified_before_ends_with_its_overlap_and_with_its_time(house: House) -> None:
+    token = await verified(house)
+    await house.tokens.rotate("payer", overlap_ms=1000)
+    await house.index.refresh()
+    await house.door.identify(bearer(token), loopback=False)
+    await house.clock.advance(1.0)
+    await house.index.refresh()
+    assert (await house.refusal(token)).code == "identity_revoked"
+    short = House()
+    brief = await verified(short, ttl_ms=1000)
+    await short.clock.advance(1.0)
+    assert (await short.refusal(brief)).code == "identity_expired"
+
+
+async def test_a_token_that_was_verified_before_is_not_believed_when_tokens_cannot_be_read(house: House) -> None:
+    token = await verified(house)
+    await house.clock.advance(3600.0)
+    with pytest.raises(StoreFault):
+        await house.door.identify(bearer(token), loopback=False)
+
+
+async def test_a_token_that_was_verified_before_is_nothing_as_another_kind_of_credential(house: House) -> None:
+    token = await verified(house)
+    with pytest.raises(IdentityFault):
+        await house.door.identify(Credential("basic", token), loopback=False)
+
+
+async def test_many_tokens_are_verified_and_none_is_kept_for_ever(house: House) -> None:
+    token = await verified(house)
+    house.door._roster.verified.update({str(number): house.door._roster.verified[token] for number in range(1024)})
+    house.door._roster.verified.pop(token)
+    await house.door.identify(bearer(token), loopback=False)
+    assert list(house.door._roster.verified) == [token]
