@@ -24,7 +24,8 @@ class Deadline:
 
     def left(self) -> float:
         """Return how many seconds are left; never negative."""
-        return max(self._ends + self.stood_still() - self._clock.monotonic(), 0.0)
+        still = self.stood_still() if self._pauses else self._still_s
+        return max(self._ends + still - self._clock.monotonic(), 0.0)
 
     def stood_still(self) -> float:
         """Return for how many seconds the clock has been stopped, also while it is."""

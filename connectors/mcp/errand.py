@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from connectors.mcp.deadline import Deadline
-from connectors.mcp.era import Era
-from connectors.mcp.request import meta_of, params_of
+from connectors.mcp.request import params_of
 from connectors.mcp.talk import Talk
 from gateway.connector import NOBODY, Clock, ToolCall
 
@@ -15,21 +14,20 @@ _OF_A_ROUND: Final = frozenset({"inputResponses", "requestState"})
 
 
 class Errand:
-    """Made once for each call, whatever it takes to perform it. `ask` is as `Back.ask`."""
+    """Made once for each call, whatever it takes to perform it."""
 
-    __slots__ = ("_more", "ask", "call", "deadline", "talk", "told")
+    __slots__ = ("_more", "call", "deadline", "talk", "told")
 
     def __init__(self, call: ToolCall, clock: Clock, told: Mapping[str, Mapping[str, Any]] | None) -> None:
         self.call = call
         self.deadline = Deadline(clock, call.timeout_s)
         self.talk = None if call.back is NOBODY else Talk(call.back, self.deadline)
-        self.ask = call.back.ask if self.talk is None else self.talk.put
         self.told = told
         self._more = call.more
 
-    def params(self, era: Era) -> Mapping[str, Any]:
-        """Return the request's params, `_meta` and all, as they go out next."""
-        return era.params(params_of(self.call, self._more), meta_of(self.call), self.call.back)
+    def params(self) -> Mapping[str, Any]:
+        """Return the request's params without `_meta`, as they go out next."""
+        return params_of(self.call, self._more)
 
     def repeat_with(self, answers: Mapping[str, Any]) -> None:
         """Go out the next time with these answers and this state, and with none of an earlier round."""

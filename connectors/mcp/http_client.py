@@ -58,15 +58,17 @@ class Reading:
     """How one answer is read, and what its event stream said of itself.
 
     One that is `patient` waits for the first byte as long as for the last; one that is `endless` takes any number of
-    events. `last_id` and `retry_ms` are as in `EventStream`, and stay over several exchanges.
+    events. `last_id` and `retry_ms` are as in `EventStream`, and stay over several exchanges. `ends` is when the latest
+    exchange ends, on the loop's clock, not counting what stood still.
     """
 
-    __slots__ = ("endless", "last_id", "patient", "retry_ms")
+    __slots__ = ("endless", "ends", "last_id", "patient", "retry_ms")
 
     def __init__(self, *, endless: bool = False) -> None:
         self.endless = self.patient = endless
         self.last_id = b""
         self.retry_ms: int | None = None
+        self.ends = 0.0
 
     def event(self, data: bytes) -> bool:
         """Take an event's data and tell whether it is the answer; called once per event until it says yes."""
@@ -205,14 +207,12 @@ class _Connection(asyncio.Protocol):
     async def exchange(self, request: bytes, timeout_s: float, reading: Reading) -> Reply:
         self._reset()
         self._reading = reading
-        self._still_s = reading.stood_still()
+        reading.ends = self._loop.time() + timeout_s - reading.stood_still()
         answer: asyncio.Future[Reply] = self._loop.create_future()
         self._answer = answer
-        now = self._loop.time()
-        first = timeout_s if reading.patient else min(self._limits.first_byte_s, timeout_s)
-        self._ends = now + timeout_s
-        self._limit = now + max(first, 0.0)
-        self._timer = self._loop.call_at(self._limit, self._late)
+        first = max(timeout_s if reading.patient else min(self._limits.first_byte_s, timeout_s), 0.0)
+        self._limit = reading.ends - timeout_s + first
+        self._timer = self._loop.call_later(first, self._late)
         self._transport.write(request)
         try:
             return await answer
@@ -222,7 +222,7 @@ class _Connection(asyncio.Protocol):
 
     def _late(self) -> None:
         """The limit has passed, unless the exchange's clock stood still meanwhile: then it comes later."""
-        left = self._limit + self._reading.stood_still() - self._still_s - self._loop.time()
+        left = self._limit + self._reading.stood_still() - self._loop.time()
         if left > 0:
             self._timer = self._loop.call_later(max(left, _LEAST_WAIT_S), self._late)
         else:
@@ -264,7 +264,7 @@ class _Connection(asyncio.Protocol):
             self._fail(_broken("The server's headers are too large."))
         elif first and not self._answer.done():
             self._timer.cancel()
-            self._limit = self._ends
+            self._limit = self._reading.ends
             self._timer = self._loop.call_at(self._limit, self._late)
 
     def _rest(self) -> None:

@@ -103,7 +103,12 @@ class HttpWire:
         if ear is not None:
             self._ears.enter(number, ear)
         try:
-            reply = await self._exchange(encode(number, method, params, ear), headers, timeout_s, answer)
+            try:
+                reply = await self._send(encode(number, method, params, ear), headers, timeout_s, answer)
+            except ConnectorFault as cut:
+                if cut.code != "unavailable" or not answer.last_id or not self._open:
+                    raise
+                reply = await resumed(self._fetch, self._doze, answer, cut)
         except (asyncio.CancelledError, TimedOut) as error:
             if self._legacy and getattr(error, "sent", True):  # closing the stream says nothing to a legacy server
                 self._tell_cancelled(number, headers)
@@ -116,16 +121,6 @@ class HttpWire:
         if method == "initialize":
             self._session = reply.headers.get(b"mcp-session-id", b"")
         return result_of(answer.found, reply.status)
-
-    async def _exchange(self, body: bytes, headers: bytes, timeout_s: float, answer: "_Answer") -> Reply:
-        """Send a request and read its answer; where its stream breaks off at an event with an id, go on from there."""
-        ends = asyncio.get_running_loop().time() + timeout_s - answer.stood_still()
-        try:
-            return await self._send(body, headers, timeout_s, answer)
-        except ConnectorFault as cut:
-            if cut.code != "unavailable" or not answer.last_id or not self._open:
-                raise
-            return await resumed(self._fetch, self._doze, answer, ends, cut)
 
     async def _send(self, body: bytes, headers: bytes, timeout_s: float, reading: Reading) -> Reply:
         head = self._post + headers
@@ -216,7 +211,11 @@ class _Answer(Reading):
     def __init__(
         self, number: int, take: Callable[[bytes, Ear | None], Mapping[str, Any] | None], ear: Ear | None
     ) -> None:
-        super().__init__(endless=ear is not None and ear.endless)
+        # Not by way of `super`: this is made for every call.
+        self.endless = self.patient = ear is not None and ear.endless
+        self.last_id = b""
+        self.retry_ms = None
+        self.ends = 0.0
         self._number = number
         self._take = take
         self._ear = ear

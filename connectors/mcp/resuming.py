@@ -24,8 +24,8 @@ _LEAST_KEPT_S: Final = 0.1
 _FOREVER_S: Final = 86_400.0
 
 
-async def resumed(fetch: Fetch, doze: Doze, reading: Reading, ends: float, cut: ConnectorFault) -> Reply:
-    """Return the answer to a request whose stream broke off, as `cut` says. `ends` is on the loop's clock.
+async def resumed(fetch: Fetch, doze: Doze, reading: Reading, cut: ConnectorFault) -> Reply:
+    """Return the answer to a request whose stream broke off, as `cut` says.
 
     A server may end a stream on purpose, and have the client come back for the rest (polling).
 
@@ -33,6 +33,7 @@ async def resumed(fetch: Fetch, doze: Doze, reading: Reading, ends: float, cut: 
         ConnectorFault: there is no more to be had; the request has been sent.
     """
     loop = asyncio.get_running_loop()
+    ends = reading.ends
     reading.patient = True
     vain = 0
     while vain < _MOST_VAIN_TRIES:

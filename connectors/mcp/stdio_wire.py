@@ -101,7 +101,11 @@ class StdioWire:
         answer: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
         try:
-            message = await (_within(answer, timeout_s) if ear is None else self._heard(number, timeout_s, ear))
+            if ear is None:
+                async with asyncio.timeout(timeout_s):
+                    message = await answer
+            else:
+                message = await self._heard(number, timeout_s, ear)
         except TimeoutError:
             self._tell_cancelled(number)
             raise TimedOut("The server did not answer in time.") from None
@@ -232,8 +236,3 @@ class StdioWire:
         answer = self._waiting.get(int(named[1])) if named else None
         if answer is not None and not answer.done():
             answer.set_exception(ConnectorFault(why, code="contract_broken"))
-
-
-async def _within(answer: asyncio.Future[Mapping[str, Any]], timeout_s: float) -> Mapping[str, Any]:
-    async with asyncio.timeout(timeout_s):
-        return await answer

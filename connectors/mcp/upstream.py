@@ -12,7 +12,7 @@ from connectors.mcp.lanes import Lanes
 from connectors.mcp.listing import LISTS, TOOLS_LIST, list_all
 from connectors.mcp.mirrored import mirrored_parameters, parameter_headers
 from connectors.mcp.notices import Notices
-from connectors.mcp.request import TOOL_CALL, name_of
+from connectors.mcp.request import TOOL_CALL, meta_of, name_of
 from connectors.mcp.watching import Watch
 from connectors.mcp.wire import METHOD_NOT_FOUND, RpcError, Wire
 from gateway.connector import (
@@ -31,7 +31,7 @@ __all__ = ["McpUpstream"]
 
 _HEADER_MISMATCH: Final = -32020
 _TOOLS_CHANGED: Final = "notifications/tools/list_changed"
-_COMPLETE: Final = frozenset({"complete", "task"})
+_TASK: Final = "task"
 
 
 class McpUpstream:
@@ -146,13 +146,16 @@ class McpUpstream:
         """Return the call's result, having answered what a modern server asks meanwhile."""
         for rounds in range(MOST_ROUNDS + 1):
             result = await connection.hold_session(lambda: self._once(connection, errand))
+            if type(result) is dict and result.get("resultType", "complete") == "complete":
+                return result
             try:
                 kind = _kind(result, connection.era)
-                if kind in _COMPLETE or (kind == INPUT_REQUIRED and errand.call.back.takes_input_required):
+                if kind == _TASK or (kind == INPUT_REQUIRED and errand.call.back.takes_input_required):
                     return result  # type: ignore[no-any-return]  # seen by _kind
                 if kind != INPUT_REQUIRED:
                     raise Rejected(f"The server answered {kind!r}, which this gateway does not relay.")
-                errand.repeat_with(await answers_to(result, errand.ask, rounds, self._clock))
+                ask = errand.call.back.ask if errand.talk is None else errand.talk.put
+                errand.repeat_with(await answers_to(result, ask, rounds, self._clock))
             except ConnectorFault as fault:
                 raise self._terms.faults.named(fault) from fault
         raise self._terms.faults.named(Rejected(f"The server asked for input more than {MOST_ROUNDS} times."))
@@ -170,20 +173,22 @@ class McpUpstream:
 
     async def _send(self, connection: Connection, errand: Errand) -> Any:
         call = errand.call
-        era = await connection.ready(errand.deadline.left())
-        if call.method == TOOL_CALL:
+        era = connection.live or await connection.ready(errand.deadline.left())
+        if connection.defined_over is not era or connection.definitions is not errand.told:
             await self._refuse_drift(connection, errand)
         if connection is not self._shared:
             await connection.want_logs(call.back.log_level, errand.deadline.left())
         if errand.talk is not None:
             errand.talk.may_ask = not era.modern
-        params = errand.params(era)
+        params = era.params(errand.params(), meta_of(call), call.back)
         headers = self._headers(era, call)
         return await connection.wire.request(call.method, params, headers, errand.deadline.left(), errand.talk)
 
     async def _refuse_drift(self, connection: Connection, errand: Errand) -> None:
         """Send no call to a server that, connected to anew, defines the tool in another way than was decided on."""
         told, tool = errand.told, errand.call.tool
+        if told is None or errand.call.method != TOOL_CALL:
+            return
         now = connection.definitions
         if connection.defined_over is not connection.era or (now is not told and _differ(now, told, tool)):
             now = await self._defined(connection, errand)
@@ -194,10 +199,8 @@ class McpUpstream:
                 sent=False,
             )
 
-    async def _defined(self, connection: Connection, errand: Errand) -> Mapping[str, Mapping[str, Any]] | None:
+    async def _defined(self, connection: Connection, errand: Errand) -> Mapping[str, Mapping[str, Any]]:
         """Ask how the server at the other end of a new connection defines its tools."""
-        if errand.told is None:
-            return None
         listed = await self._list(connection, TOOLS_LIST, self._clock.monotonic() + errand.deadline.left())
         now = {each["name"]: each for each in listed}
         if connection is not self._shared:
@@ -227,10 +230,10 @@ def _differ(
 
 
 def _kind(result: Any, era: Era | None) -> str:
-    """Return what kind of result this is; a legacy server knows only complete ones."""
+    """Return what kind of result this is that is not a complete one, the only one a legacy server knows."""
     if not isinstance(result, dict):
         raise ConnectorFault("The server's result is not an object.", code="contract_broken")
-    kind = result.get("resultType", "complete")
-    if era is not None and not era.modern and kind != "complete":
+    kind = result["resultType"]
+    if era is not None and not era.modern:
         raise ConnectorFault("The server's result is of a kind that its era does not know.", code="contract_broken")
     return kind if isinstance(kind, str) else plain(kind, 50)

@@ -189,6 +189,15 @@ async def test_a_server_that_keeps_crashing_is_restarted_ever_more_slowly() -> N
     assert waits == [0.5, 1.0, 2.0]
 
 
+async def test_a_server_that_writes_a_flood_of_what_is_not_mcp_is_ended(start: Start) -> None:
+    upstream = await start(stdio("modern"))
+    await upstream.call(asked("echo"))
+    with pytest.raises(ConnectorFault, match="flood of what is not MCP") as caught:
+        await upstream.call(asked("noise"))
+    assert (caught.value.code, caught.value.sent) == ("unavailable", True)
+    assert text(await upstream.call(asked("echo", {"n": 1}))) == '{"n": 1}'
+
+
 async def test_the_last_words_of_a_server_count(start: Start) -> None:
     upstream = await start(stdio("modern"))
     assert text(await upstream.call(asked("last-words"))) == "goodbye"

@@ -224,6 +224,26 @@ async def test_a_server_that_cannot_forget_a_resource_is_not_asked_again(start: 
         assert subscribed(server) == [("subscribe", A), ("unsubscribe", A)]
 
 
+@pytest.mark.parametrize("now", [frozenset({B}), frozenset()])
+async def test_a_session_that_is_lost_while_watching_is_made_anew_for_what_is_watched_now(
+    start: Start, now: frozenset[str]
+) -> None:
+    async def done(exchange: Exchange) -> None:
+        if exchange.seen.headers["mcp-session-id"] in exchange.server.sessions:
+            exchange.http(exchange.result())
+        else:
+            exchange.http(b"", "404 Not Found")
+
+    methods = {"resources_subscribe": done, "resources_unsubscribe": done}
+    async with serving("legacy", Streams(), **methods) as server:
+        upstream = await start({"url": server.url})
+        await upstream.watch(frozenset({A}))
+        server.sessions = {"another"}
+        await upstream.watch(now)
+        again = [("subscribe", B)] if now else []
+        assert subscribed(server) == [("subscribe", A), ("unsubscribe", A), *again]
+
+
 @pytest.mark.parametrize("era", ["modern", "legacy"])
 async def test_a_server_that_does_not_offer_to_tell_is_not_asked(start: Start, era: str) -> None:
     async with FaultServer(era) as server:
