@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import hmac
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -14,8 +14,10 @@ from typing import Any, Final
 from starlette.types import Receive, Scope, Send
 
 from gateway.catalog.catalog import Catalog, Live, pin_new
+from gateway.catalog.config import rule_for
 from gateway.catalog.lock import Lock, LockError, Pin
 from gateway.catalog.names import canonical_name
+from gateway.catalog.own_tools import OWN_PINS, READ_RESULT
 from gateway.config.model import GatewayConfig
 from gateway.connector import Surroundings
 from gateway.connector.pool import PoolPace, Upstreams
@@ -33,12 +35,16 @@ from gateway.model.errors import IdentityFault
 from gateway.model.identity import Identity
 from gateway.model.outcome import Outcome, Succeeded
 from gateway.model.request import CallRequest
+from gateway.model.tool import Tool
 from gateway.pipeline.asking import Asking
 from gateway.pipeline.directory import Directory
+from gateway.pipeline.entry import Entry
+from gateway.pipeline.finding import finding_tools
 from gateway.pipeline.inflight import InFlight
+from gateway.pipeline.kept import Kept
 from gateway.pipeline.listing import Listing
 from gateway.pipeline.notices import Notices
-from gateway.pipeline.rules import Rules, RulesInForce
+from gateway.pipeline.rules import Limits, Rules, RulesInForce
 from gateway.pipeline.runner import Kit, Runner
 from gateway.pipeline.stages.admit import Admit
 from gateway.pipeline.stages.check import Check
@@ -90,6 +96,22 @@ _DRAIN_S: Final = 15.0
 _ASK_S: Final = 20.0
 FULFILLED: Final = frozenset({"redact"})
 """The obligations the gateway carries out; a permit with another one is refused at load."""
+OWN_PERMIT: Final = PolicySource(
+    "gateway.own_tools",
+    """\
+@id("gateway.own_tools")
+permit (
+  principal,
+  action in [
+    Gateway::Action::"tools.search", Gateway::Action::"tools.describe", Gateway::Action::"tools.call",
+    Gateway::Action::"results.read"
+  ],
+  resource
+);
+""",
+)
+"""They show an agent what it may see anyway, and a call through `tools.call` is decided as what it is. Forbid them at
+will: a forbid wins."""
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
@@ -141,7 +163,7 @@ def policy_sources(config: GatewayConfig, home: Home, lock: Lock) -> tuple[Polic
     tools = Catalog.build(_with_own_tools(lock), {}, config.tools).tools()
     written = [source for path in config.policies for source in sources_under(home.path / path)]
     allowed = {name: agent.allow for name, agent in config.agents.items()}
-    return (*compile_allow(allowed), *compile_workflows(config.workflows, tools), *written)
+    return (OWN_PERMIT, *compile_allow(allowed), *compile_workflows(config.workflows, tools), *written)
 
 
 def _rules(config: GatewayConfig, lock: Lock, live: Mapping[str, Live], sources: tuple[PolicySource, ...]) -> Rules:
@@ -169,11 +191,25 @@ def _rules(config: GatewayConfig, lock: Lock, live: Mapping[str, Live], sources:
         Bundle.load(sources, pinned, agents, LoadOptions(fulfils=FULFILLED)),
         keys,
         config.endpoints,
+        _limits(config, pinned),
     )
 
 
+def _limits(config: GatewayConfig, pinned: Iterable[Tool]) -> Limits:
+    """Return what is shown at once; the gateway's own answers are never cut."""
+    results = {}
+    for tool in pinned:
+        limit = rule_for(config.tools, tool.name).result_limit or config.server.result_limit
+        if limit != "none" and tool.server in config.mcpServers:
+            results[tool.name] = limit
+    return Limits(config.server.list_limit, results)
+
+
 def _with_own_tools(lock: Lock) -> Lock:
-    return lock.with_server(OWN_SERVER, {str(tool["name"]): Pin.of(tool) for tool in OWN_TOOLS})
+    lock = lock.with_server(OWN_SERVER, {str(tool["name"]): Pin.of(tool) for tool in OWN_TOOLS})
+    for server, pins in OWN_PINS.items():
+        lock = lock.with_server(server, pins)
+    return lock
 
 
 def operator_token(local_key: bytes) -> str:
@@ -305,9 +341,12 @@ class Gateway:
 
     def _assemble(self, recorder: Recorder, guard: Guard) -> None:
         inflight = InFlight()
+        kept = Kept(self.rules, self.clock, self.ids)
         asking = Asking(recorder, self._redactor, self.clock, self.ids)
         own: dict[str, OwnTool] = {
             f"{OWN_SERVER}.start": partial(start_run, self._runs),
+            **finding_tools(self.listing),
+            READ_RESULT: kept.read,
             "resources/subscribe": nothing_more,
         }
         stages = (
@@ -324,7 +363,8 @@ class Gateway:
         )
         self.runner = Runner(stages, Kit(recorder, inflight, self._owned, self.clock, self.ids, self._noted))
         sessions = Sessions(self._session_key, self.clock, self.store)
-        kernel = Kernel(self.runner, self.listing, self.directory, self.rules)
+        entry = Entry(self.runner, self.rules, kept)
+        kernel = Kernel(entry, self.listing, self.directory, self.rules)
         welcome = Welcome(self.upstreams, self.directory)
         eras = Eras(
             Modern(kernel, Inputs(self._session_key, self.clock), self.notices, welcome),
@@ -381,7 +421,8 @@ class Gateway:
             _LOG.log(self._loud, "the policies do not load, those in force stay:\n%s", error)
             old = self.rules.current
             catalog = Catalog.build(_with_own_tools(self._lock), live, config.tools)
-            self.rules.current = Rules.of(catalog, old.bundle, old.workflow_keys, config.endpoints)
+            limits = _limits(config, catalog.tools())
+            self.rules.current = Rules.of(catalog, old.bundle, old.workflow_keys, config.endpoints, limits)
         self.notices.tools_changed()
 
     async def reload(self, config: GatewayConfig) -> str:

@@ -11,6 +11,7 @@ from gateway.catalog.config import EndpointSection, Names, PinMode, ToolRule, ru
 from gateway.catalog.drift import changes
 from gateway.catalog.lock import Lock, Pin
 from gateway.catalog.names import WIRE_NAME, canonical_name, wire_names
+from gateway.catalog.own_tools import OWN_PINS
 from gateway.catalog.screening import screen
 from gateway.catalog.validation import SchemaRefused, checker
 from gateway.model.errors import RequestFault
@@ -82,22 +83,28 @@ class Catalog:
         )
 
     def within(self, endpoint: EndpointSection) -> "Catalog":
-        """Return the part of the catalog that a virtual endpoint shows, under the names it shows."""
+        """Return the part of the catalog that a virtual endpoint shows, under the names it shows.
+
+        The tools with which agents find their way in the others are part of every endpoint.
+        """
+        everywhere = [tool for tool in self._tools.values() if tool.server in OWN_PINS]
         shown = [
             tool
             for tool in self._tools.values()
-            if (not endpoint.servers or tool.server in endpoint.servers)
+            if tool.server not in OWN_PINS
+            and (not endpoint.servers or tool.server in endpoint.servers)
             and any(fnmatchcase(tool.name, pattern) for pattern in endpoint.tools)
         ]
         if endpoint.names is not Names.BARE:
-            return Catalog(shown)
-        times = Counter(tool.upstream_name for tool in shown)
-        return Catalog(
+            return Catalog([*shown, *everywhere])
+        times = Counter([*(tool.upstream_name for tool in shown), *(tool.wire_name for tool in everywhere)])
+        renamed = [
             replace(tool, wire_name=tool.upstream_name)
             if times[tool.upstream_name] == 1 and WIRE_NAME.match(tool.upstream_name)
             else tool
             for tool in shown
-        )
+        ]
+        return Catalog([*renamed, *everywhere])
 
     def tools(self) -> list[Tool]:
         """Return every tool, quarantined ones too, by name."""
@@ -107,8 +114,8 @@ class Catalog:
         """Return a tool by canonical or wire name."""
         return self._by_wire.get(name) or self._tools.get(name)
 
-    def resolve(self, name: str) -> Tool:
-        """Return the tool an agent named, canonical or wire.
+    def resolve(self, name: str, otherwise: str = "List the tools again.") -> Tool:
+        """Return the tool an agent named, canonical or wire; `otherwise` says how to find the right name.
 
         Raises:
             RequestFault: unknown_tool, or tool_quarantined with the reason.
@@ -116,7 +123,7 @@ class Catalog:
         tool = self.find(name)
         if tool is None:
             raise RequestFault(
-                f"There is no tool {_shown(name)}.{self._suggestion(name)} List the tools again.", code="unknown_tool"
+                f"There is no tool {_shown(name)}.{self._suggestion(name)} {otherwise}", code="unknown_tool"
             )
         if tool.quarantined:
             raise RequestFault(

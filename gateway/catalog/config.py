@@ -2,13 +2,19 @@
 
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.model.tool import Effect
 
-__all__ = ["EndpointSection", "Names", "PinMode", "ToolRule", "rule_for"]
+__all__ = ["EndpointSection", "ListLimit", "Names", "PinMode", "ResultLimit", "ToolRule", "rule_for"]
+
+ListLimit = Annotated[int, Field(ge=1, le=1_000_000)]
+"""How many tools are listed before they are searched instead."""
+
+ResultLimit = Annotated[int, Field(ge=1024, le=1_000_000_000)] | Literal["none"]
+"""How many bytes of JSON an answer may have before the rest of it is kept behind a handle."""
 
 
 class PinMode(StrEnum):
@@ -36,6 +42,9 @@ class ToolRule(BaseModel):
         None, description="auto: the first schema seen of a new server is pinned; locked: only what a person approved."
     )
     groups: list[str] | None = Field(None, description="Tool groups that policies can name.")
+    result_limit: ResultLimit | None = Field(
+        None, description="Bytes of an answer before it is cut and read with results_read, or none; else the server's."
+    )
 
 
 class Names(StrEnum):
@@ -58,6 +67,7 @@ class EndpointSection(BaseModel):
     )
     agents: list[str] = Field([], description="The agents it is for; with `teams` empty too, all of them.")
     teams: list[str] = Field([], description="The teams it is for.")
+    list_limit: ListLimit | None = Field(None, description="As `server.list_limit`, for this endpoint.")
 
 
 def rule_for(rules: dict[str, ToolRule], tool: str) -> ToolRule:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gateway.config.hosts import HostFile
+from gateway.config.model import OWN_SERVERS
 
 __all__ = ["DEFAULT_POLICY", "Import", "import_hosts"]
 
@@ -78,7 +79,7 @@ class _Taking:
         ours = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-_")[:28] or "server"
         clean = self._without_secrets(ours, section)
         candidates = (ours, *(f"{ours}-{number}" for number in range(2, 1000)))
-        free = next(each for each in candidates if self.servers.get(each, clean) == clean)
+        free = next(each for each in candidates if each not in OWN_SERVERS and self.servers.get(each, clean) == clean)
         self.servers[free] = clean
         return free
 

@@ -6,12 +6,17 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from gateway.catalog.config import EndpointSection, ToolRule
+from gateway.catalog.config import EndpointSection, ListLimit, ResultLimit, ToolRule
+from gateway.catalog.own_tools import RESULTS_SERVER, TOOLS_SERVER
 from gateway.identity.config import Agents, IdentityConfig
 from gateway.policy.config import WorkflowSection
 from gateway.resilience.config import ResilienceConfig
+from gateway.workflow.own_tools import OWN_SERVER
 
-__all__ = ["GatewayConfig", "ServerSection"]
+__all__ = ["OWN_SERVERS", "GatewayConfig", "ServerSection"]
+
+OWN_SERVERS: Final = frozenset({OWN_SERVER, RESULTS_SERVER, TOOLS_SERVER})
+"""The names under which the gateway's own tools stand."""
 
 _LISTEN: Final = re.compile(r"(?P<host>\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):(?P<port>\d{1,5})")
 
@@ -59,6 +64,15 @@ class ServerSection(BaseModel):
         False, description="Answer a read before its row is committed: faster, and a crash may lose the last rows."
     )
 
+    list_limit: ListLimit = Field(
+        150, description="How many tools an agent is listed; who may see more finds them with tools_search."
+    )
+    result_limit: ResultLimit = Field(
+        "none",
+        description="Bytes of an answer before it is cut, the rest to be read with results_read; `tools:` may say "
+        "otherwise of each tool. none: answers are passed on whole.",
+    )
+
     @property
     def host(self) -> str:
         """The host to listen on, without brackets."""
@@ -74,6 +88,16 @@ ServerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-
 """What a server is called in tool names: `payments` in `payments.pay`."""
 
 
+def _not_our_own(name: str) -> str:
+    if name in OWN_SERVERS:
+        raise ValueError(f"`{name}` is the name under which the gateway's own tools stand; call the server otherwise")
+    return name
+
+
+BehindName = Annotated[ServerName, AfterValidator(_not_our_own)]
+"""What a server behind the gateway may be called."""
+
+
 class GatewayConfig(BaseModel):
     """The configuration of one gateway. What is not configured is not allowed."""
 
@@ -83,7 +107,7 @@ class GatewayConfig(BaseModel):
     server: ServerSection = Field(
         default=ServerSection(), description="Where the gateway listens and keeps its ledger."
     )
-    mcpServers: Annotated[dict[ServerName, dict[str, Any]], Field(max_length=1000)] = Field(
+    mcpServers: Annotated[dict[BehindName, dict[str, Any]], Field(max_length=1000)] = Field(
         default={},
         repr=False,
         description="The servers behind the gateway, as MCP hosts write them; `connector: NAME` uses a plugin. "

@@ -66,6 +66,8 @@ def _claimed(call: Call) -> dict[str, Any]:
 
 def _claim(call: Call, kept: Mapping[str, Any], redact: Redact) -> dict[str, Any]:
     body: dict[str, Any] = {"received_ms": call.received_ms, **_caller(call), "tool": _tool(call)}
+    if call.request.via is not None:
+        body["via"] = call.request.via.name
     if call.has("identity"):
         body["identity"] = _identity(call)
         body["arguments"] = kept["arguments"]

@@ -40,6 +40,7 @@ class CallRequest:
     `idempotency_key` are what `_meta` or a header named, else None. `back` leads to the client while the request is
     under way. `more` are the params beside name and arguments that go on to the server. `endpoint` is the virtual
     endpoint it came through, empty for the one with everything. `operation` is what is asked for where it is no tool.
+    `via` is the gateway's own tool that the agent called to have this one called, if it did.
     """
 
     name: str
@@ -52,3 +53,4 @@ class CallRequest:
     more: Mapping[str, Any] = field(default_factory=dict, repr=False)
     endpoint: str = ""
     operation: Tool | None = None
+    via: Tool | None = None

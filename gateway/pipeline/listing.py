@@ -7,8 +7,8 @@ from gateway.identity.authenticator import Authenticator
 from gateway.model.errors import IdentityFault
 from gateway.model.identity import ClientInfo, Identity
 from gateway.model.request import Caller, CallRequest
-from gateway.pipeline.rules import Rules, RulesInForce
-from gateway.policy import visible
+from gateway.pipeline.rules import RulesInForce
+from gateway.pipeline.views import View, Views
 from gateway.resilience.admission import Admission
 
 __all__ = ["Listing", "Refused", "Sighted"]
@@ -22,7 +22,7 @@ Sighted = Callable[[Identity, ClientInfo], None]
 
 
 class Listing:
-    """Lists tools per agent: only those some call could be allowed on, and none in quarantine."""
+    """Lists tools per agent: only those some call could be allowed on, and none in quarantine (see `Views`)."""
 
     def __init__(
         self,
@@ -37,8 +37,7 @@ class Listing:
         self._rules = rules
         self._refused = refused
         self._sighted = sighted
-        self._seen: dict[tuple[Identity, str], list[Mapping[str, Any]]] = {}
-        self._seen_under: Rules | None = None
+        self._views = Views(rules.current)
 
     async def identify(self, caller: Caller, asked: str) -> Identity:
         """Return who is calling; `asked` names what was asked for, in the record of a refusal.
@@ -63,22 +62,15 @@ class Listing:
         return True
 
     def tools(self, identity: Identity, endpoint: str = "") -> list[Mapping[str, Any]]:
-        """Return the MCP tool objects this agent may see at an endpoint, under their wire names, by name.
+        """Return the MCP tool objects this agent is listed at an endpoint, under their wire names, by name.
 
         Raises `LimitFault`.
         """
         self._admission.check(identity)
-        rules = self._rules.current
-        if rules is not self._seen_under:
-            self._seen, self._seen_under = {}, rules
-        listed = self._seen.get((identity, endpoint))
-        if listed is None:
-            listed = [
-                {**tool.definition, "name": tool.wire_name}
-                for tool in rules.catalog_at(endpoint).tools()
-                if not tool.quarantined and visible(rules.bundle, identity, tool)
-            ]
-            if len(self._seen) > 1024:
-                self._seen.clear()
-            self._seen[identity, endpoint] = listed
-        return listed
+        return self.view(identity, endpoint).listed
+
+    def view(self, identity: Identity, endpoint: str = "") -> View:
+        """Return what this agent may see at an endpoint."""
+        if self._rules.current is not self._views.rules:
+            self._views = Views(self._rules.current)
+        return self._views.of(identity, endpoint)

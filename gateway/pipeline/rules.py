@@ -9,9 +9,18 @@ from gateway.catalog.config import EndpointSection, Names
 from gateway.model.identity import Identity
 from gateway.policy import Bundle
 
-__all__ = ["Rules", "RulesInForce"]
+__all__ = ["Limits", "Rules", "RulesInForce"]
 
 NO_TOOLS: Final = Catalog(())
+LIST_LIMIT: Final = 150
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much an agent is shown at once: `tools` in a list, and bytes of the answers of those in `results`."""
+
+    tools: int = LIST_LIMIT
+    results: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +28,8 @@ class Rules:
     """A catalog and the policies built for exactly its tools.
 
     `workflow_keys` maps a canonical tool name to (workflow, argument path): the argument that names the run.
-    `endpoints` are the virtual endpoints by name, and `views` the part of the catalog that each shows.
+    `endpoints` are the virtual endpoints by name, and `views` the part of the catalog that each shows. `limits.results`
+    is by canonical tool name; a tool that is not in it answers at any length.
     """
 
     catalog: Catalog
@@ -27,6 +37,7 @@ class Rules:
     workflow_keys: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     endpoints: Mapping[str, EndpointSection] = field(default_factory=dict)
     views: Mapping[str, Catalog] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
 
     @classmethod
     def of(
@@ -35,14 +46,21 @@ class Rules:
         bundle: Bundle,
         workflow_keys: Mapping[str, tuple[str, str]],
         endpoints: Mapping[str, EndpointSection],
+        limits: Limits,
     ) -> "Rules":
         """Return the rules with a view of the catalog for every endpoint."""
         views = {name: catalog.within(section) for name, section in endpoints.items()}
-        return cls(catalog, bundle, workflow_keys, endpoints, views)
+        return cls(catalog, bundle, workflow_keys, endpoints, views, limits)
 
     def catalog_at(self, endpoint: str) -> Catalog:
         """Return the tools of an endpoint; the empty name is the one with everything, an unknown one has none."""
         return self.views.get(endpoint, NO_TOOLS) if endpoint else self.catalog
+
+    def list_limit_at(self, endpoint: str) -> int:
+        """Return how many tools an endpoint lists before it has them searched."""
+        section = self.endpoints.get(endpoint)
+        own = section.list_limit if section is not None else None
+        return own if own is not None else self.limits.tools
 
     def servers_at(self, endpoint: str) -> Sequence[str] | None:
         """Return the servers of an endpoint, or None for every one."""

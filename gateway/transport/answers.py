@@ -5,7 +5,7 @@ reach the model in every agent framework measured. The exceptions are a caller n
 error of a server, which passes as it is. Whatever is no tool has no such result: its refusals are JSON-RPC errors.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from mcp.shared.inbound import ERROR_CODE_HTTP_STATUS as STATUS
@@ -33,6 +33,8 @@ DENIED: Final = -31403
 REFUSAL_META: Final = "io.toolgate/refusal"
 REPLAYED_META: Final = "io.toolgate/replayed-from"
 WireName = Callable[[str], str]
+Spelled = tuple[str, Mapping[str, Any]]
+"""The call that an agent should make: the name it knows, and the arguments."""
 
 
 def identity_fault(outcome: Outcome) -> IdentityFault | None:
@@ -51,7 +53,13 @@ def tool_result(ended: Ended, wire_name: WireName) -> dict[str, Any]:
             meta = result.get("_meta")
             result["_meta"] = {**(meta if isinstance(meta, dict) else {}), REPLAYED_META: outcome.replayed_from}
         return result
-    text, refusal = _refusal(outcome, wire_name)
+    via = ended.call.request.via
+
+    def spelled(remedy: Remedy) -> Spelled:
+        name, arguments = wire_name(remedy.tool), dict(remedy.arguments)
+        return (name, arguments) if via is None else (via.wire_name, {"name": name, "arguments": arguments})
+
+    text, refusal = _refusal(outcome, spelled)
     refusal["call"] = ended.call.id
     result = {
         "content": [{"type": "text", "text": text}],
@@ -75,7 +83,7 @@ def operation_error(ended: Ended) -> RpcError:
     """Return why something that is no tool was not done, as a JSON-RPC error."""
     outcome = ended.outcome
     assert not isinstance(outcome, Succeeded)
-    text, refusal = _refusal(outcome, str)
+    text, refusal = _refusal(outcome, lambda remedy: (remedy.tool, dict(remedy.arguments)))
     refusal["call"] = ended.call.id
     if isinstance(outcome, Denied):
         return _recorded(RpcError(DENIED, text, status=200, data=refusal))
@@ -88,10 +96,12 @@ def _recorded(error: RpcError) -> RpcError:
     return error
 
 
-def _refusal(outcome: Denied | Waiting | Failed | Unknown, wire_name: WireName) -> tuple[str, dict[str, Any]]:
+def _refusal(
+    outcome: Denied | Waiting | Failed | Unknown, spelled: Callable[[Remedy], Spelled]
+) -> tuple[str, dict[str, Any]]:
     match outcome:
         case Denied(decision):
-            return _denial(decision, wire_name)
+            return _denial(decision, spelled)
         case Waiting(on, message, retry_after_s):
             return message, {"code": "waiting", "retryable": True, "retryAfter": retry_after_s, "on": on}
         case Failed(error):
@@ -99,13 +109,14 @@ def _refusal(outcome: Denied | Waiting | Failed | Unknown, wire_name: WireName) 
     return _fault(outcome.error, retryable=False)
 
 
-def _denial(decision: Decision, wire_name: WireName) -> tuple[str, dict[str, Any]]:
+def _denial(decision: Decision, spelled: Callable[[Remedy], Spelled]) -> tuple[str, dict[str, Any]]:
     said = decision.message or "No policy allows this call."
     parts = [f"Denied: {said}"]
     if decision.policies:
         parts.append(f"Policy: {', '.join(decision.policies)}.")
+    remedies = [spelled(remedy) for remedy in decision.remedies]
     parts.extend(
-        f"Call this first: {_call_text(remedy, wire_name)}, then repeat this call." for remedy in decision.remedies
+        f"Call this first: {name} {dump(arguments).decode()}, then repeat this call." for name, arguments in remedies
     )
     if not decision.remedies:
         parts.append("Repeating it unchanged will not help; ask the operator of the gateway for access.")
@@ -114,14 +125,8 @@ def _denial(decision: Decision, wire_name: WireName) -> tuple[str, dict[str, Any
         "retryable": False,
         "policies": list(decision.policies),
         "message": said,
-        "remedies": [
-            {"tool": wire_name(remedy.tool), "arguments": dict(remedy.arguments)} for remedy in decision.remedies
-        ],
+        "remedies": [{"tool": name, "arguments": arguments} for name, arguments in remedies],
     }
-
-
-def _call_text(remedy: Remedy, wire_name: WireName) -> str:
-    return f"{wire_name(remedy.tool)} {dump(dict(remedy.arguments)).decode()}"
 
 
 def _fault(error: GatewayError, *, retryable: bool) -> tuple[str, dict[str, Any]]:

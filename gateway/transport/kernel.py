@@ -15,9 +15,10 @@ from gateway.model.operation import operation
 from gateway.model.outcome import Succeeded
 from gateway.model.request import Caller, CallRequest
 from gateway.pipeline.directory import Directory, Place
+from gateway.pipeline.entry import Entry
 from gateway.pipeline.listing import Listing
 from gateway.pipeline.rules import RulesInForce
-from gateway.pipeline.runner import Ended, Runner
+from gateway.pipeline.runner import Ended
 from gateway.transport.answers import identity_fault, operation_error, rpc_error, tool_result
 from gateway.transport.wire import HttpRefusal, RpcError
 
@@ -73,8 +74,8 @@ class Answer:
 class Kernel:
     """Tools, resources, prompts and completion: called through the pipeline, listed through the policies."""
 
-    def __init__(self, runner: Runner, listing: Listing, directory: Directory, rules: RulesInForce) -> None:
-        self._runner = runner
+    def __init__(self, entry: Entry, listing: Listing, directory: Directory, rules: RulesInForce) -> None:
+        self._entry = entry
         self._rules = rules
         self._listing = listing
         self._directory = directory
@@ -130,7 +131,7 @@ class Kernel:
         """
         asked = name[:_LONGEST] if isinstance(name, str) else ""
         identity = await self._listing.identify(caller, asked)
-        await self._runner.refuse(CallRequest(asked, {}, caller), fault, identity)
+        await self._entry.refuse(CallRequest(asked, {}, caller), fault, identity)
 
     async def subscribe(self, asked: Asked, uri: str) -> Place:
         """Decide whether the caller may have news of a resource; return where it is. Raises as `answer`."""
@@ -172,7 +173,7 @@ class Kernel:
             more=_more(params),
             endpoint=asked.endpoint,
         )
-        ended = await self._runner.run(request)
+        ended = await self._entry.run(request)
         fault = identity_fault(ended.outcome)
         if fault is not None:
             raise fault
@@ -254,7 +255,7 @@ class Kernel:
             endpoint=asked.endpoint,
             operation=what,
         )
-        ended = await self._runner.run(request)
+        ended = await self._entry.run(request)
         fault = identity_fault(ended.outcome)
         if fault is not None:
             raise fault

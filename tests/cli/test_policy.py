@@ -38,7 +38,7 @@ def house(tmp_path: Path) -> House:
 
 def test_good_policies_are_ok_and_suspicious_ones_are_pointed_at(house: House) -> None:
     checked = house.run("policy", "check")
-    assert (checked.exit_code, "2 policies: ok" in checked.output) == (0, True)
+    assert (checked.exit_code, "3 policies: ok" in checked.output) == (0, True)
     data = house.json("policy", "check")
     assert (data["ok"], isinstance(data["warnings"], list)) == (True, True)
 
@@ -141,7 +141,7 @@ def test_the_policies_in_force_are_shown_as_cedar(house: House) -> None:
     assert PERMIT_ALL in shown
     assert all(line in shown for line in PRECONDITION.strip().splitlines())
     data = house.json("policy", "show")
-    assert (data["digest"].startswith("sha256:"), len(data["sources"])) == (True, 2)
+    assert (data["digest"].startswith("sha256:"), len(data["sources"])) == (True, 3)
 
 
 def test_the_matrix_says_who_may_call_what(tmp_path: Path) -> None:

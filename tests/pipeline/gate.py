@@ -8,6 +8,7 @@ from typing import Any
 from gateway.catalog.catalog import Catalog, Live
 from gateway.catalog.config import ToolRule
 from gateway.catalog.lock import Lock, Pin
+from gateway.catalog.own_tools import OWN_PINS, READ_RESULT
 from gateway.connector import Surroundings
 from gateway.connector.pool import Upstreams
 from gateway.connector.upstream import Upstream
@@ -24,7 +25,10 @@ from gateway.model.request import Caller, CallRequest
 from gateway.model.tool import Effect
 from gateway.pipeline.asking import Asking
 from gateway.pipeline.directory import Directory
+from gateway.pipeline.entry import Entry
+from gateway.pipeline.finding import finding_tools
 from gateway.pipeline.inflight import InFlight
+from gateway.pipeline.kept import Kept
 from gateway.pipeline.listing import Listing
 from gateway.pipeline.notices import Notices
 from gateway.pipeline.rules import Rules, RulesInForce
@@ -133,7 +137,8 @@ async def settle() -> None:
 def lock_of(definitions: Mapping[str, Sequence[Mapping[str, Any]]]) -> Lock:
     """Pin every definition as it is, and the gateway's own tools."""
     pinned = {**definitions, OWN_SERVER: OWN_TOOLS}
-    return Lock({server: {str(tool["name"]): Pin.of(tool) for tool in tools} for server, tools in pinned.items()})
+    pins = {server: {str(tool["name"]): Pin.of(tool) for tool in tools} for server, tools in pinned.items()}
+    return Lock({**pins, **OWN_PINS})
 
 
 def rules_of(*policies: str, live: Mapping[str, Live] | None = None, keys: Any = None) -> Rules:
@@ -185,8 +190,6 @@ class Gate:
             self.upstreams.add(name, server)
         self.noted: list[tuple[str, Outcome]] = []
         self.seen: list[str] = []
-        self.stages = self._stages()
-        self.runner = self.walking(self.stages)
         self.listing = Listing(
             self.authenticator,
             self.admission,
@@ -194,11 +197,20 @@ class Gate:
             self._refused,
             lambda identity, client: self.seen.append(identity.agent),
         )
+        self.kept = Kept(self.rules, self.clock, self.ids)
+        self.stages = self._stages()
+        self.runner = self.walking(self.stages)
+        self.entry = Entry(self.runner, self.rules, self.kept)
         self.directory = Directory(self.upstreams, self.rules)
         self.notices = Notices(self.upstreams, self.rules, self.listing, self.directory, self.clock)
 
     def _own(self) -> Mapping[str, OwnTool]:
-        return {f"{OWN_SERVER}.start": partial(start_run, self.runs), "resources/subscribe": nothing_more}
+        return {
+            f"{OWN_SERVER}.start": partial(start_run, self.runs),
+            **finding_tools(self.listing),
+            READ_RESULT: self.kept.read,
+            "resources/subscribe": nothing_more,
+        }
 
     def _stages(self) -> tuple[Stage, ...]:
         return (

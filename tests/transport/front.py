@@ -52,7 +52,7 @@ class Front:
         self.session = ""
         self.leases = Leases()
         gate = self.gate
-        kernel = Kernel(gate.runner, gate.listing, gate.directory, gate.rules)
+        kernel = Kernel(gate.entry, gate.listing, gate.directory, gate.rules)
         guard = Guard.build("127.0.0.1", 8750)
         door = Door(guard, _challenge, self._deliver, body_limit=body_limit)
         welcome = Welcome(gate.upstreams, gate.directory)

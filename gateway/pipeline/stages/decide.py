@@ -1,7 +1,10 @@
 """Stage 6: ask the policies."""
 
+from dataclasses import replace
+
 from gateway.model.call import Call
 from gateway.model.outcome import Denied, Outcome, Waiting
+from gateway.model.tool import Tool
 from gateway.pipeline.inflight import InFlight
 from gateway.pipeline.stages import DecideAgain
 from gateway.policy import decide, decision_input
@@ -21,6 +24,8 @@ class Decide:
         self._patience_s = patience_s
 
     async def __call__(self, call: Call) -> Outcome | None:
+        if call.request.via is not None and not _may_come_through(call, call.request.via):
+            return Denied(call.decision)
         given = decision_input(call.bundle, call.identity, call.tool, call.arguments, call.facts)
         decision = decide(call.bundle, given)
         if decision.waits_for is not None and not decision.allowed:
@@ -34,3 +39,13 @@ class Decide:
             )
         call.given, call.decision = given, decision
         return None if decision.allowed else Denied(decision)
+
+
+def _may_come_through(call: Call, via: Tool) -> bool:
+    """Decide on the tool that this call came through as well. It makes no step, so none can be required of it."""
+    arguments = {"name": call.request.name, "arguments": call.arguments}
+    given = decision_input(call.bundle, call.identity, via, arguments, replace(call.facts, priors={}))
+    decision = decide(call.bundle, given)
+    if not decision.allowed:
+        call.given, call.decision = given, decision
+    return decision.allowed

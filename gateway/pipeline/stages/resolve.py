@@ -17,4 +17,8 @@ class Resolve:
         if request.operation is not None:
             call.tool = request.operation
             return
-        call.tool = self._rules.current.catalog_at(request.endpoint).resolve(request.name)
+        catalog = self._rules.current.catalog_at(request.endpoint)
+        if request.via is None:
+            call.tool = catalog.resolve(request.name)
+        else:
+            call.tool = catalog.resolve(request.name, "Find the right name with tools_search.")

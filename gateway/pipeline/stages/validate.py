@@ -13,7 +13,8 @@ class Validate:
     async def __call__(self, call: Call) -> None:
         arguments = call.request.arguments
         if broken := call.tool.breaks_input(arguments):
-            raise RequestFault(f"The arguments of {call.tool.wire_name} break its schema: {broken}.")
+            look = f' tools_describe {{"names": ["{call.tool.wire_name}"]}} shows it.' if call.request.via else ""
+            raise RequestFault(f"The arguments of {call.tool.wire_name} break its schema: {broken}.{look}")
         try:
             call.arguments_digest = digest(arguments)
         except CodecError as error:

@@ -1,0 +1,40 @@
+"""Where the requests of agents enter the pipeline, and answers leave it."""
+
+from dataclasses import replace
+
+from gateway.model.errors import GatewayError
+from gateway.model.identity import Identity
+from gateway.model.outcome import Succeeded
+from gateway.model.request import CallRequest
+from gateway.pipeline.finding import meant
+from gateway.pipeline.kept import Kept
+from gateway.pipeline.rules import RulesInForce
+from gateway.pipeline.runner import Ended, Runner
+
+__all__ = ["Entry"]
+
+
+class Entry:
+    """Has a call carried out: one that comes through `tools.call` as the call it stands for.
+
+    An answer too large for its tool's limit is cut here, after it is on record: the ledger keeps what it would keep
+    of any other.
+    """
+
+    def __init__(self, runner: Runner, rules: RulesInForce, kept: Kept) -> None:
+        self._runner = runner
+        self._rules = rules
+        self._kept = kept
+
+    async def run(self, request: CallRequest) -> Ended:
+        """As `Runner.run`."""
+        ended = await self._runner.run(meant(request, self._rules))
+        outcome = ended.outcome
+        if not isinstance(outcome, Succeeded):
+            return ended
+        result = self._kept.fitted(ended.call, outcome.result)
+        return ended if result is outcome.result else Ended(ended.call, replace(outcome, result=result))
+
+    async def refuse(self, request: CallRequest, error: GatewayError, identity: Identity | None = None) -> None:
+        """As `Runner.refuse`."""
+        await self._runner.refuse(request, error, identity)

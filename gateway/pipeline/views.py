@@ -1,0 +1,109 @@
+"""The catalog through the eyes of one agent: what it is listed, and what it finds when that is not all."""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from gateway.catalog.cut import or_cut
+from gateway.catalog.own_tools import OWN_PINS, READ_RESULT, TOOLS_SERVER
+from gateway.catalog.search import Index, words_of
+from gateway.model.identity import Identity
+from gateway.model.tool import Tool
+from gateway.pipeline.rules import Rules
+from gateway.policy import visible
+from gateway.workflow.own_tools import OWN_SERVER
+
+__all__ = ["View", "Views"]
+
+_OWN: Final = frozenset({OWN_SERVER, *OWN_PINS})
+_VIEWS: Final = 1024
+_INDEXES: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What an agent may see at an endpoint.
+
+    `listed` answers `tools/list`. `tools` are those of the servers, by name, whether or not they are listed one by one.
+    """
+
+    listed: list[Mapping[str, Any]]
+    tools: Sequence[Tool]
+    _views: "Views" = field(repr=False)
+    _endpoint: str
+
+    def definition(self, tool: Tool) -> Mapping[str, Any]:
+        """Return a tool as `tools/list` shows it."""
+        return self._views.definition(tool, self._endpoint)
+
+    def find(self, query: str, limit: int) -> list[tuple[Tool, float]]:
+        """Return the tools that fit a query best, and how well, best first."""
+        return [(self.tools[number], score) for number, score in self._views.index(self.tools).find(query, limit)]
+
+
+class Views:
+    """Every agent's view under the same rules; made when first asked for, and so many kept that memory is bounded.
+
+    An agent that may see more tools than the endpoint lists is listed those it finds them with instead, if it may use
+    them: all of `tools_search`, `tools_describe` and `tools_call`.
+    """
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self._seen: dict[tuple[Identity, str], View] = {}
+        self._shown: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self._words: dict[str, Mapping[str, int]] = {}
+        self._indexes: OrderedDict[tuple[str, ...], Index] = OrderedDict()
+
+    def of(self, identity: Identity, endpoint: str) -> View:
+        """Return what this agent may see at an endpoint."""
+        view = self._seen.get((identity, endpoint))
+        if view is None:
+            if len(self._seen) > _VIEWS:
+                self._seen.clear()
+            view = self._seen[identity, endpoint] = self._made(identity, endpoint)
+        return view
+
+    def definition(self, tool: Tool, endpoint: str) -> Mapping[str, Any]:
+        """Return a tool as it is listed at an endpoint."""
+        shown = self._shown.get((endpoint, tool.name))
+        if shown is None:
+            definition = or_cut(tool.definition) if tool.name in self.rules.limits.results else tool.definition
+            shown = self._shown[endpoint, tool.name] = {**definition, "name": tool.wire_name}
+        return shown
+
+    def index(self, tools: Sequence[Tool]) -> Index:
+        """Return the index of these tools; agents that may see the same share one."""
+        names = tuple(tool.name for tool in tools)
+        index = self._indexes.pop(names, None)
+        if index is None:
+            index = Index([self._words_of(tool) for tool in tools])
+            if len(self._indexes) >= _INDEXES:
+                self._indexes.popitem(last=False)
+        self._indexes[names] = index
+        return index
+
+    def _words_of(self, tool: Tool) -> Mapping[str, int]:
+        words = self._words.get(tool.name)
+        if words is None:
+            words = self._words[tool.name] = words_of(tool)
+        return words
+
+    def _made(self, identity: Identity, endpoint: str) -> View:
+        rules = self.rules
+        seen = [
+            tool
+            for tool in rules.catalog_at(endpoint).tools()
+            if not tool.quarantined and visible(rules.bundle, identity, tool)
+        ]
+        tools = tuple(tool for tool in seen if tool.server not in _OWN)
+        own = {tool.name: tool for tool in seen if tool.server in _OWN}
+        finders = [name for name, tool in own.items() if tool.server == TOOLS_SERVER]
+        large = len(tools) > rules.list_limit_at(endpoint) and len(finders) == len(OWN_PINS[TOOLS_SERVER])
+        if not large:
+            own = {name: tool for name, tool in own.items() if name not in finders}
+        if rules.limits.results.keys().isdisjoint(tool.name for tool in tools):
+            own.pop(READ_RESULT, None)
+        listed = sorted([*own.values(), *(() if large else tools)], key=lambda tool: tool.name)
+        return View([self.definition(tool, endpoint) for tool in listed], tools, self, endpoint)
