@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from connectors.mcp.wire import RpcError, StatusError
-from gateway.connector import ConnectorFault, Rejected, plain
+from gateway.connector import Confined, ConnectorFault, Rejected, plain
 
-__all__ = ["Faults", "unsent"]
+__all__ = ["Faults", "confined", "unsent"]
 
 
 class Faults:
@@ -47,6 +47,15 @@ class Faults:
 def unsent(fault: ConnectorFault) -> ConnectorFault:
     """Return the fault for a request that never left, because what comes before it failed."""
     return _copy(fault, fault.message, fault.detail, sent=False)
+
+
+def confined(fault: ConnectorFault) -> ConnectorFault:
+    """Return the fault as that of one client's connection, if it is one before anything was sent."""
+    if fault.sent or fault.code not in {"unavailable", "timeout"}:
+        return fault
+    return Confined(
+        fault.message, code=fault.code, detail=fault.detail, retry_after_s=fault.retry_after_s, sent=fault.sent
+    )
 
 
 def _copy(fault: ConnectorFault, message: str, detail: str, *, sent: bool) -> ConnectorFault:

@@ -7,6 +7,7 @@ from typing import Any, Final
 from connectors.mcp.connection import Connection, Pace, Terms
 from connectors.mcp.era import Era, Protocol
 from connectors.mcp.errand import Errand
+from connectors.mcp.faults import confined
 from connectors.mcp.inputs import INPUT_REQUIRED, MOST_ROUNDS, answers_to
 from connectors.mcp.lanes import Lanes
 from connectors.mcp.listing import LISTS, TOOLS_LIST, list_all
@@ -104,8 +105,11 @@ class McpUpstream:
             return await self._perform(self._shared, errand)
         if not self._leaves_a_trace(back, await self._shared.reach(errand.deadline.left())):
             return await self._perform(self._shared, errand)
-        with self._lanes.borrowed(back) as lane:
-            return await self._perform(lane, errand)
+        try:
+            with self._lanes.borrowed(back) as lane:
+                return await self._perform(lane, errand)
+        except ConnectorFault as fault:
+            raise confined(fault) from fault
 
     def _wire(self, *, alone: bool) -> Wire:
         wire = self._make(alone)

@@ -2,7 +2,15 @@
 
 from gateway.codec import CodecError, dump, parse
 from gateway.connector.declaration import tool
-from gateway.connector.faults import CredentialExpired, Rejected, TimedOut, Unavailable, parse_retry_after, plain
+from gateway.connector.faults import (
+    Confined,
+    CredentialExpired,
+    Rejected,
+    TimedOut,
+    Unavailable,
+    parse_retry_after,
+    plain,
+)
 from gateway.connector.plugin import Connector, ConnectorConfig, Surroundings
 from gateway.connector.secret import Secret
 from gateway.connector.upstream import Definitions, Notice, Offer, ToolCall, ToolsOnly, ToolTraits, Upstream
@@ -17,6 +25,7 @@ __all__ = [
     "Back",
     "Clock",
     "CodecError",
+    "Confined",
     "Connector",
     "ConnectorConfig",
     "ConnectorFault",

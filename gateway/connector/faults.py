@@ -8,7 +8,7 @@ from typing import Any, Final
 from gateway.model.clock import SystemClock
 from gateway.model.errors import ConnectorFault
 
-__all__ = ["CredentialExpired", "Rejected", "TimedOut", "Unavailable", "parse_retry_after", "plain"]
+__all__ = ["Confined", "CredentialExpired", "Rejected", "TimedOut", "Unavailable", "parse_retry_after", "plain"]
 
 _MAX_RETRY_AFTER_S: Final = 86_400.0
 _MAX_TEXT: Final = 500
@@ -56,6 +56,10 @@ class Unavailable(ConnectorFault):
     ) -> None:
         wait = parse_retry_after(retry_after_s, SystemClock().now_ms())
         super().__init__(message, code="unavailable", detail=detail, retry_after_s=wait, sent=sent)
+
+
+class Confined(ConnectorFault):
+    """One client's own connection cannot be had, and nothing was sent; it says nothing about the server's health."""
 
 
 class TimedOut(ConnectorFault):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 
+from gateway.connector.faults import Confined
 from gateway.connector.plugin import Surroundings
 from gateway.connector.upstream import Definitions, Notice, Offer, ToolCall, ToolTraits, Upstream
 from gateway.model.errors import ConnectorFault
@@ -143,6 +144,8 @@ class Supervised:
             await self._usable(call.timeout_s)
         try:
             result = await self._upstream.call(call)
+        except Confined:
+            raise
         except ConnectorFault as fault:
             self._learn(fault)
             raise

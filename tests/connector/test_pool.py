@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.connector import ConnectorFault, Surroundings, ToolCall
+from gateway.connector import Confined, ConnectorFault, Surroundings, ToolCall
 from gateway.connector.pool import PoolPace, State, Upstreams
 from tests.fixtures.clock import CountingIds, FakeClock
 from tests.fixtures.scripted import OK, ScriptedUpstream
@@ -111,6 +111,15 @@ async def test_a_call_that_wants_a_dead_server_ends_its_back_off() -> None:
             await upstreams.get("dead").call(CALL)
         await until(lambda tries=tries: dead.life.count("open") == tries)
     await until(lambda: upstreams.health()["dead"].state is State.UP)
+    await upstreams.close()
+
+
+async def test_a_fault_of_one_clients_connection_says_nothing_about_the_server() -> None:
+    upstreams = pool(a=ScriptedUpstream(Confined("No connection for this client.", sent=False)))
+    await upstreams.open()
+    with pytest.raises(Confined):
+        await upstreams.get("a").call(CALL)
+    assert upstreams.health()["a"].state is State.UP
     await upstreams.close()
 
 

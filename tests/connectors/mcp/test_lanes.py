@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from connectors.mcp.connection import Pace
-from gateway.connector import Upstream
+from gateway.connector import Confined, Upstream
 from tests.connectors.mcp.client import Client
 from tests.connectors.mcp.conftest import Start, asked, build, fault_of, text
 from tests.connectors.mcp.test_talk import QUESTION, SAMPLING, sampler, talker
@@ -153,6 +153,7 @@ async def test_a_server_has_at_most_64_sessions_of_clients_in_use_and_the_longes
             await asyncio.sleep(0)
         fault = await fault_of(upstream.call(asked("echo", back=sampler({}, lane="one more"))))
         assert (fault.code, fault.sent, fault.retry_after_s) == ("unavailable", False, 5.0)
+        assert isinstance(fault, Confined)
         assert fault.message.startswith("fault: The server has 64 sessions of other clients in use")
         await upstream.call(asked("echo", back=Client()))
         for call in hanging:
@@ -198,6 +199,7 @@ async def test_a_connection_that_cannot_be_opened_is_that_clients_trouble_alone(
         server.on_method["initialize"] = refuse
         fault = await fault_of(upstream.call(asked("echo", back=sampler({}))))
         assert (fault.code, fault.sent) == ("unavailable", False)
+        assert isinstance(fault, Confined)
         assert text(await upstream.call(asked("echo", {"n": 1}, back=Client()))) == {"n": 1}
 
 
