@@ -13,7 +13,7 @@ from gateway.catalog.lock import Lock, Pin
 from gateway.catalog.names import WIRE_NAME, canonical_name, wire_names
 from gateway.catalog.own_tools import OWN_PINS
 from gateway.catalog.screening import screen
-from gateway.catalog.validation import SchemaRefused, checker
+from gateway.catalog.validation import SchemaRefused, argument_checker, checker
 from gateway.model.errors import RequestFault
 from gateway.model.tool import Effect, Tool, anything
 
@@ -185,7 +185,7 @@ def _tool(
     input_schema = pin.definition.get("inputSchema") or {"type": "object"}
     output_schema = pin.definition.get("outputSchema")
     try:
-        breaks_input = checker(input_schema)
+        breaks_input = argument_checker(input_schema)
         breaks_output = checker(output_schema) if output_schema is not None else anything
     except SchemaRefused as error:
         breaks_input = breaks_output = anything  # never reached: a quarantined tool is not called

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import jsonschema_rs
 
-__all__ = ["SchemaRefused", "checker", "compile_schema"]
+__all__ = ["SchemaRefused", "argument_checker", "checker", "compile_schema"]
 
 _DRAFTS: Final = re.compile(r"^https?://json-schema\.org/(draft/2020-12|draft/2019-09|draft-0[467])/schema#?$")
 _LINEAR: Final = jsonschema_rs.RegexOptions(size_limit=1 << 20, dfa_size_limit=1 << 20)
@@ -43,6 +43,25 @@ def checker(schema: Mapping[str, Any]) -> Callable[[Any], str]:
         SchemaRefused: as `compile_schema`.
     """
     return partial(_violations, compile_schema(schema))
+
+
+def argument_checker(schema: Mapping[str, Any]) -> Callable[[Any], str]:
+    """As `checker`, for arguments: a null in the place of an optional one counts as its absence.
+
+    Models send such nulls all the time, and policies read them as absent too. The arguments pass as they are.
+    """
+    validator = compile_schema(schema)
+    declared = schema.get("properties") or {}
+    return partial(_argument_violations, validator, frozenset(declared) - {*schema.get("required", ())})
+
+
+def _argument_violations(validator: jsonschema_rs.Validator, optional: frozenset[str], arguments: Any) -> str:
+    if validator.is_valid(arguments):
+        return ""
+    if isinstance(arguments, dict) and None in arguments.values():
+        given = {name: value for name, value in arguments.items() if value is not None or name not in optional}
+        return _violations(validator, given)
+    return _violations(validator, arguments)
 
 
 def _violations(validator: jsonschema_rs.Validator, value: Any) -> str:

@@ -66,8 +66,11 @@ class RpcRequest:
 
 
 def headers_of(scope: Scope) -> dict[str, str]:
-    """Return the headers by lower-case name; where one is repeated the last stands (see `guard.repeated`)."""
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    """Return the headers by lower-case name; where one is repeated the last stands (see `guard.repeated`).
+
+    White space around a value is no part of it (RFC 9110 §5.5); the parser leaves some.
+    """
+    return {name.decode("latin-1"): value.strip(b" \t").decode("latin-1") for name, value in scope["headers"]}
 
 
 async def read_body(receive: Receive, headers: Mapping[str, str], limit: int) -> bytes:
