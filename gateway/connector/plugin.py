@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args, get_origin
 
@@ -35,6 +36,7 @@ class Surroundings:
     """What the gateway lends a connector.
 
     `redact` takes secrets out of text before it is logged. `server` is the upstream's name in the configuration.
+    Files that a section names are relative to `folder`, the gateway's own; by default the directory it runs in.
     `lends` says, by server name, which client capabilities some policy may let the server use: what is announced to it
     where no single client is behind a connection.
     """
@@ -44,6 +46,7 @@ class Surroundings:
     redact: Callable[[str], str] = str
     version: str = __version__
     server: str = ""
+    folder: Path = Path()
     lends: Callable[[str], Mapping[str, Any]] = lambda server: {}
 
 

@@ -1,0 +1,119 @@
+"""An API description as text becomes one document; nothing it refers to is ever fetched."""
+
+from collections.abc import Hashable, Mapping
+from typing import Any, Final
+from urllib.parse import unquote
+
+import yaml
+
+from gateway.connector import CodecError, parse, plain
+
+__all__ = ["Document", "SpecRefused"]
+
+_MAX_NODES: Final = 2_000_000
+_MAX_HOPS: Final = 32
+_BASE: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class SpecRefused(ValueError):
+    """The description cannot be used; the text says what of it, and why."""
+
+
+class _Loader(_BASE):  # type: ignore[misc,valid-type]  # which of the two there is depends on the machine
+    """YAML as far as it says what JSON says: text stays text, a date too, and no key stands twice."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+        """Build an object; its keys are text."""
+        found: dict[Hashable, Any] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.value in found:
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key is no text, or stands twice", node.start_mark
+                )
+            found[key_node.value] = self.construct_object(value_node, deep=deep)
+        return found
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Refuse aliases: a few lines of them stand for more than fits in memory."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.composer.ComposerError(None, None, "aliases are not taken", self.peek_event().start_mark)
+        return super().compose_node(parent, index)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in {"tag:yaml.org,2002:timestamp"}]
+    for first, resolvers in _BASE.yaml_implicit_resolvers.items()
+}
+
+
+class Document:
+    """An OpenAPI 3.0, 3.1 or Swagger 2.0 description. `dialect` is `2.0`, `3.0` or `3.1`."""
+
+    def __init__(self, root: Any) -> None:
+        if not isinstance(root, Mapping):
+            raise SpecRefused("the description is no object")
+        self.root: Mapping[str, Any] = root
+        said = str(root.get("openapi", root.get("swagger", "")))
+        self.dialect = said[:3]
+        if self.dialect not in {"2.0", "3.0", "3.1"}:
+            raise SpecRefused(f"OpenAPI 3.0, 3.1 or Swagger 2.0 is needed, not {said[:20]!r}")
+        if not isinstance(root.get("paths"), Mapping):
+            raise SpecRefused("the description has no paths")
+
+    @classmethod
+    def read(cls, text: bytes) -> "Document":
+        """Read JSON or YAML.
+
+        Raises:
+            SpecRefused: it is neither, or no description of a known version.
+        """
+        try:
+            root = parse(text) if text.lstrip()[:1] == b"{" else yaml.load(text, _Loader)  # noqa: S506  # a safe one
+        except (CodecError, yaml.YAMLError, RecursionError, ValueError) as error:
+            raise SpecRefused(f"the description is neither JSON nor YAML: {plain(error, 200)}") from None
+        _bound(root)
+        return cls(root)
+
+    def at(self, pointer: str) -> Any:
+        """Return what a `$ref` leads to, as it stands there.
+
+        Raises:
+            SpecRefused: it leads out of the document, or nowhere.
+        """
+        if not pointer.startswith("#/"):
+            raise SpecRefused(f"{pointer[:100]!r} refers to something outside the description, which is never fetched")
+        found: Any = self.root
+        for step in pointer[2:].split("/"):
+            key = unquote(step).replace("~1", "/").replace("~0", "~")
+            try:
+                found = found[int(key)] if isinstance(found, list) else found[key]
+            except (KeyError, IndexError, ValueError, TypeError):
+                raise SpecRefused(f"{pointer[:100]!r} refers to nothing") from None
+        return found
+
+    def followed(self, node: Any) -> Mapping[str, Any]:
+        """Return the object that `node` is, or that its `$ref`s lead to.
+
+        Raises:
+            SpecRefused: they lead in a circle, out of the document or to something that is no object.
+        """
+        for _ in range(_MAX_HOPS):
+            if not isinstance(node, Mapping):
+                raise SpecRefused("something is not an object where one must be")
+            if not isinstance(node.get("$ref"), str):
+                return node
+            node = self.at(node["$ref"])
+        raise SpecRefused("references lead in a circle")
+
+
+def _bound(root: Any) -> None:
+    left, level = _MAX_NODES, [root]
+    while level:
+        node = level.pop()
+        left -= 1
+        if isinstance(node, dict):
+            level.extend(node.values())
+        elif isinstance(node, list):
+            level.extend(node)
+        if left < 0:
+            raise SpecRefused("the description is too large")
