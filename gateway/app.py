@@ -280,6 +280,7 @@ class Gateway:
         self.notices = Notices(self.upstreams, self.rules, self.listing, self.directory, self.clock)
         self._loud = logging.DEBUG  # while servers are still answering for the first time
         self._stack = AsyncExitStack()
+        self._ends: tuple[Callable[[], None], ...] = ()
 
     def _first_rules(self) -> Rules:
         try:
@@ -366,8 +367,10 @@ class Gateway:
         entry = Entry(self.runner, self.rules, kept)
         kernel = Kernel(entry, self.listing, self.directory, self.rules)
         welcome = Welcome(self.upstreams, self.directory)
+        inputs = Inputs(self._session_key, self.clock)
+        self._ends = (self.notices.stop, sessions.stop, inputs.stop)
         eras = Eras(
-            Modern(kernel, Inputs(self._session_key, self.clock), self.notices, welcome),
+            Modern(kernel, inputs, self.notices, welcome),
             Legacy(kernel, sessions, self.notices, welcome),
         )
         endpoint = McpEndpoint(kernel, eras, Door(guard, self._challenge, self.store.deliver))
@@ -471,6 +474,12 @@ class Gateway:
         await self._owned.drain(_DRAIN_S)
         await self.inventory.flush()
 
+    def stop(self) -> None:
+        """End the streams that have no end of their own, and have no call wait for its client's answer any longer."""
+        for end in self._ends:
+            end()
+
     async def close(self) -> None:
         """Stop admitting, let calls under way end, and leave nothing behind. Works after a failed `start`."""
+        self.stop()
         await self._stack.aclose()

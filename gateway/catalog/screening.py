@@ -12,7 +12,7 @@ from gateway.catalog.validation import SchemaRefused, compile_schema
 from gateway.codec import CodecError, dump
 from gateway.model.operation import ACTION_OF
 
-__all__ = ["screen"]
+__all__ = ["hidden_characters", "screen"]
 
 _MAX_BYTES: Final = 256 * 1024
 _MAX_NAME: Final = 128
@@ -35,7 +35,7 @@ def screen(definition: Mapping[str, Any]) -> str:
         return f"its definition is {size} bytes (limit {_MAX_BYTES})"
     if _depth(definition) > _MAX_DEPTH:
         return f"its definition nests deeper than {_MAX_DEPTH}"
-    if hidden := _hidden_characters(definition):
+    if hidden := hidden_characters(definition):
         return f"its text holds invisible characters: {hidden}"
     for field, required in (("inputSchema", True), ("outputSchema", False)):
         schema = definition.get(field)
@@ -72,8 +72,8 @@ def _depth(value: Any) -> int:
     return depth
 
 
-def _hidden_characters(definition: Mapping[str, Any]) -> str:
-    """Name the first few characters that a person reading the definition would not see."""
+def hidden_characters(definition: Mapping[str, Any]) -> str:
+    """Name the first few characters that a person reading the definition would not see; empty where there are none."""
     found: list[str] = []
     stack: list[Any] = [definition]
     while stack and len(found) < 4:

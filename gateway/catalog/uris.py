@@ -27,12 +27,9 @@ class Offered:
 
 
 def servers_of(uri: str, offered: Mapping[str, Offered]) -> list[str]:
-    """Return the servers that offer `uri`: those that list it, else those with a template for it, else every one.
-
-    A server need not list what it has; with one server there is no doubt whose a URI is.
-    """
+    """Return the servers that offer `uri`: those that list it, else those with a template for it."""
     listed = [server for server, each in offered.items() if uri in each.uris]
-    return listed or [server for server, each in offered.items() if each.matches(uri)] or list(offered)
+    return listed or [server for server, each in offered.items() if each.matches(uri)]
 
 
 def own_uri(server: str, uri: str) -> str:

@@ -76,6 +76,7 @@ async def _serve(loaded: Loaded, redactor: Redactor, lease: bool) -> None:
                 with _announced(home.private / "run.json", url):
                     _LOG.info("toolgate %s serves %s/mcp", __version__, url)
                     await _until_stopped(gateway, following, lease)
+                gateway.stop()  # before the server waits for open streams to end
         finally:
             await gateway.close()
             listener.close()

@@ -1,6 +1,8 @@
 """What a server asks of the client while a call is under way: decided by policy, recorded, and only then asked."""
 
+import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from gateway.codec import CodecError, digest
@@ -17,6 +19,7 @@ from gateway.redaction.redactor import Redactor
 
 __all__ = ["Asking"]
 
+_MOST_QUESTIONS: Final = 64
 _REFUSED: Final = -31403
 """JSON-RPC code of what a policy refused; outside the range the specification reserves."""
 
@@ -52,8 +55,10 @@ class Asking:
         Raises:
             ConnectorFault: no policy lets the server ask one of them, or they are out of shape.
         """
-        if not isinstance(questions, dict):
+        if not isinstance(questions, dict):  # none, or what `check` refuses
             return
+        if len(questions) > _MOST_QUESTIONS:
+            raise ConnectorFault(f"The server asks more than {_MOST_QUESTIONS} questions.", code="contract_broken")
         for each in questions.values():
             method, params = (each.get("method"), each.get("params")) if isinstance(each, dict) else (None, None)
             if not isinstance(method, str):
@@ -67,15 +72,18 @@ class Asking:
     async def ask(self, call: Call, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
         """Put a question to the client of `call` and return its answer. Raises `AskRefused`."""
         asked = await self._decided(call, method, params)
-        outcome: Outcome = Failed(RequestFault("The call ended before the client answered.", code="cancelled"))
         try:
             result = await call.request.back.ask(method, self._redactor.deliver(params))
-            outcome = Succeeded(result)
         except AskRefused as refusal:
-            outcome = Failed(ConnectorFault(f"The client refused: {refusal.message}", code="rejected"))
+            said = f"The client refused: {refusal.message}"
+            await self._record(asked, Failed(ConnectorFault(said, code="rejected")))
             raise
-        finally:
-            await self._record(asked, outcome)
+        except asyncio.CancelledError:
+            gone = Failed(RequestFault("The call ended before the client answered.", code="cancelled"))
+            with suppress(AskRefused):  # the call is over: there is nobody to tell
+                await self._record(asked, gone)
+            raise
+        await self._record(asked, Succeeded(result))
         return result
 
     async def _record(self, asked: Call, outcome: Outcome) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from gateway.identity.authenticator import Authenticator
-from gateway.model.errors import IdentityFault
+from gateway.model.errors import GatewayError, IdentityFault
 from gateway.model.identity import ClientInfo, Identity
 from gateway.model.request import Caller, CallRequest
 from gateway.pipeline.rules import RulesInForce
@@ -53,13 +53,16 @@ class Listing:
         self._sighted(identity, caller.client)  # not admitted yet: a call is counted in the pipeline, and only there
         return identity
 
-    async def knows(self, caller: Caller) -> bool:
-        """Tell whether a caller whose stream is open is still known."""
+    async def known(self, caller: Caller) -> Identity | None:
+        """Return who a caller whose stream is open is by now, or None where that is nobody any more."""
         try:
-            await self._authenticator.identify(caller.credential, loopback=caller.loopback)
-        except IdentityFault:
-            return False
-        return True
+            return await self._authenticator.identify(caller.credential, loopback=caller.loopback)
+        except GatewayError:
+            return None
+
+    def admit(self, identity: Identity) -> None:
+        """Let one listing in, and count it. Raises `LimitFault`."""
+        self._admission.check(identity)
 
     def tools(self, identity: Identity, endpoint: str = "") -> list[Mapping[str, Any]]:
         """Return the MCP tool objects this agent is listed at an endpoint, under their wire names, by name.

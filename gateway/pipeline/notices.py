@@ -2,25 +2,28 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
 from gateway.connector.pool import TOOLS_CHANGED, Upstreams
 from gateway.model.clock import Clock
-from gateway.model.errors import ConnectorFault, GatewayError
-from gateway.model.identity import Identity
+from gateway.model.errors import ConnectorFault, GatewayError, LimitFault
+from gateway.model.identity import Credential, Identity
 from gateway.model.request import Caller
 from gateway.pipeline.directory import Directory, Place
 from gateway.pipeline.listing import Listing
 from gateway.pipeline.rules import RulesInForce
+from gateway.policy import Outlook, may
 
 __all__ = ["LIST_CHANGED", "UPDATED", "Notices", "Subscriber"]
 
 _LOG = logging.getLogger(__name__)
 _SETTLE_S: Final = 0.1
-_RECHECK_S: Final = 0.9
+_RECHECK_S: Final = 0.5
+_MOST: Final = 10_000
+_AT_ONCE: Final = 100
 UPDATED: Final = "notifications/resources/updated"
 LIST_CHANGED: Final = {
     "tools": TOOLS_CHANGED,
@@ -29,25 +32,36 @@ LIST_CHANGED: Final = {
 }
 """The notification of each list."""
 
+_ACTS: Final = {"prompts": "prompts/get", "resources": "resources/read"}
 _LISTS: Final = {method: name for name, method in LIST_CHANGED.items()}
 
 
 @dataclass(slots=True, eq=False)
 class Subscriber:
-    """Somebody who hears news: `lists` it wants news of, and resources by the URI it knows them by."""
+    """Somebody who hears news: `lists` it wants news of, and resources by the URI it knows them by.
 
+    `over` is done once it is to hear no more.
+    """
+
+    caller: Caller
     identity: Identity
     endpoint: str
     lists: frozenset[str]
     tell: Callable[[str, Mapping[str, Any]], None]
     resources: dict[str, Place] = field(default_factory=dict)
     tools: Any = None
+    over: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    def end(self) -> None:
+        """Have it hear no more."""
+        if not self.over.done():
+            self.over.set_result(None)
 
 
 class Notices:
     """Passes news on, gathered: a server that changes its list a hundred times a second is told of a few times.
 
-    Nobody hears of a server that its endpoint does not show, nor of tools that it may not see.
+    Nobody hears of a server that its endpoint does not show, nor of what no policy lets it use.
     """
 
     def __init__(
@@ -62,58 +76,92 @@ class Notices:
         self._news = asyncio.Event()
         self._changed: set[tuple[str, str]] = set()
         self._updated: set[Place] = set()
-        self._stopped = asyncio.Event()
+        self._watching: dict[str, asyncio.Lock] = {}
+        self._watched: dict[str, frozenset[str]] = {}
+        self._stopped = False
 
     def __len__(self) -> int:
         return len(self._subscribers)
 
-    async def join(self, subscriber: Subscriber) -> None:
-        """Tell `subscriber` from now on."""
+    def join(self, subscriber: Subscriber, instead_of: Subscriber | None = None) -> None:
+        """Tell `subscriber` from now on, of the same resources as the one in whose place it comes.
+
+        Raises:
+            LimitFault: too many are told already, or the gateway stops.
+        """
+        if self._stopped or len(self._subscribers) >= _MOST:
+            raise LimitFault("There are too many open streams, or the gateway stops.", retry_after_s=5.0)
+        if instead_of is not None:
+            self._subscribers.discard(instead_of)
+            subscriber.resources.update(instead_of.resources)
+            instead_of.end()
         if "tools" in subscriber.lists:
             subscriber.tools = self._visible_tools(subscriber)
         self._subscribers.add(subscriber)
-        await self.watch({place.server for place in subscriber.resources.values()})
 
     async def leave(self, subscriber: Subscriber) -> None:
         """Tell it no more."""
-        self._subscribers.discard(subscriber)
-        await self.watch({place.server for place in subscriber.resources.values()})
+        subscriber.end()
+        if subscriber in self._subscribers:
+            self._subscribers.discard(subscriber)
+            await self._watch({place.server for place in subscriber.resources.values()})
 
-    async def add(self, subscriber: Subscriber, uri: str, place: Place) -> None:
-        """Tell it of one more resource."""
-        subscriber.resources[uri] = place
-        await self.watch({place.server})
+    async def add(self, subscriber: Subscriber, resources: Mapping[str, Place]) -> None:
+        """Tell it of more resources."""
+        subscriber.resources.update(resources)
+        await self._watch({place.server for place in resources.values()})
 
     async def drop(self, subscriber: Subscriber, uri: str) -> None:
         """Tell it of one resource less."""
         place = subscriber.resources.pop(uri, None)
         if place is not None:
-            await self.watch({place.server})
+            await self._watch({place.server})
 
-    async def while_open(self, caller: Caller, ends: "set[asyncio.Future[Any]]") -> None:
-        """Wait until one of `ends` is done, the gateway stops, or the caller is known no more."""
-        while not self._stopped.is_set():
-            done, _ = await asyncio.wait(ends, timeout=_RECHECK_S, return_when=asyncio.FIRST_COMPLETED)
-            if done or not await self._listing.knows(caller):
-                return
+    async def while_open(
+        self, subscriber: Subscriber, ends: "set[asyncio.Future[Any]]", patience_s: float | None = None
+    ) -> None:
+        """Wait until one of `ends` is done, the gateway stops, its caller is known no more, or `patience_s` passed."""
+        await asyncio.wait({subscriber.over, *ends}, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
 
     def stop(self) -> None:
-        """End every stream of news soon."""
-        self._stopped.set()
+        """End every stream of news, and let none begin."""
+        self._stopped = True
+        for subscriber in self._subscribers:
+            subscriber.end()
 
-    async def watch(self, servers: set[str]) -> None:
+    async def recheck(self) -> None:
+        """End the streams of those who are known no more, or whose endpoint is no longer there for them."""
+        known: dict[tuple[Credential, bool], Identity | None] = {}
+        for number, subscriber in enumerate(list(self._subscribers), 1):
+            caller = subscriber.caller
+            key = caller.credential, caller.loopback
+            if key not in known:
+                known[key] = await self._listing.known(caller)
+            identity = known[key]
+            if identity is None or not self._rules.current.admits(subscriber.endpoint, identity):
+                subscriber.end()
+            else:
+                subscriber.identity = identity
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
+
+    async def _watch(self, servers: set[str]) -> None:
         """Have each of these servers tell of exactly the resources that somebody wants news of."""
         for server in servers:
-            wanted = frozenset(
-                place.name
-                for subscriber in self._subscribers
-                for place in subscriber.resources.values()
-                if place.server == server
-            )
-            try:
-                await self._upstreams.get(server).watch(wanted)
-            except ConnectorFault as fault:
-                _LOG.warning("%s does not tell of its resources: %s", server, fault.message)
+            async with self._watching.setdefault(server, asyncio.Lock()):
+                wanted = frozenset(
+                    place.name
+                    for subscriber in self._subscribers
+                    for place in subscriber.resources.values()
+                    if place.server == server
+                )
+                if wanted == self._watched.get(server, frozenset()):
+                    continue
+                self._watched[server] = wanted
+                try:
+                    await self._upstreams.get(server).watch(wanted)
+                except ConnectorFault as fault:
+                    _LOG.warning("%s does not tell of its resources: %s", server, fault.message)
 
     def listen(self) -> None:
         """Hear every server from now on."""
@@ -126,15 +174,27 @@ class Notices:
         self._news.set()
 
     async def run(self) -> None:
-        """Pass news on until cancelled."""
+        """Pass news on, and look whom it is still for, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._pass_on())
+            tasks.create_task(self._keep_rechecking())
+
+    async def _keep_rechecking(self) -> None:
+        while True:
+            await asyncio.sleep(_RECHECK_S)
+            await self.recheck()
+
+    async def _pass_on(self) -> None:
         while True:
             await self._news.wait()
             await self._clock.sleep(_SETTLE_S)
             self._news.clear()
             changed, self._changed = self._changed, set()
             updated, self._updated = self._updated, set()
-            for subscriber in list(self._subscribers):
+            for number, subscriber in enumerate(list(self._subscribers), 1):
                 self._tell(subscriber, changed, updated)
+                if number % _AT_ONCE == 0:
+                    await asyncio.sleep(0)
 
     def _heard(self, server: str, method: str, params: Mapping[str, Any]) -> None:
         if method in _LISTS and method != TOOLS_CHANGED:  # changed tools are news once the catalog has them
@@ -146,13 +206,23 @@ class Notices:
             self._news.set()
 
     def _tell(self, subscriber: Subscriber, changed: set[tuple[str, str]], updated: set[Place]) -> None:
-        servers = self._rules.current.servers_at(subscriber.endpoint)
-        for name in sorted({name for name, server in changed if not server or servers is None or server in servers}):
-            if name in subscriber.lists and (name != "tools" or self._sees_other_tools(subscriber)):
+        for name in sorted(subscriber.lists.intersection(name for name, _ in changed)):
+            servers = [server for changed_name, server in changed if changed_name == name]
+            if self._sees_other_tools(subscriber) if name == "tools" else self._sees_one(subscriber, name, servers):
                 subscriber.tell(LIST_CHANGED[name], {})
         for uri, place in subscriber.resources.items():
-            if place in updated:
+            if place in updated and self._may(subscriber, "resources/subscribe", place.server, place.name):
                 subscriber.tell(UPDATED, {"uri": uri})
+
+    def _sees_one(self, subscriber: Subscriber, name: str, servers: Iterable[str]) -> bool:
+        shown = self._rules.current.servers_at(subscriber.endpoint)
+        return any(
+            (shown is None or server in shown) and self._may(subscriber, _ACTS[name], server, None)
+            for server in servers
+        )
+
+    def _may(self, subscriber: Subscriber, method: str, server: str, name: str | None) -> bool:
+        return may(self._rules.current.bundle, subscriber.identity, method, server, name) is not Outlook.NEVER
 
     def _sees_other_tools(self, subscriber: Subscriber) -> bool:
         before, subscriber.tools = subscriber.tools, self._visible_tools(subscriber)

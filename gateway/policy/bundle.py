@@ -134,8 +134,8 @@ class Bundle:
             return self._operations.outlook(identity, tool.method, tool.server, None)
         return self._outlook(*self._key(identity, tool))
 
-    def outlook_on(self, identity: Identity, method: str, server: str, name: str) -> Outlook:
-        """Return what an agent can hope for from an operation on a server's document or prompt of this URI or name."""
+    def outlook_on(self, identity: Identity, method: str, server: str, name: str | None) -> Outlook:
+        """Return what an agent can hope for from an operation on a server's document or prompt; None is any of them."""
         return self._operations.outlook(identity, method, server, name)
 
     def situation(self, given: Request | DecisionInput) -> Situation:

@@ -16,10 +16,11 @@ def visible(bundle: Bundle, identity: Identity, tool: Tool) -> bool:
     return bundle.outlook(identity, tool) is not Outlook.NEVER
 
 
-def may(bundle: Bundle, identity: Identity, method: str, server: str, name: str) -> Outlook:
+def may(bundle: Bundle, identity: Identity, method: str, server: str, name: str | None) -> Outlook:
     """Return what an agent can hope for from `method` on a server's prompt of this name or document of this URI.
 
-    What is NEVER is not listed; any request is decided again. `method` is one of `ACTION_OF`.
+    None stands for any of them. What is NEVER is not listed; any request is decided again. `method` is one of
+    `ACTION_OF`.
     """
     return bundle.outlook_on(identity, method, server, name)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from starlette.types import Send
@@ -10,30 +10,33 @@ from starlette.types import Send
 from gateway.model.back import AskRefused, Back
 from gateway.transport.sessions import Session
 from gateway.transport.streams import EventStream, send_stream
-from gateway.transport.wire import send_json
+from gateway.transport.wire import RpcRequest, send_json
 
-__all__ = ["ASK_S", "LEVELS", "HttpBack", "LegacyBack"]
+__all__ = ["ASK_S", "LEVELS", "HttpBack", "LegacyBack", "askable", "progress_token"]
 
 ASK_S: Final = 600.0
 """How long a client may take to answer a server's question, in seconds."""
 
 LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
+_ASKABLE: Final = ("elicitation", "sampling", "roots")
+_PRIMED_SINCE: Final = "2025-11-25"
 _PROGRESS: Final = "notifications/progress"
 _MESSAGE: Final = "notifications/message"
 
 
 class HttpBack(Back):
-    """What goes back on one POST. Without `streams` (the client does not accept them) only the answer does."""
+    """What goes back on one POST. Without `streaming` (the client does not take event streams) only the answer does."""
 
-    def __init__(self, send: Send, streams: Callable[[], EventStream] | None, token: Any, log_level: str) -> None:
+    def __init__(self, send: Send, token: Any, log_level: str, *, streaming: bool, lane: str = "") -> None:
         self._send = send
-        self._streams = streams
+        self._streaming = streaming
         self._token = token
         self._stream: EventStream | None = None
         self._sending: asyncio.Task[None] | None = None
         self.wants_progress = token is not None
         self.log_level = log_level
         self.logs_by_default = False
+        self.lane = lane
 
     def notify(self, method: str, params: Mapping[str, Any]) -> None:
         if method == _PROGRESS:
@@ -47,27 +50,45 @@ class HttpBack(Back):
             stream.say({"jsonrpc": "2.0", "method": method, "params": params}, droppable=True)
 
     def stream(self) -> EventStream | None:
-        """Return the stream of this answer, begun if it was not; None where the client takes none."""
-        if self._stream is None and self._streams is not None:
-            self._stream = self._streams()
-            self._stream.prime()
+        """Return the stream of this answer, begun if it was not; None where there is to be none."""
+        if self._stream is None and self._streaming:
+            self._stream = self._opened()
             self._sending = asyncio.ensure_future(send_stream(self._send, self._stream))
         return self._stream
 
-    async def answer(self, status: int, body: Any, headers: tuple[tuple[str, str], ...] = ()) -> None:
-        """Send the answer: the stream's last event where one was begun, else a response of its own."""
+    async def answer(
+        self,
+        status: int,
+        body: Any,
+        headers: tuple[tuple[str, str], ...] = (),
+        read: Callable[[], Awaitable[None]] | None = None,
+    ) -> bool:
+        """Send the answer: the stream's last event where one was begun, else a response of its own.
+
+        What comes after it is lost. `read` is awaited once the client, perhaps come back, has got a stream's end;
+        False where there is no stream.
+        """
+        self._streaming = False
         if self._stream is None or self._sending is None:
             await send_json(self._send, status, body, headers)
-            return
+            return False
+        self._stream.when_read = read
         self._stream.say(body)
         self._stream.close()
-        await self._sending
+        await asyncio.wait({self._sending})
+        return True
 
     def left(self) -> None:
         """The client closed the connection: what a lasting stream still gets is kept for its return."""
-        if self._sending is not None:
-            self._sending.cancel()
+        self._streaming = False  # a stream nobody has seen the beginning of is one that nobody can come back to
         self._send = _to_nobody
+        if self._stream is not None and self._sending is not None:
+            self._sending.cancel()
+            if not self._stream.id:
+                self._stream.close()
+
+    def _opened(self) -> EventStream:
+        return EventStream()
 
     def _logs(self, level: object) -> bool:
         if not self.log_level:
@@ -82,37 +103,43 @@ async def _to_nobody(message: Any) -> None:
 class LegacyBack(HttpBack):
     """The way back on one POST of a legacy session: its client is asked on the stream, and answers with a POST."""
 
-    def __init__(self, send: Send, session: Session, token: Any, *, streaming: bool) -> None:
-        super().__init__(send, session.streams.open if streaming else None, token, session.log_level)
+    def __init__(self, send: Send, session: Session, request: RpcRequest, *, streaming: bool) -> None:
+        super().__init__(send, progress_token(request.params), session.log_level, streaming=streaming, lane=session.id)
         self._session = session
+        self._request_id = request.id
         self.logs_by_default = True  # the specification leaves it to the server
         self.capabilities = session.capabilities if streaming else {}
-        self.lane = session.id
 
     async def ask(self, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
         stream = self.stream()
-        if stream is None:
-            raise AskRefused(-32601, "The client takes no event streams, so it cannot be asked")
+        if stream is None or stream.closed or self._session.ended:
+            raise AskRefused(-32001, "The client takes no event streams, or has gone, so it cannot be asked")
         request_id = f"ask-{secrets.token_hex(8)}"
         answer: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
         self._session.asked[request_id] = answer
         stream.say({"jsonrpc": "2.0", "id": request_id, "method": method, "params": params})
         try:
             async with asyncio.timeout(ASK_S):
-                message = await answer
+                return result_of(await answer)
         except TimeoutError:
+            _withdraw(stream, request_id)
             raise AskRefused(-32001, "The client did not answer in time") from None
         except asyncio.CancelledError:
-            self._withdraw(stream, request_id)
+            _withdraw(stream, request_id)
             raise
         finally:
             self._session.asked.pop(request_id, None)
-        return result_of(message)
 
-    @staticmethod
-    def _withdraw(stream: EventStream, request_id: str) -> None:
-        params = {"requestId": request_id, "reason": "the server no longer asks"}
-        stream.say({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})
+    def _opened(self) -> EventStream:
+        stream = self._session.streams.open(self._request_id)
+        if self._session.version >= _PRIMED_SINCE:  # clients before that may take an event without data for a message
+            stream.prime()
+        return stream
+
+
+def _withdraw(stream: EventStream, request_id: str) -> None:
+    params = {"requestId": request_id, "reason": "the server no longer asks"}
+    stream.say({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})
 
 
 def result_of(message: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -123,3 +150,17 @@ def result_of(message: Mapping[str, Any]) -> Mapping[str, Any]:
     if isinstance(error, dict) and type(error.get("code")) is int:
         raise AskRefused(error["code"], str(error.get("message", "")), error.get("data"))
     raise AskRefused(-32603, "The client's answer is neither a result nor an error")
+
+
+def askable(said: Any) -> dict[str, Any]:
+    """Return what of a client's capabilities is about being asked something."""
+    if not isinstance(said, dict):
+        return {}
+    return {name: said[name] for name in _ASKABLE if isinstance(said.get(name), dict)}
+
+
+def progress_token(params: Mapping[str, Any]) -> str | int | None:
+    """Return the token a request's progress is to be told under, or None where it wants none."""
+    meta = params.get("_meta")
+    token = meta.get("progressToken") if isinstance(meta, dict) else None
+    return token if isinstance(token, str) or type(token) is int else None

@@ -6,6 +6,7 @@ the classification of modern requests and the rules for their routing headers (`
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
@@ -126,9 +127,12 @@ class McpEndpoint:
     async def _send(self, exchange: Exchange, answer: Answer, body: Mapping[str, Any]) -> None:
         """Send the answer and note that it was delivered, if it was."""
         claimed = answer.claimed_call
-        gone = await exchange.client_gone() if claimed else False
-        await exchange.answer(200, body)
-        if claimed and not gone:
+        if not claimed:
+            await exchange.answer(200, body)
+            return
+        gone = await exchange.client_gone()
+        streamed = await exchange.answer(200, body, read=partial(self._door.delivered, claimed))
+        if not gone and not streamed:
             await self._door.delivered(claimed)
 
     async def _error(

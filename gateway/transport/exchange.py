@@ -1,7 +1,7 @@
 """One HTTP request on `/mcp`: what came in, who sent it, and the way back."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from starlette.types import Receive, Scope, Send
@@ -78,18 +78,26 @@ class Exchange:
         self._back = back
         return back
 
-    async def answer(self, status: int, body: Any, headers: tuple[tuple[str, str], ...] = ()) -> None:
-        """Send the answer."""
-        if self._back is None:
-            await send_json(self.send, status, body, headers)
-        else:
-            await self._back.answer(status, body, headers)
+    async def answer(
+        self,
+        status: int,
+        body: Any,
+        headers: tuple[tuple[str, str], ...] = (),
+        read: Callable[[], Awaitable[None]] | None = None,
+    ) -> bool:
+        """Send the answer. Where it ends a stream, True, and `read` is awaited once the client has got that end."""
+        if self._back is not None:
+            return await self._back.answer(status, body, headers, read)
+        await send_json(self.send, status, body, headers)
+        return False
 
-    async def watched(self, work: Awaitable[Answer], *, until_gone: bool) -> Answer:
+    async def watched(
+        self, work: Awaitable[Answer], *, until_gone: bool, stream_after_s: float = _STREAM_AFTER_S
+    ) -> Answer:
         """Await `work`, looking after the connection if it takes long enough to be worth it.
 
         A client that goes ends the work where `until_gone`; else its stream is kept for its return. One that waits
-        long, and takes streams, is sent one, so that nothing on the way closes the connection.
+        for `stream_after_s`, and takes streams, is sent one, so that nothing on the way closes the connection.
 
         Raises:
             ClientGone: nobody is there to answer.
@@ -101,7 +109,7 @@ class Exchange:
         watchers: list[asyncio.Task[None]] = []
 
         def watch() -> None:
-            watchers.append(loop.create_task(self._watch(task if until_gone else None)))
+            watchers.append(loop.create_task(self._watch(task if until_gone else None, stream_after_s)))
 
         timer = loop.call_later(_WATCH_AFTER_S, watch)
         try:
@@ -117,9 +125,9 @@ class Exchange:
             for watcher in watchers:
                 watcher.cancel()
 
-    async def _watch(self, task: "asyncio.Task[Any] | None") -> None:
+    async def _watch(self, task: "asyncio.Task[Any] | None", stream_after_s: float) -> None:
         try:
-            async with asyncio.timeout(_STREAM_AFTER_S):
+            async with asyncio.timeout(stream_after_s):
                 await self.until_gone()
         except TimeoutError:
             if self._back is not None:
@@ -127,14 +135,17 @@ class Exchange:
             await self.until_gone()
         if task is not None:
             task.cancel()
-        elif self._back is not None:
-            self._back.left()
 
     async def until_gone(self) -> None:
         """Wait until the client closes the connection."""
         while (await self.receive())["type"] != "http.disconnect":
             pass
+        self._left()
+
+    def _left(self) -> None:
         self._gone = True
+        if self._back is not None:
+            self._back.left()
 
     async def client_gone(self) -> bool:
         """Tell whether the connection is closed already, without waiting."""
@@ -142,10 +153,11 @@ class Exchange:
             return True
         look = asyncio.ensure_future(self.receive())
         await asyncio.sleep(0)
-        if look.done():
-            return bool(look.result()["type"] == "http.disconnect")
-        look.cancel()
-        return False
+        if not look.done():
+            look.cancel()
+        elif look.result()["type"] == "http.disconnect":
+            self._left()
+        return self._gone
 
 
 def client_info(said: Any) -> ClientInfo:

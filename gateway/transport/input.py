@@ -2,17 +2,17 @@
 
 A call whose server asks while it is under way (the handshake eras) is parked: it waits in this process for the repeat.
 One whose server answered with `input_required` itself is over; its `requestState` travels sealed inside ours. Either
-state opens only for the same principal, method, name and arguments, for a while, and once.
+state opens only for the same principal, endpoint, method, name and arguments, for a while, and once.
 """
 
 import asyncio
 import hashlib
 import os
 import secrets
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from cryptography.exceptions import InvalidTag
@@ -28,10 +28,13 @@ from gateway.transport.wire import RpcError
 __all__ = ["Inputs", "ModernBack"]
 
 _LIFE_MS: Final = int(ASK_S * 1000)
+_SETTLE_S: Final = 0.005
+_NONCE: Final = 12
 _MAX_PARKED: Final = 64
 _MAX_USED: Final = 100_000
 _INVALID_PARAMS: Final = -32602
-
+_TOO_MANY: Final = -31429
+"""JSON-RPC code of "not now"; outside the range the specification reserves."""
 
 Answering = Callable[[Asked], Coroutine[Any, Any, Answer]]
 
@@ -41,32 +44,34 @@ class ModernBack(Back):
 
     takes_input_required = True
 
-    def __init__(self, way: HttpBack, capabilities: Mapping[str, Any], lane: str) -> None:
+    def __init__(self, way: HttpBack, capabilities: Mapping[str, Any]) -> None:
         self._way = way
+        self._gone = ""
         self.capabilities = capabilities
-        self.lane = lane
+        self.lane = way.lane
         self.log_level = way.log_level
         self.wants_progress = way.wants_progress
-        self.asked = asyncio.Event()
         self.questions: dict[str, tuple[Mapping[str, Any], asyncio.Future[Mapping[str, Any]]]] = {}
+        self.asked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def notify(self, method: str, params: Mapping[str, Any]) -> None:
         self._way.notify(method, params)
 
     async def ask(self, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        if self._gone:
+            raise AskRefused(-32001, self._gone)
         key = f"ask-{secrets.token_hex(4)}"
         answer: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
         self.questions[key] = {"method": method, "params": params}, answer
-        self.asked.set()
+        if not self.asked.done():
+            self.asked.set_result(None)
         try:
             async with asyncio.timeout(ASK_S):
                 return await answer
         except TimeoutError:
             raise AskRefused(-32001, "The client did not answer in time") from None
         finally:
-            self.questions.pop(key, None)
-            if not self.questions:
-                self.asked.clear()
+            self._forget(key)
 
     def rejoin(self, later: "ModernBack", responses: Mapping[str, Any]) -> None:
         """Go on over a later POST of the client, which answers some of the questions."""
@@ -75,9 +80,19 @@ class ModernBack(Back):
             response = responses.get(key)
             if isinstance(response, dict) and not answer.done():
                 answer.set_result(response)
-                self.questions.pop(key)
-        if not self.questions:
-            self.asked.clear()
+                self._forget(key)
+
+    def leave(self, why: str) -> None:
+        """Have nobody wait for the client any longer."""
+        self._gone = why
+        for _, answer in self.questions.values():
+            if not answer.done():
+                answer.set_exception(AskRefused(-32001, why))
+
+    def _forget(self, key: str) -> None:
+        self.questions.pop(key, None)
+        if not self.questions and self.asked.done():
+            self.asked = asyncio.get_running_loop().create_future()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +109,7 @@ class Inputs:
         self._cipher = AESGCM(hashlib.sha256(b"toolgate request state\0" + key).digest())
         self._clock = clock
         self._parked: dict[str, _Parked] = {}
-        self._used: OrderedDict[str, None] = OrderedDict()
+        self._used: OrderedDict[bytes, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._parked)
@@ -103,91 +118,115 @@ class Inputs:
         """Answer a request, or go on with the one that it repeats.
 
         Raises:
-            RpcError: its `requestState` is not one for this request; whatever `answer` raises.
+            RpcError: its `requestState` is not one for this request, or too many wait; whatever `answer` raises.
         """
         back = asked.back
         assert isinstance(back, ModernBack)
         state = asked.params.get("requestState")
+        responses = asked.params.get("inputResponses", {})
+        if not isinstance(responses, dict):
+            raise RpcError(_INVALID_PARAMS, "params.inputResponses must be an object.")
         if state is None and not back.capabilities:  # nearly every request
-            result = await answer(asked)
-            asks = result.result.get("resultType") == "input_required"
-            return self._sealed(result, _bound(asked, principal)) if asks else result
-        bound = _bound(asked, principal)
-        content: Mapping[str, Any] = {} if state is None else self._open(state, bound)
-        ticket = content.get("ticket")
-        if ticket is not None:
-            parked = self._parked.pop(ticket, None)
-            if parked is None:
-                raise RpcError(_INVALID_PARAMS, "This requestState has had its time. Make the call anew, without it.")
-            responses = asked.params.get("inputResponses")
-            parked.back.rejoin(back, responses if isinstance(responses, dict) else {})
-            return await self._until_asked(parked, bound)
+            return self._sealed(await answer(asked), asked, principal)
         if state is not None:
-            asked = _with_state(asked, content.get("state"))
+            content = self._open(state, _bound(asked, principal))
+            if "ticket" in content:
+                return await self._resumed(content["ticket"], asked, principal)
+            asked = _with_state(asked, content["state"])
         if not back.capabilities:
-            return self._sealed(await answer(asked), bound)
+            return self._sealed(await answer(asked), asked, principal)
         if sum(each.principal == principal for each in self._parked.values()) >= _MAX_PARKED:
-            raise RpcError(-31429, "Too many of your calls wait for answers already.", status=429)
+            raise RpcError(_TOO_MANY, "Too many of your calls wait for answers already.", status=429)
         work = asyncio.ensure_future(answer(asked))
-        return await self._until_asked(_Parked(work, back, principal), bound)
+        work.add_done_callback(_looked_at)
+        return await self._until_asked(_Parked(work, back, principal), asked)
 
-    async def _until_asked(self, parked: _Parked, bound: str) -> Answer:
-        asked = asyncio.ensure_future(parked.back.asked.wait())
+    def stop(self) -> None:
+        """Have no call wait for its client any longer: the gateway stops."""
+        for parked in list(self._parked.values()):
+            parked.back.leave("The gateway is stopping")
+
+    async def _resumed(self, ticket: str, asked: Asked, principal: str) -> Answer:
+        parked = self._parked.pop(ticket, None)
+        if parked is None:
+            raise _had_its_time()
+        assert isinstance(asked.back, ModernBack)
+        parked.back.rejoin(asked.back, asked.params.get("inputResponses", {}))
+        return await self._until_asked(parked, asked)
+
+    async def _until_asked(self, parked: _Parked, asked: Asked) -> Answer:
+        """Return the answer of a call, or the questions that came before it: all that come close together."""
+        work, back = parked.work, parked.back
         try:
-            await asyncio.wait({parked.work, asked}, return_when=asyncio.FIRST_COMPLETED)
+            while not (work.done() or back.questions):
+                either: set[asyncio.Future[Any]] = {work, back.asked}
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+                known = -1
+                while not work.done() and known != len(back.questions):
+                    known = len(back.questions)
+                    await asyncio.wait({work}, timeout=_SETTLE_S)
         except asyncio.CancelledError:
-            parked.work.cancel()
+            back.leave("The client has gone")
+            work.cancel()
             raise
-        finally:
-            asked.cancel()
-        if parked.work.done():
-            return self._sealed(parked.work.result(), bound)
+        if work.done():
+            return self._sealed(work.result(), asked, parked.principal)
         ticket = secrets.token_hex(16)
         self._parked[ticket] = parked
-        parked.work.add_done_callback(lambda work: self._lost(ticket, work))
-        questions = {key: question for key, (question, _) in parked.back.questions.items()}
-        state = self._seal({"ticket": ticket}, bound)
+        work.add_done_callback(lambda _: self._parked.pop(ticket, None))
+        questions = {key: question for key, (question, _) in back.questions.items()}
+        state = self._seal({"ticket": ticket}, _bound(asked, parked.principal))
         return Answer({"resultType": "input_required", "inputRequests": questions, "requestState": state})
 
-    def _lost(self, ticket: str, work: "asyncio.Task[Answer]") -> None:
-        """A parked call ended with nobody there: it is on record; take note of its failure, or asyncio complains."""
-        if self._parked.pop(ticket, None) is not None and not work.cancelled():
-            work.exception()
-
-    def _sealed(self, answer: Answer, bound: str) -> Answer:
+    def _sealed(self, answer: Answer, asked: Asked, principal: str) -> Answer:
         """Put the server's own `requestState` inside one of ours."""
         if answer.result.get("resultType") == "input_required":
-            answer.result["requestState"] = self._seal({"state": answer.result.get("requestState")}, bound)
+            state = self._seal({"state": answer.result.get("requestState")}, _bound(asked, principal))
+            answer.result["requestState"] = state
         return answer
 
-    def _seal(self, content: Mapping[str, Any], bound: str) -> str:
-        nonce = os.urandom(12)
+    def _seal(self, content: Mapping[str, Any], bound: bytes) -> str:
+        nonce = os.urandom(_NONCE)
         plain = dump({**content, "until": self._clock.now_ms() + _LIFE_MS})
-        return urlsafe_b64encode(nonce + self._cipher.encrypt(nonce, plain, bound.encode())).decode()
+        return urlsafe_b64encode(nonce + self._cipher.encrypt(nonce, plain, bound)).decode()
 
-    def _open(self, state: Any, bound: str) -> Mapping[str, Any]:
+    def _open(self, state: Any, bound: bytes) -> Mapping[str, Any]:
         try:
-            raw = urlsafe_b64decode(state)
-            content = parse(self._cipher.decrypt(raw[:12], raw[12:], bound.encode()))
+            raw = b64decode(state, b"-_", validate=True)
+            content = parse(self._cipher.decrypt(raw[:_NONCE], raw[_NONCE:], bound))
         except (InvalidTag, ValueError, TypeError, CodecError):
             raise RpcError(_INVALID_PARAMS, "This requestState is not one for this request.") from None
         assert isinstance(content, dict)
-        if content["until"] < self._clock.now_ms() or state in self._used:
-            raise RpcError(_INVALID_PARAMS, "This requestState has had its time. Make the call anew, without it.")
-        self._used[state] = None
-        while len(self._used) > _MAX_USED:
+        used = raw[:_NONCE]  # not the text: the same bytes have several spellings in base64
+        if content["until"] < self._clock.now_ms() or used in self._used:
+            raise _had_its_time()
+        self._used[used] = None
+        if len(self._used) > _MAX_USED:
             self._used.popitem(last=False)
         return content
 
 
-def _bound(asked: Asked, principal: str) -> str:
+def _looked_at(work: "asyncio.Task[Answer]") -> None:
+    """Take note of how a call ended whose client did not come back: it is on record, and asyncio need not complain."""
+    if not work.cancelled():
+        work.exception()
+
+
+def _had_its_time() -> RpcError:
+    return RpcError(_INVALID_PARAMS, "This requestState has had its time. Make the call anew, without it.")
+
+
+def _bound(asked: Asked, principal: str) -> bytes:
     """Return what a state is good for: this principal asking just this."""
     kept = {key: value for key, value in asked.params.items() if key not in {"_meta", "inputResponses", "requestState"}}
-    return digest([principal, asked.endpoint, asked.method, kept])
+    try:
+        return digest([principal, asked.endpoint, asked.method, kept]).encode()
+    except CodecError as error:
+        raise RpcError(_INVALID_PARAMS, f"The params hold a value that JSON cannot carry exactly: {error}") from None
 
 
-def _with_state(asked: Asked, state: str | None) -> Asked:
+def _with_state(asked: Asked, state: Any) -> Asked:
     params = {key: value for key, value in asked.params.items() if key != "requestState"}
     if state is not None:
         params["requestState"] = state
-    return Asked(asked.method, params, asked.caller, asked.headers, asked.back, asked.endpoint)
+    return replace(asked, params=params)

@@ -102,6 +102,7 @@ class Kernel:
                 return await self._complete(asked)
         if asked.method in _LISTS:
             identity = await self.identify(asked.caller, asked.method, asked.params, asked.endpoint)
+            self._listing.admit(identity)
             if not self._directory.has(asked.method.partition("/")[0], asked.endpoint):
                 raise RpcError(_METHOD_NOT_FOUND, "Method not found", status=404, data=asked.method)
             _one_page(asked.params)
@@ -170,7 +171,7 @@ class Kernel:
             run=_label(meta, RUN_META, headers.get("toolgate-run")),
             idempotency_key=_label(meta, IDEMPOTENCY_META, headers.get("idempotency-key")),
             back=asked.back,
-            more=_more(params),
+            more=_more(asked),
             endpoint=asked.endpoint,
         )
         ended = await self._entry.run(request)
@@ -234,9 +235,9 @@ class Kernel:
             raise RpcError(_INVALID_PARAMS, fault.message) from None
 
     async def _place(self, asked: Asked, uri: str) -> Place:
-        await self.identify(asked.caller, asked.method, asked.params, asked.endpoint)
+        identity = await self.identify(asked.caller, asked.method, asked.params, asked.endpoint)
         try:
-            return await self._directory.resource(uri, asked.endpoint)
+            return await self._directory.resource(uri, asked.endpoint, identity)
         except RequestFault as fault:
             await self.refuse(asked.caller, asked.method, fault)
             missing = fault.code == "unknown_tool"
@@ -251,7 +252,7 @@ class Kernel:
             meta=_meta(asked.params),
             run=_label(_meta(asked.params), RUN_META, asked.headers.get("toolgate-run")),
             back=asked.back,
-            more=_more(asked.params),
+            more=_more(asked),
             endpoint=asked.endpoint,
             operation=what,
         )
@@ -273,8 +274,11 @@ def _own(params: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in params.items() if name != "_meta" and name not in _MORE}
 
 
-def _more(params: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: params[name] for name in _MORE if name in params}
+def _more(asked: Asked) -> dict[str, Any]:
+    """Return what a repeated request brings along; from a client that is not answered so, it leads nowhere."""
+    if not asked.back.takes_input_required:
+        return {}
+    return {name: asked.params[name] for name in _MORE if name in asked.params}
 
 
 def _meta(params: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -2,19 +2,19 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION
 
+from gateway.model.errors import GatewayError
 from gateway.model.identity import Identity
 from gateway.model.request import Caller
 from gateway.pipeline.notices import LIST_CHANGED, Notices, Subscriber
-from gateway.transport.back import LEVELS, LegacyBack
+from gateway.transport.back import LEVELS, LegacyBack, askable
 from gateway.transport.exchange import Exchange, client_info
 from gateway.transport.kernel import SERVER_INFO, Answer, Asked, Kernel
 from gateway.transport.sessions import Session, Sessions
-from gateway.transport.streams import send_stream
+from gateway.transport.streams import EventStream, request_of, send_stream
 from gateway.transport.welcome import Welcome
 from gateway.transport.wire import HttpRefusal, RpcError, RpcRequest, send_json, send_status
 
@@ -22,7 +22,10 @@ __all__ = ["Legacy"]
 
 _SESSION_HEADER: Final = "mcp-session-id"
 _INVALID_PARAMS: Final = -32602
-_ASKABLE: Final = ("elicitation", "sampling", "roots")
+_GRACE_S: Final = 60.0
+_GONE: Final = -31410
+"""JSON-RPC code for an answer that cannot be had any more; outside the range the specification reserves."""
+
 _OF_LATER_ERAS: Final = ("resultType", "ttlMs", "cacheScope")
 _SERVER_INFO_META: Final = "io.modelcontextprotocol/serverInfo"
 _MAX_SUBSCRIPTIONS: Final = 1000
@@ -45,13 +48,13 @@ class Legacy:
         if request.method == "initialize" and request.id is not None:
             await self._initialize(exchange, request)
             return None
-        session, identity = await self._session(exchange, request.method, request.params)
+        session, _ = await self._session(exchange, request.method, request.params)
         if request.id is None:
             self._notified(session, request)
             await send_status(exchange.send, 202)
             return None
         caller = exchange.caller(session.version, session.client, session.id)
-        answer = await self._answer(exchange, request, session, caller, identity)
+        answer = await self._answer(exchange, request, session, caller)
         return answer, {"jsonrpc": "2.0", "id": request.id, "result": _dressed(answer.result)}
 
     async def response(self, exchange: Exchange, message: Mapping[str, Any]) -> None:
@@ -63,27 +66,37 @@ class Legacy:
         await send_status(exchange.send, 202)
 
     async def get(self, exchange: Exchange) -> None:
-        """Serve the session's own stream, or go on with one that broke off after `Last-Event-ID`."""
+        """Serve the session's own stream, or go on with one that broke off after `Last-Event-ID`.
+
+        Where that event is not known any more, as after a restart, whoever waits for a request's answer is told so.
+        """
         session, identity = await self._session(exchange, "GET", {})
         if not exchange.takes_streams:
             raise HttpRefusal(406, "Accept must include text/event-stream.")
         last = exchange.headers.get("last-event-id")
         found = session.streams.find(last) if last else None
-        if found is not None and found[0] is not session.own_stream:
-            await self._until_gone(exchange, send_stream(exchange.send, *found))
+        if found is None and last:
+            found = _lost(last)
+        if found is None or found[0] is session.own_stream:
+            await self._own_stream(exchange, session, identity, found[1] if found is not None else None)
             return
-        await self._own_stream(exchange, session, identity, found[1] if found else 0)
+        sending = asyncio.ensure_future(send_stream(exchange.send, *found))
+        leaving = asyncio.ensure_future(exchange.until_gone())
+        try:
+            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await _cancelled(sending, leaving)
 
     async def delete(self, exchange: Exchange) -> None:
         """End the session."""
         session, _ = await self._session(exchange, "DELETE", {})
         await self._sessions.end(session)
+        if session.subscriber is not None:
+            await self._notices.leave(session.subscriber)
         await send_status(exchange.send, 204)
 
-    async def _answer(
-        self, exchange: Exchange, request: RpcRequest, session: Session, caller: Caller, identity: Identity
-    ) -> Answer:
-        back = LegacyBack(exchange.send, session, exchange.meta.get("progressToken"), streaming=exchange.takes_streams)
+    async def _answer(self, exchange: Exchange, request: RpcRequest, session: Session, caller: Caller) -> Answer:
+        back = LegacyBack(exchange.send, session, request, streaming=exchange.takes_streams)
         asked = Asked(request.method, request.params, caller, exchange.headers, back, session.endpoint)
         match request.method:
             case "ping":
@@ -113,15 +126,14 @@ class Legacy:
         client = client_info(params.get("clientInfo"))
         endpoint = exchange.endpoint
         identity = await self._kernel.identify(exchange.caller(version, client), "initialize", params, endpoint)
-        said = params.get("capabilities")
-        askable = {name: said[name] for name in _ASKABLE if name in said} if isinstance(said, dict) else {}
-        session = await self._sessions.open(identity, version, endpoint, askable, client)
+        said = askable(params.get("capabilities"))
+        session = await self._sessions.open(identity, version, endpoint, said, client)
         await self._welcome.settled()
         result = {
             "protocolVersion": version,
             "capabilities": self._welcome.capabilities(endpoint, modern=False),
             "serverInfo": SERVER_INFO,
-            "instructions": self._welcome.instructions(endpoint),
+            "instructions": self._welcome.instructions(endpoint, identity),
         }
         body = {"jsonrpc": "2.0", "id": request.id, "result": result}
         await send_json(exchange.send, 200, body, ((_SESSION_HEADER, session.id),))
@@ -142,8 +154,7 @@ class Legacy:
         """Take a client's notification: it may call a request off."""
         if request.method == "notifications/cancelled":
             request_id = request.params.get("requestId")
-            found = session.under_way.get((type(request_id), request_id))
-            if found is not None:
+            if isinstance(request_id, str | int) and (found := session.under_way.get((type(request_id), request_id))):
                 back, task = found
                 back.cancelled = True
                 (back.under_way or task).cancel()
@@ -160,22 +171,25 @@ class Legacy:
         uri = asked.params.get("uri")
         if not isinstance(uri, str):
             raise RpcError(_INVALID_PARAMS, f"{asked.method} needs params.uri, a string.")
-        subscriptions = session.subscriptions - {uri}
+        place = None
         if asked.method == "resources/subscribe":
-            if len(subscriptions) >= _MAX_SUBSCRIPTIONS:
+            if len(session.subscriptions | {uri}) > _MAX_SUBSCRIPTIONS:
                 raise RpcError(_INVALID_PARAMS, f"A session has at most {_MAX_SUBSCRIPTIONS} subscriptions.")
             place = await self._kernel.subscribe(asked, uri)
-            subscriptions |= {uri}
-            if session.subscriber is not None:
-                await self._notices.add(session.subscriber, uri, place)
+        others = session.subscriptions - {uri}  # read again: others may have been made while this one was decided
+        session.subscriptions = others if place is None else others | {uri}
+        await self._sessions.save(session)
+        if session.subscriber is not None and place is not None:
+            await self._notices.add(session.subscriber, {uri: place})
         elif session.subscriber is not None:
             await self._notices.drop(session.subscriber, uri)
-        session.subscriptions = subscriptions
-        await self._sessions.save(session)
         return Answer({})
 
-    async def _own_stream(self, exchange: Exchange, session: Session, identity: Identity, position: int) -> None:
-        """Serve the stream for what belongs to no request: lists that changed, resources that were updated."""
+    async def _own_stream(self, exchange: Exchange, session: Session, identity: Identity, position: int | None) -> None:
+        """Serve the stream for what belongs to no request: lists that changed, resources that were updated.
+
+        For a while after its client has gone, news is kept for its return.
+        """
         stream = session.own_stream
         if stream is None or stream.closed:
             stream = session.own_stream = session.streams.open()
@@ -183,47 +197,60 @@ class Legacy:
         def tell(method: str, params: Mapping[str, Any]) -> None:
             stream.say({"jsonrpc": "2.0", "method": method, **({"params": params} if params else {})}, droppable=True)
 
-        subscriber = Subscriber(identity, session.endpoint, frozenset(LIST_CHANGED), tell)
+        before = session.subscriber
         caller = exchange.caller(session.version, session.client, session.id)
-        before, session.subscriber = session.subscriber, subscriber
-        if before is not None:
-            await self._notices.leave(before)
+        subscriber = Subscriber(caller, identity, session.endpoint, frozenset(LIST_CHANGED), tell)
+        self._notices.join(subscriber, instead_of=before)
+        session.subscriber = subscriber
+        sending = asyncio.ensure_future(
+            send_stream(exchange.send, stream, stream.unread if position is None else position)
+        )
+        leaving = asyncio.ensure_future(exchange.until_gone())
         try:
-            subscriber.resources.update(await self._places(session, Asked("resources/subscribe", {}, caller, {})))
-            await self._notices.join(subscriber)
-            sending = asyncio.ensure_future(send_stream(exchange.send, stream, position))
-            leaving = asyncio.ensure_future(exchange.until_gone())
-            try:
-                await self._notices.while_open(caller, {sending, leaving})
-            finally:
-                leaving.cancel()
-                sending.cancel()
-                await asyncio.gather(sending, leaving, return_exceptions=True)
+            if before is None:
+                await self._subscribe_again(session, subscriber, exchange)
+            await self._notices.while_open(subscriber, {sending, leaving})
+            if leaving.done():
+                await self._notices.while_open(subscriber, set(), _GRACE_S)
         finally:
-            await self._notices.leave(subscriber)
+            await _cancelled(sending, leaving)
             if session.subscriber is subscriber:
                 session.subscriber = None
+            await self._notices.leave(subscriber)
 
-    async def _places(self, session: Session, asked: Asked) -> dict[str, Any]:
-        """Return where the resources are that a session subscribed to before, as far as it still may."""
-        places = {}
+    async def _subscribe_again(self, session: Session, subscriber: Subscriber, exchange: Exchange) -> None:
+        """Have news come of the resources that a session subscribed to before, as far as it still may."""
+        asked = Asked("resources/subscribe", {}, subscriber.caller, exchange.headers, endpoint=session.endpoint)
         for uri in sorted(session.subscriptions):
             try:
-                places[uri] = await self._kernel.subscribe(replace(asked, endpoint=session.endpoint), uri)
-            except RpcError:
+                await self._notices.add(subscriber, {uri: await self._kernel.subscribe(asked, uri)})
+            except (RpcError, GatewayError):
                 continue
-        return places
 
-    @staticmethod
-    async def _until_gone(exchange: Exchange, sending: Any) -> None:
-        """Send until the end of the stream, or until the client has gone."""
-        tasks = {asyncio.ensure_future(sending), asyncio.ensure_future(exchange.until_gone())}
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+
+async def _cancelled(*tasks: "asyncio.Task[None]") -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _lost(event_id: str) -> tuple[EventStream, int] | None:
+    """Return a stream that answers for one that is not there any more, or None for a session's own stream.
+
+    Raises `HttpRefusal`: nobody gave out such an event id.
+    """
+    told = request_of(event_id)
+    if told is None:
+        raise HttpRefusal(400, "Last-Event-ID is not the id of an event of this session.")
+    if told[0] is None:
+        return None
+    message = (
+        "The rest of this answer is no longer here. Whether the call was made is on record; do not repeat it blindly."
+    )
+    stream = EventStream()
+    stream.say({"jsonrpc": "2.0", "id": told[0], "error": {"code": _GONE, "message": message}})
+    stream.close()
+    return stream, 0
 
 
 def _dressed(result: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from gateway.codec import dump
 from gateway.model.identity import Identity
 from gateway.model.request import Caller
 from gateway.pipeline.notices import Notices, Subscriber
-from gateway.transport.back import LEVELS, HttpBack
+from gateway.transport.back import LEVELS, HttpBack, askable, progress_token
 from gateway.transport.exchange import Exchange, client_info
 from gateway.transport.input import Inputs, ModernBack
 from gateway.transport.kernel import SERVER_INFO, Answer, Asked, Kernel
@@ -28,7 +28,7 @@ _ENVELOPE: Final = "io.modelcontextprotocol/"
 _SERVER_INFO_META: Final = f"{_ENVELOPE}serverInfo"
 _SUBSCRIPTION_META: Final = f"{_ENVELOPE}subscriptionId"
 _MIRROR_PREFIX: Final = "mcp-param-"
-_ASKABLE: Final = ("elicitation", "sampling", "roots")
+_GOODBYE_S: Final = 2.0
 _INTERACTIVE: Final = frozenset({"tools/call", "prompts/get", "resources/read"})
 _CACHED: Final = frozenset(
     {"tools/list", "prompts/list", "resources/list", "resources/templates/list", "resources/read", "server/discover"}
@@ -72,15 +72,18 @@ class Modern:
     async def _answer(self, exchange: Exchange, request: RpcRequest, identity: Identity, caller: Caller) -> Answer:
         method = request.method
         if method == "server/discover":
-            return await self._discover(exchange.endpoint)
+            return await self._discover(exchange.endpoint, identity)
         if method == "tools/call":
             self._check_param_headers(exchange, request.params)
-        streams = EventStream if exchange.takes_streams else None
-        way = exchange.goes_back(HttpBack(exchange.send, streams, _token(exchange.meta), _level(exchange.meta)))
-        back = ModernBack(way, *_askable(exchange.meta, identity))
+        principal = principal_of(identity)
+        capabilities, level = askable(exchange.meta.get(f"{_ENVELOPE}clientCapabilities")), _level(exchange.meta)
+        token, lane = progress_token(request.params), _lane(principal, capabilities, level)
+        way = HttpBack(exchange.send, token, level, streaming=exchange.takes_streams, lane=lane)
+        exchange.goes_back(way)
+        back = ModernBack(way, capabilities) if method in _INTERACTIVE else way
         asked = Asked(method, request.params, caller, exchange.headers, back, exchange.endpoint)
         if method in _INTERACTIVE:
-            work = self._inputs.conduct(asked, principal_of(identity), self._kernel.answer)
+            work = self._inputs.conduct(asked, principal, self._kernel.answer)
         else:
             work = self._kernel.answer(asked)
         try:
@@ -90,13 +93,13 @@ class Modern:
                 raise RpcError(-32602, error.message, status=STATUS.get(-32602, 400), data=error.data) from None
             raise
 
-    async def _discover(self, endpoint: str) -> Answer:
+    async def _discover(self, endpoint: str, identity: Identity) -> Answer:
         await self._welcome.settled()
         return Answer(
             {
                 "supportedVersions": [*MODERN_PROTOCOL_VERSIONS],
                 "capabilities": self._welcome.capabilities(endpoint, modern=True),
-                "instructions": self._welcome.instructions(endpoint),
+                "instructions": self._welcome.instructions(endpoint, identity),
             }
         )
 
@@ -110,29 +113,31 @@ class Modern:
             raise RpcError(-32602, "resourceSubscriptions must be a list of at most 1000 URIs.")
         asked = Asked(request.method, request.params, caller, exchange.headers, endpoint=exchange.endpoint)
         places = {uri: await self._kernel.subscribe(asked, uri) for uri in dict.fromkeys(uris)}
-        flags = {flag: True for flag in _FLAGS if wanted.get(flag) is True}
+        offered = self._welcome.capabilities(exchange.endpoint, modern=True)
+        flags = {flag: True for flag, name in _FLAGS.items() if wanted.get(flag) is True and name in offered}
         stream = EventStream()
         meta = {_SUBSCRIPTION_META: request.id}
 
         def tell(method: str, params: Mapping[str, Any]) -> None:
             stream.say({"jsonrpc": "2.0", "method": method, "params": {**params, "_meta": meta}}, droppable=True)
 
+        lists = frozenset(_FLAGS[flag] for flag in flags)
+        subscriber = Subscriber(caller, identity, exchange.endpoint, lists, tell)
         agreed: dict[str, Any] = {**flags, **({"resourceSubscriptions": [*places]} if places else {})}
         tell("notifications/subscriptions/acknowledged", {"notifications": agreed})
-        lists = frozenset(_FLAGS[flag] for flag in flags)
-        subscriber = Subscriber(identity, exchange.endpoint, lists, tell, places)
+        self._notices.join(subscriber)
         sending = asyncio.ensure_future(send_stream(exchange.send, stream))
         leaving = asyncio.ensure_future(exchange.until_gone())
         try:
-            await self._notices.join(subscriber)
-            await self._notices.while_open(caller, {sending, leaving})
+            await self._notices.add(subscriber, places)
+            await self._notices.while_open(subscriber, {sending, leaving})
             stream.say({"jsonrpc": "2.0", "id": request.id, "result": {"resultType": "complete", "_meta": meta}})
             stream.close()
-            if not leaving.done():
-                await sending
+            await asyncio.wait({sending, leaving}, timeout=_GOODBYE_S, return_when=asyncio.FIRST_COMPLETED)
         finally:
             leaving.cancel()
             sending.cancel()
+            await asyncio.gather(leaving, sending, return_exceptions=True)
             await self._notices.leave(subscriber)
 
     def _check_param_headers(self, exchange: Exchange, params: Mapping[str, Any]) -> None:
@@ -161,24 +166,16 @@ def _dressed(result: dict[str, Any], method: str) -> dict[str, Any]:
     return result
 
 
-def _askable(meta: Mapping[str, Any], identity: Identity) -> tuple[Mapping[str, Any], str]:
-    """Return what the client can be asked for, and the lane of requests that come of one principal so able."""
-    said = meta.get(f"{_ENVELOPE}clientCapabilities")
-    capabilities = {name: said[name] for name in _ASKABLE if name in said} if isinstance(said, dict) else {}
-    if not capabilities and not _level(meta):
-        return capabilities, ""
-    told = dump([principal_of(identity), capabilities, _level(meta)])
-    return capabilities, hashlib.sha256(told).hexdigest()
+def _lane(principal: str, capabilities: Mapping[str, Any], level: str) -> str:
+    """Return the lane of requests that come of one principal with the same state; empty where there is none."""
+    if not capabilities and not level:
+        return ""
+    return hashlib.sha256(dump([principal, capabilities, level])).hexdigest()
 
 
 def _level(meta: Mapping[str, Any]) -> str:
     level = meta.get(f"{_ENVELOPE}logLevel")
     return level if level in LEVELS else ""
-
-
-def _token(meta: Mapping[str, Any]) -> str | int | None:
-    token = meta.get("progressToken")
-    return token if isinstance(token, str | int) and not isinstance(token, bool) else None
 
 
 def _rejected(rejection: InboundLadderRejection) -> RpcError:

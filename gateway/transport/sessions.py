@@ -13,18 +13,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from gateway.codec import dump
 from gateway.model.back import AskRefused, Back
 from gateway.model.clock import Clock
 from gateway.model.identity import ClientInfo, Identity
 from gateway.pipeline.notices import Subscriber
 from gateway.store.ports import SessionRecord, SessionStore
-from gateway.transport.streams import EventStream, Streams
+from gateway.transport.streams import EventStream, Shelf, Streams
 
 __all__ = ["Session", "Sessions", "principal_of"]
 
 _LIFE_MS: Final = 7 * 24 * 3600 * 1000
 _MAX_LIVE: Final = 10_000
 _FORGET_EVERY: Final = 1000
+_MAX_SAID: Final = 8192
 
 
 @dataclass(slots=True)
@@ -38,16 +40,17 @@ class Session:
     id: str
     principal: str = field(repr=False)
     version: str
+    streams: Streams
     endpoint: str = ""
     capabilities: Mapping[str, Any] = field(default_factory=dict)
     client: ClientInfo = field(default_factory=ClientInfo)
     log_level: str = ""
     subscriptions: frozenset[str] = frozenset()
-    streams: Streams = field(default_factory=Streams)
     under_way: dict[tuple[type, object], tuple[Back, "asyncio.Task[Any]"]] = field(default_factory=dict)
     asked: dict[str, "asyncio.Future[Mapping[str, Any]]"] = field(default_factory=dict)
     own_stream: EventStream | None = None
     subscriber: Subscriber | None = None
+    ended: bool = False
 
     @property
     def idle(self) -> bool:
@@ -63,6 +66,7 @@ class Sessions:
         self._clock = clock
         self._store = store
         self._live: OrderedDict[str, Session] = OrderedDict()
+        self._shelf = Shelf()
         self._opened = 0
 
     async def open(
@@ -70,14 +74,16 @@ class Sessions:
     ) -> Session:
         """Open a session; its id is 128 random bits, the time, the version and a seal over them and the principal.
 
-        `said` are the client's capabilities. Raises `StoreFault`.
+        `said` are the client's capabilities; of more than 8 KiB there is none. Raises `StoreFault`.
         """
         if self._opened % _FORGET_EVERY == 0:
             await self._store.forget_sessions(self._clock.now_ms() - _LIFE_MS)
         self._opened += 1
         head = f"{secrets.token_hex(16)}.{self._clock.now_ms():x}.{version}"
         principal = principal_of(identity)
-        session = Session(f"{head}.{self._seal(head, principal)}", principal, version, endpoint, said, client)
+        said = said if len(dump(said)) <= _MAX_SAID else {}
+        session_id = f"{head}.{self._seal(head, principal)}"
+        session = Session(session_id, principal, version, Streams(self._shelf), endpoint, said, client)
         await self.save(session)
         self._keep(session)
         return session
@@ -87,12 +93,16 @@ class Sessions:
         session = self._live.get(session_id)
         if session is None:
             session = await self._revived(session_id, principal_of(identity))
+        else:
+            self._live.move_to_end(session_id)
         if session is None or session.principal != principal_of(identity) or self._age_ms(session_id) > _LIFE_MS:
             return None
         return session
 
     async def save(self, session: Session) -> None:
-        """Keep what the session's record holds. Raises `StoreFault`."""
+        """Keep what the session's record holds, unless it has ended. Raises `StoreFault`."""
+        if session.ended:
+            return
         body = {
             "version": session.version,
             "endpoint": session.endpoint,
@@ -104,14 +114,17 @@ class Sessions:
         await self._store.put_session(SessionRecord(session.id, self._clock.now_ms(), body))
 
     async def end(self, session: Session) -> None:
-        """Forget a session for good, and call off what is under way in it. Raises `StoreFault`."""
+        """Forget a session for good: nobody can be asked in it any more, and its streams close. Raises `StoreFault`."""
+        session.ended = True
         await self._store.end_session(session.id)
         self._live.pop(session.id, None)
-        if session.own_stream is not None:
-            session.own_stream.close()
-        for answer in session.asked.values():
-            if not answer.done():
-                answer.set_exception(AskRefused(-32001, "The client ended its session"))
+        _refuse(session, "The client ended its session")
+        session.streams.close()
+
+    def stop(self) -> None:
+        """Have nobody wait for a client's answer any longer: the gateway stops."""
+        for session in self._live.values():
+            _refuse(session, "The gateway is stopping")
 
     async def _revived(self, session_id: str, principal: str) -> Session | None:
         head, _, seal = session_id.rpartition(".")
@@ -127,6 +140,7 @@ class Sessions:
             session_id,
             principal,
             body["version"],
+            Streams(self._shelf),
             body["endpoint"],
             body["capabilities"],
             ClientInfo(*body["client"]),
@@ -152,6 +166,12 @@ class Sessions:
     def _seal(self, head: str, principal: str) -> str:
         mac = hmac.new(self._key, f"{head}\0{principal}".encode("utf-8", "surrogatepass"), hashlib.sha256).digest()
         return urlsafe_b64encode(mac[:24]).decode()
+
+
+def _refuse(session: Session, why: str) -> None:
+    for answer in session.asked.values():
+        if not answer.done():
+            answer.set_exception(AskRefused(-32001, why))
 
 
 def principal_of(identity: Identity) -> str:

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from gateway.catalog.screening import hidden_characters
 from gateway.connector.pool import Upstreams
+from gateway.model.identity import Identity
 from gateway.pipeline.directory import Directory
 
 __all__ = ["Welcome"]
@@ -28,7 +30,7 @@ class Welcome:
         await self._upstreams.settle(_SETTLE_S)
 
     def capabilities(self, endpoint: str, *, modern: bool) -> dict[str, Any]:
-        """Return the merged server capabilities, in the form of an era."""
+        """Return the merged server capabilities, in the form of an era: the same for every agent."""
         found = [offer.capabilities for offer in self._directory.offers(endpoint).values()]
         merged: dict[str, Any] = {"tools": {"listChanged": True}}
         if any("prompts" in each for each in found):
@@ -45,11 +47,14 @@ class Welcome:
             merged["extensions"] = extensions
         return merged
 
-    def instructions(self, endpoint: str) -> str:
-        """Return the gateway's own instructions and those of each server, under its name."""
+    def instructions(self, endpoint: str, identity: Identity) -> str:
+        """Return the gateway's own instructions and those of each server that an agent may use, under its name.
+
+        Those with text that is not what it looks like are left out.
+        """
         parts = [_OWN]
-        for server, offer in self._directory.offers(endpoint).items():
-            if offer.instructions:
+        for server, offer in self._directory.offers(endpoint, identity).items():
+            if offer.instructions and not hidden_characters({"instructions": offer.instructions}):
                 parts.append(f"## {server}\n{offer.instructions[:_MAX_INSTRUCTIONS]}")
         return "\n\n".join(parts)
 

@@ -26,6 +26,8 @@ class Check:
 def _broken(call: Call, result: Mapping[str, Any]) -> str:
     kind = result.get("resultType", "complete")
     if kind == "input_required":
+        if not call.request.back.takes_input_required:
+            return "it asks for input, which cannot be given here"
         asked = result.get("inputRequests", {})
         return "" if isinstance(asked, dict) else "inputRequests is not an object"
     if kind != "complete":
