@@ -6,7 +6,6 @@ import pytest
 
 from gateway.catalog.validation import SchemaRefused, argument_checker
 
-
 OPTIONAL = {
     "type": "object",
     "properties": {"name": {"type": "string"}, "verbose": {"type": "boolean"}, "note": {"type": ["string", "null"]}},
