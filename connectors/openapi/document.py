@@ -1,7 +1,7 @@
 """An API description as text becomes one document; nothing it refers to is ever fetched."""
 
 from collections.abc import Hashable, Mapping
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from urllib.parse import unquote
 
 import yaml
@@ -22,6 +22,11 @@ class SpecRefused(ValueError):
 class _Loader(_BASE):  # type: ignore[misc,valid-type]  # which of the two there is depends on the machine
     """YAML as far as it says what JSON says: text stays text, a date too, and no key stands twice."""
 
+    yaml_implicit_resolvers: ClassVar = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in _BASE.yaml_implicit_resolvers.items()
+    }
+
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
         """Build an object; its keys are text."""
         found: dict[Hashable, Any] = {}
@@ -38,12 +43,6 @@ class _Loader(_BASE):  # type: ignore[misc,valid-type]  # which of the two there
         if self.check_event(yaml.AliasEvent):
             raise yaml.composer.ComposerError(None, None, "aliases are not taken", self.peek_event().start_mark)
         return super().compose_node(parent, index)
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in {"tag:yaml.org,2002:timestamp"}]
-    for first, resolvers in _BASE.yaml_implicit_resolvers.items()
-}
 
 
 class Document:

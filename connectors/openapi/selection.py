@@ -28,12 +28,12 @@ class Found:
     @property
     def identity(self) -> str:
         """Its operationId, or nothing."""
-        return str(self.operation.get("operationId", ""))
+        return str(self.operation.get("operationId") or "")
 
     @property
     def name(self) -> str:
         """What the tool is called: after the operationId, else the method and path."""
-        return _FOREIGN.sub("_", self.identity or f"{self.method.lower()}_{self.path}").strip("_")[:128] or "operation"
+        return _FOREIGN.sub("_", self.identity or f"{self.method.lower()} {self.path}").strip("_")[:128] or "operation"
 
 
 def selected(document: Document, wanted: Sequence[str]) -> list[Found]:

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from gateway.connector import ConnectorConfig, Secret
 
-__all__ = ["ApiKey", "Auth", "Basic", "Bearer", "Credentials", "header_problem"]
+__all__ = ["ApiKey", "Auth", "Basic", "Bearer", "Credentials", "WithHeaders", "header_problem"]
 
 
 class Bearer(ConnectorConfig):
