@@ -1,11 +1,12 @@
 """The catalog: one immutable picture of every tool, swapped whole."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import Any
+from heapq import nlargest
+from typing import Any, Final
 
 from gateway.catalog.config import EndpointSection, Names, PinMode, ToolRule, rule_for
 from gateway.catalog.drift import changes
@@ -18,6 +19,8 @@ from gateway.model.errors import RequestFault
 from gateway.model.tool import Effect, Tool, anything
 
 __all__ = ["Catalog", "Declared", "Live", "pin_new"]
+
+_MANY: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +117,12 @@ class Catalog:
         """Return a tool by canonical or wire name."""
         return self._by_wire.get(name) or self._tools.get(name)
 
-    def resolve(self, name: str, otherwise: str = "List the tools again.") -> Tool:
-        """Return the tool an agent named, canonical or wire; `otherwise` says how to find the right name.
+    def resolve(
+        self, name: str, otherwise: str = "List the tools again.", shown: Callable[[Tool], bool] = lambda _: True
+    ) -> Tool:
+        """Return the tool an agent named, canonical or wire.
+
+        `otherwise` says how to find the right name, and `shown` whether a tool may be named to the agent.
 
         Raises:
             RequestFault: unknown_tool, or tool_quarantined with the reason.
@@ -123,7 +130,7 @@ class Catalog:
         tool = self.find(name)
         if tool is None:
             raise RequestFault(
-                f"There is no tool {_shown(name)}.{self._suggestion(name)} {otherwise}", code="unknown_tool"
+                f"There is no tool {_shown(name)}.{self._suggestion(name, shown)} {otherwise}", code="unknown_tool"
             )
         if tool.quarantined:
             raise RequestFault(
@@ -133,9 +140,19 @@ class Catalog:
             )
         return tool
 
-    def _suggestion(self, name: str) -> str:
-        close = get_close_matches(name[:128], [*self._by_wire, *self._tools], n=1)
+    def _suggestion(self, name: str, shown: Callable[[Tool], bool]) -> str:
+        name = name[:128]
+        known = self._tools if "." in name else self._by_wire
+        near = nlargest(_MANY, known, key=lambda each: _alike(each, name))  # comparing all of a thousand takes long
+        close = [each for each in get_close_matches(name, near) if shown(known[each])]
         return f" Did you mean {close[0]}?" if close else ""
+
+
+def _alike(one: str, other: str) -> int:
+    """Count the letters in which two names begin and end alike."""
+    size = min(len(one), len(other))
+    begin = next((at for at in range(size) if one[at] != other[at]), size)
+    return begin + next((at for at in range(size - begin) if one[-1 - at] != other[-1 - at]), size - begin)
 
 
 def _shown(name: str) -> str:

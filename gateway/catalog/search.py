@@ -7,7 +7,6 @@ texts.
 import math
 import re
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -31,15 +30,16 @@ def words_of(tool: Tool) -> Mapping[str, int]:
     annotations = definition.get("annotations")
     titles = (definition.get("title"), annotations.get("title") if isinstance(annotations, Mapping) else None)
     arguments = tool.input_schema.get("properties")
-    counted: Counter[str] = Counter()
+    named = _CAMEL.sub(" ", " ".join(arguments)) if isinstance(arguments, Mapping) else None
+    counted: dict[str, int] = {}
     for text, weight in (
-        (tool.name, _NAME),
+        (_CAMEL.sub(" ", tool.name), _NAME),
         *((title, _TITLE) for title in titles),
         (definition.get("description"), _REST),
-        (" ".join(arguments) if isinstance(arguments, Mapping) else None, _REST),
+        (named, _REST),
     ):
         for word in _words(text):
-            counted[word] += weight
+            counted[word] = counted.get(word, 0) + weight
     return counted
 
 
@@ -64,7 +64,7 @@ class Index:
     def find(self, query: str, limit: int) -> list[tuple[int, float]]:
         """Return the numbers and scores of the texts that fit best, best first."""
         scores: dict[int, float] = {}
-        for asked in list(dict.fromkeys(_words(query)))[:_MAX_WORDS]:
+        for asked in list(dict.fromkeys(_words(_CAMEL.sub(" ", query))))[:_MAX_WORDS]:
             best: dict[int, float] = {}
             for word, likeness in self._like(asked):
                 worth = self._rarity[word] * likeness
@@ -90,4 +90,4 @@ class Index:
 def _words(text: Any) -> list[str]:
     if not isinstance(text, str):
         return []
-    return [word.casefold() for word in _WORD.findall(_CAMEL.sub(" ", text[:_MAX_TEXT]))]
+    return _WORD.findall(text[:_MAX_TEXT].casefold())

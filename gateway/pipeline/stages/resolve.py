@@ -2,6 +2,7 @@
 
 from gateway.model.call import Call
 from gateway.pipeline.rules import RulesInForce
+from gateway.policy import visible
 
 __all__ = ["Resolve"]
 
@@ -17,8 +18,8 @@ class Resolve:
         if request.operation is not None:
             call.tool = request.operation
             return
-        catalog = self._rules.current.catalog_at(request.endpoint)
-        if request.via is None:
-            call.tool = catalog.resolve(request.name)
-        else:
-            call.tool = catalog.resolve(request.name, "Find the right name with tools_search.")
+        rules = self._rules.current
+        look = "List the tools again." if request.via is None else "Find the right name with tools_search."
+        call.tool = rules.catalog_at(request.endpoint).resolve(
+            request.name, look, lambda tool: visible(rules.bundle, call.identity, tool)
+        )
