@@ -218,10 +218,10 @@ def operator_token(local_key: bytes) -> str:
 
 
 async def live_definitions(
-    config: GatewayConfig, secrets: frozenset[str]
+    config: GatewayConfig, home: Home, secrets: frozenset[str]
 ) -> tuple[Mapping[str, Live], Mapping[str, str]]:
     """Ask every configured server for its tools once; return the answers, and why the silent ones were silent."""
-    surroundings = Surroundings(redact=Redactor(secrets).text)
+    surroundings = Surroundings(redact=Redactor(secrets).text, folder=home.path)
     upstreams = Upstreams(surroundings, PoolPace(open_s=_ASK_S, list_s=_ASK_S))
     survey = Survey(surroundings.clock, lambda live: None)
     connect(config, upstreams, survey, surroundings)
@@ -255,7 +255,7 @@ class Gateway:
         self.clock = clock or SystemClock()
         self.ids: IdSource = RandomIds()
         self.store = open_store(config, home, self.clock)
-        self._surroundings = Surroundings(self.clock, self.ids, redactor.text, lends=self._lends)
+        self._surroundings = Surroundings(self.clock, self.ids, redactor.text, folder=home.path, lends=self._lends)
         self.upstreams = Upstreams(self._surroundings)
         self.survey = Survey(self.clock, self._servers_changed, self._quarantined)
         self.admission = Admission(self.clock, config.resilience.rate_limit)

@@ -17,7 +17,7 @@ __all__ = ["ask_servers", "pin_schemas", "probe_servers"]
 
 def ask_servers(loaded: Loaded) -> tuple[Mapping[str, Live], Mapping[str, str]]:
     """Start every configured server once; return what each offers, and why the silent ones were silent."""
-    return asyncio.run(live_definitions(loaded.config, loaded.secrets))
+    return asyncio.run(live_definitions(loaded.config, Home(loaded.path.parent), loaded.secrets))
 
 
 def pin_schemas(config: Path) -> int:
