@@ -36,6 +36,7 @@ from gateway.model.identity import Identity
 from gateway.model.outcome import Outcome, Succeeded
 from gateway.model.request import CallRequest
 from gateway.model.tool import Tool
+from gateway.pause.pauses import Pauses
 from gateway.pipeline.asking import Asking
 from gateway.pipeline.directory import Directory
 from gateway.pipeline.entry import Entry
@@ -258,7 +259,8 @@ class Gateway:
         self._surroundings = Surroundings(self.clock, self.ids, redactor.text, folder=home.path, lends=self._lends)
         self.upstreams = Upstreams(self._surroundings)
         self.survey = Survey(self.clock, self._servers_changed, self._quarantined)
-        self.admission = Admission(self.clock, config.resilience.rate_limit)
+        self.pauses = Pauses(self.store, self.clock)
+        self.admission = Admission(self.clock, config.resilience.rate_limit, self.pauses.check_agent)
         self.executor = Executor(self.clock, self.ids, config.resilience)
         self.inventory = Inventory(self.store, self.clock)
         self.leases = Leases()
@@ -268,7 +270,7 @@ class Gateway:
         self.rules = RulesInForce(self._first_rules())
         self._redactor = redactor
         self._owned = OwnedTasks()
-        self._runs = Runs(self.store, self.clock, self.ids)
+        self._runs = Runs(self.store, self.clock, self.ids, stopped=self.pauses.check_run)
         self._tokens = TokenIndex(self.store, self.clock)
         self._local_key = local_key = load_local_key(home.path / config.identity.local_key)
         self._keys = KeyRing(self.clock)
@@ -313,7 +315,14 @@ class Gateway:
         if self.policy_problem:
             _LOG.error("the policies do not load, every call is denied until they do:\n%s", self.policy_problem)
         await self._tokens.refresh()
-        watches = (self._tokens.watch(), self.inventory.watch(), self.survey.watch(self.upstreams), self.notices.run())
+        await self.pauses.refresh()
+        watches = (
+            self._tokens.watch(),
+            self.pauses.watch(),
+            self.inventory.watch(),
+            self.survey.watch(self.upstreams),
+            self.notices.run(),
+        )
         for work in watches:
             self._background(work)
         self._stack.push_async_callback(self._drain)
@@ -353,7 +362,7 @@ class Gateway:
         stages = (
             Identify(self.authenticator),
             Admit(self.admission),
-            Resolve(self.rules),
+            Resolve(self.rules, self.pauses),
             Validate(),
             Gather(self.rules, self._runs, self.store, self.clock, self.config.server.environment),
             Decide(inflight),
@@ -457,6 +466,7 @@ class Gateway:
             "policy_problem": self.policy_problem,
             "files_problem": self.files_problem,
             "bundle": self.rules.current.bundle.digest,
+            "paused": [pause.scope for pause in self.pauses.now()],
             "servers": {
                 name: {
                     "state": str(health.state),

@@ -22,6 +22,8 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "agents": ("gateway.cli.agents:commands", "The agent inventory."),
     "token": ("gateway.cli.token:commands", "API tokens: one per agent, stored as a digest only."),
     "secret": ("gateway.cli.secret:commands", "The encrypted secret store."),
+    "pause": ("gateway.cli.pause:pause", "Stop everything, a team, an agent, a server, a tool or a run."),
+    "unpause": ("gateway.cli.pause:unpause", "Let it go on."),
     "policy": ("gateway.cli.policy:commands", "The policies: check, test, explain, show."),
     "schema": ("gateway.cli.schema:commands", "Pinned schemas: gateway.lock."),
     "trace": ("gateway.cli.trace:commands", "Question the ledger: who did what, decided by what."),

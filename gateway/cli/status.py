@@ -26,6 +26,8 @@ def status(config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = False) -
         lines.append(f"the policies do not load: {found['policy_problem']}")
     if found["files_problem"]:
         lines.append(f"the files are not in force: {found['files_problem']}")
+    if found["paused"]:
+        lines.append(f"paused: {', '.join(found['paused'])} (toolgate pause shows why)")
     emit({"up": True, **found}, lines, as_json=as_json)
 
 

@@ -1,24 +1,30 @@
 """Whether the gateway takes a call at all."""
 
+from collections.abc import Callable
+
 from gateway.model.clock import Clock
 from gateway.model.errors import LimitFault
 from gateway.model.identity import Identity
 from gateway.resilience.config import RateLimit
 
-__all__ = ["EVERYBODY", "Admission"]
+__all__ = ["Admission", "Stopped"]
 
-EVERYBODY = "*"
-"""What to `pause` so that no agent may call."""
+Stopped = Callable[[Identity], None]
+"""Raises `LimitFault` for an agent that an operator has stopped."""
+
+
+def _nobody(identity: Identity) -> None:
+    del identity
 
 
 class Admission:
-    """Refuses while shutting down, while an agent is paused, and above an agent's rate."""
+    """Refuses while shutting down, what an operator has stopped, and above an agent's rate."""
 
-    def __init__(self, clock: Clock, rate_limit: RateLimit | None = None) -> None:
+    def __init__(self, clock: Clock, rate_limit: RateLimit | None = None, stopped: Stopped = _nobody) -> None:
         self._clock = clock
         self._rate = rate_limit
         self._stopping = False
-        self._paused: dict[str, str] = {}
+        self._stopped = stopped
         self._buckets: dict[str, tuple[float, float]] = {}
 
     def check(self, identity: Identity) -> None:
@@ -29,29 +35,13 @@ class Admission:
         """
         if self._stopping:
             raise LimitFault("The gateway is shutting down. Try again soon.", code="shutting_down", retry_after_s=5.0)
-        for paused in (EVERYBODY, identity.agent):
-            if paused in self._paused:
-                who = "All agents are" if paused == EVERYBODY else f"Agent {identity.agent} is"
-                why = f": {self._paused[paused]}" if self._paused[paused] else ""
-                raise LimitFault(f"{who} paused by an operator{why}. Wait for a person to resume.", code="paused")
+        self._stopped(identity)
         if self._rate is not None:
             self._take(identity.agent, self._rate)
 
     def stop(self) -> None:
         """Refuse every call from now on."""
         self._stopping = True
-
-    def pause(self, agent: str = EVERYBODY, reason: str = "") -> None:
-        """Refuse every call of one agent, or of all. `reason` is shown to the agent."""
-        self._paused[agent] = reason
-
-    def resume(self, agent: str = EVERYBODY) -> None:
-        """Take back one `pause`."""
-        self._paused.pop(agent, None)
-
-    def paused(self) -> dict[str, str]:
-        """Return who is paused, and why."""
-        return dict(self._paused)
 
     def _take(self, agent: str, rate: RateLimit) -> None:
         """Take one token of the agent's bucket, which holds `calls` and refills evenly over `per_s`."""

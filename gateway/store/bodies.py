@@ -12,9 +12,9 @@ import orjson
 from gateway.codec import CodecError, dump
 from gateway.model.errors import StoreFault
 from gateway.model.facts import RunRef
-from gateway.store.ports import Ending, Intent, Record
+from gateway.store.ports import Ending, Intent, PauseRecord, Record
 
-__all__ = ["claim_body", "ending_body", "load", "record_body", "run_body"]
+__all__ = ["claim_body", "ending_body", "load", "pause_event", "record_body", "run_body"]
 
 # 2^64 has 20 digits. Mapping every digit to one byte and searching for a run costs a tenth of a regular expression.
 _DIGITS: Final = bytes(ord("0") if ord("0") <= byte <= ord("9") else ord(" ") for byte in range(256))
@@ -47,6 +47,13 @@ def record_body(record: Record) -> bytes:
 def run_body(run: RunRef, key: str) -> bytes:
     """Return the text of the event that opens a run."""
     return _text({"owner": run.owner, "key": key, "source": run.source, "status": run.status}, run.id)
+
+
+def pause_event(pause: PauseRecord, deed: str) -> tuple[tuple[str, str, str, str], bytes]:
+    """Return run, agent, user and tool of the event that tells of a pause (`paused`, `unpaused`), and its text."""
+    kind, _, name = pause.scope.partition(":")
+    told = (name if kind == "run" else "", name if kind == "agent" else "", "", name if kind == "tool" else "")
+    return told, _text({"deed": deed, "scope": pause.scope, "by": pause.by, "reason": pause.reason}, pause.scope)
 
 
 def load(text: bytes) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from gateway.model.clock import Clock
 from gateway.model.errors import StoreFault
 from gateway.model.facts import PriorScope, RunRef, Step, StepStatus
 from gateway.store.audit import CallRow, RunRow, Totals, audit
-from gateway.store.bodies import claim_body, ending_body, record_body, run_body
+from gateway.store.bodies import claim_body, ending_body, pause_event, record_body, run_body
 from gateway.store.chain import GENESIS, link_of, seal
 from gateway.store.evidence import Evidence, holds, recorded_from, step_from
 from gateway.store.ports import (
@@ -20,6 +20,7 @@ from gateway.store.ports import (
     EventFilter,
     EventKind,
     Intent,
+    PauseRecord,
     Record,
     Recorded,
     SessionRecord,
@@ -60,6 +61,7 @@ class MemoryStore:
         del clock  # every adapter is built alike; memory stamps nothing by itself
         self._events: list[Event] = []
         self._sessions: dict[str, SessionRecord] = {}
+        self._pauses: dict[str, PauseRecord] = {}
         self._calls: dict[str, _Call] = {}
         self._keys: dict[tuple[str, str, str], str] = {}
         self._steps: dict[str, list[str]] = {}
@@ -227,6 +229,23 @@ class MemoryStore:
             if use.consume and found.consumed_by is not None:
                 return Claimed(ClaimVerdict.CONSUMED, call_id=found.consumed_by)
         return None
+
+    async def put_pause(self, pause: PauseRecord) -> None:
+        self._pauses[pause.scope] = pause
+        self._tell(pause, "paused")
+
+    async def end_pause(self, pause: PauseRecord) -> bool:
+        if self._pauses.pop(pause.scope, None) is None:
+            return False
+        self._tell(pause, "unpaused")
+        return True
+
+    async def pauses(self) -> list[PauseRecord]:
+        return sorted(self._pauses.values(), key=lambda pause: (pause.since_ms, pause.scope))
+
+    def _tell(self, pause: PauseRecord, deed: str) -> None:
+        told, body = pause_event(pause, deed)
+        self._append((pause.since_ms, EventKind.ADMIN, "", *told), body)
 
     async def put_session(self, session: SessionRecord) -> None:
         self._sessions[session.id] = session

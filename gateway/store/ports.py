@@ -23,6 +23,8 @@ __all__ = [
     "EventKind",
     "Intent",
     "Ledger",
+    "PauseRecord",
+    "PauseStore",
     "Record",
     "Recorded",
     "RunStore",
@@ -336,6 +338,32 @@ class AgentInventory(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class PauseRecord:
+    """What an operator stopped. `scope` is `all` or `kind:name` (see gateway/pause); `since_ms` when, `by` who."""
+
+    scope: str
+    since_ms: int
+    by: str
+    reason: str = ""
+
+
+class PauseStore(Protocol):
+    """Kill switches. Each change is an event of the chain; another process's are seen by the next read."""
+
+    async def put_pause(self, pause: PauseRecord) -> None:
+        """Stop a scope, or say anew why and by whom."""
+        ...
+
+    async def end_pause(self, pause: PauseRecord) -> bool:
+        """Let a scope go on, as told by `pause`; False where it was not stopped."""
+        ...
+
+    async def pauses(self) -> list[PauseRecord]:
+        """Return what is stopped, oldest first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class SessionRecord:
     """A client session of the handshake eras. `seen_ms` is when it was last written; `body` is a JSON object."""
 
@@ -364,7 +392,7 @@ class SessionStore(Protocol):
         ...
 
 
-class Store(Ledger, RunStore, TokenStore, AgentInventory, SessionStore, Protocol):
+class Store(Ledger, RunStore, TokenStore, AgentInventory, SessionStore, PauseStore, Protocol):
     """One adapter serves every port."""
 
     async def open(self) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
@@ -29,6 +30,10 @@ V = TypeVar("V")
 def owner_of(identity: Identity) -> str:
     """Return who owns the runs of this caller: `agent`, or `agent/user` when it acts for a user."""
     return identity.agent if identity.on_behalf_of is None else f"{identity.agent}/{identity.on_behalf_of}"
+
+
+def _never(run: RunRef) -> None:
+    del run
 
 
 class _Recent(OrderedDict[K, V]):
@@ -60,12 +65,20 @@ class Runs:
     is the legacy session, else the trace, else all the caller's calls; `run.start` binds it in one process's memory.
     """
 
-    def __init__(
-        self, store: RunStore, clock: Clock, ids: IdSource, *, idle_ms: int = IDLE_MS, cached: int = CACHED
+    def __init__(  # noqa: PLR0913 - what it stands on, and three numbers that only tests change
+        self,
+        store: RunStore,
+        clock: Clock,
+        ids: IdSource,
+        *,
+        stopped: Callable[[RunRef], None] = _never,
+        idle_ms: int = IDLE_MS,
+        cached: int = CACHED,
     ) -> None:
         self._store = store
         self._clock = clock
         self._ids = ids
+        self._stopped = stopped
         self._idle_ms = idle_ms
         self._slots: _Recent[tuple[str, str], _Slot] = _Recent(cached)
         self._started: _Recent[tuple[str, str], _Slot] = _Recent(cached)
@@ -82,6 +95,7 @@ class Runs:
 
         Raises:
             RequestFault: `explicit` is a run id that is not an open run of this caller, or is no usable name.
+            LimitFault: an operator has stopped the run.
             StoreFault: the store cannot answer.
         """
         owner = owner_of(identity)
@@ -91,6 +105,7 @@ class Runs:
             run = await self._named(owner, "key", _key("key", *key))
         else:
             run = self._started_here(owner, caller) or await self._conversation(owner, caller)
+        self._stopped(run)
         await self._load_steps(run.id)
         return run
 

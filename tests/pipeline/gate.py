@@ -23,6 +23,7 @@ from gateway.model.identity import ClientInfo, Credential
 from gateway.model.outcome import Outcome
 from gateway.model.request import Caller, CallRequest
 from gateway.model.tool import Effect
+from gateway.pause.pauses import Pauses
 from gateway.pipeline.asking import Asking
 from gateway.pipeline.directory import Directory
 from gateway.pipeline.entry import Entry
@@ -51,7 +52,7 @@ from gateway.resilience.config import RateLimit, ResilienceConfig
 from gateway.resilience.executor import Executor
 from gateway.resilience.owned import OwnedTasks
 from gateway.store.memory import MemoryStore
-from gateway.store.ports import Event, EventFilter, EventKind, Ledger
+from gateway.store.ports import Event, EventFilter, EventKind, Ledger, PauseRecord
 from gateway.workflow.own_tools import OWN_SERVER, OWN_TOOLS, start_run
 from gateway.workflow.runs import Runs
 from tests.fixtures.clock import CountingIds, FakeClock
@@ -175,10 +176,12 @@ class Gate:
         self.ledger: Ledger = ledger or self.store
         self.redactor = Redactor([SECRET])
         self.rules = RulesInForce(rules_of(*(policies or (PERMIT_ALL,)), keys=keys))
-        self.admission = Admission(self.clock, rate)
+        self.pauses = Pauses(self.store, self.clock)
+        self.pauses.take([], float("inf"))
+        self.admission = Admission(self.clock, rate, self.pauses.check_agent)
         self.inflight = InFlight()
         self.owned = OwnedTasks()
-        self.runs = Runs(self.store, self.clock, self.ids)
+        self.runs = Runs(self.store, self.clock, self.ids, stopped=self.pauses.check_run)
         self.recorder = Recorder(self.ledger, self.clock, self.redactor.record)
         self.asking = Asking(self.recorder, self.redactor, self.clock, self.ids)
         self.executor = Executor(self.clock, self.ids, settings)
@@ -216,7 +219,7 @@ class Gate:
         return (
             Identify(self.authenticator),
             Admit(self.admission),
-            Resolve(self.rules),
+            Resolve(self.rules, self.pauses),
             Validate(),
             Gather(self.rules, self.runs, self.ledger, self.clock, "production"),
             Decide(self.inflight, patience_s=0.01),
@@ -259,6 +262,11 @@ class Gate:
         """Return a call that came as far as the stage of this kind and went through it, and what that stage said."""
         call = await self.before(kind, asked)
         return call, await self.stage(kind)(call)
+
+    async def pause(self, scope: str, reason: str = "") -> None:
+        """Stop something, as an operator would."""
+        await self.store.put_pause(PauseRecord(scope, self.clock.now_ms(), "os:op", reason))
+        await self.pauses.refresh()
 
     async def events(self, call_id: str = "") -> list[Event]:
         """Return what is on record, of one call or of all."""

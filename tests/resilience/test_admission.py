@@ -5,7 +5,6 @@ import pytest
 from gateway.model.errors import LimitFault
 from gateway.model.identity import Identity
 from gateway.resilience import Admission, RateLimit
-from gateway.resilience.admission import EVERYBODY
 from tests.fixtures.clock import FakeClock
 
 
@@ -32,25 +31,15 @@ def test_nobody_is_let_in_once_the_gateway_stops() -> None:
     assert (fault.code, fault.retry_after_s) == ("shutting_down", 5.0)
 
 
-def test_one_agent_is_paused_and_resumed_and_told_why() -> None:
-    admission = Admission(FakeClock())
-    admission.pause("payer", "under review")
-    fault = refused(admission, agent())
-    assert fault.code == "paused"
-    assert fault.message == "Agent payer is paused by an operator: under review. Wait for a person to resume."
+def test_whoever_an_operator_has_stopped_is_refused_before_it_is_counted() -> None:
+    def stopped(identity: Identity) -> None:
+        if identity.agent == "payer":
+            raise LimitFault("paused", code="paused")
+
+    admission = Admission(FakeClock(), RateLimit(calls=1, per_s=10.0), stopped)
+    assert refused(admission, agent()).code == "paused"
+    assert refused(admission, agent()).code == "paused"
     admission.check(agent("reader"))
-    assert admission.paused() == {"payer": "under review"}
-    admission.resume("payer")
-    admission.check(agent())
-
-
-def test_all_agents_are_paused_at_once_and_resuming_one_does_not_let_it_in() -> None:
-    admission = Admission(FakeClock())
-    admission.pause()
-    admission.resume("payer")
-    assert refused(admission, agent()).message == "All agents are paused by an operator. Wait for a person to resume."
-    admission.resume(EVERYBODY)
-    admission.check(agent())
 
 
 async def test_an_agent_above_its_rate_waits_and_others_do_not() -> None:

@@ -137,7 +137,7 @@ async def test_a_form_is_refused_before_anybody_is_identified() -> None:
 
 async def test_a_paused_agent_reads_why_in_the_result_of_its_call() -> None:
     gate = Gate()
-    gate.admission.pause("payer", "audit")
+    await gate.pause("agent:payer", "audit")
     front = Front(gate)
     session = await front.initialize()
     result = (await front.legacy("tools/call", CALL, mcp_session_id=session)).json()["result"]

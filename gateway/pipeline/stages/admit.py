@@ -7,7 +7,7 @@ __all__ = ["Admit"]
 
 
 class Admit:
-    """Refuses with LimitFault while the gateway drains, the agent is paused, or calls too often."""
+    """Refuses with LimitFault while the gateway drains, an operator has stopped the agent, or calls too often."""
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission

@@ -1,6 +1,8 @@
 """Stage 3: which pinned version of which tool."""
 
 from gateway.model.call import Call
+from gateway.model.tool import Tool
+from gateway.pause.pauses import Pauses
 from gateway.pipeline.rules import RulesInForce
 from gateway.policy import visible
 
@@ -8,18 +10,19 @@ __all__ = ["Resolve"]
 
 
 class Resolve:
-    """Sets `call.tool`; tools that are unknown at the endpoint, and quarantined ones, are refused."""
+    """Sets `call.tool`; tools that are unknown at the endpoint, quarantined or stopped by an operator are refused."""
 
-    def __init__(self, rules: RulesInForce) -> None:
+    def __init__(self, rules: RulesInForce, pauses: Pauses) -> None:
         self._rules = rules
+        self._pauses = pauses
 
     async def __call__(self, call: Call) -> None:
-        request = call.request
-        if request.operation is not None:
-            call.tool = request.operation
-            return
-        rules = self._rules.current
+        call.tool = tool = call.request.operation or self._named(call)
+        self._pauses.check_tool(tool)
+
+    def _named(self, call: Call) -> Tool:
+        request, rules = call.request, self._rules.current
         look = "List the tools again." if request.via is None else "Find the right name with tools_search."
-        call.tool = rules.catalog_at(request.endpoint).resolve(
+        return rules.catalog_at(request.endpoint).resolve(
             request.name, look, lambda tool: visible(rules.bundle, call.identity, tool)
         )

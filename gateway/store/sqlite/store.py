@@ -18,13 +18,14 @@ from gateway.store.ports import (
     Event,
     EventFilter,
     Intent,
+    PauseRecord,
     Record,
     Recorded,
     SessionRecord,
     StepLookup,
     TokenRecord,
 )
-from gateway.store.sqlite import reading, sessions, transitions
+from gateway.store.sqlite import pauses, reading, sessions, transitions
 from gateway.store.sqlite.auditing import audit_ledger, prepare_audit
 from gateway.store.sqlite.connection import Connection
 from gateway.store.sqlite.journal import use_wal
@@ -162,6 +163,16 @@ class SqliteStore:
     async def agents_seen(self) -> list[AgentSighting]:
         await self._writer.flush()
         return await self._read_from.run(reading.find_sightings)
+
+    async def put_pause(self, pause: PauseRecord) -> None:
+        await self._writer.write(partial(pauses.put_pause, pause=pause))
+
+    async def end_pause(self, pause: PauseRecord) -> bool:
+        ended: bool = await self._writer.write(partial(pauses.end_pause, pause=pause))
+        return ended
+
+    async def pauses(self) -> list[PauseRecord]:
+        return await self._read_from.run(pauses.find_pauses)
 
     async def put_session(self, session: SessionRecord) -> None:
         await self._writer.write(partial(sessions.put_session, session=session), synced=False)

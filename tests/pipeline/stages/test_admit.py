@@ -24,7 +24,7 @@ async def test_an_agent_above_its_rate_is_told_when() -> None:
 
 async def test_a_paused_agent_and_a_stopping_gateway_take_no_call() -> None:
     gate = Gate()
-    gate.admission.pause("payer", "on fire")
+    await gate.pause("agent:payer", "on fire")
     with pytest.raises(LimitFault, match="on fire"):
         await gate.after(Admit, request("payments_pay"))
     await gate.after(Admit, request("payments_pay", agent="other"))
