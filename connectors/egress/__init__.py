@@ -1,9 +1,9 @@
 """Where a connector may send requests: rules over URLs, judged addresses, and a network that keeps to both."""
 
-from connectors.egress.addresses import Reach, judged
-from connectors.egress.network import PinnedNetwork, Resolve, system_addresses
 from connectors.egress.rules import Egress, EgressConfig, EgressRefused, EgressRule
-from connectors.egress.target import Target, TargetRefused
+from gateway.connector.addresses import Reach, judged
+from gateway.connector.network import PinnedNetwork, Resolve, system_addresses
+from gateway.connector.target import Target, TargetRefused
 
 __all__ = [
     "Egress",

@@ -6,9 +6,9 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field, field_validator
 
-from connectors.egress.addresses import Address, Reach, judged
-from connectors.egress.target import Target, TargetRefused, host_in
 from gateway.connector import ConnectorConfig, Rejected
+from gateway.connector.addresses import Address, Reach, judged
+from gateway.connector.target import Target, TargetRefused, host_in
 
 __all__ = ["Egress", "EgressConfig", "EgressRefused", "EgressRule"]
 

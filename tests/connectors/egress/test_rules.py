@@ -12,6 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from connectors.egress import Egress, EgressConfig, EgressRefused, EgressRule, PinnedNetwork, Target
+from gateway.connector import Rejected
 from tests.connectors.rest.api import Api
 
 HERE = Target.read("https://api.example.com/v1")
@@ -163,5 +164,5 @@ async def test_a_resolver_that_hangs_is_left_in_time() -> None:
 async def test_a_socket_file_is_never_connected_to() -> None:
     network = PinnedNetwork(Egress(()))
     await network.sleep(0)
-    with pytest.raises(EgressRefused):
+    with pytest.raises(Rejected):
         await network.connect_unix_socket("docker.sock")

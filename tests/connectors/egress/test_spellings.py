@@ -5,7 +5,7 @@ from ipaddress import ip_address
 import pytest
 
 from connectors.egress import Egress, EgressRefused, EgressRule, Reach, Target, TargetRefused, judged
-from connectors.egress.target import host_in
+from gateway.connector.target import host_in
 
 FORBIDDEN = [
     # this machine

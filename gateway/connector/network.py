@@ -4,14 +4,14 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, Protocol
 
 import httpcore2
 
-from connectors.egress.addresses import Address
-from connectors.egress.rules import Egress, EgressRefused
+from gateway.connector.addresses import Address
+from gateway.connector.faults import Rejected
 
-__all__ = ["PinnedNetwork", "Resolve", "system_addresses"]
+__all__ = ["Judge", "PinnedNetwork", "Resolve", "system_addresses"]
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """Returns the addresses of a name for a port. Raises `OSError` where it has none."""
@@ -25,11 +25,19 @@ async def system_addresses(host: str, port: int) -> Sequence[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
+class Judge(Protocol):
+    """Says which addresses may be connected to."""
+
+    def check_address(self, host: str, address: Address) -> None:
+        """Let a connection for `host` be made to `address`. Raises `ConnectorFault`."""
+        ...
+
+
 class PinnedNetwork(httpcore2.AsyncNetworkBackend):
     """What an HTTP client of httpcore connects through. Another answer of the name server cannot come in between."""
 
-    def __init__(self, egress: Egress, resolve: Resolve = system_addresses) -> None:
-        self._egress = egress
+    def __init__(self, judge: Judge, resolve: Resolve = system_addresses) -> None:
+        self._judge = judge
         self._resolve = resolve
         self._inner = httpcore2.AnyIOBackend()
 
@@ -56,7 +64,7 @@ class PinnedNetwork(httpcore2.AsyncNetworkBackend):
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
         """Refuse: no rule speaks of files."""
-        raise EgressRefused("a socket file", "only hosts can be allowed")
+        raise Rejected("A socket file is never connected to: only hosts can be allowed.")
 
     async def sleep(self, seconds: float) -> None:
         """Return after `seconds`."""
@@ -69,7 +77,7 @@ class PinnedNetwork(httpcore2.AsyncNetworkBackend):
             raise httpcore2.ConnectError(f"{host} has no address: {error.strerror}") from error
         addresses = [ip_address(answer.partition("%")[0]) for answer in answers]
         for address in addresses:
-            self._egress.check_address(host, address)
+            self._judge.check_address(host, address)
         return addresses[:_MOST_ADDRESSES]
 
     async def _first(

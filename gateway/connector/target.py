@@ -6,7 +6,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from connectors.egress.addresses import Address
+from gateway.connector.addresses import Address
 
 __all__ = ["Target", "TargetRefused", "host_in"]
 
