@@ -11,8 +11,10 @@ import pytest
 from gateway.app import Gateway, Home, open_store
 from gateway.catalog.lock import LockError
 from gateway.cli.loaded import load_now
+from gateway.config.model import GatewayConfig
 from gateway.identity.local import load_local_key, local_bearer
 from gateway.model.clock import SystemClock
+from gateway.pipeline.rules import Limits
 from gateway.redaction.redactor import Redactor
 from gateway.store.memory import MemoryStore
 from gateway.store.sqlite import SqliteStore
@@ -73,6 +75,38 @@ async def test_a_server_is_pinned_on_first_use_and_its_tools_are_listed(house: H
         assert await listed(gateway) == ["probe_pay", "run_start"]
         assert (house.path / "gateway.lock").exists()
         assert gateway.status()["servers"]["probe"]["state"] == "up"
+
+
+async def test_limits_change_at_once_and_a_rule_for_a_tool_wins_over_the_servers(house: House) -> None:
+    async with up(house) as gateway:
+        written = gateway.config.model_dump(exclude_unset=True)
+        for server, tools, limits in (
+            ({}, {}, Limits()),
+            ({"result_limit": 4096, "list_limit": 7}, {}, Limits(7, {"probe.pay": 4096})),
+            ({"result_limit": 4096}, {"probe.pay": {"result_limit": "none"}}, Limits()),
+            ({}, {"probe.*": {"result_limit": 2048}}, Limits(results={"probe.pay": 2048})),
+        ):
+            changed = {**written, "server": {**written["server"], **server}, "tools": tools}
+            assert await gateway.reload(GatewayConfig.model_validate(changed)) == ""
+            assert gateway.rules.current.limits == limits
+        assert await listed(gateway) == ["probe_pay", "results_read", "run_start"]
+
+
+async def test_an_agent_with_more_tools_than_are_listed_is_listed_what_finds_them(tmp_path: Path) -> None:
+    house = House.with_a_server(tmp_path, PAY, tool("write", {"text": {"type": "string"}}))
+    text = (house.path / "gateway.yaml").read_text("utf-8") + AGENTS.replace("'*'", "'probe.*'")
+    house.configure(text.replace("server: {", "server: { list_limit: 1,"))
+    async with up(house) as gateway:
+        assert await listed(gateway) == ["tools_call", "tools_describe", "tools_search"]
+        found = await asked(gateway, "tools/call", name="tools_search", arguments={"query": "write"})
+        assert [each["name"] for each in found["structuredContent"]["tools"]] == ["probe_write"]
+        assert await called(gateway, "tools_call", {"name": "probe_write", "arguments": {"text": "x"}}) == "ok"
+        house.adds("policies: [policies]\n")
+        (house.path / "policies").mkdir()
+        forbid = '@id("no") forbid (principal, action == Gateway::Action::"tools.search", resource);'
+        (house.path / "policies" / "no.cedar").write_text(forbid, encoding="utf-8")
+        assert await gateway.reload(load_now(house.path / "gateway.yaml").config) == ""
+        assert await listed(gateway) == ["probe_pay", "probe_write"]
 
 
 async def test_a_tool_that_changed_while_the_gateway_was_down_is_in_quarantine(house: House) -> None:

@@ -112,6 +112,12 @@ def test_what_is_not_taken_over_is_told() -> None:
     assert plan.left == ("Claude-Desktop: a: not taken over: alwaysAllow",)
 
 
+@pytest.mark.parametrize("name", ["run", "tools", "results"])
+def test_a_server_called_like_the_gateways_own_tools_gets_another_name(name: str) -> None:
+    plan = import_hosts([host({name: {"command": "x"}})], "ana")
+    assert configuration(plan).mcpServers == {f"{name}-2": {"command": "x"}}
+
+
 def test_a_configuration_without_hosts_allows_nobody() -> None:
     config = configuration(import_hosts([], "ana"))
     assert (config.mcpServers, config.agents, config.policies) == ({}, {}, ["./policies"])
