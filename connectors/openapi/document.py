@@ -1,6 +1,8 @@
 """An API description as text becomes one document; nothing it refers to is ever fetched."""
 
+import re
 from collections.abc import Hashable, Mapping
+from math import isfinite
 from typing import Any, ClassVar, Final
 from urllib.parse import unquote
 
@@ -10,9 +12,14 @@ from gateway.connector import CodecError, parse, plain
 
 __all__ = ["Document", "SpecRefused"]
 
-_MAX_NODES: Final = 2_000_000
+_MAX_NODES: Final = 1_000_000
 _MAX_HOPS: Final = 32
 _BASE: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+_BOOL: Final = "tag:yaml.org,2002:bool"
+_DATE: Final = "tag:yaml.org,2002:timestamp"
+_MERGE: Final = "tag:yaml.org,2002:merge"
+_TRUTH: Final = re.compile(r"true|True|TRUE|false|False|FALSE")  # `on` and `no` are words
 
 
 class SpecRefused(ValueError):
@@ -23,7 +30,7 @@ class _Loader(_BASE):  # type: ignore[misc,valid-type]  # which of the two there
     """YAML as far as it says what JSON says: text stays text, a date too, and no key stands twice."""
 
     yaml_implicit_resolvers: ClassVar = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        first: [(tag, _TRUTH if tag == _BOOL else pattern) for tag, pattern in resolvers if tag != _DATE]
         for first, resolvers in _BASE.yaml_implicit_resolvers.items()
     }
 
@@ -31,18 +38,11 @@ class _Loader(_BASE):  # type: ignore[misc,valid-type]  # which of the two there
         """Build an object; its keys are text."""
         found: dict[Hashable, Any] = {}
         for key_node, value_node in node.value:
-            if not isinstance(key_node, yaml.ScalarNode) or key_node.value in found:
-                raise yaml.constructor.ConstructorError(
-                    None, None, "a key is no text, or stands twice", node.start_mark
-                )
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == _MERGE or key_node.value in found:
+                problem = "a key is no text, merges another object, or stands twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
             found[key_node.value] = self.construct_object(value_node, deep=deep)
         return found
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        """Refuse aliases: a few lines of them stand for more than fits in memory."""
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.composer.ComposerError(None, None, "aliases are not taken", self.peek_event().start_mark)
-        return super().compose_node(parent, index)
 
 
 class Document:
@@ -106,6 +106,7 @@ class Document:
 
 
 def _bound(root: Any) -> None:
+    """Refuse what is no JSON, and what a few aliases blow up beyond any use."""
     left, level = _MAX_NODES, [root]
     while level:
         node = level.pop()
@@ -114,5 +115,7 @@ def _bound(root: Any) -> None:
             level.extend(node.values())
         elif isinstance(node, list):
             level.extend(node)
+        elif not (node is None or isinstance(node, str | int) or (isinstance(node, float) and isfinite(node))):
+            raise SpecRefused(f"the description holds something that JSON cannot: {type(node).__name__}")
         if left < 0:
             raise SpecRefused("the description is too large")

@@ -38,17 +38,12 @@ class Schemas:
         self._names: dict[str, str] = {}
         self._waiting: list[str] = []
 
-    def complete(self, node: Any) -> dict[str, Any]:
-        """Return the schema at `node` with everything it needs in its `$defs`.
+    def with_definitions(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """Return `schema`, made of `part`s, with what they refer to in its `$defs`.
 
         Raises:
             SpecRefused: it leads out of the document, or has no end.
         """
-        schema = self.part(self._document.followed(node) if isinstance(node, Mapping) else node)
-        return self.with_definitions(schema)
-
-    def with_definitions(self, schema: dict[str, Any]) -> dict[str, Any]:
-        """Return `schema`, made of `part`s, with what they refer to."""
         definitions: dict[str, Any] = {}
         while self._waiting:
             pointer = self._waiting.pop()

@@ -92,7 +92,7 @@ class Exchange:
     async def _once(self, request: Request, sent: "_Sent") -> Answer:
         if self._pool is None:
             self._pool = httpcore2.AsyncConnectionPool(
-                ssl_context=self._settings.tls(),
+                ssl_context=self._settings.tls() if request.target.scheme == "https" else None,
                 max_connections=_CONNECTIONS,
                 max_keepalive_connections=_IDLE_CONNECTIONS,
                 keepalive_expiry=_IDLE_S,

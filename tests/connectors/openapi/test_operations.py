@@ -157,9 +157,11 @@ def test_a_body_is_the_argument_body(content: dict[str, Any], body: Body) -> Non
         {"requestBody": {"$ref": "#/components/nothing"}},
         {"requestBody": {"$ref": "#/components/loop"}},
         {"requestBody": 7},
+        {"parameters": [7]},
         {"parameters": [{"name": "a", "in": "path", "style": "matrix", "schema": {}}]},
         {"parameters": [{"name": "a", "in": "query", "style": "simple", "schema": {}}]},
         {"parameters": [{"name": "a", "in": "query", "content": {"text/xml": {}}}]},
+        {"parameters": [{"name": "a", "in": "query", "content": {Form.URLENCODED.value: {}}}]},
         {"parameters": [{"name": "a", "in": "somewhere", "schema": {}}]},
         {"parameters": [{"name": "a", "in": "query", "schema": {"$ref": "http://evil.example/s"}}]},
         {"parameters": [{"name": "a", "in": "query", "schema": {"$ref": "file:///etc/passwd"}}]},
@@ -268,6 +270,13 @@ def test_where_an_answer_says_that_there_is_more_is_read_from_its_schema() -> No
     assert operation.more == (("next_cursor",), ("meta", "has_more"))
 
 
+def test_a_schema_made_of_itself_says_nothing() -> None:
+    loop = {"Loop": {"allOf": [{"$ref": "#/components/schemas/Loop"}]}}
+    paths = {"/a": {"get": op(responses={"200": json_of({"$ref": "#/components/schemas/Loop"})})}}
+    (operation,) = made(described(paths, components={"schemas": loop}))
+    assert operation.more == ()
+
+
 def test_todays_schemas_stay_as_they_are() -> None:
     schema = {
         "type": ["string", "null"],
@@ -305,6 +314,7 @@ def test_a_schema_without_end_fails_the_load() -> None:
             made(described(paths, components={"schemas": {**schemas, "s600": {}}}))
 
 
+HEAD = b"openapi: 3.0.0\npaths: {}\n"
 YAML = b"""
 openapi: "3.0.0"
 info: { title: t, version: 2020-01-01 }
@@ -313,6 +323,8 @@ paths:
     get:
       operationId: it
       description: 2020-01-01
+      summary: on
+      deprecated: true
       responses:
         204: { description: done }
 """
@@ -321,6 +333,8 @@ paths:
 def test_a_description_can_be_yaml_and_a_date_in_it_is_text() -> None:
     document = Document.read(YAML)
     assert document.root["info"]["version"] == "2020-01-01"
+    operation = document.root["paths"]["/a"]["get"]
+    assert (operation["summary"], operation["deprecated"]) == ("on", True)
     assert list(document.root["paths"]["/a"]["get"]["responses"]) == ["204"]
 
 
@@ -338,8 +352,15 @@ def test_a_description_can_be_yaml_and_a_date_in_it_is_text() -> None:
         b"a: [1",
         b"a: 1\na: 2",
         b"? [a]\n: 1",
-        b"a: &x [1]\nb: [*x, *x]",
-        b"a: !!python/object/apply:os.system [id]",
+        HEAD + b"a: !!python/object/apply:os.system [id]",
+        HEAD + b"a: !!set {b}",
+        HEAD + b"a: !!binary aGk=",
+        HEAD + b"a: .nan",
+        HEAD + b"a: &x {b: 1}\nc: {<<: *x}",
+        HEAD + b"a: &x [*x]",
+        HEAD
+        + b"a0: &a0 [1]\n"
+        + b"".join(b"a%d: &a%d [%s]\n" % (n, n, b",".join([b"*a%d" % (n - 1)] * 9)) for n in range(1, 30)),
         b"[" * 5000,
         b"\xff\xfe\x00",
     ],
@@ -355,3 +376,66 @@ def test_a_reference_can_lead_through_lists_and_escaped_names() -> None:
     for nowhere in ("#/paths/~1a~0b/parameters/1", "#/paths/~1a~0b/parameters/x", "#/openapi/x", "paths", "#paths"):
         with pytest.raises(SpecRefused):
             document.at(nowhere)
+
+
+def test_swagger_is_read_in_todays_words() -> None:
+    text = {"type": "string"}
+    parameters = [
+        {"name": "a", "in": "query", "type": "array", "items": text, "collectionFormat": "multi"},
+        {"name": "b", "in": "query", "type": "array", "items": text},
+        {"name": "c", "in": "query", "type": "array", "items": text, "collectionFormat": "ssv"},
+        {"name": "d", "in": "query", "type": "array", "items": text, "collectionFormat": "pipes"},
+        {"name": "e", "in": "path", "type": "integer", "required": True, "x-nullable": True},
+        {"$ref": "#/parameters/F"},
+    ]
+    body = {"name": "pet", "in": "body", "required": True, "schema": {"$ref": "#/definitions/Pet"}}
+    fields = [
+        {"name": "g", "in": "formData", "type": "string", "required": True, "description": "G."},
+        {"name": "h", "in": "formData", "type": "file"},
+    ]
+    paths = {
+        "/a/{e}": {"post": op(parameters=[*parameters, body], responses={"200": {"$ref": "#/responses/Pet"}})},
+        "/b": {"post": op(operationId="form", parameters=fields)},
+        "/c": {"post": op(operationId="files", parameters=fields, consumes=["multipart/form-data"])},
+        "/d": {"get": op(operationId="tabs", parameters=[{**parameters[0], "collectionFormat": "tsv"}])},
+    }
+    more = {
+        "definitions": {"Pet": {"type": "object", "properties": {"n": {"type": "integer"}}}},
+        "parameters": {"F": {"name": "X-F", "in": "header", "type": "string"}},
+        "responses": {"Pet": {"schema": {"$ref": "#/definitions/Pet"}}},
+        "produces": ["application/json"],
+    }
+    swagger = described(paths, "2.0", **more)
+    (operation,) = made(swagger)
+    assert [(part.name, part.style, part.explode) for part in operation.parts] == [
+        ("a", Style.FORM, True),
+        ("b", Style.FORM, False),
+        ("c", Style.SPACE, False),
+        ("d", Style.PIPE, False),
+        ("e", Style.SIMPLE, False),
+        ("X-F", Style.SIMPLE, False),
+    ]
+    assert operation.body == Body("body")
+    schema = operation.definition["inputSchema"]
+    assert (schema["required"], schema["properties"]["e"]) == (["e", "body"], {"type": ["integer", "null"]})
+    assert operation.definition["outputSchema"]["properties"] == {"n": {"type": "integer"}}
+    (form,) = made(swagger, "form")
+    assert form.body == Body("body", media=Form.URLENCODED.value, form=Form.URLENCODED)
+    assert form.definition["inputSchema"]["properties"]["body"] == {
+        "type": "object",
+        "properties": {"g": {"type": "string", "description": "G."}, "h": {"type": "string", "description": ""}},
+        "required": ["g"],
+    }
+    for wanted in ("files", "tabs"):
+        with pytest.raises(SpecRefused, match="not supported"):
+            made(swagger, wanted)
+
+
+def test_many_parameters_of_one_name_stay_apart() -> None:
+    names = ["a!", "a?", "a$", "a&"]
+    parameters = [{"name": name, "in": "query", "schema": {}} for name in names]
+    (operation,) = made(described({"/a": {"get": op(parameters=parameters)}}))
+    assert [part.argument for part in operation.parts] == ["a", "query_a", "a_2", "a_3"]
+    parameters = [{"name": f"a{'!' * number}", "in": "query", "schema": {}} for number in range(101)]
+    with pytest.raises(SpecRefused, match="too many"):
+        made(described({"/a": {"get": op(parameters=parameters)}}))

@@ -1,6 +1,7 @@
 """A scripted HTTP server that keeps what it was sent, byte by byte."""
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -39,16 +40,17 @@ def answer(
 class Api:
     """Answers `METHOD /path` (without the query) as scripted, else 404; a script that returns nothing hangs up."""
 
-    def __init__(self, **answers: Callable[[Seen], bytes]) -> None:
-        self.answers: dict[str, Callable[[Seen], bytes]] = dict(answers)
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.answers: dict[str, Callable[[Seen], bytes]] = {}
+        self._tls = tls
         self.seen: list[Seen] = []
         self.connections = 0
         self._writers: set[asyncio.StreamWriter] = set()
 
     async def __aenter__(self) -> "Api":
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
         return self
 
     async def __aexit__(self, *exc: object) -> None:

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.connectors.mcp.test_config import certificate
 from tests.connectors.rest.api import Api, Seen, answer
 from tests.connectors.rest.building import asked, build, fault_of, http_section, text
 from tests.connectors.rest.conftest import Start
@@ -78,9 +80,11 @@ async def test_a_failed_call_leaves_calls_beside_it_alone(api: Api, start: Start
 
 
 async def test_an_answer_that_never_ends_is_left_at_the_deadline(api: Api, start: Start) -> None:
-    api.on(FIND, raw(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"))
+    api.on(FIND, OK)
     upstream = await start(http_section(api))
-    fault = await fault_of(upstream, asked("find", timeout_s=0.1))
+    await upstream.call(asked("find"))
+    api.on(FIND, raw(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"))
+    fault = await fault_of(upstream, asked("find", timeout_s=0.5))
     assert (fault.code, fault.sent) == ("timeout", True)
 
 
@@ -167,6 +171,17 @@ async def test_what_is_no_tool_is_refused(api: Api, start: Start) -> None:
     for call in (asked("drop"), asked("find", method="resources/read")):
         assert (await fault_of(upstream, call)).code == "rejected"
     assert upstream.traits("drop") is None
+
+
+async def test_a_service_is_reached_over_tls_only_if_its_certificate_is_trusted(start: Start, tmp_path: Path) -> None:
+    pem, context = certificate(tmp_path)
+    async with Api(tls=context) as api:
+        api.on(FIND, OK)
+        trusting = await start(http_section(api, egress={"ca_file": str(pem)}, auth={"type": "bearer", "token": "t"}))
+        assert text(await trusting.call(asked("find"))) == '{"ok":true}'
+        fault = await fault_of(await start(http_section(api)), asked("make"))
+        assert (fault.code, fault.sent) == ("unavailable", False)
+        assert len(api.seen) == 1
 
 
 def name_of(result: Any) -> str:

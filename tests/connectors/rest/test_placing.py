@@ -81,6 +81,11 @@ def test_an_argument_never_leads_a_path_elsewhere(value: Any) -> None:
     assert caught.value.sent is False
 
 
+def test_a_path_can_hold_json() -> None:
+    part = Part("x", "x", Place.PATH, Style.JSON)
+    assert placed((part,), {"x": {"k": [1]}}, "/a/{x}").target.path == "/v1/a/%7B%22k%22%3A%5B1%5D%7D"
+
+
 def test_arguments_beside_each_other_cannot_make_a_step_up_either() -> None:
     parts = (Part("x", "x", Place.PATH, Style.SIMPLE), Part("y", "y", Place.PATH, Style.SIMPLE))
     with pytest.raises(Rejected):
