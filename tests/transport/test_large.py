@@ -11,7 +11,9 @@ from gateway.catalog.cut import CUT
 from gateway.pipeline.rules import Limits
 from gateway.store.ports import EventKind
 from tests.pipeline.gate import MIRRORED, PAYMENT, PERMIT_ALL, PRECONDITION, Gate, answer
+from tests.transport.asking import ELICIT, Asks, asking_front
 from tests.transport.front import Front, bearer
+from tests.transport.peer import Peer
 
 PAY = {"name": "payments_pay", "arguments": PAYMENT}
 Rpc = Callable[..., Awaitable[dict[str, Any]]]
@@ -127,3 +129,22 @@ async def test_an_answer_that_is_cut_is_valid_for_whoever_holds_it_against_the_l
     jsonschema.validate(fits["structuredContent"], listed["fraud_check"]["outputSchema"])
     theirs = await rpc("tools/call", {"name": "results_read", "arguments": {"handle": note["handle"]}}, "other")
     assert theirs["isError"] is True
+
+
+@pytest.mark.parametrize("server", ["asks while the call is under way", "answers with input_required"])
+async def test_a_question_of_a_tool_called_through_tools_call_is_asked_and_the_repeat_goes_on(server: str) -> None:
+    accept = {"action": "accept", "content": {"ok": True}}
+    questions = {"q": {"method": "elicitation/create", "params": ELICIT}}
+    theirs = {"resultType": "input_required", "inputRequests": questions, "requestState": "theirs"}
+    steps = [Asks()] if "under way" in server else [theirs, answer({"told": [accept]})]
+    peer = Peer(asking_front(*steps))
+    peer.capabilities = {"elicitation": {}}
+    pay = {"name": "tools_call", "arguments": PAY}
+    asked = (await peer.modern("tools/call", pay).ended()).messages[-1]["result"]
+    assert asked["resultType"] == "input_required"
+    responses = dict.fromkeys(asked["inputRequests"], accept)
+    repeat = {**pay, "requestState": asked["requestState"], "inputResponses": responses}
+    done = (await peer.modern("tools/call", repeat).ended()).messages[-1]["result"]
+    assert done["structuredContent"] == {"told": [accept]}
+    kinds = [event.tool for event in await peer.front.gate.events() if event.kind is EventKind.CALL_CLAIMED]
+    assert set(kinds) == {"payments.pay"}
