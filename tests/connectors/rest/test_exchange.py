@@ -88,6 +88,24 @@ async def test_an_answer_that_never_ends_is_left_at_the_deadline(api: Api, start
     assert (fault.code, fault.sent) == ("timeout", True)
 
 
+async def test_calls_that_are_given_up_in_the_middle_leave_room_for_others(api: Api, start: Start) -> None:
+    upstream = await start(http_section(api))
+    api.on(FIND, raw(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"))
+    for _ in range(3):
+        calls = [asyncio.ensure_future(upstream.call(asked("find"))) for _ in range(64)]
+        while not (api.seen and len(api.seen) % 64 == 0):
+            await asyncio.wait(calls, timeout=0.01)
+        for call in calls:
+            call.cancel()
+        done = await asyncio.gather(*calls, return_exceptions=True)
+        assert all(isinstance(each, asyncio.CancelledError) for each in done)
+        api.seen.clear()
+    api.on(FIND, OK)
+    async with asyncio.TaskGroup() as group:
+        results = [group.create_task(upstream.call(asked("find"))) for _ in range(100)]
+    assert all(text(each.result()) == '{"ok":true}' for each in results)
+
+
 async def test_a_request_that_never_left_says_so(api: Api, start: Start) -> None:
     upstream = await start(http_section(api, base_url=f"http://127.0.0.1:{api.port}/v1"))
     await api.__aexit__()
