@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Final
 
@@ -15,7 +15,8 @@ __all__ = ["CallLine", "as_csv", "as_json_line", "call_events", "call_lines", "l
 
 _EVERYTHING: Final = 2**31 - 1
 _STARTS: Final = frozenset({EventKind.CALL_CLAIMED, EventKind.CALL_RECORDED})
-_OF_CALLS: Final = _STARTS | {EventKind.CALL_FINISHED}
+_ENDS: Final = frozenset({EventKind.CALL_FINISHED, EventKind.CALL_SETTLED})
+_OF_CALLS: Final = _STARTS | _ENDS
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -56,19 +57,20 @@ async def one_line(ledger: Ledger, call_id: str) -> CallLine | None:
     """Return one call, or None."""
     events = await call_events(ledger, call_id)
     start = next((event for event in events if event.kind in _STARTS), None)
-    return None if start is None else _line(start, next((e for e in events if e.seq > start.seq), None))
+    return None if start is None else _line(start, _end_in(events))
 
 
 async def call_lines(ledger: Ledger, wanted: EventFilter) -> AsyncIterator[CallLine]:
     """Yield the calls that started in what `wanted` names, each as soon as its end is read; those still running last.
 
-    `wanted.limit` counts calls. Memory holds only calls under way, so a whole ledger can be exported.
+    `wanted.limit` counts calls. Memory holds only calls under way or in doubt, so a whole ledger can be exported.
     """
     left = wanted.limit
     running: dict[str, Event] = {}
     async for event in ledger.events(replace(wanted, limit=_EVERYTHING, latest=False)):
-        if event.kind is EventKind.CALL_FINISHED and event.call_id in running:
-            yield _line(running.pop(event.call_id), event)
+        if event.kind in _ENDS and event.call_id in running:
+            if event.kind is EventKind.CALL_SETTLED or not _in_doubt(event):
+                yield _line(running.pop(event.call_id), event)
         elif event.kind in _STARTS and left > 0:
             left -= 1
             if event.kind is EventKind.CALL_RECORDED:
@@ -79,7 +81,7 @@ async def call_lines(ledger: Ledger, wanted: EventFilter) -> AsyncIterator[CallL
             return
     for start in running.values():
         events = await call_events(ledger, start.call_id)  # it may have ended outside the times asked for
-        yield _line(start, next((e for e in events if e.seq > start.seq), None))
+        yield _line(start, _end_in(events))
 
 
 async def latest_lines(ledger: Ledger, wanted: EventFilter) -> list[CallLine]:
@@ -128,6 +130,15 @@ def _cell(value: Any) -> str:
         return ""
     text = " ".join(value) if isinstance(value, tuple) else str(value)
     return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _end_in(events: Sequence[Event]) -> Event | None:
+    """Return what ended a call: what settled it, where it was in doubt."""
+    return next((event for event in reversed(events) if event.kind in _ENDS), None)
+
+
+def _in_doubt(event: Event) -> bool:
+    return _body(event).get("outcome") == "unknown"
 
 
 def _line(start: Event, end: Event | None) -> CallLine:

@@ -16,6 +16,7 @@ class CallRow(NamedTuple):
     """The row that indexes and locks one claimed call.
 
     `key_until` is the event that took the step key away: the ending that released it, or the claim that superseded it.
+    `doubted_seq` is the ending that left the call in doubt, where `end_seq` is what settled it.
     """
 
     claim_seq: int
@@ -33,6 +34,7 @@ class CallRow(NamedTuple):
     end_seq: int | None
     key_until: int | None
     consumed_by: str | None
+    doubted_seq: int | None = None
 
 
 class RunRow(NamedTuple):
@@ -105,6 +107,7 @@ class _Audit:
         self._ended = 0
         self._opened = 0
         self._running: dict[str, CallRow] = {}
+        self._doubted: dict[str, CallRow] = {}
         self._consuming: dict[str, tuple[int, list[str]]] = {}  # by running call: its claim, the steps it uses up
         self._used: dict[str, tuple[int, str]] = {}  # by step: its claim, who used it up according to its row
         self._superseded: dict[int, CallRow] = {}  # by the claim that took the key: who had it before
@@ -133,6 +136,18 @@ class _Audit:
         row = self._running.pop(link[3], None)
         if row is None:
             raise _contradicted(link[0], f"the record of call {link[3]}, which was not under way")
+        if row.doubted_seq == link[0] and terms["status"] == StepStatus.UNKNOWN and not terms["release"]:
+            self._doubted[link[3]] = row
+            return
+        self._check_ended(link, row, terms)
+
+    def settled(self, link: Link) -> None:
+        row = self._doubted.pop(link[3], None)
+        if row is None:
+            raise _contradicted(link[0], f"the record of call {link[3]}, which was not in doubt")
+        self._check_ended(link, row, _terms(link, "ending"))
+
+    def _check_ended(self, link: Link, row: CallRow, terms: Mapping[str, Any]) -> None:
         if (row.end_seq, row.ended_ms, row.status) != (link[0], link[1], terms["status"]):
             raise _contradicted(link[0], f"the status of call {link[3]}")
         if (row.run_id, row.agent, row.on_behalf_of, row.tool) != link[4:8]:
@@ -153,6 +168,8 @@ class _Audit:
             raise _contradicted(link[0], f"the row of run {link[4]}")
 
     def conclude(self) -> None:
+        for row in self._doubted.values():
+            raise _contradicted(row.claim_seq, f"the status of call {row.call_id}, which no event settles,")
         for call_id, (seq, consumes) in self._consuming.items():
             self._check_consumed(seq, call_id, consumes)
         for step, (seq, _) in self._used.items():
@@ -188,6 +205,7 @@ class _Audit:
 _CHECKS: Final[Mapping[str, Callable[[_Audit, Link], None]]] = {
     EventKind.CALL_CLAIMED: _Audit.claimed,
     EventKind.CALL_FINISHED: _Audit.ended,
+    EventKind.CALL_SETTLED: _Audit.settled,
     EventKind.RUN_OPENED: _Audit.opened,
 }
 

@@ -23,6 +23,7 @@ from gateway.store.ports import (
     PauseRecord,
     Record,
     Recorded,
+    RunSummary,
     SessionRecord,
     StepLookup,
     TokenRecord,
@@ -45,6 +46,7 @@ class _Call:
     key_until: int | None = None
     consumed_by: str | None = None
     delivered: bool = False
+    doubted_seq: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,19 @@ class MemoryStore:
         if ending.release:
             self._release(call, call.end.seq)
 
+    async def settle(self, ending: Ending) -> None:
+        body = ending_body(ending)
+        call = self._calls.get(ending.call_id)
+        if call is None or call.status is not StepStatus.UNKNOWN or call.end is None:
+            raise StoreFault("Nothing was settled.", detail=f"{ending.call_id} is no call in doubt")
+        claim = call.claim
+        told = (ending.at_ms, EventKind.CALL_SETTLED, claim.call_id, claim.run_id)
+        call.doubted_seq = call.end.seq
+        call.end = self._append((*told, claim.agent, claim.on_behalf_of, claim.tool), body)
+        call.status = ending.status
+        if ending.release:
+            self._release(call, call.end.seq)
+
     async def record(self, record: Record, *, durable: bool = True) -> None:
         del durable  # memory keeps everything equally well
         self._put(record)
@@ -173,6 +188,18 @@ class MemoryStore:
 
     async def count_steps(self, run_id: str) -> int:
         return self._run_steps[run_id]
+
+    async def runs(self, owner: str, limit: int) -> list[RunSummary]:
+        found = [run for run in reversed(self._runs.values()) if owner in {"", run.ref.owner}]
+        return [self._summary(run) for run in found[:limit]]
+
+    def _summary(self, run: _Run) -> RunSummary:
+        doubtful = [
+            call
+            for call in self._calls.values()
+            if call.intent.run_id == run.ref.id and call.status is StepStatus.UNKNOWN
+        ]
+        return RunSummary(run.ref, run.key, run.opened.at_ms, self._run_steps[run.ref.id], len(doubtful))
 
     async def put_token(self, token: TokenRecord) -> None:
         if token.id in self._tokens:
@@ -339,6 +366,7 @@ class _Tables:
             end_seq=None if end is None else end.seq,
             key_until=call.key_until,
             consumed_by=call.consumed_by,
+            doubted_seq=call.doubted_seq,
         )
 
     def run(self, run_id: str) -> RunRow | None:

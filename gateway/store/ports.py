@@ -28,6 +28,7 @@ __all__ = [
     "Record",
     "Recorded",
     "RunStore",
+    "RunSummary",
     "SessionRecord",
     "SessionStore",
     "StepLookup",
@@ -44,6 +45,7 @@ class EventKind(StrEnum):
     RUN_OPENED = "run.opened"
     CALL_CLAIMED = "call.claimed"  # the intent: durable before anything is sent
     CALL_FINISHED = "call.finished"  # ends a claimed call
+    CALL_SETTLED = "call.settled"  # a person or a look-up says how a call in doubt ended
     CALL_RECORDED = "call.recorded"  # a whole call that needed no claim: a read, or a refusal
     ADMIN = "admin"  # a token issued, a bundle loaded, a schema approved …
 
@@ -214,6 +216,10 @@ class Ledger(Protocol):
         """End a claimed call, durably. A call ends once: a second ending raises `StoreFault`."""
         ...
 
+    async def settle(self, ending: Ending) -> None:
+        """Say how a call in doubt ended; from now on it counts as that. Raises `StoreFault`: it is not in doubt."""
+        ...
+
     async def record(self, record: Record, *, durable: bool = True) -> None:
         """Append a call that needed no claim: committed, so that it outlives the process, though not yet synced.
 
@@ -261,6 +267,17 @@ class Ledger(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """One run in one line: `steps` are its recorded calls, `doubtful` those whose outcome is not known."""
+
+    run: RunRef
+    key: str
+    opened_ms: int
+    steps: int
+    doubtful: int
+
+
 class RunStore(Protocol):
     """The runs, minted by the gateway."""
 
@@ -277,6 +294,10 @@ class RunStore(Protocol):
 
     async def count_steps(self, run_id: str) -> int:
         """Return how many calls the run holds."""
+        ...
+
+    async def runs(self, owner: str, limit: int) -> list[RunSummary]:
+        """Return the runs of an owner (empty: of everybody), the latest opened first, at most `limit`."""
         ...
 
 

@@ -277,7 +277,7 @@ async def test_a_deleted_call_row_is_named_by_its_event(path: Path) -> None:
 
 CLONE = (
     "INSERT INTO calls SELECT 100, 'clone', run_id, session, agent, on_behalf_of, tool, arguments_digest, {0},"
-    " started_ms, status, ended_ms, end_seq, {1}, consumed_by, delivered FROM calls WHERE call_id = 'pay'"
+    " started_ms, status, ended_ms, end_seq, {1}, consumed_by, delivered, doubted_seq FROM calls WHERE call_id = 'pay'"
 )
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from gateway.model.facts import RunRef
 from gateway.store.evidence import Evidence
-from gateway.store.ports import AgentSighting, Event, EventFilter, StepLookup, TokenRecord
+from gateway.store.ports import AgentSighting, Event, EventFilter, RunSummary, StepLookup, TokenRecord
 from gateway.store.sqlite.lookups import (
     EVENT_COLUMNS,
     IndexedSteps,
@@ -23,6 +23,7 @@ __all__ = [
     "find_open_run",
     "find_recorded",
     "find_run",
+    "find_runs",
     "find_sightings",
     "find_steps",
     "find_tokens",
@@ -32,6 +33,12 @@ __all__ = [
 
 _RUN: Final = "SELECT id, owner, source, status FROM runs WHERE id = ?"
 _OPEN_RUN: Final = "SELECT id, owner, source, status FROM runs WHERE owner = ? AND key = ? AND status = 'open'"
+_RUNS: Final = (
+    "SELECT r.id, r.owner, r.source, r.status, r.key, r.opened_ms, coalesce(s.steps, 0),"
+    " (SELECT count(*) FROM calls c WHERE c.run_id = r.id AND c.status = 'unknown')"
+    " FROM runs r LEFT JOIN run_steps s ON s.run_id = r.id WHERE (? = '' OR r.owner = ?)"
+    " ORDER BY r.opened_seq DESC LIMIT ?"
+)
 _STEPS: Final = "SELECT steps FROM run_steps WHERE run_id = ?"
 _TOKENS: Final = "SELECT id, agent, digest, created_ms, expires_ms, revoked_ms FROM tokens ORDER BY created_ms, id"
 _SIGHTINGS: Final = f"SELECT {SIGHTING_COLUMNS} FROM sightings ORDER BY last_seen_ms DESC, agent, known"  # noqa: S608 - constant names
@@ -39,6 +46,7 @@ _EVENTS: Final = f"SELECT {EVENT_COLUMNS} FROM events WHERE seq > ? AND seq <= ?
 # The call rows lead to the events of claimed calls, an index to all others; the last term is for changed rows.
 _OF: Final = (
     "seq IN (SELECT claim_seq FROM calls WHERE {0} = ? UNION ALL SELECT end_seq FROM calls WHERE {0} = ? UNION ALL"
+    " SELECT doubted_seq FROM calls WHERE {0} = ? UNION ALL"
     " SELECT seq FROM events WHERE {0} = ? AND kind NOT IN ('call.claimed', 'call.finished')) AND {0} = ?"
 )
 _OF_CALL: Final = _OF.format("call_id")
@@ -91,9 +99,9 @@ def find_events(db: sqlite3.Connection, wanted: EventFilter, bounds: tuple[int, 
 def _terms(wanted: EventFilter) -> tuple[str, list[str | int]]:
     terms: list[tuple[str, tuple[str | int, ...]]] = []
     if wanted.call_id:
-        terms.append((_OF_CALL, (wanted.call_id,) * 4))
+        terms.append((_OF_CALL, (wanted.call_id,) * 5))
     if wanted.run_id:
-        terms.append((_OF_RUN, (wanted.run_id,) * 4))
+        terms.append((_OF_RUN, (wanted.run_id,) * 5))
     if wanted.agent:
         terms.append(("agent = ?", (wanted.agent,)))
     if wanted.tool.endswith("*"):
@@ -123,6 +131,11 @@ def count_steps(db: sqlite3.Connection, run_id: str) -> int:
     """Return how many calls a run holds."""
     row = db.execute(_STEPS, (run_id,)).fetchone()
     return 0 if row is None else int(row[0])
+
+
+def find_runs(db: sqlite3.Connection, owner: str, limit: int) -> list[RunSummary]:
+    """Return the runs of an owner, or all, the latest first."""
+    return [RunSummary(RunRef(*row[:4]), *row[4:]) for row in db.execute(_RUNS, (owner, owner, limit))]
 
 
 def find_tokens(db: sqlite3.Connection) -> list[TokenRecord]:

@@ -21,6 +21,7 @@ from gateway.store.ports import (
     PauseRecord,
     Record,
     Recorded,
+    RunSummary,
     SessionRecord,
     StepLookup,
     TokenRecord,
@@ -80,6 +81,9 @@ class SqliteStore:
 
     async def finish(self, ending: Ending) -> None:
         await self._writer.write(partial(transitions.finish, ending=ending, body=ending_body(ending)))
+
+    async def settle(self, ending: Ending) -> None:
+        await self._writer.write(partial(transitions.settle, ending=ending, body=ending_body(ending)))
 
     async def record(self, record: Record, *, durable: bool = True) -> None:
         transition = partial(transitions.record, record=record, body=record_body(record))
@@ -145,6 +149,9 @@ class SqliteStore:
 
     async def count_steps(self, run_id: str) -> int:
         return await self._read_from.run(reading.count_steps, run_id)
+
+    async def runs(self, owner: str, limit: int) -> list[RunSummary]:
+        return await self._read_from.run(reading.find_runs, owner, limit)
 
     async def put_token(self, token: TokenRecord) -> None:
         await self._writer.write(partial(transitions.put_token, token=token))

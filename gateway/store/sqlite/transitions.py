@@ -33,6 +33,7 @@ __all__ = [
     "record",
     "revoke_tokens",
     "saw_agents",
+    "settle",
     "sighting_from",
 ]
 
@@ -47,6 +48,10 @@ _CONSUME: Final = "UPDATE calls SET consumed_by = ? WHERE call_id = ?"
 _FINISH: Final = (
     "UPDATE calls SET status = ?, ended_ms = ?, end_seq = ? WHERE call_id = ? AND end_seq IS NULL"
     " RETURNING run_id, agent, on_behalf_of, tool"
+)
+_SETTLE: Final = (
+    "UPDATE calls SET status = ?, ended_ms = ?, doubted_seq = end_seq, end_seq = ? WHERE call_id = ?"
+    " AND status = 'unknown' RETURNING run_id, agent, on_behalf_of, tool"
 )
 _RELEASE_KEY: Final = "UPDATE calls SET key_until = ? WHERE call_id = ? AND step_key IS NOT NULL"
 _RELEASE_STEPS: Final = "UPDATE calls SET consumed_by = NULL WHERE consumed_by = ?"
@@ -135,6 +140,21 @@ def finish(tx: Transaction, ending: Ending, body: bytes) -> None:
         reason = "was never claimed" if found is None else "has ended already"
         raise StoreFault("The outcome cannot be recorded.", detail=f"{ending.call_id} {reason}")
     tx.append((ending.at_ms, EventKind.CALL_FINISHED.value, ending.call_id, *row), body)
+    _release(tx, ending, seq)
+
+
+def settle(tx: Transaction, ending: Ending, body: bytes) -> None:
+    """End the doubt about a call."""
+    seq = tx.seq + 1
+    told = (ending.status.value, ending.at_ms, seq, ending.call_id)
+    row = next(iter(tx.db.execute(_SETTLE, told).fetchall()), None)
+    if row is None:
+        raise StoreFault("Nothing was settled.", detail=f"{ending.call_id} is no call in doubt")
+    tx.append((ending.at_ms, EventKind.CALL_SETTLED.value, ending.call_id, *row), body)
+    _release(tx, ending, seq)
+
+
+def _release(tx: Transaction, ending: Ending, seq: int) -> None:
     if ending.release:
         tx.db.execute(_RELEASE_KEY, (seq, ending.call_id))
         tx.db.execute(_RELEASE_STEPS, (ending.call_id,))

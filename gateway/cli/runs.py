@@ -1,0 +1,122 @@
+"""`toolgate runs`: what belongs together, step by step, and ending the doubt about a step."""
+
+import getpass
+import json
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gateway.cli.output import Refused, done, emit, fail_with, table
+from gateway.cli.place import AsJson, ConfigPath, loaded_from, with_store
+from gateway.ledger.settle import settle
+from gateway.ledger.trace import CallLine, call_lines
+from gateway.model.facts import StepStatus
+from gateway.store.ports import EventFilter, RunSummary, Store
+
+__all__ = ["commands"]
+
+_OUTCOMES = {"succeeded": StepStatus.SUCCEEDED, "failed": StepStatus.FAILED}
+
+
+def commands() -> typer.Typer:
+    """Return the subcommands of `toolgate runs`."""
+    group = typer.Typer(help="Runs: the calls that belong together.", no_args_is_help=True)
+    group.command("list")(list_runs)
+    group.command("show")(show)
+    group.command("settle")(settle_call)
+    return group
+
+
+def list_runs(
+    owner: Annotated[str, typer.Option(help="Only of this agent, or `agent/user`.")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="How many.")] = 50,
+    config: ConfigPath = Path("gateway.yaml"),
+    as_json: AsJson = False,
+) -> None:
+    """List runs, the latest first: owner, calls, and how many of them are in doubt."""
+
+    async def work(store: Store) -> list[RunSummary]:
+        return await store.runs(owner, limit)
+
+    rows = [_run(each) for each in with_store(loaded_from(config, as_json=as_json), work, as_json=as_json)]
+    emit(rows, table([{key: str(value) for key, value in row.items()} for row in rows]) or ["no runs"], as_json=as_json)
+
+
+def show(
+    run: Annotated[str, typer.Argument(help="The run's id.")],
+    config: ConfigPath = Path("gateway.yaml"),
+    as_json: AsJson = False,
+) -> None:
+    """Show a run's calls in order: tool, outcome, why, how long."""
+
+    async def work(store: Store) -> list[CallLine] | None:
+        if await store.find_run(run) is None:
+            return None
+        return [line async for line in call_lines(store, EventFilter(run_id=run, limit=2**31 - 1))]
+
+    lines = with_store(loaded_from(config, as_json=as_json), work, as_json=as_json)
+    if lines is None:
+        fail_with(Refused("unknown_run", f"there is no run {run!r}; list them: toolgate runs list"), as_json=as_json)
+    rows = [_step(number, line) for number, line in enumerate(sorted(lines, key=lambda line: line.seq), 1)]
+    emit(
+        rows, table([{key: str(value) for key, value in row.items()} for row in rows]) or ["no calls"], as_json=as_json
+    )
+    for line in lines:
+        if line.outcome == "unknown" and not as_json:
+            done(f"#{line.call_id} is in doubt; end that with: toolgate runs settle {line.call_id} succeeded|failed")
+
+
+def settle_call(
+    call: Annotated[str, typer.Argument(help="The id of a call in doubt.")],
+    outcome: Annotated[str, typer.Argument(help="What became of it: succeeded or failed.")],
+    note: Annotated[str, typer.Option(help="How you know; kept on record and told to the agent.")] = "",
+    result: Annotated[str, typer.Option(help="The result's structured content, as JSON, where it is known.")] = "",
+    config: ConfigPath = Path("gateway.yaml"),
+) -> None:
+    """Say what became of a call in doubt: its repeats are answered by that, and what depends on it goes on or not."""
+    status = _OUTCOMES.get(outcome)
+    if status is None:
+        fail_with(Refused("outcome", f"{outcome!r} is no outcome: write succeeded or failed"))
+    said: dict[str, Any] = {"by": f"os:{getpass.getuser()}", "note": note[:1000]}
+    if result:
+        try:
+            said["result"] = json.loads(result)
+        except ValueError as error:
+            fail_with(Refused("result", f"--result is not JSON: {error}"))
+
+    async def work(store: Store) -> CallLine:
+        return await settle(store, call, status, said, time.time_ns() // 1_000_000)
+
+    line = with_store(loaded_from(config), work)
+    done(f"#{line.call_id} ({line.tool}) is settled: {line.outcome}")
+
+
+def _run(each: RunSummary) -> dict[str, Any]:
+    return {
+        "run": each.run.id,
+        "owner": each.run.owner,
+        "opened": _time(each.opened_ms),
+        "status": each.run.status,
+        "calls": each.steps,
+        "in_doubt": each.doubtful,
+        "key": each.key,
+    }
+
+
+def _step(number: int, line: CallLine) -> dict[str, Any]:
+    return {
+        "n": number,
+        "call": line.call_id,
+        "when": _time(line.at_ms),
+        "agent": line.agent,
+        "tool": line.tool,
+        "outcome": f"{line.outcome} {line.code}".strip(),
+        "ms": "-" if line.duration_ms is None else line.duration_ms,
+    }
+
+
+def _time(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(sep=" ", timespec="milliseconds")[:23]

@@ -1,0 +1,104 @@
+"""`toolgate runs`: the steps of a piece of work, and what becomes of one in doubt."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.model.errors import ConnectorFault
+from gateway.model.outcome import Succeeded, Unknown
+from gateway.store.sqlite import SqliteStore
+from tests.cli.house import House
+from tests.fixtures.clock import CountingIds
+from tests.pipeline.gate import PERMIT_ALL, PRECONDITION, Gate, answer
+
+LOST = ConnectorFault("no answer", code="timeout")
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House.with_policies(tmp_path)
+
+
+def pay(house: House, *answers: Any, number: int = 0) -> Any:
+    """Check and pay through a gateway of its own; return how the payment ended."""
+
+    async def work(store: SqliteStore) -> Any:
+        durable: Any = store
+        ids = CountingIds()
+        for _ in range(100 * number):
+            ids.new("call")
+        gate = Gate(PERMIT_ALL, PRECONDITION, store=durable, ids=ids)
+        gate.servers["fraud"].calls.append(answer({"result": "passed"}))
+        gate.servers["payments"].calls += answers
+        if number == 0:
+            await gate.run("fraud_check", run="job")
+        return (await gate.run("payments_pay", run="job")).outcome
+
+    return house.store(work)
+
+
+def doubtful(house: House) -> str:
+    """Leave a payment in doubt; return its id."""
+    assert isinstance(pay(house, LOST), Unknown)
+    [run] = [each for each in house.json("runs", "list") if each["in_doubt"]]
+    [step] = [each for each in house.json("runs", "show", run["run"]) if each["outcome"].startswith("unknown")]
+    return str(step["call"])
+
+
+def test_a_run_is_shown_step_by_step_with_what_to_do_about_doubt(house: House) -> None:
+    call = doubtful(house)
+    [run] = house.json("runs", "list", "--owner", "payer")
+    assert (run["calls"], run["in_doubt"]) == (2, 1)
+    steps = house.json("runs", "show", run["run"])
+    assert [(each["n"], each["tool"]) for each in steps] == [(1, "fraud.check"), (2, "payments.pay")]
+    assert f"toolgate runs settle {call}" in house.run("runs", "show", run["run"]).output
+    assert "no runs" in house.run("runs", "list", "--owner", "nobody").output
+
+
+def test_a_payment_settled_as_made_is_not_made_again_and_its_repeat_is_answered(house: House) -> None:
+    call = doubtful(house)
+    told = house.run(
+        "runs", "settle", call, "succeeded", "--note", "seen at the bank", "--result", '{"receipt": "r_9"}'
+    )
+    assert told.exit_code == 0
+    outcome = pay(house, number=1)
+    assert isinstance(outcome, Succeeded)
+    assert (outcome.replayed_from, outcome.result["structuredContent"]) == (call, {"receipt": "r_9"})
+    assert "seen at the bank" in outcome.result["content"][0]["text"]
+    assert house.run("verify").exit_code == 0
+    [line] = [each for each in house.json("trace", "list") if each["call"] == call]
+    assert line["outcome"] == "succeeded"
+
+
+def test_a_payment_settled_as_not_made_can_be_made_with_the_same_check(house: House) -> None:
+    call = doubtful(house)
+    assert house.run("runs", "settle", call, "failed").exit_code == 0
+    assert isinstance(pay(house, answer({"receipt": "r_1"}), number=1), Succeeded)
+    assert house.run("verify").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("call_0", "succeeded"), "no call"),
+        (("{call}", "perhaps"), "succeeded or failed"),
+        (("{call}", "succeeded", "--result", "{"), "not JSON"),
+    ],
+)
+def test_what_cannot_be_settled_says_why(house: House, arguments: tuple[str, ...], said: str) -> None:
+    call = doubtful(house)
+    refused = house.run("runs", "settle", *(each.format(call=call) if "{call" in each else each for each in arguments))
+    assert (refused.exit_code, said in refused.output) == (1, True)
+
+
+def test_what_was_settled_is_in_doubt_no_more(house: House) -> None:
+    call = doubtful(house)
+    house.run("runs", "settle", call, "failed")
+    refused = house.run("runs", "settle", call, "succeeded")
+    assert (refused.exit_code, "not in doubt" in refused.output) == (1, True)
+
+
+def test_a_run_nobody_opened_is_not_there(house: House) -> None:
+    refused = house.run("runs", "show", "run_x")
+    assert (refused.exit_code, "toolgate runs list" in refused.output) == (1, True)
