@@ -391,3 +391,31 @@ async def test_an_event_nobody_writes_is_not_read(path: Path) -> None:
     with pytest.raises(LedgerTampered):
         _ = [event async for event in store.events(EventFilter())]
     await store.close()
+
+
+async def settled_ledger(path: Path) -> Path:
+    store = SqliteStore(path, FakeClock())
+    await store.open()
+    await store.claim(intent("c1", step_key="k"))
+    await store.finish(ending("c1", StepStatus.UNKNOWN))
+    await store.settle(ending("c1", StepStatus.FAILED, release=True))
+    assert await store.verify() == 3
+    await store.close()
+    return path
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE calls SET status = 'succeeded'",
+        "UPDATE calls SET status = 'unknown', end_seq = 2, doubted_seq = NULL",
+        "UPDATE calls SET doubted_seq = NULL",
+        "UPDATE calls SET key_until = NULL",
+        "UPDATE calls SET end_seq = NULL",
+        "DELETE FROM events WHERE seq = 3",
+    ],
+)
+async def test_a_changed_settlement_is_named(tmp_path: Path, change: str) -> None:
+    path = await settled_ledger(tmp_path / "settled.db")
+    edit(path, change)
+    assert (await verdict(path)).seq >= 1
