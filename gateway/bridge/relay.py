@@ -75,11 +75,11 @@ class _Flight:
 class Relay:
     """Takes the host's lines one by one and writes whatever the gateway says to them."""
 
-    def __init__(self, launcher: Launcher, output: Output, limit: int = 256) -> None:
+    def __init__(self, launcher: Launcher, output: Output, limit: int = 256, path: str = "/mcp") -> None:
         self._launcher = launcher
         self._output = output
         self._limit = limit
-        self._session = Session()
+        self._session = Session(path)
         self._flights: dict[tuple[type, object], _Flight] = {}
         self._changed = threading.Condition()
         self._initialized = False
@@ -160,7 +160,7 @@ class Relay:
         forgotten = False
         headers = self._session.headers(message, line.bearer)
         try:
-            sent = line.channel.send("POST", "/mcp", headers, message.raw)
+            sent = line.channel.send("POST", self._session.path, headers, message.raw)
             with flight.over(sent), sent as exchange:
                 forgotten = exchange.status == 404 and bool(stale) and not message.modern_version
                 if forgotten:
@@ -236,7 +236,7 @@ class Relay:
         stale = self._session.id
         try:
             with line.channel.send(
-                "POST", "/mcp", self._session.headers(message, line.bearer), message.raw
+                "POST", self._session.path, self._session.headers(message, line.bearer), message.raw
             ) as exchange:
                 exchange.body()
         except NotSent:
@@ -286,7 +286,7 @@ class Relay:
         """Pass on the stream until it ends; False when the gateway offers none."""
         unasked = Message(b"", "", None, {})
         headers = self._session.headers(unasked, line.bearer) | {"Accept": "text/event-stream"}
-        with line.channel.send("GET", "/mcp", headers) as exchange:
+        with line.channel.send("GET", self._session.path, headers) as exchange:
             if exchange.status != 200:
                 exchange.body()
                 return False

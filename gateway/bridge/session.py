@@ -18,7 +18,8 @@ _RENEWAL_ID: Final = "toolgate-bridge-renewal"
 class Session:
     """What `initialize` agreed on, kept so that it can be agreed on again with a gateway that has restarted."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: str = "/mcp") -> None:
+        self.path = path
         self._lock = threading.Lock()
         self._opening: Message | None = None
         self._version = ""
@@ -67,7 +68,7 @@ class Session:
             again = replace(self._opening, id=_RENEWAL_ID)
             request = {"jsonrpc": "2.0", "id": again.id, "method": again.method, "params": again.params}
             headers = self.headers(again, line.bearer)
-            with line.channel.send("POST", "/mcp", headers, json.dumps(request).encode()) as exchange:
+            with line.channel.send("POST", self.path, headers, json.dumps(request).encode()) as exchange:
                 said = (value for value in map(read, exchange.messages()) if value is not None)
                 answer = next((value for value in said if is_answer_to(again, value)), {})
                 self.opened(self._opening, exchange.header("Mcp-Session-Id"), answer)
@@ -77,7 +78,7 @@ class Session:
 
     def _confirm(self, line: Line) -> None:
         done = Message(b'{"jsonrpc":"2.0","method":"notifications/initialized"}', "notifications/initialized", None, {})
-        with line.channel.send("POST", "/mcp", self.headers(done, line.bearer), done.raw) as exchange:
+        with line.channel.send("POST", self.path, self.headers(done, line.bearer), done.raw) as exchange:
             exchange.body()
 
     def close(self, line: Line) -> None:
@@ -86,7 +87,7 @@ class Session:
             return
         headers = {"Authorization": f"Bearer {line.bearer}", "Mcp-Session-Id": self.id}
         try:
-            with line.channel.send("DELETE", "/mcp", headers) as exchange:
+            with line.channel.send("DELETE", self.path, headers) as exchange:
                 exchange.body()
         except (Lost, NotSent):
             return

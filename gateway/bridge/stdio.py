@@ -14,6 +14,7 @@ from gateway.bridge.relay import Output, Relay
 __all__ = ["main", "run"]
 
 _AGENT: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_ENDPOINT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 _LONGEST_LINE: Final = 16 * 1024 * 1024
 _PATIENCE_S: Final = 10.0
 
@@ -27,12 +28,16 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--config", type=Path, default=Path("gateway.yaml"), help="the gateway's configuration file")
     parser.add_argument("--agent", default="local", help="the agent of the configuration this host acts as")
+    parser.add_argument("--endpoint", default="", help="the virtual endpoint to serve, of those in the configuration")
     options = parser.parse_args(arguments)
     if not _AGENT.fullmatch(options.agent):
         parser.error(f"--agent {options.agent!r}: lower-case letters, digits, '.', '_' and '-' only")
+    if options.endpoint and not _ENDPOINT.fullmatch(options.endpoint):
+        parser.error(f"--endpoint {options.endpoint!r}: letters, digits, '_' and '-' only, at most 32")
     launcher = Launcher(Home(options.config.expanduser().absolute()), options.agent)
     try:
-        run(Relay(launcher, Output(sys.stdout.fileno())), sys.stdin.buffer)
+        path = f"/mcp/{options.endpoint}" if options.endpoint else "/mcp"
+        run(Relay(launcher, Output(sys.stdout.fileno()), path=path), sys.stdin.buffer)
     except KeyboardInterrupt:
         return 130
     return 0

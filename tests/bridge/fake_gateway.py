@@ -29,6 +29,7 @@ class FakeGateway(ThreadingHTTPServer):
         self.bearer = f"tgl.{agent}.{hmac.new(KEY, agent.encode(), hashlib.sha256).hexdigest()}"
         self.sessions: set[str] = set()
         self.received: list[tuple[str, dict[str, str], Any]] = []
+        self.paths: set[str] = set()
         self.heard = threading.Condition()
         self.leases = 0
         self.offers_stream = False
@@ -91,6 +92,11 @@ class _Exchange(BaseHTTPRequestHandler):
     server: FakeGateway
 
     def log_message(self, *_: object) -> None: ...
+
+    def parse_request(self) -> bool:
+        parsed = super().parse_request()
+        self.server.paths |= {self.path} - {"/-/lease"}
+        return parsed
 
     def do_GET(self) -> None:
         if self.headers["Authorization"] != f"Bearer {self.server.bearer}":

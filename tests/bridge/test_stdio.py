@@ -35,6 +35,24 @@ def test_an_agent_name_that_is_none_is_a_usage_error(program: Program) -> None:
     assert b"--agent" in err
 
 
+def test_everything_goes_to_the_endpoint_named_on_the_command_line(gateway: FakeGateway, program: Program) -> None:
+    opening = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"protocolVersion": "2025-11-25"}}
+    ready = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+    lines = b"".join(json.dumps(each).encode() + b"\n" for each in (opening, ready))
+    with program("--endpoint", "team-a") as process:
+        out, err = process.communicate(lines + LINE, timeout=30)
+    assert (len(out.splitlines()), err) == (2, b"")
+    assert [verb for verb, _, _ in gateway.received][-1] == "DELETE"
+    assert gateway.paths == {"/mcp/team-a"}
+
+
+def test_an_endpoint_that_is_no_name_is_a_usage_error(program: Program) -> None:
+    with program("--endpoint", "../-/status") as process:
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (2, b"")
+    assert b"--endpoint" in err
+
+
 def test_an_interrupt_ends_it_quietly(gateway: FakeGateway, program: Program) -> None:
     with program() as process:
         assert process.stdin is not None
