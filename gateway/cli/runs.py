@@ -5,7 +5,7 @@ import json
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -18,7 +18,7 @@ from gateway.store.ports import EventFilter, RunSummary, Store
 
 __all__ = ["commands"]
 
-_OUTCOMES = {"succeeded": StepStatus.SUCCEEDED, "failed": StepStatus.FAILED}
+_OUTCOMES: Final = {"succeeded": StepStatus.SUCCEEDED, "failed": StepStatus.FAILED}
 
 
 def commands() -> typer.Typer:

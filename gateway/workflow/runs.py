@@ -65,21 +65,19 @@ class Runs:
     is the legacy session, else the trace, else all the caller's calls; `run.start` binds it in one process's memory.
     """
 
-    def __init__(  # noqa: PLR0913 - what it stands on, and three numbers that only tests change
+    def __init__(
         self,
         store: RunStore,
         clock: Clock,
         ids: IdSource,
-        *,
         stopped: Callable[[RunRef], None] = _never,
-        idle_ms: int = IDLE_MS,
+        *,
         cached: int = CACHED,
     ) -> None:
         self._store = store
         self._clock = clock
         self._ids = ids
         self._stopped = stopped
-        self._idle_ms = idle_ms
         self._slots: _Recent[tuple[str, str], _Slot] = _Recent(cached)
         self._started: _Recent[tuple[str, str], _Slot] = _Recent(cached)
         self._steps: _Recent[str, int] = _Recent(cached)
@@ -166,7 +164,7 @@ class Runs:
         if slot is None:
             return None
         now = self._clock.now_ms()
-        if caller.session is None and now - slot.used_ms > self._idle_ms:
+        if caller.session is None and now - slot.used_ms > IDLE_MS:
             del self._started[place]
             return None
         slot.used_ms = now
@@ -179,13 +177,13 @@ class Runs:
         place = (owner, _conversation_key(caller))
         now = self._clock.now_ms()
         slot = self._slots.get(place)
-        if slot is not None and now - slot.used_ms <= self._idle_ms:
+        if slot is not None and now - slot.used_ms <= IDLE_MS:
             slot.used_ms = now
             self._slots.move_to_end(place)
             return slot.run
         # A run that went idle is left at least one period after it opened, so the period makes a new key; and a
         # process that was restarted meanwhile finds the run of the current period again.
-        return await self._open(place, "open", f"{place[1]}:{now // max(self._idle_ms, 1)}")
+        return await self._open(place, "open", f"{place[1]}:{now // IDLE_MS}")
 
     async def _named(self, owner: str, source: str, key: str) -> RunRef:
         slot = self._slots.get((owner, key))
