@@ -5,6 +5,8 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from gateway.model.errors import LedgerTampered
 from gateway.model.facts import StepStatus
+from gateway.store.approval_events import check_last
+from gateway.store.approvals import ApprovalRow
 from gateway.store.bodies import load
 from gateway.store.chain import Head, Link, broken, checked
 from gateway.store.ports import EventKind
@@ -50,11 +52,12 @@ class RunRow(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """How many rows there are: claimed calls, ended ones among them, runs."""
+    """How many rows there are: claimed calls, ended ones among them, runs, approvals."""
 
     calls: int
     ended: int
     runs: int
+    approvals: int
 
 
 class AuditedTables(Protocol):
@@ -66,6 +69,10 @@ class AuditedTables(Protocol):
 
     def run(self, run_id: str) -> RunRow | None:
         """Return a run's row."""
+        ...
+
+    def approval(self, approval_id: str) -> ApprovalRow | None:
+        """Return an approval's row."""
         ...
 
     def totals(self) -> Totals:
@@ -106,6 +113,7 @@ class _Audit:
         self._claimed = 0
         self._ended = 0
         self._opened = 0
+        self._approvals = 0
         self._running: dict[str, CallRow] = {}
         self._doubted: dict[str, CallRow] = {}
         self._consuming: dict[str, tuple[int, list[str]]] = {}  # by running call: its claim, the steps it uses up
@@ -167,6 +175,17 @@ class _Audit:
         if self._tables.run(link[4]) != told:
             raise _contradicted(link[0], f"the row of run {link[4]}")
 
+    def approval(self, link: Link) -> None:
+        """Hold an approval's last event against its row: each event says what the row is from then on."""
+        row = self._tables.approval(link[3])
+        if row is None or row.last_seq < link[0]:
+            raise _contradicted(link[0], f"the row of approval {link[3]}")
+        if row.last_seq == link[0]:
+            self._approvals += 1
+            check_last(row, link[0], _loaded(link))
+        if (row.asked_seq == link[0]) is not (link[2] in _OPENS_APPROVAL):
+            raise _contradicted(link[0], f"the row of approval {link[3]}")
+
     def conclude(self) -> None:
         for row in self._doubted.values():
             raise _contradicted(row.claim_seq, f"the status of call {row.call_id}, which no event settles,")
@@ -177,7 +196,7 @@ class _Audit:
         for row in self._superseded.values():
             raise _contradicted(row.claim_seq, f"the step key of call {row.call_id}")
         stray = None
-        if self._tables.totals() != (self._claimed, self._ended, self._opened):
+        if self._tables.totals() != (self._claimed, self._ended, self._opened, self._approvals):
             stray = self._tables.stray()
         if stray is not None:
             raise _contradicted(stray[0], f"the row of {stray[1]}, which no event tells of,")
@@ -207,7 +226,10 @@ _CHECKS: Final[Mapping[str, Callable[[_Audit, Link], None]]] = {
     EventKind.CALL_FINISHED: _Audit.ended,
     EventKind.CALL_SETTLED: _Audit.settled,
     EventKind.RUN_OPENED: _Audit.opened,
+    **{kind: _Audit.approval for kind in EventKind if kind.startswith(("approval.", "standing."))},
 }
+
+_OPENS_APPROVAL: Final = frozenset({EventKind.APPROVAL_ASKED, EventKind.STANDING_CREATED})
 
 _TERMS: Final[Mapping[str, frozenset[str]]] = {
     "claim": frozenset({"session", "step_key", "arguments_digest", "consumes"}),
@@ -223,6 +245,13 @@ def _terms(link: Link, member: str) -> dict[str, Any]:
     if type(terms) is not dict or not _TERMS[member] <= terms.keys():
         raise _contradicted(link[0], f"a body without `{member}`")
     return terms
+
+
+def _loaded(link: Link) -> dict[str, Any]:
+    try:
+        return load(link[10])
+    except ValueError:
+        return {}
 
 
 def _contradicted(seq: int, what: str) -> LedgerTampered:

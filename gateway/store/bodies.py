@@ -1,6 +1,7 @@
 """The JSON text of event bodies, with the members by which the call rows can be rebuilt from the events alone.
 
-A claim's body gets the member `claim` (`session`, `step_key`, `arguments_digest`, `consumes`: the call ids it uses up),
+A claim's body gets the member `claim` (`session`, `step_key`, `arguments_digest`, `consumes`: the call ids it uses up,
+and `approval` where it uses one),
 an ending's the member `ending` (`status`, `release`); a run's opening consists of `owner`, `key`, `source`, `status`.
 """
 
@@ -24,12 +25,14 @@ _MAX_BYTES: Final = 64 * 1024 * 1024
 
 def claim_body(intent: Intent) -> bytes:
     """Return the text of a claim's event. Raises `StoreFault` when it cannot be written."""
-    terms = {
+    terms: dict[str, Any] = {
         "session": intent.session,
         "step_key": intent.step_key,
         "arguments_digest": intent.arguments_digest,
         "consumes": [use.call_id for use in intent.uses if use.consume],
     }
+    if intent.approval is not None:
+        terms["approval"] = intent.approval.id
     return _text({**intent.body, "claim": terms}, intent.call_id)
 
 

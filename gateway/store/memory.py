@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from gateway.model.clock import Clock
 from gateway.model.errors import StoreFault
 from gateway.model.facts import PriorScope, RunRef, Step, StepStatus
+from gateway.store.approvals import Answered, ApprovalAsk, ApprovalChange, ApprovalFilter, ApprovalRow, ApprovalTrail
 from gateway.store.audit import CallRow, RunRow, Totals, audit
 from gateway.store.bodies import claim_body, ending_body, pause_event, record_body, run_body
 from gateway.store.chain import GENESIS, link_of, seal
 from gateway.store.evidence import Evidence, holds, recorded_from, step_from
+from gateway.store.memory_approvals import Shelf
 from gateway.store.ports import (
     AgentSighting,
     Claimed,
@@ -71,6 +73,7 @@ class MemoryStore:
         self._run_steps: Counter[str] = Counter()
         self._tokens: dict[str, TokenRecord] = {}
         self._sightings: dict[tuple[str, bool], AgentSighting] = {}
+        self._shelf = Shelf(self._events, self._append)
 
     async def open(self) -> None:
         """Do nothing: memory is always open."""
@@ -103,6 +106,7 @@ class MemoryStore:
         for use in intent.uses:
             if use.consume:
                 self._calls[use.call_id].consumed_by = intent.call_id
+        self._shelf.use(intent)
         return Claimed(ClaimVerdict.CLAIMED)
 
     async def finish(self, ending: Ending) -> None:
@@ -117,6 +121,8 @@ class MemoryStore:
         call.status = ending.status
         if ending.release:
             self._release(call, call.end.seq)
+            if ending.returns:
+                self._shelf.give_back(ending.returns, ending.call_id, ending.at_ms)
 
     async def settle(self, ending: Ending) -> None:
         body = ending_body(ending)
@@ -130,6 +136,8 @@ class MemoryStore:
         call.status = ending.status
         if ending.release:
             self._release(call, call.end.seq)
+            if ending.returns:
+                self._shelf.give_back(ending.returns, ending.call_id, ending.at_ms)
 
     async def record(self, record: Record, *, durable: bool = True) -> None:
         del durable  # memory keeps everything equally well
@@ -169,7 +177,7 @@ class MemoryStore:
 
     async def verify(self) -> int:
         head = (self._events[-1].seq, self._events[-1].hash) if self._events else (0, GENESIS)
-        return audit(map(link_of, self._events), head, _Tables(self._events, self._calls, self._runs))
+        return audit(map(link_of, self._events), head, _Tables(self._events, self._calls, self._runs, self._shelf.rows))
 
     async def open_run(self, run: RunRef, key: str, at_ms: int) -> RunRef:
         for open_ in self._runs.values():
@@ -255,7 +263,23 @@ class MemoryStore:
                 return Claimed(ClaimVerdict.STALE)
             if use.consume and found.consumed_by is not None:
                 return Claimed(ClaimVerdict.CONSUMED, call_id=found.consumed_by)
-        return None
+        usable = intent.approval is None or self._shelf.is_usable(intent.approval, intent.at_ms)
+        return None if usable else Claimed(ClaimVerdict.STALE)
+
+    async def ask_approval(self, ask: ApprovalAsk) -> Answered:
+        return self._shelf.ask(ask)
+
+    async def change_approval(self, change: ApprovalChange, opens: ApprovalAsk | None = None) -> bool:
+        return self._shelf.change(change, opens)
+
+    async def held_approval(self, binding: str, at_ms: int) -> ApprovalTrail | None:
+        return self._shelf.held(binding, at_ms)
+
+    async def find_approval(self, approval_id: str) -> ApprovalTrail | None:
+        return self._shelf.find(approval_id)
+
+    async def list_approvals(self, wanted: ApprovalFilter) -> list[ApprovalTrail]:
+        return self._shelf.list_all(wanted)
 
     async def put_pause(self, pause: PauseRecord) -> None:
         self._pauses[pause.scope] = pause
@@ -344,6 +368,7 @@ class _Tables:
     events: Sequence[Event]
     calls: dict[str, _Call]
     runs: dict[str, _Run]
+    approvals: dict[str, ApprovalRow]
 
     def call(self, call_id: str) -> CallRow | None:
         call = self.calls.get(call_id)
@@ -376,12 +401,16 @@ class _Tables:
         ref = run.ref
         return RunRow(run.opened.seq, ref.id, ref.owner, run.key, ref.source, ref.status, run.opened.at_ms)
 
+    def approval(self, approval_id: str) -> ApprovalRow | None:
+        return self.approvals.get(approval_id)
+
     def totals(self) -> Totals:
         ended = sum(call.end is not None for call in self.calls.values())
-        return Totals(len(self.calls), ended, len(self.runs))
+        return Totals(len(self.calls), ended, len(self.runs), len(self.approvals))
 
     def stray(self) -> tuple[int, str] | None:
         stray = [(c.claim.seq, i) for i, c in self.calls.items() if c.claim not in self.events]
+        stray += [(row.last_seq, i) for i, row in self.approvals.items() if row.last_seq > len(self.events)]
         return stray[0] if stray else None
 
     def shared_key(self) -> tuple[int, str] | None:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from gateway.model.facts import PriorScope, RunRef, Step, StepStatus
 from gateway.model.light import light
+from gateway.store.approvals import ApprovalStore, ApprovalUse
 
 __all__ = [
     "AgentInventory",
@@ -47,6 +48,17 @@ class EventKind(StrEnum):
     CALL_FINISHED = "call.finished"  # ends a claimed call
     CALL_SETTLED = "call.settled"  # a person or a look-up says how a call in doubt ended
     CALL_RECORDED = "call.recorded"  # a whole call that needed no claim: a read, or a refusal
+    APPROVAL_ASKED = "approval.asked"
+    APPROVAL_APPROVED = "approval.approved"  # one person's consent
+    APPROVAL_DENIED = "approval.denied"
+    APPROVAL_WITHDRAWN = "approval.withdrawn"  # somebody took a consent back before it was used
+    APPROVAL_EDITED = "approval.edited"  # void: approved with other arguments, as another approval
+    APPROVAL_EXPIRED = "approval.expired"
+    APPROVAL_VOIDED = "approval.voided"  # the policies or the tool are no longer those it was asked under
+    APPROVAL_USED = "approval.used"  # follows the claim that used it
+    APPROVAL_RETURNED = "approval.returned"  # the call that used it certainly did nothing
+    STANDING_CREATED = "standing.created"
+    STANDING_REVOKED = "standing.revoked"
     ADMIN = "admin"  # a token issued, a bundle loaded, a schema approved …
 
 
@@ -114,6 +126,7 @@ class Intent:
     step_key: str | None
     body: Mapping[str, Any] = field(repr=False)
     uses: tuple[StepUse, ...] = ()
+    approval: ApprovalUse | None = None
 
 
 class ClaimVerdict(StrEnum):
@@ -123,7 +136,7 @@ class ClaimVerdict(StrEnum):
     RECORDED = "recorded"  # the same step stands already, in any status: see `recorded`
     CONFLICT = "conflict"  # the same key with other arguments
     CONSUMED = "consumed"  # a single-use step was used by another call
-    STALE = "stale"  # a step the decision relied on is no longer the latest: gather and decide again
+    STALE = "stale"  # a step the decision relied on is no longer the latest, or its approval is gone: decide again
 
 
 @light
@@ -160,13 +173,17 @@ class Claimed:
 @light
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """The outcome of a claimed call. `release` gives consumed steps and the step key back (nothing was sent)."""
+    """The outcome of a claimed call. `release` gives consumed steps and the step key back (nothing was sent).
+
+    Then `returns` names the approval that the call used, if any, and that is given back too.
+    """
 
     call_id: str
     at_ms: int
     status: StepStatus
     body: Mapping[str, Any] = field(repr=False)
     release: bool = False
+    returns: str = ""
 
 
 @light
@@ -413,7 +430,7 @@ class SessionStore(Protocol):
         ...
 
 
-class Store(Ledger, RunStore, TokenStore, AgentInventory, SessionStore, PauseStore, Protocol):
+class Store(Ledger, RunStore, TokenStore, AgentInventory, SessionStore, PauseStore, ApprovalStore, Protocol):
     """One adapter serves every port."""
 
     async def open(self) -> None:

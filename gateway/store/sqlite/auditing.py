@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gateway.store.approvals import ApprovalRow
 from gateway.store.audit import CallRow, RunRow, Totals, audit
 from gateway.store.chain import Link
+from gateway.store.sqlite.approvals import row_of
 from gateway.store.sqlite.transaction import read_head
 
 __all__ = ["audit_ledger", "prepare_audit"]
@@ -21,7 +23,10 @@ _CALL: Final = (
     " status, ended_ms, end_seq, key_until, consumed_by, doubted_seq FROM calls WHERE call_id = ?"
 )
 _RUN: Final = "SELECT opened_seq, id, owner, key, source, status, opened_ms FROM runs WHERE id = ?"
-_TOTALS: Final = "SELECT (SELECT count(*) FROM calls), (SELECT count(end_seq) FROM calls), (SELECT count(*) FROM runs)"
+_TOTALS: Final = (
+    "SELECT (SELECT count(*) FROM calls), (SELECT count(end_seq) FROM calls), (SELECT count(*) FROM runs),"
+    " (SELECT count(*) FROM approvals)"
+)
 _STRAYS: Final = (
     "SELECT c.claim_seq, c.call_id FROM calls c LEFT JOIN events e ON e.seq = c.claim_seq AND e.call_id = c.call_id"
     " AND e.kind = 'call.claimed' WHERE e.seq IS NULL ORDER BY c.claim_seq LIMIT 1",
@@ -30,6 +35,8 @@ _STRAYS: Final = (
     " ORDER BY c.claim_seq LIMIT 1",
     "SELECT r.opened_seq, r.id FROM runs r LEFT JOIN events e ON e.seq = r.opened_seq AND e.run_id = r.id"
     " AND e.kind = 'run.opened' WHERE e.seq IS NULL ORDER BY r.opened_seq LIMIT 1",
+    "SELECT a.asked_seq, a.id FROM approvals a LEFT JOIN events e ON e.seq = a.last_seq AND e.call_id = a.id"
+    " WHERE e.seq IS NULL ORDER BY a.asked_seq LIMIT 1",
 )
 _SHARED_KEY: Final = (
     "SELECT max(claim_seq), max(call_id) FROM calls WHERE step_key IS NOT NULL AND key_until IS NULL"
@@ -76,6 +83,9 @@ class _Tables:
     def run(self, run_id: str) -> RunRow | None:
         row = self._one(_RUN, run_id)
         return None if row is None else RunRow._make(row)
+
+    def approval(self, approval_id: str) -> ApprovalRow | None:
+        return row_of(self.db, approval_id)
 
     def totals(self) -> Totals:
         return Totals._make(self.db.execute(_TOTALS).fetchone())

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from gateway.model.clock import Clock
 from gateway.model.facts import RunRef, Step
+from gateway.store.approvals import Answered, ApprovalAsk, ApprovalChange, ApprovalFilter, ApprovalTrail
 from gateway.store.bodies import claim_body, ending_body, record_body
 from gateway.store.evidence import recorded_from, step_from
 from gateway.store.ports import (
@@ -26,7 +27,7 @@ from gateway.store.ports import (
     StepLookup,
     TokenRecord,
 )
-from gateway.store.sqlite import pauses, reading, sessions, transitions
+from gateway.store.sqlite import approvals, pauses, reading, sessions, transitions
 from gateway.store.sqlite.auditing import audit_ledger, prepare_audit
 from gateway.store.sqlite.connection import Connection
 from gateway.store.sqlite.journal import use_wal
@@ -180,6 +181,23 @@ class SqliteStore:
 
     async def pauses(self) -> list[PauseRecord]:
         return await self._read_from.run(pauses.find_pauses)
+
+    async def ask_approval(self, ask: ApprovalAsk) -> Answered:
+        answered: Answered = await self._writer.write(partial(approvals.ask, asked=ask))
+        return answered
+
+    async def change_approval(self, change: ApprovalChange, opens: ApprovalAsk | None = None) -> bool:
+        changed: bool = await self._writer.write(partial(approvals.change, changes=change, opens=opens))
+        return changed
+
+    async def held_approval(self, binding: str, at_ms: int) -> ApprovalTrail | None:
+        return await self._read_from.run(approvals.find_held_now, binding, at_ms)
+
+    async def find_approval(self, approval_id: str) -> ApprovalTrail | None:
+        return await self._read_from.run(approvals.find, approval_id)
+
+    async def list_approvals(self, wanted: ApprovalFilter) -> list[ApprovalTrail]:
+        return await self._read_from.run(approvals.list_all, wanted)
 
     async def put_session(self, session: SessionRecord) -> None:
         await self._writer.write(partial(sessions.put_session, session=session), synced=False)

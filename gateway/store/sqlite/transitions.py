@@ -20,6 +20,7 @@ from gateway.store.ports import (
     TokenRecord,
 )
 from gateway.store.sightings import merged
+from gateway.store.sqlite import approvals
 from gateway.store.sqlite.lookups import IndexedSteps, find_holder, find_step
 from gateway.store.sqlite.transaction import Transaction
 
@@ -80,7 +81,12 @@ def claim(tx: Transaction, intent: Intent, body: bytes, indexed: IndexedSteps) -
     refusal = _stale_or_consumed(tx, intent, indexed)
     if refusal is not None:
         return refusal
+    approval = None if intent.approval is None else approvals.is_usable(tx, intent.approval, intent.at_ms)
+    if approval is None and intent.approval is not None:
+        return Claimed(ClaimVerdict.STALE)
     _write_claim(tx, intent, holder, body)
+    if approval is not None:
+        approvals.use(tx, approval, intent)
     return Claimed(ClaimVerdict.CLAIMED)
 
 
@@ -158,6 +164,8 @@ def _release(tx: Transaction, ending: Ending, seq: int) -> None:
     if ending.release:
         tx.db.execute(_RELEASE_KEY, (seq, ending.call_id))
         tx.db.execute(_RELEASE_STEPS, (ending.call_id,))
+        if ending.returns:
+            approvals.give_back(tx, ending.returns, ending.call_id, ending.at_ms)
 
 
 def record(tx: Transaction, record: Record, body: bytes) -> None:
