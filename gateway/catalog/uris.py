@@ -11,7 +11,6 @@ __all__ = ["MAX_URI", "Offered", "own_uri", "servers_of", "shown_uri", "split_ow
 MAX_URI: Final = 8192
 _OWN: Final = "toolgate://"
 _VARIABLE: Final = re.compile(r"\{[^{}]*\}")
-_MAX_VARIABLES: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +22,7 @@ class Offered:
 
     def matches(self, uri: str) -> bool:
         """Tell whether one of the templates can expand to `uri`; read generously, as the server itself decides."""
-        return any(pattern.fullmatch(uri) for pattern in map(_pattern, self.templates) if pattern is not None)
+        return any(_fits(uri, _parts(template)) for template in self.templates)
 
 
 def servers_of(uri: str, offered: Mapping[str, Offered]) -> list[str]:
@@ -51,8 +50,22 @@ def shown_uri(server: str, item: Mapping[str, Any], key: str, shared: Collection
 
 
 @lru_cache(maxsize=4096)
-def _pattern(template: str) -> "re.Pattern[str] | None":
-    parts = _VARIABLE.split(template)
-    if len(parts) == 1 or len(parts) > _MAX_VARIABLES + 1 or len(template) > MAX_URI:
-        return None
-    return re.compile("(?s:.*)".join(re.escape(part) for part in parts))
+def _parts(template: str) -> tuple[str, ...]:
+    """Return the plain texts around the variables of a template."""
+    return tuple(_VARIABLE.split(template))
+
+
+def _fits(uri: str, parts: Sequence[str]) -> bool:
+    """Tell whether `uri` is these parts with anything between them, in linear time: templates are a server's text."""
+    if len(parts) == 1:  # a template without a variable is none
+        return False
+    first, *middle, last = parts
+    if len(uri) < len(first) + len(last) or not (uri.startswith(first) and uri.endswith(last)):
+        return False
+    position, end = len(first), len(uri) - len(last)
+    for part in middle:
+        found = uri.find(part, position, end)
+        if found < 0:
+            return False
+        position = found + len(part)
+    return True

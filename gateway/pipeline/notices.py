@@ -161,6 +161,7 @@ class Notices:
                 try:
                     await self._upstreams.get(server).watch(wanted)
                 except ConnectorFault as fault:
+                    del self._watched[server]  # whoever comes next has it tried again
                     _LOG.warning("%s does not tell of its resources: %s", server, fault.message)
 
     def listen(self) -> None:

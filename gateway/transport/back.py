@@ -27,6 +27,8 @@ _MESSAGE: Final = "notifications/message"
 class HttpBack(Back):
     """What goes back on one POST. Without `streaming` (the client does not take event streams) only the answer does."""
 
+    ask_s: float = ASK_S
+
     def __init__(self, send: Send, token: Any, log_level: str, *, streaming: bool, lane: str = "") -> None:
         self._send = send
         self._streaming = streaming
@@ -119,7 +121,7 @@ class LegacyBack(HttpBack):
         self._session.asked[request_id] = answer
         stream.say({"jsonrpc": "2.0", "id": request_id, "method": method, "params": params})
         try:
-            async with asyncio.timeout(ASK_S):
+            async with asyncio.timeout(self.ask_s):
                 return result_of(await answer)
         except TimeoutError:
             _withdraw(stream, request_id)

@@ -118,7 +118,9 @@ class Exchange:
             if self._gone and until_gone and task.uncancel() == 0:
                 raise ClientGone from None
             if self._back is not None and self._back.cancelled and task.uncancel() == 0:
-                raise RpcError(_CALLED_OFF, "The client called the request off.", status=200) from None
+                called_off = RpcError(_CALLED_OFF, "The client called the request off.", status=200)
+                called_off.recorded = True
+                raise called_off from None
             raise
         finally:
             timer.cancel()

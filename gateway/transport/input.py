@@ -43,6 +43,7 @@ class ModernBack(Back):
     """The way back to a client that repeats its request: its latest POST carries notifications."""
 
     takes_input_required = True
+    ask_s: float = ASK_S
 
     def __init__(self, way: HttpBack, capabilities: Mapping[str, Any]) -> None:
         self._way = way
@@ -66,7 +67,7 @@ class ModernBack(Back):
         if not self.asked.done():
             self.asked.set_result(None)
         try:
-            async with asyncio.timeout(ASK_S):
+            async with asyncio.timeout(self.ask_s):
                 return await answer
         except TimeoutError:
             raise AskRefused(-32001, "The client did not answer in time") from None

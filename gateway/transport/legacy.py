@@ -23,6 +23,7 @@ __all__ = ["Legacy"]
 _SESSION_HEADER: Final = "mcp-session-id"
 _INVALID_PARAMS: Final = -32602
 _GRACE_S: Final = 60.0
+_GOODBYE_S: Final = 2.0
 _GONE: Final = -31410
 """JSON-RPC code for an answer that cannot be had any more; outside the range the specification reserves."""
 
@@ -211,11 +212,14 @@ class Legacy:
                 await self._subscribe_again(session, subscriber, exchange)
             await self._notices.while_open(subscriber, {sending, leaving})
             if leaving.done():
+                await _cancelled(sending)
                 await self._notices.while_open(subscriber, set(), _GRACE_S)
         finally:
-            await _cancelled(sending, leaving)
             if session.subscriber is subscriber:
                 session.subscriber = None
+                stream.dismiss()
+                await asyncio.wait({sending, leaving}, timeout=_GOODBYE_S, return_when=asyncio.FIRST_COMPLETED)
+            await _cancelled(sending, leaving)
             await self._notices.leave(subscriber)
 
     async def _subscribe_again(self, session: Session, subscriber: Subscriber, exchange: Exchange) -> None:

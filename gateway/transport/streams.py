@@ -86,9 +86,11 @@ class EventStream:
             if self._when_closed is not None:
                 self._when_closed(self)
 
-    def wake(self) -> None:
-        """Have a reader look again whether it is still the one."""
+    def dismiss(self) -> int:
+        """Have whoever reads end its response; return the number of the reader that may come now."""
+        self.reader += 1
         self._waker.set()
+        return self.reader
 
     async def news(self, position: int, patience_s: float = _KEEP_ALIVE_S) -> bool:
         """Wait until there may be something to read at `position`; False when there was nothing for a while."""
@@ -217,9 +219,7 @@ async def send_stream(
     send: Send, stream: EventStream, position: int = 0, *, keep_alive_s: float = _KEEP_ALIVE_S
 ) -> None:
     """Send a stream from `position` to its end, or until another reader takes over."""
-    stream.reader += 1
-    mine = stream.reader
-    stream.wake()
+    mine = stream.dismiss()
     await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
     while True:
         told = await stream.news(position, keep_alive_s)
