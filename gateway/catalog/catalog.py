@@ -100,10 +100,13 @@ class Catalog:
         ]
         if endpoint.names is not Names.BARE:
             return Catalog([*shown, *everywhere])
-        times = Counter([*(tool.upstream_name for tool in shown), *(tool.wire_name for tool in everywhere)])
+        times = Counter(tool.upstream_name for tool in shown)
+        taken = {tool.wire_name for tool in (*shown, *everywhere)}  # nobody gets calls that are meant for another
         renamed = [
             replace(tool, wire_name=tool.upstream_name)
-            if times[tool.upstream_name] == 1 and WIRE_NAME.match(tool.upstream_name)
+            if times[tool.upstream_name] == 1
+            and tool.upstream_name not in taken
+            and WIRE_NAME.match(tool.upstream_name)
             else tool
             for tool in shown
         ]

@@ -1,6 +1,7 @@
 """From a file to a `GatewayConfig`, and back to something a person may look at."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from gateway.config.model import GatewayConfig
 from gateway.config.problem import ConfigError
 from gateway.connector.plugin import Connector
 from gateway.model.problem import Problem
+from gateway.workflow.own_tools import OWN_SERVER
 
 __all__ = ["Connectors", "load", "schema", "show"]
 
@@ -39,15 +41,29 @@ def _load(document: Document, resolve: Resolver, connectors: Connectors | None) 
     check(document, GatewayConfig)
     document = resolved(document, (_SERVERS,), resolve)
     config = check(document, GatewayConfig)
-    if connectors is not None:
-        problems = [
-            problem
-            for name, section in config.mcpServers.items()
-            for problem in _server_problems(document, name, section, connectors)
-        ]
-        if problems:
-            raise ConfigError(problems)
+    problems = [*_endpoint_problems(document, config)]
+    for name, section in config.mcpServers.items() if connectors is not None else ():
+        problems += _server_problems(document, name, section, connectors or {})
+    if problems:
+        raise ConfigError(problems)
     return config
+
+
+def _endpoint_problems(document: Document, config: GatewayConfig) -> Iterator[Problem]:
+    """Yield what endpoints name that is configured nowhere: it would show nothing, or be there for nobody."""
+    known = {
+        "servers": {*config.mcpServers, OWN_SERVER},
+        "agents": config.agents.keys(),
+        "teams": {team for agent in config.agents.values() for team in agent.teams},
+    }
+    for endpoint, section in config.endpoints.items():
+        for kind, names in known.items():
+            for number, name in enumerate(getattr(section, kind)):
+                if name not in names:
+                    near = get_close_matches(name, names, n=1)
+                    message = f"no {kind.removesuffix('s')} is called `{name}`"
+                    fix = f"did you mean `{near[0]}`?" if near else ""
+                    yield document.problem(("endpoints", endpoint, kind, number), "wrong_value", message, fix)
 
 
 def _server_problems(

@@ -155,6 +155,26 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("endpoint", "column", "says"),
+    [
+        ("{servers: [files, fiels]}", 24, "no server is called `fiels`: did you mean `files`?"),
+        ("{agents: [nobody]}", 16, "no agent is called `nobody`"),
+        ("{teams: [finanse]}", 15, "no team is called `finanse`: did you mean `finance`?"),
+    ],
+)
+def test_an_endpoint_names_only_what_is_configured(tmp_path: Path, endpoint: str, column: int, says: str) -> None:
+    head = "version: 1\nmcpServers: {files: {command: x}}\nagents: {payer: {teams: [finance]}}\nendpoints:\n"
+    [found] = refused(tmp_path, f"{head}  e: {endpoint}\n")
+    assert found[:3] == (5, column, "wrong_value")
+    assert says in f"{found[3]}: {found[4]}"
+
+
+def test_an_endpoint_may_show_the_gateway_s_own_tools(tmp_path: Path) -> None:
+    text = "version: 1\nagents: {p: {teams: [money]}}\nendpoints: {e: {servers: [run], agents: [p], teams: [money]}}\n"
+    assert load(write(tmp_path, text), resolve).endpoints["e"].servers == ["run"]
+
+
+@pytest.mark.parametrize(
     ("section", "column", "code", "says"),
     [
         ("{connector: shop, api_key: k, base_url: u, retry: 1}", 51, "unknown_key", "did you mean `retries`?"),

@@ -160,7 +160,7 @@ class Peer:
 
     def get(self, last_event_id: str | None = None) -> Reply:
         """Ask for a stream."""
-        return self.request("GET", **({"last-event-id": last_event_id} if last_event_id is not None else {}))
+        return self.request("GET", b"", **({"last-event-id": last_event_id} if last_event_id is not None else {}))
 
     def delete(self) -> Reply:
         """End the session."""
