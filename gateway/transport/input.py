@@ -1,6 +1,7 @@
 """Questions to a client of 2026-07-28: answered with `input_required`, and the request goes on when it is repeated.
 
 A call whose server asks while it is under way (the handshake eras) is parked: it waits in this process for the repeat.
+A client that makes the very call anew, as after an answer it never got, is asked the same again.
 One whose server answered with `input_required` itself is over; its `requestState` travels sealed inside ours. Either
 state opens only for the same principal, endpoint, method, name and arguments, for a while, and once.
 """
@@ -110,6 +111,7 @@ class Inputs:
         self._cipher = AESGCM(hashlib.sha256(b"toolgate request state\0" + key).digest())
         self._clock = clock
         self._parked: dict[str, _Parked] = {}
+        self._alike: dict[bytes, str] = {}
         self._used: OrderedDict[bytes, None] = OrderedDict()
 
     def __len__(self) -> int:
@@ -136,6 +138,11 @@ class Inputs:
             asked = _with_state(asked, content["state"])
         if not back.capabilities:
             return self._sealed(await answer(asked), asked, principal)
+        waiting = self._alike.get(_bound(asked, principal), "") if state is None else ""
+        twin = self._parked.pop(waiting, None)
+        if twin is not None:
+            twin.back.rejoin(back, {})
+            return await self._until_asked(twin, asked)
         if sum(each.principal == principal for each in self._parked.values()) >= _MAX_PARKED:
             raise RpcError(_TOO_MANY, "Too many of your calls wait for answers already.", status=429)
         work = asyncio.ensure_future(answer(asked))
@@ -172,11 +179,11 @@ class Inputs:
             raise
         if work.done():
             return self._sealed(work.result(), asked, parked.principal)
-        ticket = secrets.token_hex(16)
-        self._parked[ticket] = parked
-        work.add_done_callback(lambda _: self._parked.pop(ticket, None))
+        ticket, bound = secrets.token_hex(16), _bound(asked, parked.principal)
+        self._parked[ticket], self._alike[bound] = parked, ticket
+        work.add_done_callback(lambda _: (self._parked.pop(ticket, None), self._alike.pop(bound, None)))
         questions = {key: question for key, (question, _) in back.questions.items()}
-        state = self._seal({"ticket": ticket}, _bound(asked, parked.principal))
+        state = self._seal({"ticket": ticket}, bound)
         return Answer({"resultType": "input_required", "inputRequests": questions, "requestState": state})
 
     def _sealed(self, answer: Answer, asked: Asked, principal: str) -> Answer:

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from gateway.model.back import AskRefused
 from gateway.store.ports import EventKind
-from gateway.transport.input import Inputs
+from gateway.transport.back import HttpBack
+from gateway.transport.input import Inputs, ModernBack
 from tests.fixtures.clock import FakeClock
 from tests.pipeline.gate import PAYMENT, Gate, answer, settle
 from tests.transport.asking import ELICIT, LIST, PAY, Asks, Tells, asking_front
@@ -258,7 +260,8 @@ async def test_progress_follows_the_client_to_its_latest_request() -> None:
 
 async def test_too_many_parked_calls_of_one_principal_are_refused() -> None:
     peer = modern_peer(*(Asks() for _ in range(70)))
-    replies = [await peer.modern("tools/call", LIST).ended() for _ in range(65)]
+    calls = [{**LIST, "arguments": {"limit": number}} for number in range(65)]
+    replies = [await peer.modern("tools/call", call).ended() for call in calls]
     assert [reply.status for reply in replies] == [200] * 64 + [429]
     assert len(peer.front.inputs) == 64
     peer.front.inputs.stop()
@@ -359,3 +362,42 @@ async def test_calls_of_different_principals_or_abilities_share_no_server_sessio
     assert lanes[0] == lanes[1]
     assert len(set(lanes)) == 4
     assert lanes[4] == ""
+
+
+async def test_a_client_that_comes_back_too_late_is_no_longer_waited_for() -> None:
+    back = ModernBack(HttpBack(Peer.post, None, "", streaming=False), {})  # type: ignore[arg-type]  # says nothing
+    back.ask_s = 0.001
+    with pytest.raises(AskRefused) as refused:
+        await back.ask("elicitation/create", ELICIT)
+    assert (refused.value.code, back.questions, back.asked.done()) == (-32001, {}, False)
+
+
+async def test_of_several_questions_those_without_an_answer_stay() -> None:
+    asks = Asks([("elicitation/create", ELICIT), ("elicitation/create", {"message": "Sure?"})])
+    peer = modern_peer(asks)
+    first = await result_of(peer.modern("tools/call", LIST))
+    second = await result_of(peer.modern("tools/call", repeat(LIST, first, ACCEPT)))
+    assert list(second["inputRequests"]) == list(first["inputRequests"])[1:]
+    done = await result_of(peer.modern("tools/call", repeat(LIST, second, {"action": "cancel"})))
+    assert done["structuredContent"]["told"] == [ACCEPT, {"action": "cancel"}]
+
+
+@pytest.mark.parametrize("call", [PAY, LIST])
+async def test_the_very_call_made_anew_is_asked_the_same_and_is_carried_out_once(call: dict[str, Any]) -> None:
+    asks = Asks()
+    peer = modern_peer(asks)
+    lost = await result_of(peer.modern("tools/call", call))
+    anew = await result_of(peer.modern("tools/call", call))
+    assert anew["inputRequests"] == lost["inputRequests"]
+    done = await result_of(peer.modern("tools/call", repeat(call, anew, ACCEPT)))
+    assert done["structuredContent"] == {"told": [ACCEPT]}
+    assert len(peer.front.gate.servers["payments"].asked) == 1
+    assert len(peer.front.inputs) == 0
+
+
+async def test_another_call_is_no_repeat_of_one_that_waits() -> None:
+    peer = modern_peer(Asks(), Asks())
+    first = await result_of(peer.modern("tools/call", PAY))
+    other = {**PAY, "arguments": {**PAYMENT, "payment_id": "p_18"}}
+    second = await result_of(peer.modern("tools/call", other))
+    assert first["inputRequests"].keys() != second["inputRequests"].keys()
