@@ -93,6 +93,8 @@ __all__ = ["Gateway", "Home", "build_rules", "live_definitions", "open_store", "
 
 _LOG = logging.getLogger(__name__)
 _FIRST_ANSWER_S: Final = 5.0
+_MODES: Final[Mapping[str, Any]] = {"elicitation": {"form": {}, "url": {}}}
+"""Ways of asking that a server is told of, so that it offers what needs them; a call says what its client can do."""
 _DRAIN_S: Final = 15.0
 _ASK_S: Final = 20.0
 FULFILLED: Final = frozenset({"redact"})
@@ -395,7 +397,7 @@ class Gateway:
         """Return what clients can be asked for by a server, as far as some policy lets it ask some agent."""
         bundle = self.rules.current.bundle
         methods = {method for agent in bundle.agents for method in may_ask(bundle, _as_agent(agent), server)}
-        return {method.partition("/")[0]: {} for method in sorted(methods)}
+        return {(name := method.partition("/")[0]): _MODES.get(name, {}) for method in sorted(methods)}
 
     async def _refused(self, request: CallRequest, error: IdentityFault) -> None:
         await self.runner.refuse(request, error)

@@ -1,5 +1,7 @@
 """The composed gateway: what is in force, and what stays in force when a file goes wrong."""
 
+import json
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,6 +26,8 @@ from tests.pipeline.gate import PERMIT_ALL
 
 PAY = tool("pay", {"amount": {"type": "integer"}})
 AGENTS = "\nagents: { payer: { allow: ['*'], auth: { local: true } } }\n"
+
+TALKER = Path(__file__).parent / "fixtures" / "talk_stdio.py"
 
 
 @pytest.fixture
@@ -107,6 +111,23 @@ async def test_an_agent_with_more_tools_than_are_listed_is_listed_what_finds_the
         (house.path / "policies" / "no.cedar").write_text(forbid, encoding="utf-8")
         assert await gateway.reload(load_now(house.path / "gateway.yaml").config) == ""
         assert await listed(gateway) == ["probe_pay", "probe_write"]
+
+
+@pytest.mark.parametrize(
+    ("allow", "announced"),
+    [
+        ("'*'", {}),
+        ("'*', 'talk.sampling/*'", {"sampling": {}}),
+        ("'*', 'talk.elicitation/*'", {"elicitation": {"form": {}, "url": {}}}),
+    ],
+)
+async def test_a_server_is_told_how_it_may_ask_some_agent(tmp_path: Path, allow: str, announced: object) -> None:
+    house = House(tmp_path)
+    server = f'mcpServers: {{ talk: {{ command: "{sys.executable}", args: ["{TALKER}", legacy] }} }}\n'
+    house.configure('version: 1\nserver: { store: "memory:" }\n' + server + AGENTS.replace("'*'", allow))
+    async with up(house) as gateway:
+        said = await asked(gateway, "tools/call", name="talk_about", arguments={})
+        assert json.loads(said["content"][0]["text"])["announced"] == announced
 
 
 async def test_a_tool_that_changed_while_the_gateway_was_down_is_in_quarantine(house: House) -> None:
