@@ -6,9 +6,7 @@ import hmac
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 from starlette.types import Receive, Scope, Send
@@ -21,7 +19,9 @@ from gateway.catalog.own_tools import OWN_PINS, READ_RESULT
 from gateway.config.model import GatewayConfig
 from gateway.connector import Surroundings
 from gateway.connector.pool import PoolPace, Upstreams
-from gateway.connector.registry import build_upstream, load_connectors
+from gateway.connector.registry import build_upstream, load_connectors, sought_in
+from gateway.credentials.keeper import Keeper
+from gateway.home import Home
 from gateway.identity.authenticator import Authenticator, Trust
 from gateway.identity.inventory import Inventory
 from gateway.identity.key_source import KeyRing
@@ -118,25 +118,6 @@ will: a forbid wins."""
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True)
-class Home:
-    """The folder of one gateway: gateway.yaml, gateway.lock, and `.toolgate/` for what is nobody else's business."""
-
-    path: Path
-
-    @property
-    def lock(self) -> Path:
-        """Where schemas are pinned."""
-        return self.path / "gateway.lock"
-
-    @property
-    def private(self) -> Path:
-        """The folder only the gateway's own user may read; made on first use."""
-        folder = self.path / ".toolgate"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        return folder
-
-
 def open_store(config: GatewayConfig, home: Home, clock: Clock) -> Store:
     """Return the configured store, not yet open: `sqlite:///path` relative to the home folder, or `memory:`."""
     url = config.server.store
@@ -224,7 +205,9 @@ async def live_definitions(
     config: GatewayConfig, home: Home, secrets: frozenset[str]
 ) -> tuple[Mapping[str, Live], Mapping[str, str]]:
     """Ask every configured server for its tools once; return the answers, and why the silent ones were silent."""
-    surroundings = Surroundings(redact=Redactor(secrets).text, folder=home.path)
+    redactor = Redactor(secrets)
+    keeper = Keeper(home.private, SystemClock(), redactor.hold)
+    surroundings = Surroundings(redact=redactor.text, folder=home.path, credential=keeper.credential)
     upstreams = Upstreams(surroundings, PoolPace(open_s=_ASK_S, list_s=_ASK_S))
     survey = Survey(surroundings.clock, lambda live: None)
     connect(config, upstreams, survey, surroundings)
@@ -235,6 +218,7 @@ async def live_definitions(
         return survey.live, silent
     finally:
         await upstreams.close()
+        await keeper.close()
 
 
 def connect(config: GatewayConfig, upstreams: Upstreams, survey: Survey, surroundings: Surroundings) -> None:
@@ -258,7 +242,15 @@ class Gateway:
         self.clock = clock or SystemClock()
         self.ids: IdSource = RandomIds()
         self.store = open_store(config, home, self.clock)
-        self._surroundings = Surroundings(self.clock, self.ids, redactor.text, folder=home.path, lends=self._lends)
+        self.credentials = Keeper(home.private, self.clock, redactor.hold, self.store)
+        self._surroundings = Surroundings(
+            self.clock,
+            self.ids,
+            redactor.text,
+            folder=home.path,
+            lends=self._lends,
+            credential=self.credentials.credential,
+        )
         self.upstreams = Upstreams(self._surroundings)
         self.survey = Survey(self.clock, self._servers_changed, self._quarantined)
         self.pauses = Pauses(self.store, self.clock)
@@ -308,6 +300,7 @@ class Gateway:
         recorder = self._recorder()
         await recorder.recover()
         await self._index()
+        self._stack.push_async_callback(self.credentials.close)
         connect(self.config, self.upstreams, self.survey, self._surroundings)
         self._stack.push_async_callback(self.upstreams.close)
         self.notices.listen()
@@ -442,7 +435,8 @@ class Gateway:
     async def reload(self, config: GatewayConfig) -> str:
         """Go by a new configuration from now on; return what is wrong with it, and then the old one stays in force.
 
-        Agents, policies, tool rules and the lock change at once. Servers and the address change with a restart.
+        Agents, policies, tool rules, the lock and servers' credentials change at once. Servers and the address change
+        with a restart.
         """
         try:
             lock = pin_new(Lock.read(self.home.lock), self.survey.live, config.tools)
@@ -451,6 +445,8 @@ class Gateway:
             self.policy_problem = str(error)
             return str(error)
         self._lock, self.rules.current, self.config, self.policy_problem = lock, rules, config, ""
+        for sought in sought_in(config.mcpServers, load_connectors()):
+            self.credentials.follow(sought)
         self.notices.tools_changed()
         self.authenticator.replace(config.agents)
         await self._index()
@@ -468,6 +464,7 @@ class Gateway:
             "policy_problem": self.policy_problem,
             "files_problem": self.files_problem,
             "bundle": self.rules.current.bundle.digest,
+            "credentials": self.credentials.status(),
             "paused": [pause.scope for pause in self.pauses.now()],
             "servers": {
                 name: {

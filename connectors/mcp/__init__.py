@@ -5,16 +5,18 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from connectors.mcp.certificates import Certificates
 from connectors.mcp.config import HttpServer, StdioServer
 from connectors.mcp.connection import Pace
 from connectors.mcp.error_log import ErrorLog
 from connectors.mcp.http_client import HttpClient, HttpLimits
 from connectors.mcp.http_wire import HttpWire
 from connectors.mcp.process import Command, inherited_environment
+from connectors.mcp.showing import Showing
 from connectors.mcp.stdio_wire import StdioWire
 from connectors.mcp.upstream import McpUpstream
 from connectors.mcp.wire import Wire
-from gateway.connector import Connector, Secret, Surroundings, Upstream
+from gateway.connector import ITSELF, Behalf, Connector, Credential, Secret, Sought, Surroundings, Upstream
 
 __all__ = ["HttpServer", "McpConnector", "StdioServer"]
 
@@ -33,30 +35,47 @@ class McpConnector(Connector[StdioServer | HttpServer]):
         return model.model_validate(dict(settings), context={"environ": environ})
 
     @classmethod
+    def sought(cls, config: StdioServer | HttpServer, server: str) -> Sought | None:
+        """Return what is shown to a server on the network."""
+        if not isinstance(config, HttpServer) or not (config.headers or config.auth):
+            return None
+        return Sought(server, config.url, config.headers, config.auth, config.ca_file)
+
+    @classmethod
     def upstream(cls, config: StdioServer | HttpServer, surroundings: Surroundings) -> Upstream:
         """Return the server's live form, not yet open."""
         secrets = config.headers if isinstance(config, HttpServer) else config.env
         lent = replace(surroundings, redact=_without(secrets.values(), surroundings.redact))
-        make = _over_http(config, lent) if isinstance(config, HttpServer) else _over_pipes(config, lent)
-        return McpUpstream(make, config.protocol, lent, Pace(open_s=config.start_timeout_s))
+        pace = Pace(open_s=config.start_timeout_s)
+        if not isinstance(config, HttpServer):
+            return McpUpstream(_over_pipes(config, lent), config.protocol, lent, pace)
+        sought = cls.sought(config, lent.server)
+        credential = lent.credential(sought) if sought else None
+        concerning = credential.concerning if credential else _nobody
+        return McpUpstream(_over_http(config, lent, credential), config.protocol, lent, pace, concerning)
 
 
-def _over_http(config: HttpServer, lent: Surroundings) -> Callable[[bool], Wire]:
+def _nobody(behalf: Behalf) -> Behalf:
+    del behalf
+    return ITSELF
+
+
+def _over_http(config: HttpServer, lent: Surroundings, credential: Credential | None) -> Callable[[bool, Behalf], Wire]:
     limits = HttpLimits(
         connect_s=config.connect_timeout_s,
         first_byte_s=config.first_byte_timeout_s,
         body_bytes=config.max_message_bytes,
     )
-    headers = {name: value.reveal() for name, value in config.headers.items()}
-    tls = config.tls()
+    tls = Certificates(config, lent.folder).tls if config.url.startswith("https:") else None
 
-    def make(alone: bool) -> Wire:
-        return HttpWire(HttpClient(config.url, limits, tls), headers, lent.clock, alone=alone)
+    def make(alone: bool, behalf: Behalf) -> Wire:
+        showing = Showing(credential, behalf) if credential else None
+        return HttpWire(HttpClient(config.url, limits, tls), showing, lent.clock, alone=alone)
 
     return make
 
 
-def _over_pipes(config: StdioServer, lent: Surroundings) -> Callable[[bool], Wire]:
+def _over_pipes(config: StdioServer, lent: Surroundings) -> Callable[[bool, Behalf], Wire]:
     own = {name: value.reveal() for name, value in config.env.items()}
     command = Command(
         program=config.command,
@@ -66,7 +85,8 @@ def _over_pipes(config: StdioServer, lent: Surroundings) -> Callable[[bool], Wir
         stop_grace_s=config.stop_grace_s,
     )
 
-    def make(alone: bool) -> Wire:
+    def make(alone: bool, behalf: Behalf) -> Wire:
+        del behalf
         log = ErrorLog(lent.server, lent.redact, lent.clock)
         return StdioWire(command, config.max_message_bytes, log, alone=alone)
 

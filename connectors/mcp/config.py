@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from connectors.mcp.era import Protocol
-from gateway.connector import ConnectorConfig, Secret
+from gateway.connector import Auth, ConnectorConfig, MutualTls, Secret
 
 __all__ = ["HttpServer", "StdioServer"]
 
@@ -52,6 +52,7 @@ class HttpServer(ConnectorConfig):
     type: Literal["http", "streamable-http"] = Field("http", description="How the server is spoken to.")
     url: str = Field(description="Its MCP endpoint; redirects are not followed.", repr=False)
     headers: Mapping[str, Secret] = Field(default_factory=dict, description="Headers sent with every request.")
+    auth: Auth | None = Field(None, description="A credential that the gateway gets and renews by itself.")
     ca_file: str | None = Field(None, description="A PEM file of the authorities to trust, instead of the system's.")
     protocol: Protocol = Field(Protocol.AUTO, description="Which MCP era it speaks; `auto` asks it.")
     start_timeout_s: float = Field(30.0, gt=0, le=600, description="How long the first contact may take, in seconds.")
@@ -59,9 +60,17 @@ class HttpServer(ConnectorConfig):
     first_byte_timeout_s: float = Field(60.0, gt=0, description="How long an answer may take to begin, in seconds.")
     max_message_bytes: int = Field(4 * _MIB, ge=1024, description="The largest answer taken, in bytes.")
 
-    def tls(self) -> ssl.SSLContext | None:
-        """Return how to verify the server, or None where nothing is encrypted."""
-        return ssl.create_default_context(cafile=self.ca_file) if urlsplit(self.url).scheme == "https" else None
+    def tls(self) -> ssl.SSLContext:
+        """Return how to verify the server."""
+        return ssl.create_default_context(cafile=self.ca_file)
+
+    @model_validator(mode="after")
+    def _shows_nothing_in_the_clear(self) -> "HttpServer":
+        if isinstance(self.auth, MutualTls) and not self.url.startswith("https:"):
+            raise ValueError("auth: a certificate is only shown to an https:// URL")
+        if self.auth is not None and any(name.lower() == "authorization" for name in self.headers):
+            raise ValueError("headers: with `auth`, the gateway itself sets Authorization")
+        return self
 
     @field_validator("ca_file")
     @classmethod

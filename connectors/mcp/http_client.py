@@ -9,7 +9,7 @@ Why not a library: measured side by side (one call, 16 connections, uvloop), an 
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -19,7 +19,10 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from connectors.mcp.event_stream import EventStream
 from gateway.connector import ConnectorFault, TimedOut, Unavailable
 
-__all__ = ["HttpClient", "HttpLimits", "Reading", "Reply"]
+__all__ = ["HttpClient", "HttpLimits", "Reading", "Reply", "Tls"]
+
+Tls = Callable[[], ssl.SSLContext]
+"""Raises `OSError` where a certificate cannot be used."""
 
 _MAX_HEADERS: Final = 256
 _MAX_INTERIM: Final = 8
@@ -80,9 +83,12 @@ class Reading:
 
 
 class HttpClient:
-    """Sends requests to one URL over a pool of connections; `tls` says how to verify the server of an https one."""
+    """Sends requests to one URL over a pool of connections.
 
-    def __init__(self, url: str, limits: HttpLimits, tls: ssl.SSLContext | None = None) -> None:
+    `tls` says, for each new connection to an https one, how to verify the server and what to show it.
+    """
+
+    def __init__(self, url: str, limits: HttpLimits, tls: Tls | None = None) -> None:
         parts = urlsplit(url)
         self._host = parts.hostname or ""
         self._tls = tls
@@ -127,12 +133,13 @@ class HttpClient:
         loop = asyncio.get_running_loop()
         where = f"{self._host}:{self._port}"
         try:
+            tls = self._tls() if self._tls else None
             async with asyncio.timeout(min(self.limits.connect_s, timeout_s)):
                 _, connection = await loop.create_connection(
                     lambda: _Connection(self),
                     self._host,
                     self._port,
-                    ssl=self._tls,
+                    ssl=tls,
                     server_hostname=self._host if self._tls else None,
                 )
         except TimeoutError as error:

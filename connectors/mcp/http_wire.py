@@ -9,6 +9,7 @@ from connectors.mcp.ears import Ears
 from connectors.mcp.http_client import HttpClient, Reading, Reply
 from connectors.mcp.http_status import message_in, refuse_status
 from connectors.mcp.resuming import KeptStream, resumed
+from connectors.mcp.showing import REFUSALS, Showing
 from connectors.mcp.wire import Ear, answer_to, encode, result_of
 from gateway.connector import Clock, CodecError, ConnectorFault, Notice, TimedOut, Unavailable, dump, parse
 
@@ -28,8 +29,9 @@ class HttpWire:
 
     own_streams = True
 
-    def __init__(self, client: HttpClient, headers: Mapping[str, str], clock: Clock, *, alone: bool = False) -> None:
+    def __init__(self, client: HttpClient, showing: Showing | None, clock: Clock, *, alone: bool = False) -> None:
         self._client = client
+        self._showing = showing
         self._clock = clock
         self._ears = Ears(alone=alone)
         self._numbers = itertools.count(1)
@@ -40,9 +42,8 @@ class HttpWire:
         self._asides: set[asyncio.Task[None]] = set()
         self._kept: asyncio.Task[None] | None = None
         self._lost: Callable[[], None] = lambda: None
-        own = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self._common = (
-            f"Host: {self._client.authority}\r\nAccept-Encoding: identity\r\nUser-Agent: toolgate\r\n{own}"
+            f"Host: {self._client.authority}\r\nAccept-Encoding: identity\r\nUser-Agent: toolgate\r\n"
         ).encode("latin-1")
         target = self._client.target.encode("ascii")
         self._post = (
@@ -126,7 +127,29 @@ class HttpWire:
         head = self._post + headers
         if self._session:
             head += b"Mcp-Session-Id: %b\r\n" % self._session
-        return await self._client.exchange(head, body, timeout_s, reading)
+        ends = asyncio.get_running_loop().time() + timeout_s
+        reply, sent = await self._exchange(head, body, timeout_s, reading)
+        if self._showing is None or reply.status not in REFUSALS:
+            return reply
+        await self._showing.refused(sent, reply, again=False)
+        reply, sent = await self._exchange(head, body, _left(ends), reading)
+        if reply.status in REFUSALS:
+            await self._showing.refused(sent, reply, again=True)
+        return reply
+
+    async def _exchange(
+        self, head: bytes, body: bytes | None, timeout_s: float, reading: Reading
+    ) -> tuple[Reply, Mapping[str, str]]:
+        """Send one request with what the server is shown; return that too."""
+        if self._showing is None:
+            return await self._client.exchange(head, body, timeout_s, reading), {}
+        ends = asyncio.get_running_loop().time() + timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                sent, lines = await self._showing.lines()
+        except TimeoutError:
+            raise TimedOut("The gateway's credential for this server could not be had in time.", sent=False) from None
+        return await self._client.exchange(head + lines, body, _left(ends), reading), sent
 
     async def _fetch(self, timeout_s: float, reading: Reading) -> Reply:
         """Read the session's own stream, or another from where `reading` ended."""
@@ -135,7 +158,7 @@ class HttpWire:
             head += b"Mcp-Session-Id: %b\r\n" % self._session
         if reading.last_id:
             head += b"Last-Event-ID: %b\r\n" % reading.last_id
-        return await self._client.exchange(head, None, timeout_s, reading)
+        return (await self._exchange(head, None, timeout_s, reading))[0]
 
     async def _doze(self, seconds: float) -> None:
         nap = asyncio.ensure_future(self._clock.sleep(seconds))
@@ -191,7 +214,7 @@ class HttpWire:
         head = b"%b%bMcp-Session-Id: %b\r\n" % (self._delete, self._settled, self._session)
         self._session = b""
         try:
-            await self._client.exchange(head, b"", _CLOSE_S, Reading())
+            await self._exchange(head, b"", _CLOSE_S, Reading())
         except ConnectorFault:
             return
 
@@ -201,6 +224,10 @@ class HttpWire:
             return []
         kept.cancel()
         return [kept]
+
+
+def _left(ends: float) -> float:
+    return ends - asyncio.get_running_loop().time()
 
 
 class _Answer(Reading):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from connectors.mcp.connection import Connection, Terms
-from gateway.connector import Back, Unavailable, dump
+from gateway.connector import ITSELF, Back, Behalf, Unavailable, dump
 
 __all__ = ["Lanes"]
 
@@ -19,7 +19,7 @@ _RETRY_S: Final = 5.0
 class _Lane:
     """One connection; `users` are the calls under way on it, and `whole` says that one of them has it for itself."""
 
-    key: bytes
+    key: tuple[Behalf, bytes] = field(repr=False)
     connection: Connection
     users: int = 0
     whole: bool = False
@@ -29,17 +29,18 @@ class _Lane:
 class Lanes:
     """At most 64 connections, each opened by its first call and closed when it has been idle for some time.
 
-    `make` returns a connection, not yet open, on which the server is told of these client capabilities.
+    `make` returns a connection, not yet open, on which the server is told of these client capabilities, and shown what
+    it is to be shown on this behalf.
     """
 
-    def __init__(self, make: Callable[[Mapping[str, Any]], Connection], terms: Terms) -> None:
+    def __init__(self, make: Callable[[Mapping[str, Any], Behalf], Connection], terms: Terms) -> None:
         self._make = make
         self._terms = terms
         self._lanes: list[_Lane] = []
         self._closing: set[asyncio.Task[None]] = set()
 
     @contextmanager
-    def borrowed(self, back: Back) -> Iterator[Connection]:
+    def borrowed(self, back: Back, behalf: Behalf = ITSELF) -> Iterator[Connection]:
         """Lend a connection for one call of the client behind `back`, not necessarily open.
 
         Calls of one client share a connection, except where a call may be parked until the client repeats it.
@@ -47,7 +48,7 @@ class Lanes:
         Raises:
             Unavailable: every connection there may be is in use; nothing was sent.
         """
-        lane = self._taken(back)
+        lane = self._taken(back, behalf)
         lane.users += 1
         lane.whole = back.takes_input_required
         if lane.expiry is not None:
@@ -68,14 +69,14 @@ class Lanes:
         if self._closing:
             await asyncio.wait(self._closing)
 
-    def _taken(self, back: Back) -> _Lane:
-        key = dump([back.lane, dict(back.capabilities)])
+    def _taken(self, back: Back, behalf: Behalf) -> _Lane:
+        key = behalf, dump([back.lane, dict(back.capabilities)])
         for lane in self._lanes:
             if lane.key == key and not lane.whole and not (lane.users and back.takes_input_required):
                 return lane
         if len(self._lanes) >= _MOST:
             self._make_room()
-        lane = _Lane(key, self._make(dict(back.capabilities)))
+        lane = _Lane(key, self._make(dict(back.capabilities), behalf))
         self._lanes.append(lane)
         return lane
 

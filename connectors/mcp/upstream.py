@@ -17,7 +17,9 @@ from connectors.mcp.request import TOOL_CALL, meta_of, name_of
 from connectors.mcp.watching import Watch
 from connectors.mcp.wire import METHOD_NOT_FOUND, RpcError, Wire
 from gateway.connector import (
+    ITSELF,
     Back,
+    Behalf,
     ConnectorFault,
     Notice,
     Offer,
@@ -36,25 +38,29 @@ _TASK: Final = "task"
 
 
 class McpUpstream:
-    """An `Upstream` over any wire: `make` returns a new one, given whether it is for one client alone.
+    """An `Upstream` over any wire.
 
-    One connection is for whatever leaves no trace of a client in the server's session, the others are lanes.
+    `make` returns a new one, given whether it is for one client alone and on whose behalf it is; `concerning` says what
+    of a behalf makes a difference. One connection is for whatever leaves no trace of a client in the server's session,
+    the others are lanes.
     """
 
     def __init__(
         self,
-        make: Callable[[bool], Wire],
+        make: Callable[[bool, Behalf], Wire],
         protocol: Protocol,
         surroundings: Surroundings,
         pace: Pace | None = None,
+        concerning: Callable[[Behalf], Behalf] = lambda behalf: ITSELF,
     ) -> None:
         self._make = make
+        self._concerning = concerning
         self._pace = pace or Pace()
         self._clock = surroundings.clock
         self._terms = Terms(surroundings, self._pace)
         self._notices = Notices()
         self._shared = Connection(
-            self._wire(alone=False), protocol, self._terms, lambda: surroundings.lends(surroundings.server)
+            self._wire(False, ITSELF), protocol, self._terms, lambda: surroundings.lends(surroundings.server)
         )
         self._watch = Watch(self._shared, self._terms, self._notices)
         self._lanes = Lanes(self._lane, self._terms)
@@ -101,25 +107,30 @@ class McpUpstream:
     async def call(self, call: ToolCall) -> Mapping[str, Any]:
         errand = Errand(call, self._clock, self._shared.definitions)
         back = call.back
-        if not (back.capabilities or back.log_level):
-            return await self._perform(self._shared, errand)
-        if not self._leaves_a_trace(back, await self._shared.reach(errand.deadline.left())):
-            return await self._perform(self._shared, errand)
         try:
-            with self._lanes.borrowed(back) as lane:
+            behalf = self._concerning(call.behalf)
+        except ConnectorFault as fault:
+            raise self._terms.faults.named(fault) from fault
+        if behalf == ITSELF:
+            if not (back.capabilities or back.log_level):
+                return await self._perform(self._shared, errand)
+            if not self._leaves_a_trace(back, await self._shared.reach(errand.deadline.left())):
+                return await self._perform(self._shared, errand)
+        try:
+            with self._lanes.borrowed(back, behalf) as lane:
                 return await self._perform(lane, errand)
         except ConnectorFault as fault:
             raise confined(fault) from fault
 
-    def _wire(self, *, alone: bool) -> Wire:
-        wire = self._make(alone)
+    def _wire(self, alone: bool, behalf: Behalf) -> Wire:
+        wire = self._make(alone, behalf)
         wire.on_notice(self._notices.put)
         return wire
 
-    def _lane(self, lends: Mapping[str, Any]) -> Connection:
+    def _lane(self, lends: Mapping[str, Any], behalf: Behalf) -> Connection:
         era = self._shared.era
         protocol = Protocol.MODERN if era is not None and era.modern else Protocol.LEGACY
-        connection = Connection(self._wire(alone=True), protocol, self._terms, lambda: lends)
+        connection = Connection(self._wire(True, behalf), protocol, self._terms, lambda: lends)
         connection.allow()
         return connection
 

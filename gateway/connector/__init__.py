@@ -1,6 +1,8 @@
 """The plugin API: what a connector imports, and all that it may import."""
 
 from gateway.codec import CodecError, dump, parse
+from gateway.connector.auth import Auth, MutualTls
+from gateway.connector.credential import ITSELF, Behalf, Credential, Refusal, Sought
 from gateway.connector.declaration import tool
 from gateway.connector.faults import (
     Confined,
@@ -20,23 +22,30 @@ from gateway.model.errors import ConnectorFault
 from gateway.model.tool import Effect
 
 __all__ = [
+    "ITSELF",
     "NOBODY",
     "AskRefused",
+    "Auth",
     "Back",
+    "Behalf",
     "Clock",
     "CodecError",
     "Confined",
     "Connector",
     "ConnectorConfig",
     "ConnectorFault",
+    "Credential",
     "CredentialExpired",
     "Definitions",
     "Effect",
     "IdSource",
+    "MutualTls",
     "Notice",
     "Offer",
+    "Refusal",
     "Rejected",
     "Secret",
+    "Sought",
     "Surroundings",
     "TimedOut",
     "ToolCall",

@@ -6,12 +6,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from gateway import __version__
 from gateway.codec import dump
+from gateway.connector.credential import Credentials, Sought, as_written
 from gateway.connector.declaration import DeclaredTool, declared_tools
 from gateway.connector.faults import Rejected, TimedOut, Unavailable, plain
+from gateway.connector.section import ConnectorConfig
 from gateway.connector.upstream import ToolCall, ToolsOnly, ToolTraits, Upstream
 from gateway.model.clock import Clock, IdSource, RandomIds, SystemClock
 from gateway.model.errors import ConnectorFault, GatewayError
@@ -22,15 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["Connector", "ConnectorConfig", "Surroundings"]
 
 
-class ConnectorConfig(BaseModel):
-    """What a connector reads from its section of `mcpServers`; an unknown key is refused.
-
-    A field called `base_url` is what paths given to `self.http` are relative to.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What the gateway lends a connector.
@@ -38,7 +31,7 @@ class Surroundings:
     `redact` takes secrets out of text before it is logged. `server` is the upstream's name in the configuration.
     Files that a section names are relative to `folder`, the gateway's own; by default the directory it runs in.
     `lends` says, by server name, which client capabilities some policy may let the server use: what is announced to it
-    where no single client is behind a connection.
+    where no single client is behind a connection. `credential` gives what a server is shown.
     """
 
     clock: Clock = field(default_factory=SystemClock)
@@ -48,6 +41,7 @@ class Surroundings:
     server: str = ""
     folder: Path = Path()
     lends: Callable[[str], Mapping[str, Any]] = lambda server: {}
+    credential: Credentials = as_written
 
 
 ConfigT = TypeVar("ConfigT", bound=ConnectorConfig)
@@ -96,6 +90,12 @@ class Connector(Generic[ConfigT]):
         """
         config: Any = cls.config_type.model_validate(dict(settings), context={"environ": environ})
         return config  # type: ignore[no-any-return]  # config_type is ConfigT, which a ClassVar cannot say
+
+    @classmethod
+    def sought(cls, config: ConfigT, server: str) -> Sought | None:
+        """Return what the section of `server` says of a credential that the gateway keeps, or None."""
+        del config, server
+        return None
 
     @classmethod
     def upstream(cls, config: ConfigT, surroundings: Surroundings) -> Upstream:

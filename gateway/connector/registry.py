@@ -1,14 +1,15 @@
 """Which connectors are installed, and how one becomes a live upstream."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
+from gateway.connector.credential import Sought
 from gateway.connector.plugin import Connector, Surroundings
 from gateway.connector.upstream import Upstream
 
-__all__ = ["GROUP", "ConnectorLoadError", "build_upstream", "load_connectors"]
+__all__ = ["GROUP", "ConnectorLoadError", "build_upstream", "load_connectors", "sought_in"]
 
 GROUP: Final = "gateway.connectors"
 _DEFAULT: Final = "mcp"
@@ -68,3 +69,15 @@ def build_upstream(
         raise ConnectorLoadError(f"mcpServers.{name}: no connector {kind!r} is installed (installed: {known})")
     config = connector.configure(settings, environ)
     return connector.upstream(config, replace(surroundings or Surroundings(), server=name))
+
+
+def sought_in(
+    sections: Mapping[str, Mapping[str, Any]], registry: Mapping[str, type[Connector[Any]]]
+) -> Iterator[Sought]:
+    """Yield what valid sections, references replaced, say of credentials that the gateway keeps."""
+    for name, section in sections.items():
+        settings = dict(section)
+        connector = registry[settings.pop("connector", _DEFAULT)]
+        sought = connector.sought(connector.configure(settings, None), name)
+        if sought is not None:
+            yield sought

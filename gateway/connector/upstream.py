@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from gateway.connector.credential import ITSELF, Behalf
 from gateway.model.back import NOBODY, Back
 from gateway.model.light import light
 from gateway.model.tool import Effect
@@ -27,6 +28,7 @@ class ToolCall:
 
     `method` is the MCP method. For every other than `tools/call`, `arguments` is the whole of `params` but `_meta`, and
     `tool` is the method again. `more` are params beside name and arguments (`inputResponses`, `requestState`).
+    `behalf` is for whom it is made.
     """
 
     tool: str
@@ -38,6 +40,7 @@ class ToolCall:
     back: Back = NOBODY
     method: str = "tools/call"
     more: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    behalf: Behalf = ITSELF
 
 
 @dataclass(frozen=True, slots=True)

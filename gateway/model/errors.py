@@ -74,7 +74,7 @@ class ConnectorFault(GatewayError):
     `rpc` is the JSON-RPC error object (`code`, `message`, `data`) of a server that answered with one, else None.
     """
 
-    codes = frozenset({"unavailable", "timeout", "rejected", "credential_expired", "contract_broken"})
+    codes = frozenset({"unavailable", "timeout", "rejected", "forbidden", "credential_expired", "contract_broken"})
     default_code = "unavailable"
 
     def __init__(

@@ -33,6 +33,7 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str] = (), keys: Iterable[str] = ()) -> None:
         self._secrets = frozenset(secrets)
+        self._held: frozenset[str] = frozenset()
         self._known = _Known(self._secrets)
         self._keys = SecretKeys(keys)
         self._constants: dict[int, tuple[Any, Any]] = {}
@@ -40,7 +41,15 @@ class Redactor:
     def learn(self, secrets: Iterable[str]) -> None:
         """Look for these values too, from now on; those known before are not forgotten."""
         self._secrets |= frozenset(secrets)
-        self._known = _Known(self._secrets)
+        self._look_for_all()
+
+    def hold(self, secrets: Iterable[str]) -> None:
+        """Look for these as well, in the place of those given to `hold` before: for what changes often."""
+        self._held = frozenset(secrets)
+        self._look_for_all()
+
+    def _look_for_all(self) -> None:
+        self._known = _Known(self._secrets | self._held)
         self._constants = {}
 
     def deliver(self, value: Any, *, fields: tuple[str, ...] = ()) -> Any:

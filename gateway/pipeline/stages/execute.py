@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
+from gateway.connector import ITSELF, Behalf, Secret
 from gateway.connector.pool import Upstreams
 from gateway.connector.upstream import ToolCall
 from gateway.model.call import Call
@@ -22,6 +23,14 @@ async def nothing_more(call: Call) -> Mapping[str, Any]:
     """Answer what asked only whether it may."""
     del call
     return {}
+
+
+def _behalf(call: Call) -> Behalf:
+    """Return for whom the call is made; only a verified JWT says so, and can be exchanged for another."""
+    identity = call.identity
+    if identity.method != "jwt":
+        return ITSELF
+    return Behalf(identity.on_behalf_of or "", identity.issuer, Secret(call.request.caller.credential.value))
 
 
 class Execute:
@@ -49,6 +58,7 @@ class Execute:
             back=self._asking.way(call),
             method=call.tool.method,
             more=call.request.more,
+            behalf=_behalf(call),
         )
         raw = await self._executor.execute(
             call.tool, asked, self._upstreams.get(call.tool.server), call.attempts.append

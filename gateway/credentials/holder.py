@@ -1,0 +1,142 @@
+"""One token, got when it is first needed, and renewed ahead of its end by one request at a time."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final
+
+from gateway.credentials.fault import GrantRefused, unsent
+from gateway.credentials.life import Life
+from gateway.credentials.token import Token
+from gateway.model.clock import Clock
+from gateway.model.errors import ConnectorFault
+
+__all__ = ["Holder", "Mint"]
+
+Mint = Callable[[Token | None], Awaitable[Token]]
+"""Gets the next token, given the last one. Raises `GrantRefused`, or `ConnectorFault` for what may pass."""
+
+_PAUSE_MS: Final = 1_000
+_PROOF_MS: Final = 5_000
+"""A token that was got because the one before was refused, and is refused within this time, was the last."""
+
+
+class Holder:
+    """`client` is the life of what `life` hangs on: where the client is refused, none of its tokens is got again."""
+
+    def __init__(self, mint: Mint, life: Life, client: Life, clock: Clock) -> None:
+        self.life: Final = life
+        self.client: Final = client
+        self._mint = mint
+        self._clock = clock
+        self._token: Token | None = None
+        self._minting: asyncio.Task[Token] | None = None
+        self._failed: ConnectorFault | None = None
+        self._not_before_ms = 0
+        self._unproven_until_ms = 0
+        self._buried = False
+
+    @property
+    def token(self) -> Token | None:
+        """What is held now."""
+        return self._token
+
+    async def get(self) -> Token:
+        """Return a token that holds.
+
+        Raises:
+            ConnectorFault: there is none; `sent` is False.
+        """
+        self._check()
+        now, token = self._clock.now_ms(), self._token
+        if token is None or token.over(now):
+            return await self._next(now)
+        if token.ageing(now) and now >= self._not_before_ms:
+            self._start()
+        return token
+
+    async def replace(self, refused: str, reason: str, *, again: bool) -> None:
+        """Return when there is another token than the `refused` one.
+
+        Raises:
+            ConnectorFault: there will be none, or it has been refused `again`: the credential is dead.
+        """
+        self._check()
+        now = self._clock.now_ms()
+        if self._token is not None and self._token.value != refused:
+            if again:
+                raise unsent("The gateway's credential for this server has just been renewed. Repeat the call.")
+            return
+        if again or now < self._unproven_until_ms:
+            raise self._end(reason)
+        self._token_is_void()
+        self._unproven_until_ms = now + _PROOF_MS
+        fresh = await self._next(now)
+        if fresh.value == refused:
+            raise self._end(reason)
+
+    def forget(self) -> None:
+        """Have the next use get a new token."""
+        self._token = None
+
+    async def close(self) -> None:
+        """Leave no request for a token under way."""
+        if self._minting is not None:
+            self._minting.cancel()
+            with suppress(asyncio.CancelledError, ConnectorFault, GrantRefused):
+                await self._minting
+
+    def _check(self) -> None:
+        for life in (self.client, self.life):
+            life.check()
+        if self._buried:  # a person has renewed it since
+            self._buried = False
+            self._token = None
+            self._not_before_ms = self._unproven_until_ms = 0
+
+    def _token_is_void(self) -> None:
+        """Keep what renews it: the last token is given to the mint."""
+        if self._token is not None:
+            self._token = Token("", self._token.got_ms, 0, self._token.refresh, self._token.scopes)
+
+    async def _next(self, now: int) -> Token:
+        if self._minting is None and now < self._not_before_ms and self._failed is not None:
+            raise self._failed
+        try:
+            return await asyncio.shield(self._start())
+        except GrantRefused as refusal:
+            life = self.client if refusal.client else self.life
+            self._buried = True
+            fault = life.end(str(refusal))
+            fault.sent = False
+            raise fault from refusal
+
+    def _end(self, reason: str) -> ConnectorFault:
+        self._buried = True
+        return self.life.end(reason)
+
+    def _start(self) -> "asyncio.Task[Token]":
+        """Return the request for a token that is under way; there is one at most."""
+        if self._minting is None:
+            self._minting = asyncio.ensure_future(self._renew())
+            self._minting.add_done_callback(self._ended)
+        return self._minting
+
+    async def _renew(self) -> Token:
+        try:
+            token = await self._mint(self._token)
+        except ConnectorFault as fault:
+            self._failed = fault
+            self._not_before_ms = self._clock.now_ms() + max(int((fault.retry_after_s or 0) * 1000), _PAUSE_MS)
+            raise
+        self._token = token
+        return token
+
+    def _ended(self, minting: "asyncio.Task[Token]") -> None:
+        self._minting = None
+        if minting.cancelled():
+            return
+        refusal = minting.exception()  # said to whoever waits; where nobody does, it counts all the same
+        if isinstance(refusal, GrantRefused):
+            self._buried = True
+            (self.client if refusal.client else self.life).end(str(refusal))
