@@ -193,3 +193,22 @@ async def test_a_survey_survives_a_lock_file_that_cannot_be_written(caplog: pyte
     server.lists += [[{"name": str(number)}] for number in range(3)]
     await watching(survey, upstreams, lambda: server.life.count("tools") > 2)
     assert "could not be compared" in caplog.text
+
+
+async def test_everything_but_tools_passes_a_survey_by() -> None:
+    server = ScriptedUpstream({"contents": []})
+    server.capabilities = {"resources": {}}
+    server.has["resources/list"] = [{"uri": "x://1"}]
+    survey, upstreams, told = surveyed(one=server)
+    heard: list[str] = []
+    over = upstreams.get("one")
+    over.on_notice(lambda method, params: heard.append(method))
+    assert over.offer().capabilities == {"resources": {}}
+    assert await over.listed("resources/list") == [{"uri": "x://1"}]
+    await over.watch(frozenset({"x://1"}))
+    read = ToolCall("resources/read", {"uri": "x://1"}, "call_1", 1.0, method="resources/read")
+    assert await over.call(read) == {"contents": []}
+    server.tell("notifications/resources/updated", {"uri": "x://1"})
+    survey._heard("notifications/resources/updated", {})
+    assert (heard, server.watched, told.told) == (["notifications/resources/updated"], {"x://1"}, [])
+    assert not survey._hint.is_set()

@@ -5,7 +5,10 @@ from typing import Any
 
 import pytest
 
+from gateway.model.back import AskRefused
 from gateway.store.ports import EventKind
+from gateway.transport.back import LegacyBack
+from gateway.transport.wire import RpcRequest
 from tests.pipeline.gate import SECRET, answer, settle
 from tests.transport.asking import ELICIT, LIST, PAY, Asks, Tells, asking_front
 from tests.transport.peer import Peer, Reply
@@ -370,3 +373,46 @@ async def test_policies_are_asked_for_each_question_anew() -> None:
     await peer.reply(question["id"], {"role": "assistant"}).ended()
     await reply.ended()
     assert (asks.told[0][0], asks.told[1]) == (-31403, {"role": "assistant"})
+
+
+async def test_a_client_that_answers_too_late_is_no_longer_waited_for() -> None:
+    peer = await asking_peer()
+    [session] = peer.front.sessions._live.values()
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    back = LegacyBack(send, session, RpcRequest("tools/call", {}, 1, {}), streaming=True)
+    back.ask_s = 0.001
+    with pytest.raises(AskRefused) as refused:
+        await back.ask("elicitation/create", ELICIT)
+    assert (refused.value.code, session.asked) == (-32001, {})
+    await back.answer(200, {"jsonrpc": "2.0", "id": 1, "result": {}})
+    said = b"".join(message.get("body", b"") for message in sent).decode()
+    asked, withdrawn = said.index("elicitation/create"), said.index("notifications/cancelled")
+    assert asked < withdrawn
+
+
+async def test_what_an_era_does_not_know_is_not_in_its_answers() -> None:
+    meta = {"io.modelcontextprotocol/serverInfo": {"name": "x"}}
+    first, second = answer(ttlMs=5, cacheScope="public", _meta=meta), answer(_meta={**meta, "own": 1})
+    peer = await asking_peer(first, second)
+    results = [(await peer.legacy("tools/call", LIST).ended()).messages[0]["result"] for _ in range(2)]
+    assert [sorted(result) for result in results] == [["content"], ["_meta", "content"]]
+    assert results[1]["_meta"] == {"own": 1}
+
+
+async def test_a_caller_that_is_taken_away_while_its_prompt_is_looked_for_is_challenged() -> None:
+    peer = await asking_peer()
+    gate = peer.front.gate
+    mail = gate.servers["mail"]
+    mail.capabilities = {"prompts": {}}
+
+    async def listed(method: str) -> Any:
+        gate.authenticator.replace({})
+        return [{"name": "greet"}]
+
+    mail.listed = listed  # type: ignore[method-assign]  # the operator acts between the two checks
+    reply = await peer.legacy("prompts/get", {"name": "mail_greet"}).ended()
+    assert (reply.status, "www-authenticate" in reply.headers, mail.asked) == (401, True, [])

@@ -9,6 +9,7 @@ from starlette.types import Message
 
 from gateway.model.identity import ClientInfo
 from gateway.store.ports import EventKind
+from gateway.transport.back import HttpBack
 from gateway.transport.exchange import Exchange, client_info
 from gateway.transport.kernel import Answer
 from gateway.transport.wire import ClientGone, RpcRequest
@@ -275,3 +276,36 @@ async def test_an_answer_to_a_closed_connection_does_not_count_as_delivered() ->
     await call_of(front, there)
     assert len(front.delivered) == 1
     assert len(front.gate.servers["payments"].asked) == 1
+
+
+async def test_a_client_that_waits_long_is_sent_a_stream_unless_it_takes_none() -> None:
+    for streaming in (True, False):
+        client, may_end = Client(), asyncio.Event()
+        waiting = exchange(client)
+        back = HttpBack(client.send, None, "", streaming=streaming)
+        waiting.goes_back(back)
+
+        async def work(may_end: asyncio.Event = may_end) -> Answer:
+            await may_end.wait()
+            return Answer({})
+
+        task = asyncio.ensure_future(waiting.watched(work(), until_gone=True, stream_after_s=0.001))
+        await asyncio.sleep(0.1)
+        assert bool(client.sent) is streaming
+        may_end.set()
+        await task
+        assert await waiting.answer(200, {}) is streaming
+        assert client.sent[-1].get("more_body", False) is False
+
+
+async def test_a_wait_without_a_way_back_is_just_a_wait() -> None:
+    may_end = asyncio.Event()
+
+    async def work() -> Answer:
+        await may_end.wait()
+        return Answer({"a": 1})
+
+    task = asyncio.ensure_future(exchange().watched(work(), until_gone=False, stream_after_s=0.001))
+    await asyncio.sleep(0.1)
+    may_end.set()
+    assert (await task).result == {"a": 1}

@@ -149,3 +149,36 @@ async def test_ids_are_never_the_same_and_carry_128_random_bits(store: MemorySto
     ids = {(await opened(sessions)).id for _ in range(100)}
     assert len(ids) == 100
     assert all(len(each.split(".")[0]) == 32 for each in ids)
+
+
+async def test_a_session_that_ended_while_something_was_set_is_not_put_back(store: MemoryStore) -> None:
+    sessions = sessions_in(store)
+    session = await opened(sessions)
+    await sessions.end(session)
+    await sessions.save(session)
+    assert await store.find_session(session.id) is None
+
+
+async def test_capabilities_of_any_size_are_not_kept(store: MemoryStore) -> None:
+    session = await sessions_in(store).open(PAYER, "2025-11-25", "", {"roots": {"x": "y" * 9000}}, ClientInfo())
+    assert session.capabilities == {}
+
+
+async def test_an_answer_that_came_already_is_not_taken_back_at_the_end(store: MemoryStore) -> None:
+    sessions = sessions_in(store)
+    session = await opened(sessions)
+    answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    answer.set_result({})
+    session.asked["ask-1"] = answer
+    sessions.stop()
+    await sessions.end(session)
+    assert answer.result() == {}
+
+
+async def test_a_session_in_use_outlasts_those_that_are_idle(store: MemoryStore) -> None:
+    sessions = sessions_in(store)
+    used = await opened(sessions)
+    for _ in range(10):
+        for _ in range(1001):
+            await opened(sessions)
+        assert await sessions.find(used.id, PAYER) is used

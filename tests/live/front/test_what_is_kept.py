@@ -98,7 +98,12 @@ async def test_health_says_nothing_but_that_it_answers(gate: Inside) -> None:
     assert "server" not in answer.headers
 
 
-async def test_get_on_the_endpoint_opens_no_stream(gate: Inside) -> None:
+async def test_get_opens_a_stream_for_a_known_session_only(gate: Inside) -> None:
     known = await peer(gate)
-    answer = await known.ask("GET", "/mcp", Accept="text/event-stream")
-    assert (answer.status, answer.headers["allow"]) == (405, "POST, DELETE")
+    modern = await known.ask("GET", "/mcp", Accept="text/event-stream", MCP_Protocol_Version="2026-07-28")
+    assert (modern.status, modern.headers["allow"]) == (405, "GET, POST, DELETE")
+    for session, status in ((None, 400), ("a.b.c", 404)):
+        answer = await known.ask("GET", "/mcp", Accept="text/event-stream", Mcp_Session_Id=session)
+        assert answer.status == status
+    stranger = Peer(gate.url)
+    assert (await stranger.ask("GET", "/mcp", Accept="text/event-stream", Mcp_Session_Id="a.b.c")).status == 401
