@@ -22,6 +22,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "agents": ("gateway.cli.agents:commands", "The agent inventory."),
     "token": ("gateway.cli.token:commands", "API tokens: one per agent, stored as a digest only."),
     "secret": ("gateway.cli.secret:commands", "The encrypted secret store."),
+    "credential": ("gateway.cli.credential:commands", "What the gateway shows to the servers behind it."),
     "pause": ("gateway.cli.pause:pause", "Stop everything, a team, an agent, a server, a tool or a run."),
     "unpause": ("gateway.cli.pause:unpause", "Let it go on."),
     "policy": ("gateway.cli.policy:commands", "The policies: check, test, explain, show."),

@@ -10,6 +10,7 @@ import typer
 from gateway.cli.output import Refused, done, emit, fail_with
 from gateway.cli.place import AsJson, ConfigPath
 from gateway.credentials.fault import CredentialFault
+from gateway.credentials.sealing import StoreKey
 from gateway.credentials.secrets import SecretStore
 
 __all__ = ["commands"]
@@ -23,6 +24,7 @@ def commands() -> typer.Typer:
     group.command("set")(set_secret)
     group.command("list")(list_secrets)
     group.command("rm")(remove)
+    group.command("keyring")(keyring)
     return group
 
 
@@ -54,5 +56,18 @@ def remove(name: Name, config: ConfigPath = Path("gateway.yaml")) -> None:
     done(f"removed {name}")
 
 
+def keyring(config: ConfigPath = Path("gateway.yaml")) -> None:
+    """Keep the store's key in the operating system's keyring instead of in a file."""
+    try:
+        StoreKey(_folder(config), os.environ).move_to_keyring()
+    except CredentialFault as error:
+        fail_with(Refused(error.code, str(error)))
+    done("the key is in the keyring; the gateway needs it unlocked when it starts")
+
+
+def _folder(config: Path) -> Path:
+    return config.expanduser().absolute().parent / ".toolgate"
+
+
 def _store(config: Path) -> SecretStore:
-    return SecretStore(config.expanduser().absolute().parent / ".toolgate", os.environ)
+    return SecretStore(_folder(config), os.environ)

@@ -28,6 +28,10 @@ def status(config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = False) -
         lines.append(f"the files are not in force: {found['files_problem']}")
     if found["paused"]:
         lines.append(f"paused: {', '.join(found['paused'])} (toolgate pause shows why)")
+    for each in found["credentials"]:
+        if each["state"] == "dead":
+            whose = f" of {each['user']}" if each["user"] else ""
+            lines.append(f"credential{whose} for {', '.join(each['servers'])} is dead: {each['reason']}; {each['fix']}")
     emit({"up": True, **found}, lines, as_json=as_json)
 
 
