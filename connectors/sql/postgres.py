@@ -48,6 +48,8 @@ _MIGHTY: Final = """
     SELECT rolsuper OR pg_has_role('pg_read_server_files', 'MEMBER') OR pg_has_role('pg_write_server_files', 'MEMBER')
         OR pg_has_role('pg_execute_server_program', 'MEMBER') FROM pg_catalog.pg_roles WHERE rolname = current_user
 """
+_REFUSED_COMMIT: Final = frozenset({"23", "25", "40", "42", "P0"})
+"""Classes of SQLSTATE with which a server answers a COMMIT that it did not carry out: the transaction itself failed."""
 _COLUMNS: Final = """
     SELECT CASE WHEN n.nspname = 'public' THEN c.relname ELSE n.nspname || '.' || c.relname END,
         CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'view' WHEN 'f' THEN 'foreign table' ELSE 'table' END,
@@ -106,15 +108,18 @@ class PostgresDatabase:
     async def write(self, wording: Wording, values: Mapping[str, Any], limits: Limits) -> Written:
         names = _order(wording, values)
         pool = self._taken(writes=True)
-        async with _answering(limits.seconds), _transaction(pool, readonly=False) as connection:
+        async with _answering(limits.seconds) as limit, _transaction(pool, readonly=False) as connection:
             statement = await connection.prepare(wording.numbered({name: f"${n}" for n, name in enumerate(names, 1)}))
             bound = _bound(names, [each.name for each in statement.get_parameters()], values)
             columns = [_Plan.of(each) for each in statement.get_attributes()]
             if columns:
                 rows = await _fetched(statement, columns, bound, replace(limits, to_the_end=True))
-                return Written(rows.seen, rows)
-            await statement.fetch(*bound)
-            return Written(_affected(statement.get_statusmsg()), Rows(limits))
+                written = Written(rows.seen, rows)
+            else:
+                await statement.fetch(*bound)
+                written = Written(_affected(statement.get_statusmsg()), Rows(limits))
+            limit.reschedule(None)  # the commit has a limit of its own: stopped there, it may have happened
+            return written
 
     async def columns(self, limit: int) -> Sequence[Column]:
         pool = self._taken(writes=False)
@@ -183,7 +188,17 @@ async def _transaction(pool: "asyncpg.Pool", *, readonly: bool) -> "AsyncIterato
             raise
         await (_undone if readonly else _committed)(connection, transaction)  # large objects ignore READ ONLY before 16
     finally:
+        await _given_back(pool, connection)
+
+
+async def _given_back(pool: "asyncpg.Pool", connection: "asyncpg.Connection") -> None:
+    """Return a connection to its pool, which drops one that is broken: that says nothing of what was done over it."""
+    import asyncpg
+
+    try:
         await pool.release(connection, timeout=_END_S)
+    except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        return
 
 
 async def _undone(connection: "asyncpg.Connection", transaction: Any) -> None:
@@ -194,7 +209,17 @@ async def _undone(connection: "asyncpg.Connection", transaction: Any) -> None:
         async with asyncio.timeout(_END_S):
             await transaction.rollback()
     except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        _drop(connection)
+
+
+def _drop(connection: "asyncpg.Connection") -> None:
+    """Close a connection without a word; one that was lost has left its pool, and cannot be closed again."""
+    import asyncpg
+
+    try:
         connection.terminate()
+    except asyncpg.InterfaceError:
+        return
 
 
 async def _committed(connection: "asyncpg.Connection", transaction: Any) -> None:
@@ -205,11 +230,14 @@ async def _committed(connection: "asyncpg.Connection", transaction: Any) -> None
         async with asyncio.timeout(_END_S):
             await transaction.commit()
     except TimeoutError:
-        connection.terminate()
+        _drop(connection)
         raise TimedOut("The database did not confirm the change in time.") from None
-    except (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError):
-        connection.terminate()
-        raise Unavailable("The connection to the database was lost before it confirmed the change.") from None
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        if isinstance(error, asyncpg.PostgresError) and str(error.sqlstate)[:2] in _REFUSED_COMMIT:
+            raise
+        _drop(connection)
+        text = "The connection to the database was lost before it confirmed the change."
+        raise Unavailable(text, detail=type(error).__name__) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,14 +333,14 @@ def _affected(status: str | None) -> int:
 
 
 @asynccontextmanager
-async def _answering(seconds: float) -> AsyncIterator[None]:
+async def _answering(seconds: float) -> AsyncIterator[asyncio.Timeout]:
     """Bound what is done within, and say in the gateway's words what went wrong. Nothing of it was committed."""
     import asyncpg
 
     limit = asyncio.timeout(seconds)
     try:
         async with limit:
-            yield
+            yield limit
     except TimeoutError as error:
         if limit.expired():
             raise _too_slow(seconds) from error

@@ -216,6 +216,7 @@ POSTGRES = (
 )
 SQLITE = (
     "PRAGMA main.user_version(7)",
+    "SELECT [owner] FROM accounts",
     "SELECT * FROM [accounts]; DELETE FROM accounts",
     "SELECT [a]]; DELETE FROM accounts",
     "SELECT x'27'; DELETE FROM accounts",

@@ -175,6 +175,19 @@ async def test_postgres_keeps_its_own_ways_of_reading(large: Asked) -> None:
     assert (row["b"], row["date_trunc"], row["upper"]) == ([1, 2], "2024-02-03T00:00:00", "A")
 
 
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("SELECT 1 FROM", r"cannot be read as SQL \(line 1"),
+        ("SELECT * FROM accounts WHERE", "cannot be read as SQL"),
+        ("WITH a AS (SELECT 1)", "cannot be read|Only SELECT"),
+    ],
+)
+async def test_what_is_no_sql_is_refused_with_its_place(sql: str, said: str, lite: Asked) -> None:
+    with pytest.raises(Rejected, match=said):
+        await lite.rows(sql)
+
+
 async def test_sqlite_reads_json_and_catalogs(lite: Asked) -> None:
     assert await lite.value("SELECT sum(value) FROM json_each(:ids)", ids=[1, 2]) == 3
     assert await lite.value("SELECT count(*) FROM sqlite_master WHERE type = 'table'") == 1

@@ -3,17 +3,18 @@
 import asyncio
 import sqlite3
 from contextlib import closing
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
-from pydantic import ValidationError
 
 from connectors.rest.reading import INCOMPLETE
 from connectors.sql import SqlConnector
 from connectors.sql.rows import exact
-from gateway.connector import ConnectorFault, CredentialExpired, Effect, Rejected, ToolCall, Unavailable
+from gateway.connector import ConnectorFault, CredentialExpired, Effect, Rejected, TimedOut, ToolCall, Unavailable
 from gateway.connector.testing import check_connector
 from tests.connectors.sql.conftest import Asked, asked
 from tests.connectors.sql.server import PASSWORD, PostgresServer
@@ -91,6 +92,7 @@ async def test_sqlite_values_lose_nothing(lite: Asked, file: Path) -> None:
 
 def test_a_value_that_json_has_no_word_for_is_text() -> None:
     assert exact({1: [memoryview(b"a"), (1 + 2j)]}) == {"1": ["YQ==", "(1+2j)"]}
+    assert exact([Decimal("1E+3"), date(2024, 2, 3)]) == ["1000", "2024-02-03"]
 
 
 async def test_columns_of_the_same_name_get_numbers(lite: Asked, large: Asked) -> None:
@@ -291,6 +293,63 @@ async def test_a_write_returning_a_type_that_cannot_be_shown_changes_nothing(sho
     await made.upstream.close()
 
 
+async def test_another_transaction_in_the_way_is_said_and_nothing_was_changed(shop: PostgresServer) -> None:
+    slow = "UPDATE accounts SET owner = 'eve' WHERE id = :id"
+    made = asked(shop.url(), statements={"name": {"sql": slow, "effect": "write", "parameters": {"id": {}}}})
+    await made.upstream.open()
+    other = await asyncpg.connect(shop.url("root"))
+    await other.execute("ALTER ROLE agent SET default_transaction_isolation = 'repeatable read'")
+    try:
+        await other.execute("BEGIN; UPDATE accounts SET owner = 'fay' WHERE id = 1")
+        waiting = asyncio.ensure_future(made.call("name", id=1))
+        while not await other.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            assert not waiting.done()
+        await other.execute("COMMIT")
+        with pytest.raises(Rejected, match="in the way"):
+            await waiting
+        assert await made.value("SELECT owner FROM accounts WHERE id = 1") == "fay"
+    finally:
+        await other.execute("ALTER ROLE agent RESET default_transaction_isolation")
+        await other.close()
+        await made.upstream.close()
+
+
+async def test_a_schema_with_more_columns_than_are_shown_says_so(lite: Asked, file: Path) -> None:
+    with closing(sqlite3.connect(file)) as writer, writer:
+        for number in range(3):
+            columns = ", ".join(f"c{place}" for place in range(1999))
+            writer.execute(f"CREATE TABLE t{number} ({columns})")
+    raw = await lite.upstream.call(ToolCall("schema", {}, "call_1", 20.0))
+    assert raw["structuredContent"]["incomplete"]
+    assert "5000 columns" in raw["_meta"][INCOMPLETE]["reason"]
+
+
+async def test_a_connection_cut_at_the_commit_leaves_the_call_in_doubt(shop: PostgresServer) -> None:
+    root = await asyncpg.connect(shop.url("root"))
+    await root.execute(
+        "CREATE TABLE slow (id int); GRANT ALL ON slow TO agent;"
+        "CREATE FUNCTION wait_a_while() RETURNS trigger LANGUAGE plpgsql"
+        " AS 'BEGIN PERFORM pg_sleep(60); RETURN NULL; END';"
+        "CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON slow DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW EXECUTE FUNCTION wait_a_while()"
+    )
+    add = {"add": {"sql": "INSERT INTO slow VALUES (1)", "effect": "write"}}
+    made = asked(shop.url(), statements=add, timeout_s=1.0)
+    await made.upstream.open()
+    waiting = asyncio.ensure_future(made.call("add"))
+    cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND usename = 'agent'"
+    while not await root.fetch(cut):
+        assert not waiting.done()
+    with pytest.raises(Unavailable) as caught:
+        await waiting
+    assert caught.value.sent
+    with pytest.raises(TimedOut) as late:
+        await made.call("add")
+    assert late.value.sent
+    await root.close()
+    await made.upstream.close()
+
+
 async def test_a_check_at_the_commit_is_a_refusal(shop: PostgresServer) -> None:
     shop_run = await asyncpg.connect(shop.url("root"))
     await shop_run.execute(
@@ -388,55 +447,6 @@ async def test_no_connection_is_left_behind(shop: PostgresServer) -> None:
         while await root.fetchval("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'toolgate'"):
             await asyncio.sleep(0.01)
     await root.close()
-
-
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [
-        ({"url": "mysql://x/y"}, "postgresql://user@host"),
-        ({"url": "sqlite://"}, "sqlite:///file.db"),
-        ({"url": "sqlite://host/file.db"}, "sqlite:///file.db"),
-        ({"url": "postgresql://user:secret@host/shop"}, "goes into `password`"),
-        ({"url": "postgresql://user@host/shop?password=secret"}, "goes into `password`"),
-        ({"url": "sqlite:///a", "statements": {"query": {"sql": "SELECT 1", "effect": "read"}}}, "already"),
-        ({"url": "sqlite:///a", "statements": {"a b": {"sql": "SELECT 1", "effect": "read"}}}, "not a tool's name"),
-        ({"url": "sqlite:///a", "statements": {"a": {"sql": "DELETE FROM a", "effect": "read"}}}, "statement a: Only"),
-        ({"url": "sqlite:///a", "statements": {"a": {"sql": "SELECT 1; SELECT 2", "effect": "write"}}}, "statement a"),
-        ({"url": "sqlite:///a", "statements": {"a": {"sql": "SELECT :x", "effect": "read"}}}, "does not declare"),
-        (
-            {"url": "sqlite:///a", "statements": {"a": {"sql": "SELECT 1", "effect": "read", "parameters": {"x": {}}}}},
-            "does not use :x",
-        ),
-        (
-            {
-                "url": "sqlite:///a",
-                "statements": {"a": {"sql": "SELECT 1", "effect": "read", "parameters": {"x y": {}}}},
-            },
-            "parameter's name",
-        ),
-        ({"url": "sqlite:///a", "statements": {"a": {"sql": "SELECT mine()", "effect": "read"}}}, "`functions`"),
-    ],
-)
-def test_a_wrong_configuration_is_refused_with_the_reason(settings: Any, said: str) -> None:
-    with pytest.raises(ValidationError, match=said) as caught:
-        SqlConnector.configure(settings, {})
-    assert "secret" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("url", "encrypted"),
-    [
-        ("postgresql://a@db.example.com/shop", True),
-        ("postgresql://a@/shop?host=db.example.com", True),
-        ("postgresql://a@db.example.com/shop?sslmode=disable", False),
-        ("postgresql://a@localhost/shop", False),
-        ("postgresql://a@/shop?host=/run/postgresql", False),
-    ],
-)
-def test_a_server_on_another_machine_must_show_its_certificate(url: str, encrypted: bool) -> None:
-    from connectors.sql.postgres import must_encrypt
-
-    assert must_encrypt(url) is encrypted
 
 
 async def test_the_connector_keeps_the_contract_on_both(shop: PostgresServer, file: Path) -> None:
