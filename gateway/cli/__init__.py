@@ -27,6 +27,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "unpause": ("gateway.cli.pause:unpause", "Let it go on."),
     "policy": ("gateway.cli.policy:commands", "The policies: check, test, explain, show."),
     "schema": ("gateway.cli.schema:commands", "Pinned schemas: gateway.lock."),
+    "connector": ("gateway.cli.connector:commands", "Connectors: begin one, test it, list those installed."),
     "trace": ("gateway.cli.trace:commands", "Question the ledger: who did what, decided by what."),
     "runs": ("gateway.cli.runs:commands", "Runs and their steps; settle what is in doubt."),
     "verify": ("gateway.cli.verify:verify", "Check that the ledger's hash chain holds."),

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import jsonschema_rs
@@ -27,11 +27,12 @@ async def check_connector(
     *,
     sample: ToolCall | None = None,
     step_s: float = 30.0,
+    told: Callable[[str], None] = lambda held: None,
 ) -> None:
     """Check life cycle, declarations and secrecy; with `sample`, a call that is safe to repeat, results and cancelling.
 
     `config` is a configuration, or what its section of `mcpServers` says. The other side must be there: a test double.
-    `step_s` is how long any one step may take, in seconds.
+    `step_s` is how long any one step may take, in seconds. `told` gets what was found to hold, as it is found.
 
     Raises:
         ContractBroken: the first promise that does not hold.
@@ -40,22 +41,29 @@ async def check_connector(
     ready = config if isinstance(config, ConnectorConfig) else connector.configure(config, os.environ)
     secrets = {secret.reveal() for secret in _secrets(ready)} - {""}
     _quiet(secrets, repr(ready), "repr(config)")
+    told("the configuration is valid, and shows no secret")
     upstream = connector.upstream(ready, Surroundings(server=connector.name))
     check = _Check(connector, upstream, secrets, step_s)
     await check.step("close before open", upstream.close())
     await check.abandoned_open()
+    told("it can be closed before it was opened, and while it is being opened")
     try:
         await check.step("open", upstream.open())
+        told("it opens")
         await check.definitions()
+        told("its tools have valid schemas, names of their own and an effect")
         await check.refusals()
+        told("a tool that does not exist is refused, and the refusal shows no secret")
         if sample is not None:
             await check.sample(sample)
+            told(f"{sample.tool} keeps its output schema, can be cancelled, and works afterwards")
         await check.step("close", upstream.close())
         await check.step("close twice", upstream.close())
         await check.step("open after close", upstream.open())
     finally:
         await check.step("close", upstream.close())
     _quiet(secrets, repr(upstream), "repr(upstream)")
+    told("it closes, twice, opens again, and shows no secret")
 
 
 class _Check:
