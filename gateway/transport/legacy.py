@@ -22,6 +22,9 @@ __all__ = ["Legacy"]
 
 _SESSION_HEADER: Final = "mcp-session-id"
 _INVALID_PARAMS: Final = -32602
+_NOT_FOUND: Final = -32002
+"""What these eras say of a resource that is not there; since 2026-07-28 it is -32602 with the URI in its data."""
+
 _GRACE_S: Final = 60.0
 _GOODBYE_S: Final = 2.0
 _GONE: Final = -31410
@@ -115,6 +118,8 @@ class Legacy:
         session.under_way[key] = back, task
         try:
             return await exchange.watched(self._kernel.answer(asked), until_gone=False)
+        except RpcError as error:
+            raise _as_this_era_says_it(error, request.method) from None
         finally:
             del session.under_way[key]
 
@@ -255,6 +260,14 @@ def _lost(event_id: str) -> tuple[EventStream, int] | None:
     stream.say({"jsonrpc": "2.0", "id": told[0], "error": {"code": _GONE, "message": message}})
     stream.close()
     return stream, 0
+
+
+def _as_this_era_says_it(error: RpcError, method: str) -> RpcError:
+    """Return a server's error with the code that these eras have for a resource that is not there."""
+    names_it = isinstance(error.data, dict) and "uri" in error.data
+    if error.recorded and method == "resources/read" and error.code == _INVALID_PARAMS and names_it:
+        error.code = _NOT_FOUND
+    return error
 
 
 def _dressed(result: dict[str, Any]) -> dict[str, Any]:

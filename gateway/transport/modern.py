@@ -63,6 +63,7 @@ class Modern:
         verdict = classify_inbound_request(request.body, headers=exchange.headers)
         if isinstance(verdict, InboundLadderRejection):
             raise _rejected(verdict)
+        _check_envelope(exchange.meta)
         if request.method == "subscriptions/listen":
             await self._listen(exchange, request, identity, caller)
             return None
@@ -171,6 +172,13 @@ def _lane(principal: str, capabilities: Mapping[str, Any], level: str) -> str:
     if not capabilities and not level:
         return ""
     return hashlib.sha256(dump([principal, capabilities, level])).hexdigest()
+
+
+def _check_envelope(meta: Mapping[str, Any]) -> None:
+    for name in ("clientCapabilities", "clientInfo"):
+        said = meta.get(f"{_ENVELOPE}{name}", {})
+        if not isinstance(said, dict):
+            raise RpcError(-32602, f"{_ENVELOPE}{name} must be an object.")
 
 
 def _level(meta: Mapping[str, Any]) -> str:

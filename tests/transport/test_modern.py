@@ -125,6 +125,13 @@ async def test_a_method_that_is_not_there_is_not_found(method: str) -> None:
     assert (response.status_code, error["code"], error["data"]) == (404, -32601, method)
 
 
+@pytest.mark.parametrize(("name", "said"), [("clientCapabilities", []), ("clientInfo", "me"), ("clientInfo", None)])
+async def test_an_envelope_that_says_something_else_than_an_object_is_refused(name: str, said: Any) -> None:
+    response = await Front().modern("tools/list", {"_meta": {f"io.modelcontextprotocol/{name}": said}})
+    assert (response.status_code, response.json()["error"]["code"]) == (400, -32602)
+    assert name in response.json()["error"]["message"]
+
+
 async def test_a_notification_is_accepted_and_answered_with_nothing() -> None:
     response = await Front().modern("notifications/cancelled", request_id=None)
     assert (response.status_code, response.content) == (202, b"")

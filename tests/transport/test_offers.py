@@ -156,6 +156,18 @@ async def test_an_error_of_the_server_passes_as_it_is() -> None:
         assert error == {**rpc, "code": code}
 
 
+@pytest.mark.parametrize(
+    ("data", "code"), [({"uri": "mail://own"}, -32002), ({"why": "no"}, -32602), (None, -32602)]
+)
+async def test_what_a_later_server_says_is_not_there_is_so_in_the_words_of_the_session(data: Any, code: int) -> None:
+    front = offering_front()
+    fault = ConnectorFault("no", code="rejected")
+    fault.rpc = {"code": -32602, "message": "It is not there", "data": data}
+    front.gate.servers["mail"].calls.append(fault)
+    error = (await answered((await legacy_peer(front)).legacy("resources/read", {"uri": "mail://own"})))["error"]
+    assert (error["code"], error.get("data")) == (code, data)
+
+
 @pytest.mark.parametrize("name", ["mail_greet", "mail.greet"])
 async def test_a_prompt_is_got_under_its_wire_or_canonical_name(name: str) -> None:
     front = offering_front()
