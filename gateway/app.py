@@ -4,18 +4,17 @@ import asyncio
 import hashlib
 import hmac
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import Any, Final
 
 from starlette.types import Receive, Scope, Send
 
-from gateway.catalog.catalog import Catalog, Live, pin_new
-from gateway.catalog.config import rule_for
-from gateway.catalog.lock import Lock, LockError, Pin
+from gateway.catalog.catalog import Live, pin_new
+from gateway.catalog.lock import Lock, LockError
 from gateway.catalog.names import canonical_name
-from gateway.catalog.own_tools import OWN_PINS, READ_RESULT
+from gateway.catalog.own_tools import READ_RESULT
 from gateway.config.model import GatewayConfig
 from gateway.connector import Surroundings
 from gateway.connector.pool import PoolPace, Upstreams
@@ -35,8 +34,8 @@ from gateway.model.errors import IdentityFault
 from gateway.model.identity import Identity
 from gateway.model.outcome import Outcome, Succeeded
 from gateway.model.request import CallRequest
-from gateway.model.tool import Tool
 from gateway.pause.pauses import Pauses
+from gateway.pipeline.approving import Approving, Ground
 from gateway.pipeline.asking import Asking
 from gateway.pipeline.directory import Directory
 from gateway.pipeline.entry import Entry
@@ -45,34 +44,25 @@ from gateway.pipeline.inflight import InFlight
 from gateway.pipeline.kept import Kept
 from gateway.pipeline.listing import Listing
 from gateway.pipeline.notices import Notices
-from gateway.pipeline.rules import Limits, Rules, RulesInForce
+from gateway.pipeline.rules import Rules, RulesInForce
 from gateway.pipeline.runner import Kit, Runner
 from gateway.pipeline.stages.admit import Admit
 from gateway.pipeline.stages.check import Check
 from gateway.pipeline.stages.claim import Claim
 from gateway.pipeline.stages.decide import Decide
 from gateway.pipeline.stages.execute import Execute, OwnTool, nothing_more
-from gateway.pipeline.stages.gather import Gather
+from gateway.pipeline.stages.gather import Gather, Past
 from gateway.pipeline.stages.identify import Identify
 from gateway.pipeline.stages.redact import Redact
 from gateway.pipeline.stages.resolve import Resolve
 from gateway.pipeline.stages.validate import Validate
 from gateway.pipeline.survey import Survey
-from gateway.policy import (
-    AgentEntity,
-    Bundle,
-    LoadOptions,
-    PolicyLoadError,
-    PolicySource,
-    compile_allow,
-    compile_workflows,
-    may_ask,
-    sources_under,
-)
+from gateway.policy import PolicyLoadError, may_ask
 from gateway.redaction.redactor import Redactor
 from gateway.resilience.admission import Admission
 from gateway.resilience.executor import Executor
 from gateway.resilience.owned import OwnedTasks
+from gateway.rulebook import build_rules, recatalogued, rules_without_policies
 from gateway.store.memory import MemoryStore
 from gateway.store.ports import Store
 from gateway.store.sqlite import SqliteStore
@@ -86,7 +76,7 @@ from gateway.transport.server import build_asgi
 from gateway.transport.sessions import Sessions
 from gateway.transport.sides import Leases, Operator, Sides
 from gateway.transport.welcome import Welcome
-from gateway.workflow.own_tools import OWN_SERVER, OWN_TOOLS, start_run
+from gateway.workflow.own_tools import OWN_SERVER, start_run
 from gateway.workflow.runs import Runs
 
 __all__ = ["Gateway", "Home", "build_rules", "live_definitions", "open_store", "operator_token"]
@@ -97,24 +87,6 @@ _MODES: Final[Mapping[str, Any]] = {"elicitation": {"form": {}, "url": {}}}
 """Ways of asking that a server is told of, so that it offers what needs them; a call says what its client can do."""
 _DRAIN_S: Final = 15.0
 _ASK_S: Final = 20.0
-FULFILLED: Final = frozenset({"redact"})
-"""The obligations the gateway carries out; a permit with another one is refused at load."""
-OWN_PERMIT: Final = PolicySource(
-    "gateway.own_tools",
-    """\
-@id("gateway.own_tools")
-permit (
-  principal,
-  action in [
-    Gateway::Action::"tools.search", Gateway::Action::"tools.describe", Gateway::Action::"tools.call",
-    Gateway::Action::"results.read"
-  ],
-  resource
-);
-""",
-)
-"""They show an agent what it may see anyway, and a call through `tools.call` is decided as what it is. Forbid them at
-will: a forbid wins."""
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
@@ -126,74 +98,6 @@ def open_store(config: GatewayConfig, home: Home, clock: Clock) -> Store:
     path = home.path / url.removeprefix("sqlite:///")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     return SqliteStore(path, clock)
-
-
-def build_rules(config: GatewayConfig, home: Home, lock: Lock, live: Mapping[str, Live]) -> Rules:
-    """Build the catalog, and the policies for exactly the pinned tools.
-
-    Raises:
-        PolicyLoadError: with every problem found; whatever was in force stays.
-    """
-    return _rules(config, lock, live, policy_sources(config, home, lock))
-
-
-def rules_without_policies(config: GatewayConfig, lock: Lock, live: Mapping[str, Live]) -> Rules:
-    """Build rules that deny every call: what is in force when the policies cannot be loaded at start."""
-    return _rules(config, lock, live, ())
-
-
-def policy_sources(config: GatewayConfig, home: Home, lock: Lock) -> tuple[PolicySource, ...]:
-    """Return every policy text: what `allow:` and `workflows:` compile to, then the files. Raises PolicyLoadError."""
-    tools = Catalog.build(_with_own_tools(lock), {}, config.tools).tools()
-    written = [source for path in config.policies for source in sources_under(home.path / path)]
-    allowed = {name: agent.allow for name, agent in config.agents.items()}
-    return (OWN_PERMIT, *compile_allow(allowed), *compile_workflows(config.workflows, tools), *written)
-
-
-def _rules(config: GatewayConfig, lock: Lock, live: Mapping[str, Live], sources: tuple[PolicySource, ...]) -> Rules:
-    lock = _with_own_tools(lock)
-    pinned = Catalog.build(lock, {}, config.tools).tools()
-    agents = [
-        AgentEntity(
-            name=name,
-            owner=agent.owner,
-            teams=tuple(agent.teams),
-            roles=tuple(agent.roles),
-            tier=agent.tier,
-            runtime=agent.runtime,
-        )
-        for name, agent in config.agents.items()
-    ]
-    keys = {
-        tool: (name, workflow.key)
-        for name, workflow in config.workflows.items()
-        for rule in workflow.rules
-        for tool in (rule.call, *(need.call for need in rule.require))
-    }
-    return Rules.of(
-        Catalog.build(lock, live, config.tools),
-        Bundle.load(sources, pinned, agents, LoadOptions(fulfils=FULFILLED)),
-        keys,
-        config.endpoints,
-        _limits(config, pinned),
-    )
-
-
-def _limits(config: GatewayConfig, pinned: Iterable[Tool]) -> Limits:
-    """Return what is shown at once; the gateway's own answers are never cut."""
-    results = {}
-    for tool in pinned:
-        limit = rule_for(config.tools, tool.name).result_limit or config.server.result_limit
-        if limit != "none" and tool.server in config.mcpServers:
-            results[tool.name] = limit
-    return Limits(config.server.list_limit, results)
-
-
-def _with_own_tools(lock: Lock) -> Lock:
-    lock = lock.with_server(OWN_SERVER, {str(tool["name"]): Pin.of(tool) for tool in OWN_TOOLS})
-    for server, pins in OWN_PINS.items():
-        lock = lock.with_server(server, pins)
-    return lock
 
 
 def operator_token(local_key: bytes) -> str:
@@ -263,6 +167,8 @@ class Gateway:
         self._lock = Lock.read(home.lock)
         self.rules = RulesInForce(self._first_rules())
         self._redactor = redactor
+        ground = Ground(self.store, self.rules, self.clock, self.ids, redactor.record)
+        self.approving = Approving(ground, config.approvals)
         self._owned = OwnedTasks()
         self._runs = Runs(self.store, self.clock, self.ids, stopped=self.pauses.check_run)
         self._tokens = TokenIndex(self.store, self.clock)
@@ -317,6 +223,7 @@ class Gateway:
             self.inventory.watch(),
             self.survey.watch(self.upstreams),
             self.notices.run(),
+            self.approving.watch(),
         )
         for work in watches:
             self._background(work)
@@ -352,16 +259,18 @@ class Gateway:
             f"{OWN_SERVER}.start": partial(start_run, self._runs),
             **finding_tools(self.listing),
             READ_RESULT: kept.read,
+            **self.approving.own_tools,
             "resources/subscribe": nothing_more,
         }
+        past = Past(self.store, self.approving.consents)
         stages = (
             Identify(self.authenticator),
             Admit(self.admission),
             Resolve(self.rules, self.pauses),
             Validate(),
-            Gather(self.rules, self._runs, self.store, self.clock, self.config.server.environment),
+            Gather(self.rules, self._runs, past, self.clock, self.config.server.environment),
             Decide(inflight),
-            Claim(recorder, inflight, self._owned, self._redactor),
+            Claim(recorder, inflight, self._owned, self._redactor, self.approving.parking),
             Execute(self.executor, self.upstreams, own, asking),
             Check(),
             Redact(self._redactor),
@@ -426,10 +335,7 @@ class Gateway:
         except PolicyLoadError as error:
             self.policy_problem = str(error)
             _LOG.log(self._loud, "the policies do not load, those in force stay:\n%s", error)
-            old = self.rules.current
-            catalog = Catalog.build(_with_own_tools(self._lock), live, config.tools)
-            limits = _limits(config, catalog.tools())
-            self.rules.current = Rules.of(catalog, old.bundle, old.workflow_keys, config.endpoints, limits)
+            self.rules.current = recatalogued(self.rules.current, config, self._lock, live)
         self.notices.tools_changed()
 
     async def reload(self, config: GatewayConfig) -> str:

@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from gateway.approval.config import ApprovalsSection, People
+from gateway.approval.own_tools import APPROVALS_SERVER
 from gateway.catalog.config import EndpointSection, ListLimit, ResultLimit, ToolRule
 from gateway.catalog.own_tools import RESULTS_SERVER, TOOLS_SERVER
 from gateway.identity.config import Agents, IdentityConfig
@@ -15,7 +17,7 @@ from gateway.workflow.own_tools import OWN_SERVER
 
 __all__ = ["OWN_SERVERS", "GatewayConfig", "ServerSection"]
 
-OWN_SERVERS: Final = frozenset({OWN_SERVER, RESULTS_SERVER, TOOLS_SERVER})
+OWN_SERVERS: Final = frozenset({APPROVALS_SERVER, OWN_SERVER, RESULTS_SERVER, TOOLS_SERVER})
 """The names under which the gateway's own tools stand."""
 
 _LISTEN: Final = re.compile(r"(?P<host>\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):(?P<port>\d{1,5})")
@@ -117,6 +119,12 @@ class GatewayConfig(BaseModel):
         default={}, description='What the operator says of tools, by name or pattern such as "payments.*".'
     )
     agents: Agents = Field(default={}, description="Who may call: agent name → owner, credential, tools.")
+    people: People = Field(
+        default={}, repr=False, description="Who may be asked for approvals; policies say who for what."
+    )
+    approvals: ApprovalsSection = Field(
+        default=ApprovalsSection(), description="How long people are asked, and how long their consent is good for."
+    )
     identity: IdentityConfig = Field(default=IdentityConfig(), description="What all agents' credentials share.")
     workflows: Annotated[dict[str, WorkflowSection], Field(max_length=1000)] = Field(
         default={}, description="Which calls need which earlier calls; compiled to Cedar."

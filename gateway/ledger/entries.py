@@ -10,7 +10,7 @@ from typing import Any, Final
 from gateway.codec import CodecError, digest, dump
 from gateway.model.call import Call
 from gateway.model.decision import Decision
-from gateway.model.facts import Facts, RunRef, Step, StepStatus
+from gateway.model.facts import Approval, Approver, Facts, RunRef, Step, StepStatus
 from gateway.model.outcome import Denied, Failed, Outcome, Succeeded, Waiting
 
 __all__ = ["MAX_RESULT_BYTES", "Redact", "claim_body", "end_body", "facts_from", "record_body"]
@@ -140,6 +140,7 @@ def facts_from(body: Mapping[str, Any]) -> Facts:
         priors={name: _step_from(step) for name, step in facts["priors"].items()},
         repeat_of=facts["repeat_of"],
         environment=facts["environment"],
+        approval=_approval_from(facts.get("approval")),
     )
 
 
@@ -184,6 +185,7 @@ def _said(decision: Decision) -> dict[str, Any]:
 def _decision(decision: Decision, said: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "allowed": decision.allowed,
+        "ruling": str(decision.ruling),
         "bundle": decision.bundle,
         "policies": list(decision.policies),
         "obligations": [list(obligation) for obligation in decision.obligations],
@@ -195,7 +197,9 @@ def _decision(decision: Decision, said: Mapping[str, Any]) -> dict[str, Any]:
 
 def _facts(facts: Facts, priors: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     run = facts.run
+    approval = {} if facts.approval is None else {"approval": _approval(facts.approval)}
     return {
+        **approval,
         "now_ms": facts.now_ms,
         "run": {"id": run.id, "owner": run.owner, "source": run.source, "status": run.status},
         "step": facts.step,
@@ -222,6 +226,24 @@ def _step(step: Step, kept: Mapping[str, Any]) -> dict[str, Any]:
 
 def _step_from(body: Mapping[str, Any]) -> Step:
     return Step(**{**body, "status": StepStatus(body["status"])})
+
+
+def _approval(approval: Approval) -> dict[str, Any]:
+    people = [{"name": one.name, "roles": list(one.roles), "teams": list(one.teams)} for one in approval.by]
+    return {
+        "id": approval.id,
+        "version": approval.version,
+        "by": people,
+        "at_ms": approval.at_ms,
+        "standing": approval.standing,
+    }
+
+
+def _approval_from(body: Mapping[str, Any] | None) -> Approval | None:
+    if body is None:
+        return None
+    people = tuple(Approver(one["name"], tuple(one["roles"]), tuple(one["teams"])) for one in body["by"])
+    return Approval(body["id"], body["version"], people, body["at_ms"], body["standing"])
 
 
 def _bounded(name: str, value: Any) -> dict[str, Any]:

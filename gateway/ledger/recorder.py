@@ -9,6 +9,7 @@ from gateway.model.clock import Clock
 from gateway.model.facts import StepStatus
 from gateway.model.identity import ANONYMOUS_AGENT
 from gateway.model.outcome import Outcome, Succeeded, Unknown
+from gateway.store.approvals import ApprovalUse
 from gateway.store.ports import Claimed, Ending, Intent, Ledger, Record, Recorded, StepUse
 
 __all__ = ["Recorder"]
@@ -40,6 +41,7 @@ class Recorder:
             step_key=call.step_key,
             body=claim_body(call, self._redact),
             uses=tuple(uses),
+            approval=_relied_on(call),
         )
         return await self._ledger.claim(intent)
 
@@ -49,7 +51,9 @@ class Recorder:
         body = end_body(call, outcome, now, self._redact)
         status = _status(outcome)
         # What failed for certain used nothing up; where an effect is in doubt, the pipeline never says failed.
-        await self._ledger.finish(Ending(call.id, now, status, body, release=status is StepStatus.FAILED))
+        relied, released = _relied_on(call), status is StepStatus.FAILED
+        returns = relied.id if relied is not None and released else ""
+        await self._ledger.finish(Ending(call.id, now, status, body, release=released, returns=returns))
 
     async def record(self, call: Call, outcome: Outcome) -> None:
         """Write a call that made no claim: a read, a refusal, a repeat. Raises `StoreFault`."""
@@ -88,6 +92,11 @@ class Recorder:
             }
             await self._ledger.finish(Ending(recorded.call_id, now, StepStatus.UNKNOWN, body))
         return doubtful
+
+
+def _relied_on(call: Call) -> ApprovalUse | None:
+    given = call.facts.approval
+    return None if given is None or not given.by else ApprovalUse(given.id, given.version)
 
 
 def _status(outcome: Outcome) -> StepStatus:

@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.model.light import light
 
-__all__ = ["Facts", "PriorQuery", "PriorScope", "RunRef", "Step", "StepStatus"]
+__all__ = ["Approval", "Approver", "Facts", "PriorQuery", "PriorScope", "RunRef", "Step", "StepStatus"]
 
 
 class PriorScope(StrEnum):
@@ -80,12 +80,39 @@ class RunRef:
 
 @light
 @dataclass(frozen=True, slots=True)
+class Approver:
+    """A person as policies see them."""
+
+    name: str
+    roles: tuple[str, ...] = ()
+    teams: tuple[str, ...] = ()
+
+
+@light
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """The consent that a call may rely on: for these very arguments, or (`standing`) for such as these.
+
+    `by` are the people who gave it and may give it, the last one last; `at_ms` is when they had. `version` is what the
+    claim holds it to.
+    """
+
+    id: str
+    version: int
+    by: tuple[Approver, ...]
+    at_ms: int
+    standing: bool = False
+
+
+@light
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Everything about the past that this decision may use.
 
     `now_ms` is read once, so a decision can be replayed. `priors` maps a query's name to the latest started step that
     matches it; a name is absent where there is none. `step` counts the run's calls before this one. `repeat_of` is the
-    recorded call this one repeats: then the facts are those the original was decided on.
+    recorded call this one repeats: then the facts are those the original was decided on. `approval` is what people said
+    to this call, if they did.
     """
 
     now_ms: int
@@ -94,3 +121,4 @@ class Facts:
     priors: Mapping[str, Step] = field(default_factory=dict)
     repeat_of: str | None = None
     environment: str = "production"
+    approval: Approval | None = None

@@ -22,18 +22,28 @@ class Succeeded:
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """The policies refused; nothing was sent."""
+    """The policies refused, or a person did; nothing was sent.
+
+    `code` is `denied`, `approval_denied`, or `approval_edited`: then the call that a person put in its place is the
+    decision's remedy. `approval` is the id of what that person decided.
+    """
 
     decision: Decision
+    code: str = "denied"
+    approval: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The call is parked, or waits for a step in flight; repeating it resolves it."""
+    """The call is parked, or waits for a step in flight; repeating it resolves it.
+
+    `approval` is the id of what people are asked, where it is them it waits `on`.
+    """
 
     on: str
     message: str
     retry_after_s: float
+    approval: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from typing import Final
 
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.config import EndpointSection, Names
+from gateway.model.facts import Approver
 from gateway.model.identity import Identity
 from gateway.policy import Bundle
 
@@ -29,7 +30,8 @@ class Rules:
 
     `workflow_keys` maps a canonical tool name to (workflow, argument path): the argument that names the run.
     `endpoints` are the virtual endpoints by name, and `views` the part of the catalog that each shows. `limits.results`
-    is by canonical tool name; a tool that is not in it answers at any length.
+    is by canonical tool name; a tool that is not in it answers at any length. `people` may be asked for approvals, by
+    name; `aliases` is what else each of them is called.
     """
 
     catalog: Catalog
@@ -38,6 +40,8 @@ class Rules:
     endpoints: Mapping[str, EndpointSection] = field(default_factory=dict)
     views: Mapping[str, Catalog] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
+    people: Mapping[str, Approver] = field(default_factory=dict)
+    aliases: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @classmethod
     def of(

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from gateway.approval.own_tools import APPROVALS_SERVER
 from gateway.catalog.cut import or_cut
 from gateway.catalog.own_tools import OWN_PINS, READ_RESULT, TOOLS_SERVER
 from gateway.catalog.search import Index, words_of
@@ -16,7 +17,7 @@ from gateway.workflow.own_tools import OWN_SERVER
 
 __all__ = ["View", "Views"]
 
-_OWN: Final = frozenset({OWN_SERVER, *OWN_PINS})
+_OWN: Final = frozenset({APPROVALS_SERVER, OWN_SERVER, *OWN_PINS})
 _VIEWS: Final = 1024
 _INDEXES: Final = 16
 

@@ -1,13 +1,21 @@
 """Decides whether an agent may make a call: Cedar policies over typed arguments and typed facts (POLICY.md)."""
 
 from gateway.policy.allow import compile_allow
+from gateway.policy.approve import (
+    MOST_PEOPLE,
+    SELF_APPROVAL,
+    approved,
+    could_be_approved,
+    may_approve,
+    people_needed,
+)
 from gateway.policy.bundle import Bundle
 from gateway.policy.cases import Case, CaseFile, CaseResult, read_cases, run_cases
 from gateway.policy.config import Require, Rule, WorkflowSection
 from gateway.policy.decide import decide
 from gateway.policy.entities import AgentEntity
 from gateway.policy.explain import Explanation, Verdict, explain
-from gateway.policy.given import decision_input, from_json, to_json
+from gateway.policy.given import Question, decision_input, from_json, to_json
 from gateway.policy.lint import check
 from gateway.policy.matrix import matrix, may, may_ask, visible
 from gateway.policy.outlook import Outlook
@@ -17,6 +25,8 @@ from gateway.policy.source import PolicySource, sources_under
 from gateway.policy.sugar import compile_workflows
 
 __all__ = [
+    "MOST_PEOPLE",
+    "SELF_APPROVAL",
     "AgentEntity",
     "Bundle",
     "Case",
@@ -28,20 +38,25 @@ __all__ = [
     "Policy",
     "PolicyLoadError",
     "PolicySource",
+    "Question",
     "Require",
     "Rule",
     "Verdict",
     "WorkflowSection",
+    "approved",
     "check",
     "compile_allow",
     "compile_workflows",
+    "could_be_approved",
     "decide",
     "decision_input",
     "explain",
     "from_json",
     "matrix",
     "may",
+    "may_approve",
     "may_ask",
+    "people_needed",
     "read_cases",
     "run_cases",
     "sources_under",

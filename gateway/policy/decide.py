@@ -137,4 +137,4 @@ def _asked(given: DecisionInput) -> str:
 def _approval_wanted(way: Way) -> Iterator[str]:
     if way.approvals:
         who = " and ".join(value for _, value in way.approvals)
-        yield f"It would be allowed with an approval ({who}), which this gateway has no way to ask for yet."
+        yield f"It needs a person's approval ({who})."

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from gateway.model.facts import Approver
 from gateway.model.identity import Identity
 from gateway.model.tool import Effect, Tool
 
@@ -25,6 +26,7 @@ __all__ = [
     "server_entity",
     "tool_entities",
     "uid",
+    "user_entity",
 ]
 
 NAMESPACE = "Gateway"
@@ -81,6 +83,13 @@ def agent_entity(agent: AgentEntity, identity: Identity) -> Entity:
         "attested": agent.attested,
     }
     return _entity(uid("Agent", agent.name), attributes, groups)
+
+
+def user_entity(person: Approver) -> Entity:
+    """Return the entity of a person."""
+    groups = [uid("Team", name) for name in sorted({*person.teams})]
+    groups += [uid("Role", name) for name in sorted({*person.roles})]
+    return _entity(uid("User", person.name), {}, groups)
 
 
 def tool_entities(tool: Tool) -> tuple[Entity, ...]:

@@ -1,24 +1,33 @@
 """From a call and its facts to the bytes a decision is a pure function of (ARCHITECTURE.md §5)."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from gateway.model.decision import DecisionInput
-from gateway.model.facts import Facts, Step, StepStatus
+from gateway.model.facts import Approver, Facts, Step, StepStatus
 from gateway.model.identity import Identity
 from gateway.model.light import light
 from gateway.model.operation import TOOL_CALL
 from gateway.model.tool import Tool
 from gateway.policy.bundle import Bundle
-from gateway.policy.entities import reference
+from gateway.policy.entities import action_entity, action_of, reference, uid, user_entity
 from gateway.policy.mapper import Mapped, extension, instant, map_record
 from gateway.policy.need import Need
 from gateway.policy.remedy import value_at
 from gateway.policy.schema import ToolShapes
-from gateway.policy.situation import Situation
+from gateway.policy.situation import Request, Situation
 
-__all__ = ["Approval", "Question", "Surroundings", "compose", "decision_input", "from_json", "to_json"]
+__all__ = [
+    "Approval",
+    "Question",
+    "Surroundings",
+    "approving_input",
+    "compose",
+    "decision_input",
+    "from_json",
+    "to_json",
+]
 
 _INPUTS: Final = 64
 _STATUS: Mapping[StepStatus, str] = {
@@ -31,12 +40,13 @@ _STATUS: Mapping[StepStatus, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """A person's consent to one call. `quorum` counts the people who gave it."""
+    """A person's consent to one call. `quorum` counts the people who gave it; `people` are those who are known."""
 
     by: str
     at_ms: int
     args_match: bool
     quorum: int
+    people: tuple[Approver, ...] = ()
 
 
 @light
@@ -68,7 +78,7 @@ def decision_input(
 ) -> DecisionInput:
     """Put a call before the policies of `bundle`. Never raises, whatever the arguments hold."""
     situation = bundle.situation(bundle.request(identity, tool, arguments))
-    if not situation.steady or situation.remedy_paths or facts.priors:
+    if not situation.steady or situation.remedy_paths or facts.priors or facts.approval is not None:
         return compose(bundle, Question(identity, tool, arguments, facts))
     key = facts.environment, identity.on_behalf_of, identity.scopes  # all that a steady context is made of
     given = situation.inputs.get(key)
@@ -82,11 +92,29 @@ def decision_input(
 def compose(bundle: Bundle, question: Question) -> DecisionInput:
     """As `decision_input`, for a question with surroundings."""
     request = bundle.request(question.identity, question.tool, question.arguments)
+    approval = _consent(question)
+    if approval is not None and approval.people and not request.unjudged:
+        request = replace(request, entities=(*request.entities, *map(user_entity, approval.people)))
+    return _put(bundle, question, request, is_call=question.tool.method == TOOL_CALL)
+
+
+def approving_input(bundle: Bundle, person: Approver, question: Question) -> DecisionInput:
+    """Put before the policies whether a person may approve a call: the action `approve` on its tool.
+
+    The context is the `base` of the call, its run's owner the agent that makes it.
+    """
+    asked = bundle.request(question.identity, question.tool, question.arguments)
+    entities = (user_entity(person), action_entity("approve"), *asked.entities)
+    request = Request(uid("User", person.name), action_of("approve"), asked.resource, entities, asked.unjudged)
+    return _put(bundle, question, request, is_call=False)
+
+
+def _put(bundle: Bundle, question: Question, request: Request, *, is_call: bool) -> DecisionInput:
     situation = bundle.situation(request)
     context: dict[str, Any] = {}
     notes: dict[str, Any] = {"unjudged": list(request.unjudged)} if request.unjudged else {}
     if not situation.missing and not notes:
-        builder = _Builder(bundle, question, situation)
+        builder = _Builder(bundle, question, situation, is_call=is_call)
         context, notes = builder.context(), builder.notes()
     return DecisionInput(request.principal, request.action, request.resource, context, request.entities, notes)
 
@@ -122,12 +150,12 @@ def from_json(body: Mapping[str, Any]) -> DecisionInput:
 class _Builder:
     """Builds the context and the notes of one decision: what the policies read, and nothing else."""
 
-    def __init__(self, bundle: Bundle, question: Question, situation: Situation) -> None:
+    def __init__(self, bundle: Bundle, question: Question, situation: Situation, *, is_call: bool) -> None:
         self._bundle = bundle
         self._question = question
         self._situation = situation
         self._unjudged: list[str] = []
-        self._is_call = question.tool.method == TOOL_CALL  # of anything else the context is only its `base`
+        self._is_call = is_call  # of anything else the context is only its `base`
         self._priors = {
             query.name: (question.facts.priors[query.name], bundle.shapes_of(query.tool))
             for query in bundle.priors_for(question.tool.name)
@@ -226,8 +254,16 @@ def _budget(question: Question) -> dict[str, Any] | None:
     return {"callsLeft": around.calls_left, "costLeft": extension("decimal", around.cost_left)}
 
 
+def _consent(question: Question) -> Approval | None:
+    """Return what people said to the call: what the facts tell, else what is merely supposed."""
+    told = question.facts.approval
+    if told is None or not told.by:
+        return question.surroundings.approval
+    return Approval(told.by[-1].name, told.at_ms, True, len(told.by), told.by)
+
+
 def _approval(question: Question) -> dict[str, Any] | None:
-    given = question.surroundings.approval
+    given = _consent(question)
     if given is None:
         return None
     by, at = reference("User", given.by), instant(given.at_ms)

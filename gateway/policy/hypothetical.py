@@ -8,11 +8,11 @@ from gateway.policy.entities import NAMESPACE, Entity, Uid, reference
 from gateway.policy.need import APPROVAL
 from gateway.policy.policies import Policy
 
-__all__ = ["approvers", "approving", "people"]
+__all__ = ["MANY", "approvers", "approving", "people"]
 
 _SOMEBODY: Final = "somebody whom no policy names"
 _PEOPLE: Final = 16
-_QUORUM: Final = 1_000_000
+MANY: Final = 1_000_000
 """More people than any policy asks for."""
 
 
@@ -41,12 +41,12 @@ def people(names: Sequence[str], policies: Iterable[Policy], known: Sequence[Ent
     ]
 
 
-def approving(context: Mapping[str, Any], names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Yield the context with the best approval each of these people could give: now, for these arguments, by enough."""
+def approving(context: Mapping[str, Any], names: Sequence[str], quorum: int = MANY) -> Iterator[dict[str, Any]]:
+    """Yield the context with the best approval each of these people could give now for these arguments, in a quorum."""
     base = context.get("base")
     base = base if isinstance(base, Mapping) else {}
     for name in names:
-        approval = {"by": reference("User", name), "argsMatch": True, "quorum": _QUORUM}
+        approval = {"by": reference("User", name), "argsMatch": True, "quorum": quorum}
         if "now" in base:
             approval["at"] = base["now"]
         yield {**context, "base": {**base, "approval": approval}}

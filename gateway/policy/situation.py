@@ -10,7 +10,7 @@ from gateway.model.decision import DecisionInput
 from gateway.policy.cedar import Answer, EntitySet, PolicySet, authorize, compile_policies, load_entities, pst
 from gateway.policy.conditions import Conditions, Known
 from gateway.policy.entities import Entity
-from gateway.policy.hypothetical import approvers, approving, people
+from gateway.policy.hypothetical import MANY, approvers, approving, people
 from gateway.policy.need import APPROVAL, Need
 from gateway.policy.policies import Policy
 from gateway.policy.projection import World, holds, matches_scope
@@ -141,15 +141,15 @@ class Situation:
         rest = dump(self._rest.prune(context)).decode() if self._rest else "{}"
         return self._remembered(known, rest) if len(rest) <= _REMEMBERED_LENGTH else self._evaluated(known, rest)
 
-    def approved(self, context: Mapping[str, Any]) -> Answer | None:
-        """Return what the enforced policies would say if the right person approved the call as it is.
+    def approved(self, context: Mapping[str, Any], quorum: int = MANY) -> Answer | None:
+        """Return what the enforced policies would say if the right person, one of `quorum`, approved the call as it is.
 
         That is an allow where any approval gets one, else the deny with the fewest reasons left; None where no approval
         can be judged. Slower than `answers`: for refused calls only.
         """
         names, entities = self._approvers()
         found: list[Answer] = []
-        for each in approving(context, names):
+        for each in approving(context, names, quorum):
             request: dict[str, Any] = {**self._request, "context": dump(each).decode()}
             answer = authorize(request, self._plain().enforced, entities)
             if answer.allowed:

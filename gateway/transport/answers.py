@@ -11,7 +11,7 @@ from typing import Any, Final
 from mcp.shared.inbound import ERROR_CODE_HTTP_STATUS as STATUS
 
 from gateway.codec import dump
-from gateway.model.decision import Decision, Remedy
+from gateway.model.decision import Remedy
 from gateway.model.errors import GatewayError, IdentityFault, RequestFault
 from gateway.model.outcome import Denied, Failed, Outcome, Succeeded, Unknown, Waiting
 from gateway.pipeline.runner import Ended
@@ -32,6 +32,8 @@ DENIED: Final = -31403
 
 REFUSAL_META: Final = "io.toolgate/refusal"
 REPLAYED_META: Final = "io.toolgate/replayed-from"
+_FIRST: Final = "Call this first: {} {}, then repeat this call."
+_INSTEAD: Final = "Make this call instead: {} {}"
 WireName = Callable[[str], str]
 Spelled = tuple[str, Mapping[str, Any]]
 """The call that an agent should make: the name it knows, and the arguments."""
@@ -100,28 +102,33 @@ def _refusal(
     outcome: Denied | Waiting | Failed | Unknown, spelled: Callable[[Remedy], Spelled]
 ) -> tuple[str, dict[str, Any]]:
     match outcome:
-        case Denied(decision):
-            return _denial(decision, spelled)
-        case Waiting(on, message, retry_after_s):
-            return message, {"code": "waiting", "retryable": True, "retryAfter": retry_after_s, "on": on}
+        case Denied():
+            return _denial(outcome, spelled)
+        case Waiting(on, message, retry_after_s, approval):
+            code = "needs_approval" if approval else "waiting"
+            waiting = {"code": code, "retryable": True, "retryAfter": retry_after_s, "on": on}
+            return message, {**waiting, "approval": approval} if approval else waiting
         case Failed(error):
             return _fault(error, retryable=error.retryable)
     return _fault(outcome.error, retryable=False)
 
 
-def _denial(decision: Decision, spelled: Callable[[Remedy], Spelled]) -> tuple[str, dict[str, Any]]:
+def _denial(denied: Denied, spelled: Callable[[Remedy], Spelled]) -> tuple[str, dict[str, Any]]:
+    decision = denied.decision
     said = decision.message or "No policy allows this call."
     parts = [f"Denied: {said}"]
     if decision.policies:
         parts.append(f"Policy: {', '.join(decision.policies)}.")
     remedies = [spelled(remedy) for remedy in decision.remedies]
-    parts.extend(
-        f"Call this first: {name} {dump(arguments).decode()}, then repeat this call." for name, arguments in remedies
-    )
+    say = _INSTEAD if denied.code == "approval_edited" else _FIRST
+    parts.extend(say.format(name, dump(arguments).decode()) for name, arguments in remedies)
     if not decision.remedies:
-        parts.append("Repeating it unchanged will not help; ask the operator of the gateway for access.")
+        asks = "ask the operator of the gateway for access" if denied.code == "denied" else "nothing was done"
+        parts.append(f"Repeating it unchanged will not help; {asks}.")
+    approval = {"approval": denied.approval} if denied.approval else {}
     return " ".join(parts), {
-        "code": "denied",
+        "code": denied.code,
+        **approval,
         "retryable": False,
         "policies": list(decision.policies),
         "message": said,

@@ -36,6 +36,7 @@ def test_a_claim_says_who_asked_for_what_and_why_it_was_allowed() -> None:
     assert body["arguments_digest"].startswith("sha256:")
     assert body["decision"] == {
         "allowed": True,
+        "ruling": "allow_with_obligations",
         "bundle": "sha256:bundle",
         "policies": ["pay", "limits"],
         "obligations": [["notify", "ops"]],

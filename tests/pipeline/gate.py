@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from gateway.approval.config import ApprovalsSection
+from gateway.approval.own_tools import APPROVALS_SERVER, APPROVALS_TOOLS
 from gateway.catalog.catalog import Catalog, Live
 from gateway.catalog.config import ToolRule
 from gateway.catalog.lock import Lock, Pin
@@ -19,11 +21,13 @@ from gateway.identity.token_index import TokenIndex
 from gateway.ledger.recorder import Recorder
 from gateway.model.call import Call
 from gateway.model.errors import IdentityFault
+from gateway.model.facts import Approver
 from gateway.model.identity import ClientInfo, Credential
 from gateway.model.outcome import Outcome
 from gateway.model.request import Caller, CallRequest
 from gateway.model.tool import Effect
 from gateway.pause.pauses import Pauses
+from gateway.pipeline.approving import Approving, Ground
 from gateway.pipeline.asking import Asking
 from gateway.pipeline.directory import Directory
 from gateway.pipeline.entry import Entry
@@ -40,7 +44,7 @@ from gateway.pipeline.stages.check import Check
 from gateway.pipeline.stages.claim import Claim
 from gateway.pipeline.stages.decide import Decide
 from gateway.pipeline.stages.execute import Execute, OwnTool, nothing_more
-from gateway.pipeline.stages.gather import Gather
+from gateway.pipeline.stages.gather import Gather, Past
 from gateway.pipeline.stages.identify import Identify
 from gateway.pipeline.stages.redact import Redact
 from gateway.pipeline.stages.resolve import Resolve
@@ -142,14 +146,21 @@ def lock_of(definitions: Mapping[str, Sequence[Mapping[str, Any]]]) -> Lock:
     return Lock({**pins, **OWN_PINS})
 
 
-def rules_of(*policies: str, live: Mapping[str, Live] | None = None, keys: Any = None) -> Rules:
-    """The acme tools as pinned, held against what the servers offer, under these policies."""
-    lock = lock_of(DEFINITIONS)
+def rules_of(
+    *policies: str,
+    live: Mapping[str, Live] | None = None,
+    keys: Any = None,
+    people: Sequence[Approver] = (),
+    definitions: Mapping[str, Sequence[Mapping[str, Any]]] = DEFINITIONS,
+) -> Rules:
+    """The acme tools as pinned, held against what the servers offer, under these policies, with these people to ask."""
+    lock = lock_of({**definitions, APPROVALS_SERVER: APPROVALS_TOOLS} if people else definitions)
     pinned = Catalog.build(lock, {}, TOOL_RULES).tools()
     sources = [PolicySource(f"{number}.cedar", text) for number, text in enumerate(policies, 1)]
-    entities = [AgentEntity(name) for name in AGENTS]
-    bundle = Bundle.load(sources, pinned, entities, LoadOptions(fulfils=frozenset({"redact"})))
-    return Rules(Catalog.build(lock, live or {}, TOOL_RULES), bundle, keys or {})
+    entities = [AgentEntity(name, owner=AGENTS[name].owner) for name in AGENTS]
+    bundle = Bundle.load(sources, pinned, entities, LoadOptions(fulfils=frozenset({"redact", "self_approval"})))
+    known = {person.name: person for person in people}
+    return Rules(Catalog.build(lock, live or {}, TOOL_RULES), bundle, keys or {}, people=known)
 
 
 class Gate:
@@ -169,13 +180,14 @@ class Gate:
         rate: RateLimit | None = None,
         keys: Mapping[str, tuple[str, str]] | None = None,
         settings: ResilienceConfig | None = None,
+        people: Sequence[Approver] = (),
     ) -> None:
         self.clock = clock or FakeClock()
         self.ids = ids or CountingIds()
         self.store = store or MemoryStore(self.clock)
         self.ledger: Ledger = ledger or self.store
         self.redactor = Redactor([SECRET])
-        self.rules = RulesInForce(rules_of(*(policies or (PERMIT_ALL,)), keys=keys))
+        self.rules = RulesInForce(rules_of(*(policies or (PERMIT_ALL,)), keys=keys, people=people))
         self.pauses = Pauses(self.store, self.clock)
         self.pauses.take([], float("inf"))
         self.admission = Admission(self.clock, rate, self.pauses.check_agent)
@@ -200,6 +212,8 @@ class Gate:
             self._refused,
             lambda identity, client: self.seen.append(identity.agent),
         )
+        ground = Ground(self.store, self.rules, self.clock, self.ids, self.redactor.record)
+        self.approving = Approving(ground, ApprovalsSection(wait_s=0))
         self.kept = Kept(self.rules, self.clock, self.ids)
         self.stages = self._stages()
         self.runner = self.walking(self.stages)
@@ -212,6 +226,7 @@ class Gate:
             f"{OWN_SERVER}.start": partial(start_run, self.runs),
             **finding_tools(self.listing),
             READ_RESULT: self.kept.read,
+            **self.approving.own_tools,
             "resources/subscribe": nothing_more,
         }
 
@@ -221,9 +236,9 @@ class Gate:
             Admit(self.admission),
             Resolve(self.rules, self.pauses),
             Validate(),
-            Gather(self.rules, self.runs, self.ledger, self.clock, "production"),
+            Gather(self.rules, self.runs, Past(self.ledger, self.approving.consents), self.clock, "production"),
             Decide(self.inflight, patience_s=0.01),
-            Claim(self.recorder, self.inflight, self.owned, self.redactor),
+            Claim(self.recorder, self.inflight, self.owned, self.redactor, self.approving.parking),
             Execute(self.executor, self.upstreams, self._own(), self.asking),
             Check(),
             Redact(self.redactor),

@@ -36,7 +36,9 @@ def test_a_stage_twice_or_a_look_alike_of_one_refuses_to_start() -> None:
         """Not the claim."""
 
     look_alike = [
-        QuietClaim(GATE.recorder, GATE.inflight, GATE.owned, GATE.redactor) if isinstance(s, Claim) else s
+        QuietClaim(GATE.recorder, GATE.inflight, GATE.owned, GATE.redactor, GATE.approving.parking)
+        if isinstance(s, Claim)
+        else s
         for s in GATE.stages
     ]
     for stages in (look_alike, [*GATE.stages, GATE.stages[-1]], random.Random(7).sample(GATE.stages, 10)):

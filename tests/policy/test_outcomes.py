@@ -51,7 +51,7 @@ def test_a_call_that_only_lacks_an_approval_names_whose_would_do():
     decision = pay(yielding(more='@message("Ask a lead.")'))
     assert (decision.ruling, decision.obligations) == (Ruling.NEEDS_APPROVAL, (("approval", "finance-leads"),))
     assert (decision.allowed, decision.policies, decision.remedies) == (False, ("lead",), ())
-    assert decision.message.startswith("Ask a lead. It would be allowed with an approval (finance-leads)")
+    assert decision.message.startswith("Ask a lead. It needs a person's approval (finance-leads).")
 
 
 def test_every_approval_that_is_asked_for_is_named_once():

@@ -10,6 +10,7 @@ from gateway.model.facts import StepStatus
 from gateway.model.outcome import Failed, Outcome, Succeeded, Unknown
 from gateway.model.tool import Effect
 from gateway.pipeline.inflight import InFlight
+from gateway.pipeline.parking import Parking
 from gateway.pipeline.stages import DecideAgain
 from gateway.pipeline.stages.gather import lookup_for
 from gateway.pipeline.stages.redact import delivered
@@ -23,18 +24,23 @@ _LOG = logging.getLogger(__name__)
 
 
 class Claim:
-    """Sets `call.intent`; stops with the recorded outcome when this step was made before.
+    """Sets `call.intent`; stops with the recorded outcome when this step was made before, or where people are asked.
 
     A read that consumes nothing and that no precondition ever asks about skips the claim.
     """
 
-    def __init__(self, recorder: Recorder, inflight: InFlight, owned: OwnedTasks, redactor: Redactor) -> None:
+    def __init__(
+        self, recorder: Recorder, inflight: InFlight, owned: OwnedTasks, redactor: Redactor, parking: Parking
+    ) -> None:
+        self._parking = parking
         self._recorder = recorder
         self._inflight = inflight
         self._owned = owned
         self._redactor = redactor
 
     async def __call__(self, call: Call) -> Outcome | None:
+        if not call.decision.allowed:
+            return await self._parking.park(call)
         if self._may_skip(call):
             call.intent = False
             return None
@@ -89,6 +95,7 @@ class Claim:
             call.tool.effect is Effect.READ
             and call.step_key is None
             and not call.decision.consumes
+            and call.facts.approval is None
             and call.tool.name not in call.bundle.prior_sources
         )
 

@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 from gateway.model.call import Call
+from gateway.model.decision import Ruling
+from gateway.model.operation import TOOL_CALL
 from gateway.model.outcome import Denied, Outcome, Waiting
 from gateway.model.tool import Tool
 from gateway.pipeline.inflight import InFlight
@@ -13,7 +15,7 @@ __all__ = ["Decide"]
 
 
 class Decide:
-    """Sets `call.given` and `call.decision`; stops with Denied.
+    """Sets `call.given` and `call.decision`; stops with Denied, except where an approval would do: claim parks that.
 
     A precondition whose step is still running is waited for up to `patience_s`, then answered with Waiting: an agent
     that called both at once did nothing wrong (LEDGER.md §3).
@@ -38,13 +40,14 @@ class Decide:
                 retry_after_s=self._patience_s,
             )
         call.given, call.decision = given, decision
-        return None if decision.allowed else Denied(decision)
+        parked = decision.ruling is Ruling.NEEDS_APPROVAL and call.tool.method == TOOL_CALL
+        return None if decision.allowed or parked else Denied(decision)
 
 
 def _may_come_through(call: Call, via: Tool) -> bool:
     """Decide on the tool that this call came through as well. It makes no step, so none can be required of it."""
     arguments = {"name": call.request.name, "arguments": call.arguments}
-    given = decision_input(call.bundle, call.identity, via, arguments, replace(call.facts, priors={}))
+    given = decision_input(call.bundle, call.identity, via, arguments, replace(call.facts, priors={}, approval=None))
     decision = decide(call.bundle, given)
     if not decision.allowed:
         call.given, call.decision = given, decision

@@ -1,7 +1,7 @@
 """Stage 5: collect what already happened, as facts for the decision."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.ledger.entries import facts_from
@@ -9,11 +9,20 @@ from gateway.ledger.keys import next_step
 from gateway.model.call import Call
 from gateway.model.clock import Clock
 from gateway.model.facts import Facts, PriorQuery, PriorScope, RunRef, Step, StepStatus
+from gateway.pipeline.consent import Consents
 from gateway.pipeline.rules import RulesInForce
 from gateway.store.ports import Ledger, StepLookup
 from gateway.workflow.runs import Runs
 
-__all__ = ["Gather", "lookup_for"]
+__all__ = ["Gather", "Past", "lookup_for"]
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Where facts come from: what was called before, and what people said."""
+
+    ledger: Ledger
+    consents: Consents
 
 
 class Gather:
@@ -23,10 +32,11 @@ class Gather:
     consumed or has grown stale since must not turn a recorded answer into a refusal.
     """
 
-    def __init__(self, rules: RulesInForce, runs: Runs, ledger: Ledger, clock: Clock, environment: str) -> None:
+    def __init__(self, rules: RulesInForce, runs: Runs, past: Past, clock: Clock, environment: str) -> None:
         self._rules = rules
         self._runs = runs
-        self._ledger = ledger
+        self._ledger = past.ledger
+        self._consents = past.consents
         self._clock = clock
         self._environment = environment
 
@@ -49,9 +59,8 @@ class Gather:
             call.facts = replace(recorded, run=run, repeat_of=repeats.call_id, environment=self._environment)
             return
         priors = await self._priors(call, run, now)
-        call.facts = Facts(
-            now_ms=now, run=run, step=self._runs.steps(run.id), priors=priors, environment=self._environment
-        )
+        facts = Facts(now_ms=now, run=run, step=self._runs.steps(run.id), priors=priors, environment=self._environment)
+        call.facts = await self._consents.added(call, facts)
 
     def _workflow_key(self, call: Call, keys: Mapping[str, tuple[str, str]]) -> tuple[str, str] | None:
         named = keys.get(call.tool.name)

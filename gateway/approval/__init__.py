@@ -1,0 +1,1 @@
+"""Approvals: a refused call becomes a question to people, and their consent is good for exactly that call, once."""

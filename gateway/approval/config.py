@@ -1,0 +1,99 @@
+"""The `people:` and `approvals:` sections of the configuration."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
+
+from gateway.approval.webhook import key_of
+
+__all__ = ["ApprovalsSection", "People", "PersonSection", "WebhookSection", "milliseconds"]
+
+_UNITS: Final[Mapping[str, int]] = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_DURATION: Final = re.compile(r"([1-9]\d{0,5})([smhd])", re.ASCII)
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+def milliseconds(text: str) -> int:
+    """Return a duration such as 24h or 15m in milliseconds. Raises `ValueError`."""
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is no duration; write 90s, 15m, 24h or 3d")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def _duration(text: str) -> str:
+    milliseconds(text)
+    return text
+
+
+def _safe(url: str) -> str:
+    parts = urlsplit(url)
+    if not parts.hostname or parts.username or parts.password or parts.fragment:
+        raise ValueError("must be a URL with a host, without credentials and fragment")
+    if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+        return url
+    raise ValueError("must be https (http is accepted for 127.0.0.1, ::1 and localhost only)")
+
+
+def _signing_key(secret: SecretStr) -> SecretStr:
+    key_of(secret.get_secret_value())
+    return secret
+
+
+Duration = Annotated[str, AfterValidator(_duration)]
+Word = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\s/]+$")]
+PersonName = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\s/:]+$")]
+"""How policies, the ledger and tokens name a person: such as bob@acme.example."""
+
+
+class PersonSection(BaseModel):
+    """A person who may be asked; policies on the action `approve` say for what."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field("", max_length=256, description="How people call them; shown, and nothing else.")
+    roles: Annotated[list[Word], Field(max_length=64)] = Field(default=[], description="Roles policies can name.")
+    teams: Annotated[list[Word], Field(max_length=64)] = Field(default=[], description="Teams policies can name.")
+    aliases: Annotated[list[str], Field(max_length=64)] = Field(
+        default=[],
+        description="What else they are called, as the owner of an agent or the user it acts for: nobody approves what "
+        "is done for them.",
+    )
+
+
+People = Annotated[dict[PersonName, PersonSection], Field(max_length=10_000)]
+"""The whole `people:` section: name → person."""
+
+
+class WebhookSection(BaseModel):
+    """Where it is told, signed as Standard Webhooks has it, that somebody is asked."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: Annotated[str, Field(max_length=2048), AfterValidator(_safe)] = Field(
+        description="Where to POST; https, or http on this machine. Redirects are not followed."
+    )
+    secret: Annotated[SecretStr, AfterValidator(_signing_key)] = Field(
+        description='The signing key, "${secret:NAME}": whsec_ and 24 to 64 bytes in base64.'
+    )
+
+
+class ApprovalsSection(BaseModel):
+    """How long people are asked, and how long their consent is good for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    expires: Duration = Field("24h", description="How long a call waits for people; then it is asked anew.")
+    use_within: Duration = Field(
+        "1h", description="How long an approved call may be repeated, and a denied one is not asked about again."
+    )
+    wait_s: float = Field(
+        3.0,
+        ge=0,
+        le=30,
+        description="How long a call waits before it is told to come again; some clients give up at 5 s.",
+    )
+    webhook: WebhookSection | None = Field(None, description="Where it is told that somebody is asked.")

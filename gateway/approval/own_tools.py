@@ -1,0 +1,59 @@
+"""The tool with which an agent asks what became of its approvals: definition, as pinned."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+__all__ = ["APPROVALS_SERVER", "APPROVALS_TOOLS", "LONGEST_S", "WAIT_S", "WAIT_TOOL"]
+
+APPROVALS_SERVER: Final = "approvals"
+"""The server name under which it stands; no configured server may take it."""
+
+WAIT_TOOL: Final = "approvals.wait"
+WAIT_S: Final = 3.0
+LONGEST_S: Final = 50.0
+_TEXT: Final = {"type": "string"}
+
+APPROVALS_TOOLS: Final[tuple[Mapping[str, Any], ...]] = (
+    {
+        "name": "wait",
+        "description": (
+            "Ask how an approval stands that one of your calls waits for, and wait a moment for a decision. Once it is "
+            "approved, repeat that very call with the same arguments: it is carried out then, once."
+        ),
+        "inputSchema": {
+            "type": "object",
+            "properties": {
+                "approval": {
+                    "type": "string",
+                    "minLength": 1,
+                    "maxLength": 100,
+                    "description": "Its id, as the waiting call was told: apr_…",
+                },
+                "seconds": {
+                    "type": "number",
+                    "minimum": 0,
+                    "maximum": LONGEST_S,
+                    "description": f"How long to wait for a decision; {WAIT_S:g} if absent. Stay below your time-out.",
+                },
+            },
+            "required": ["approval"],
+            "additionalProperties": False,
+        },
+        "outputSchema": {
+            "type": "object",
+            "properties": {
+                "approval": _TEXT,
+                "state": {"enum": ["pending", "approved", "denied", "edited", "expired", "revoked", "used"]},
+                "call": {
+                    "type": "object",
+                    "properties": {"tool": _TEXT, "arguments": {"type": "object"}},
+                    "required": ["tool", "arguments"],
+                    "additionalProperties": False,
+                },
+            },
+            "required": ["approval", "state"],
+            "additionalProperties": False,
+        },
+        "annotations": {"readOnlyHint": True, "destructiveHint": False, "openWorldHint": False},
+    },
+)

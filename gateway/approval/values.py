@@ -1,0 +1,130 @@
+"""What an approval is: for which call, who said what, and until when it counts."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from gateway.codec import digest
+from gateway.store.approvals import ApprovalState, ApprovalTrail
+
+__all__ = ["Approval", "ApprovalRefused", "Bound", "Vote", "approval_from"]
+
+
+class ApprovalRefused(Exception):
+    """What a person asked of an approval is not done; `code` is stable, the text says why and what would do."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The one call that an approval is for. Whatever differs in one of these is another call.
+
+    `run` is empty where the caller did not name the run: a conversation ends, and the approval outlives it.
+    """
+
+    agent: str
+    on_behalf_of: str
+    tool: str
+    tool_digest: str
+    arguments_digest: str
+    bundle: str
+    run: str = ""
+
+    @property
+    def digest(self) -> str:
+        """All of it in one text."""
+        return digest(asdict(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """One person's consent, or with `yes` False their refusal."""
+
+    by: str
+    yes: bool
+    at_ms: int
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """An approval, pending or whatever became of it.
+
+    `who` and `quorum` say whom the policies ask, and how many of them. `votes` are the consents that stand, or last the
+    refusal that ended it. `until_ms` is when it ends: while pending, for people; once approved, for the agent.
+    `asked` is the event that opened it, secrets taken out; `edited_to` the approval that took its place.
+    """
+
+    id: str
+    state: ApprovalState
+    version: int
+    agent: str
+    on_behalf_of: str
+    tool: str
+    run: str
+    asked_ms: int
+    expires_ms: int
+    until_ms: int
+    decided_ms: int
+    votes: tuple[Vote, ...]
+    used: int
+    most: int
+    standing: bool
+    who: tuple[str, ...] = ()
+    quorum: int = 1
+    edited_to: str = ""
+    asked: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def bound(self) -> Bound:
+        """What it is bound to. Raises `KeyError` for a standing one, which is bound to a pattern."""
+        return Bound(**self.asked["bound"])
+
+    @property
+    def consents(self) -> tuple[Vote, ...]:
+        """The consents that stand."""
+        return tuple(vote for vote in self.votes if vote.yes)
+
+    def is_usable(self, now_ms: int) -> bool:
+        """Tell whether a call may still rely on it."""
+        return self.state is ApprovalState.APPROVED and self.used < self.most and now_ms < self.until_ms
+
+    def is_pending(self, now_ms: int) -> bool:
+        """Tell whether people can still decide it."""
+        return self.state is ApprovalState.PENDING and now_ms < self.until_ms
+
+    def status(self, now_ms: int) -> str:
+        """Return in one word how it stands: a state, or `used`."""
+        if self.used >= self.most:
+            return "used"
+        over = self.state in {ApprovalState.PENDING, ApprovalState.APPROVED} and now_ms >= self.until_ms
+        return str(ApprovalState.EXPIRED if over else self.state)
+
+
+def approval_from(trail: ApprovalTrail) -> Approval:
+    """Return the approval that these events tell of."""
+    row, asked, decided = trail.row, trail.asked, trail.decided
+    return Approval(
+        id=row.id,
+        state=ApprovalState(row.state),
+        version=row.version,
+        agent=trail.agent,
+        on_behalf_of=trail.on_behalf_of,
+        tool=trail.tool,
+        run=trail.run_id,
+        asked_ms=trail.asked_ms,
+        expires_ms=asked["expires_ms"],
+        until_ms=row.until_ms,
+        decided_ms=trail.decided_ms,
+        votes=tuple(Vote(**vote) for vote in decided["votes"]),
+        used=row.used,
+        most=row.most,
+        standing=row.standing,
+        who=tuple(asked.get("who", ())),
+        quorum=asked.get("quorum", 1),
+        edited_to=decided.get("edited_to", ""),
+        asked=asked,
+    )

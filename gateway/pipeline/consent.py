@@ -1,0 +1,105 @@
+"""What people said to a call, as a fact of its decision: of those only who may say it."""
+
+from dataclasses import replace
+from typing import Final
+
+from gateway.approval.approvals import Approvals
+from gateway.approval.standing import covers
+from gateway.approval.values import Approval, Bound
+from gateway.model.call import Call
+from gateway.model.decision import Ruling
+from gateway.model.facts import Approval as Consent
+from gateway.model.facts import Approver, Facts, RunRef
+from gateway.model.identity import Identity
+from gateway.model.operation import TOOL_CALL
+from gateway.pipeline.rules import Rules, RulesInForce
+from gateway.policy import (
+    MOST_PEOPLE,
+    SELF_APPROVAL,
+    Question,
+    approved,
+    could_be_approved,
+    decide,
+    decision_input,
+    may_approve,
+)
+
+__all__ = ["Consents", "bound_of", "person_may"]
+
+_NAMED: Final = frozenset({"handle", "meta", "header", "key"})
+"""How a run is found that the caller, or a workflow, named; any other one ends with its conversation."""
+
+
+def bound_of(call: Call, run: RunRef) -> Bound:
+    """Return what an approval of this call is bound to."""
+    return Bound(
+        agent=call.identity.agent,
+        on_behalf_of=call.identity.on_behalf_of or "",
+        tool=call.tool.name,
+        tool_digest=call.tool.digest,
+        arguments_digest=call.arguments_digest,
+        bundle=call.bundle.digest,
+        run=run.id if run.source in _NAMED else "",
+    )
+
+
+def person_may(rules: Rules, person: Approver, question: Question, *, self_too: bool = False) -> str:
+    """Return why a person may not approve a call, or nothing.
+
+    Nobody approves what is done for them, as the agent's owner or the user it acts for, unless a policy lets them, or
+    (`self_too`) it is not a consent.
+    """
+    decision = may_approve(rules.bundle, person, question)
+    if not decision.allowed:
+        return f"no policy lets {person.name} approve calls of {question.tool.name}"
+    if not self_too and SELF_APPROVAL not in decision.obligations and _is_for(rules, person, question.identity):
+        return f"{person.name} cannot approve what is done for them: another person has to"
+    return ""
+
+
+def _is_for(rules: Rules, person: Approver, identity: Identity) -> bool:
+    agent = rules.bundle.agents.get(identity.agent)
+    requesters = {identity.owner, identity.on_behalf_of or "", agent.owner if agent is not None else ""} - {""}
+    names = {person.name, *rules.aliases.get(person.name, ())}
+    return not {name.casefold() for name in requesters}.isdisjoint(name.casefold() for name in names)
+
+
+class Consents:
+    """Finds, for a call that an approval would turn, the approval that was given."""
+
+    def __init__(self, rules: RulesInForce, approvals: Approvals) -> None:
+        self._rules = rules
+        self._approvals = approvals
+
+    async def added(self, call: Call, facts: Facts) -> Facts:
+        """Return the facts with what people said to this call. Raises `LedgerTampered`: it is not what they said."""
+        rules = self._rules.current
+        if not rules.people or call.tool.method != TOOL_CALL:
+            return facts
+        if not could_be_approved(call.bundle, call.identity, call.tool):
+            return facts
+        given = decision_input(call.bundle, call.identity, call.tool, call.arguments, facts)
+        if decide(call.bundle, given).ruling is not Ruling.NEEDS_APPROVAL:
+            return facts
+        found = await self._found(bound_of(call, facts.run), call, facts.now_ms)
+        if found is None:
+            return facts
+        people = self._counted(found, Question(call.identity, call.tool, call.arguments, facts))
+        if len(people) > 1:  # each has to be one whom the policies would take: a crowd does not carry a stranger
+            people = tuple(one for one in people if approved(call.bundle, given, [one], MOST_PEOPLE).allowed)
+        return replace(facts, approval=Consent(found.id, found.version, people, found.decided_ms, found.standing))
+
+    async def _found(self, bound: Bound, call: Call, now_ms: int) -> Approval | None:
+        held = await self._approvals.held(bound)
+        if held is not None and not held.is_pending(now_ms):
+            return held if held.is_usable(now_ms) else None
+        for standing in await self._approvals.listed(standing=True):
+            if standing.is_usable(now_ms) and covers(standing, bound, call.arguments):
+                return standing
+        return None
+
+    def _counted(self, approval: Approval, question: Question) -> tuple[Approver, ...]:
+        """Return those who approved and, by what is known of them now, may."""
+        rules = self._rules.current
+        known = [rules.people[vote.by] for vote in approval.consents if vote.by in rules.people]
+        return tuple(person for person in known if not person_may(rules, person, question))

@@ -1,0 +1,160 @@
+"""Where a call goes that only lacks an approval: people are asked, and it waits a little for their answer."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from gateway.approval.approvals import Approvals
+from gateway.approval.own_tools import LONGEST_S, WAIT_S
+from gateway.approval.values import Approval, ApprovalRefused
+from gateway.ledger.entries import Redact, claim_body
+from gateway.model.call import Call
+from gateway.model.clock import Clock
+from gateway.model.decision import Remedy
+from gateway.model.errors import RequestFault
+from gateway.model.outcome import Denied, Outcome, Waiting
+from gateway.pipeline.consent import bound_of
+from gateway.pipeline.rules import RulesInForce
+from gateway.pipeline.stages import DecideAgain
+from gateway.policy import people_needed
+from gateway.store.approvals import ApprovalState
+
+__all__ = ["Parking", "Parlour"]
+
+_COME_AGAIN_S: Final = 15.0
+_NOBODY: Final = "Nobody is configured who could give it: ask the operator to add `people:`."
+_EDITED: Final = "A person changed the arguments of this call: as it is, it is not carried out."
+_TOLD: Final[Mapping[str, str]] = {
+    "pending": "Nobody has decided it yet. Ask again later.",
+    "approved": "Repeat the call with the very same arguments: it is carried out then, once.",
+    "edited": "A person changed the arguments. Make the call that is named here instead.",
+    "expired": "Its time is over. Make the call again to have people asked anew.",
+    "revoked": "It is void. Make the call again to have people asked anew.",
+    "used": "The call has been carried out.",
+}
+
+
+def _untold(approval: Approval) -> None:
+    del approval
+
+
+class Parlour:
+    """What parking works with. `told` hears of every approval that was opened, and never waits."""
+
+    def __init__(self, rules: RulesInForce, approvals: Approvals, clock: Clock, redact: Redact) -> None:
+        self.rules = rules
+        self.approvals = approvals
+        self.clock = clock
+        self.redact = redact
+        self.told: Callable[[Approval], None] = _untold
+
+
+class Parking:
+    """Opens an approval for a call, once, and says what became of it. Nothing of a call stays here."""
+
+    def __init__(self, parlour: Parlour, patience_s: float = WAIT_S) -> None:
+        self._parlour = parlour
+        self._approvals = parlour.approvals
+        self._clock = parlour.clock
+        self._patience_s = patience_s
+
+    async def park(self, call: Call) -> Outcome:
+        """Return what a call is answered that lacks an approval; it is never carried out here.
+
+        Raises:
+            DecideAgain: people have decided.
+            StoreFault: nobody can be asked.
+        """
+        if not self._parlour.rules.current.people:
+            return Denied(replace(call.decision, message=f"{call.decision.message} {_NOBODY}"))
+        bound = bound_of(call, call.facts.run)
+        approval = await self._approvals.held(bound)
+        if approval is None:
+            approval, opened = await self._approvals.ask(bound, self._body(call), call.facts.run.id)
+            if opened:
+                self._parlour.told(approval)
+        if approval.is_pending(self._clock.now_ms()):
+            approval = await self._approvals.decided(approval.id, self._patience_s)
+        if approval.state is ApprovalState.EDITED:
+            edited = await self._approvals.find(approval.edited_to)
+            remedy = Remedy(edited.tool, edited.asked["arguments"])
+            decision = replace(call.decision, message=_EDITED, remedies=(remedy,))
+            return Denied(decision, code="approval_edited", approval=edited.id)
+        return self._answer(call, approval)
+
+    def _answer(self, call: Call, approval: Approval) -> Outcome:
+        now = self._clock.now_ms()
+        if approval.state is ApprovalState.DENIED:
+            decision = replace(call.decision, message=_denied(approval))
+            return Denied(decision, code="approval_denied", approval=approval.id)
+        if approval.is_pending(now):
+            return self._waiting(call, approval, "")
+        seen = call.facts.approval
+        if approval.is_usable(now) and seen is not None and (seen.id, seen.version) == (approval.id, approval.version):
+            return self._waiting(call, approval, "Who approved it so far is not enough for it any more. ")
+        raise DecideAgain
+
+    def _waiting(self, call: Call, approval: Approval, why: str) -> Waiting:
+        who = f" ({' and '.join(approval.who)})" if approval.who else ""
+        many = f"the approval of {approval.quorum} people" if approval.quorum > 1 else "a person's approval"
+        until = datetime.fromtimestamp(approval.until_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        asked = call.decision.message.partition("It needs a person's approval")[0]
+        text = (
+            f"{asked}Nothing was done yet: this call needs {many}{who}. They are asked as {approval.id} until {until}. "
+            f'{why}See how it stands with approvals_wait {{"approval": "{approval.id}"}}; once it is approved, repeat '
+            "this very call with the same arguments: it is carried out then, once."
+        )
+        return Waiting(approval.id, text, _COME_AGAIN_S, approval=approval.id)
+
+    def _body(self, call: Call) -> Mapping[str, Any]:
+        identity = call.identity
+        lists = {"teams": identity.teams, "roles": identity.roles, "scopes": identity.scopes}
+        return {
+            **claim_body(call, self._parlour.redact),
+            "asker": {"owner": identity.owner, **{name: list(names) for name, names in lists.items()}},
+            "who": [who for kind, who in call.decision.obligations if kind == "approval"],
+            "quorum": people_needed(call.bundle, call.given),
+            "effect": str(call.tool.effect),
+        }
+
+    async def wait(self, call: Call) -> Mapping[str, Any]:
+        """Answer `approvals.wait`: how an approval stands that a call of the same caller waits for.
+
+        Raises:
+            RequestFault: it has none of that id.
+        """
+        asked = call.arguments
+        approval = await self._own(call, asked["approval"])
+        if approval.is_pending(self._clock.now_ms()):
+            patience = min(asked.get("seconds", WAIT_S), LONGEST_S)
+            approval = await self._approvals.decided(approval.id, patience)
+        status = approval.status(self._clock.now_ms())
+        answer: dict[str, Any] = {"approval": approval.id, "state": status}
+        if status in {ApprovalState.PENDING, ApprovalState.APPROVED}:
+            answer["call"] = self._call(approval)
+        if status == ApprovalState.EDITED:
+            answer["call"] = self._call(await self._approvals.find(approval.edited_to))
+        told = _denied(approval) if status == ApprovalState.DENIED else _TOLD[status]
+        return {"content": [{"type": "text", "text": f"{approval.id}: {status}. {told}"}], "structuredContent": answer}
+
+    async def _own(self, call: Call, approval_id: str) -> Approval:
+        try:
+            approval = await self._approvals.find(approval_id)
+        except ApprovalRefused:
+            approval = None
+        caller = call.identity.agent, call.identity.on_behalf_of or ""
+        if approval is None or approval.standing or (approval.agent, approval.on_behalf_of) != caller:
+            raise RequestFault("No call of yours waits for an approval of that id.")
+        return approval
+
+    def _call(self, approval: Approval) -> Mapping[str, Any]:
+        tool = self._parlour.rules.current.catalog.find(approval.tool)
+        name = approval.tool if tool is None else tool.wire_name
+        return {"tool": name, "arguments": approval.asked["arguments"]}
+
+
+def _denied(approval: Approval) -> str:
+    refusal = approval.votes[-1]
+    why = f": {refusal.why}" if refusal.why else "."
+    return f"{refusal.by} was asked and denied this call{why}"

@@ -1,0 +1,58 @@
+"""What a person's approval does to a call, and whether the person may give it (POLICY.md §3)."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from gateway.model.decision import Decision, DecisionInput
+from gateway.model.facts import Approver
+from gateway.model.identity import Identity
+from gateway.model.tool import Tool
+from gateway.policy.bundle import Bundle
+from gateway.policy.decide import decide
+from gateway.policy.entities import reference, user_entity
+from gateway.policy.given import Question, approving_input
+
+__all__ = ["MOST_PEOPLE", "SELF_APPROVAL", "approved", "could_be_approved", "may_approve", "people_needed"]
+
+SELF_APPROVAL: Final = ("self_approval", "allowed")
+"""The obligation of a permit that lets people approve what is done for them."""
+
+MOST_PEOPLE: Final = 100
+"""More people than any approval can be given by."""
+
+
+def could_be_approved(bundle: Bundle, identity: Identity, tool: Tool) -> bool:
+    """Tell whether an approval may make a difference to this agent's calls of a tool."""
+    return any(policy.heeds_approval for policy in bundle.situation(bundle.request(identity, tool)).policies)
+
+
+def may_approve(bundle: Bundle, person: Approver, question: Question) -> Decision:
+    """Decide whether a person may approve a call. The decision carries SELF_APPROVAL where they may their own."""
+    return decide(bundle, approving_input(bundle, person, question))
+
+
+def approved(bundle: Bundle, asked: DecisionInput, people: Sequence[Approver], quorum: int | None = None) -> Decision:
+    """Decide a refused call as if these people had approved it just then, the last one last.
+
+    `quorum` is how many they count as, where that is not as many as they are.
+    """
+    base = asked.context.get("base", {})
+    last = reference("User", people[-1].name)
+    approval = {"by": last, "argsMatch": True, "quorum": len(people) if quorum is None else quorum}
+    if "now" in base:
+        approval["at"] = base["now"]
+    entities = (*asked.entities, *map(user_entity, people))
+    given = replace(asked, entities=entities)
+    context = {**asked.context, "base": {**base, "approval": approval}}
+    return decide(bundle, replace(given, context=bundle.situation(given).need.prune(context)))
+
+
+def people_needed(bundle: Bundle, asked: DecisionInput) -> int:
+    """Return how many people have to approve a call that needs it; 1 where that cannot be told beforehand."""
+    heeding = bundle.situation(asked)
+    for number in range(1, MOST_PEOPLE):
+        answer = heeding.approved(asked.context, number)
+        if answer is not None and answer.allowed:
+            return number
+    return 1

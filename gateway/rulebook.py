@@ -1,0 +1,148 @@
+"""From the files of a gateway to the rules it goes by: the catalog of pinned tools, and policies for exactly these."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, Protocol
+
+from gateway.approval.own_tools import APPROVALS_SERVER, APPROVALS_TOOLS
+from gateway.catalog.catalog import Catalog, Live
+from gateway.catalog.config import rule_for
+from gateway.catalog.lock import Lock, Pin
+from gateway.catalog.own_tools import OWN_PINS
+from gateway.config.model import GatewayConfig
+from gateway.model.facts import Approver
+from gateway.model.tool import Tool
+from gateway.pipeline.rules import Limits, Rules
+from gateway.policy import (
+    SELF_APPROVAL,
+    AgentEntity,
+    Bundle,
+    LoadOptions,
+    PolicySource,
+    compile_allow,
+    compile_workflows,
+    sources_under,
+)
+from gateway.workflow.own_tools import OWN_SERVER, OWN_TOOLS
+
+__all__ = ["build_rules", "policy_sources", "recatalogued", "rules_without_policies"]
+
+FULFILLED: Final = frozenset({"redact", SELF_APPROVAL[0]})
+"""The obligations the gateway carries out; a permit with another one is refused at load."""
+
+OWN_PERMIT: Final = PolicySource(
+    "gateway.own_tools",
+    """\
+@id("gateway.own_tools")
+permit (
+  principal,
+  action in [
+    Gateway::Action::"tools.search", Gateway::Action::"tools.describe", Gateway::Action::"tools.call",
+    Gateway::Action::"results.read"
+  ],
+  resource
+);
+""",
+)
+"""They show an agent what it may see anyway, and a call through `tools.call` is decided as what it is. Forbid them at
+will: a forbid wins."""
+
+APPROVALS_PERMIT: Final = PolicySource(
+    "gateway.approvals",
+    """\
+@id("gateway.approvals")
+permit (principal, action == Gateway::Action::"approvals.wait", resource);
+""",
+)
+"""It tells an agent how its own calls stand. It is there where there are people to ask."""
+
+
+class Place(Protocol):
+    """Where a gateway's files are."""
+
+    @property
+    def path(self) -> Path:
+        """The folder that the paths in the configuration begin at."""
+        ...
+
+
+def build_rules(config: GatewayConfig, home: Place, lock: Lock, live: Mapping[str, Live]) -> Rules:
+    """Build the catalog, and the policies for exactly the pinned tools.
+
+    Raises:
+        PolicyLoadError: with every problem found; whatever was in force stays.
+    """
+    return _rules(config, lock, live, policy_sources(config, home, lock))
+
+
+def rules_without_policies(config: GatewayConfig, lock: Lock, live: Mapping[str, Live]) -> Rules:
+    """Build rules that deny every call: what is in force when the policies cannot be loaded at start."""
+    return _rules(config, lock, live, ())
+
+
+def recatalogued(old: Rules, config: GatewayConfig, lock: Lock, live: Mapping[str, Live]) -> Rules:
+    """Return the old rules over a new catalog: what is in force while new policies do not load."""
+    catalog = Catalog.build(_with_own_tools(lock, config), live, config.tools)
+    limits = _limits(config, catalog.tools())
+    rules = Rules.of(catalog, old.bundle, old.workflow_keys, config.endpoints, limits)
+    return replace(rules, people=old.people, aliases=old.aliases)
+
+
+def policy_sources(config: GatewayConfig, home: Place, lock: Lock) -> tuple[PolicySource, ...]:
+    """Return every policy text: what `allow:` and `workflows:` compile to, then the files. Raises PolicyLoadError."""
+    tools = Catalog.build(_with_own_tools(lock, config), {}, config.tools).tools()
+    written = [source for path in config.policies for source in sources_under(home.path / path)]
+    allowed = {name: agent.allow for name, agent in config.agents.items()}
+    own = (OWN_PERMIT, APPROVALS_PERMIT) if config.people else (OWN_PERMIT,)
+    return (*own, *compile_allow(allowed), *compile_workflows(config.workflows, tools), *written)
+
+
+def _rules(config: GatewayConfig, lock: Lock, live: Mapping[str, Live], sources: tuple[PolicySource, ...]) -> Rules:
+    lock = _with_own_tools(lock, config)
+    pinned = Catalog.build(lock, {}, config.tools).tools()
+    agents = [
+        AgentEntity(
+            name=name,
+            owner=agent.owner,
+            teams=tuple(agent.teams),
+            roles=tuple(agent.roles),
+            tier=agent.tier,
+            runtime=agent.runtime,
+        )
+        for name, agent in config.agents.items()
+    ]
+    keys = {
+        tool: (name, workflow.key)
+        for name, workflow in config.workflows.items()
+        for rule in workflow.rules
+        for tool in (rule.call, *(need.call for need in rule.require))
+    }
+    rules = Rules.of(
+        Catalog.build(lock, live, config.tools),
+        Bundle.load(sources, pinned, agents, LoadOptions(fulfils=FULFILLED)),
+        keys,
+        config.endpoints,
+        _limits(config, pinned),
+    )
+    people = {name: Approver(name, tuple(one.roles), tuple(one.teams)) for name, one in config.people.items()}
+    return replace(rules, people=people, aliases={name: one.aliases for name, one in config.people.items()})
+
+
+def _limits(config: GatewayConfig, pinned: Iterable[Tool]) -> Limits:
+    """Return what is shown at once; the gateway's own answers are never cut."""
+    results = {}
+    for tool in pinned:
+        limit = rule_for(config.tools, tool.name).result_limit or config.server.result_limit
+        if limit != "none" and tool.server in config.mcpServers:
+            results[tool.name] = limit
+    return Limits(config.server.list_limit, results)
+
+
+def _with_own_tools(lock: Lock, config: GatewayConfig) -> Lock:
+    lock = lock.with_server(OWN_SERVER, {str(tool["name"]): Pin.of(tool) for tool in OWN_TOOLS})
+    for server, pins in OWN_PINS.items():
+        lock = lock.with_server(server, pins)
+    if config.people:
+        lock = lock.with_server(APPROVALS_SERVER, {str(tool["name"]): Pin.of(tool) for tool in APPROVALS_TOOLS})
+    return lock
