@@ -156,9 +156,7 @@ async def test_an_error_of_the_server_passes_as_it_is() -> None:
         assert error == {**rpc, "code": code}
 
 
-@pytest.mark.parametrize(
-    ("data", "code"), [({"uri": "mail://own"}, -32002), ({"why": "no"}, -32602), (None, -32602)]
-)
+@pytest.mark.parametrize(("data", "code"), [({"uri": "mail://own"}, -32002), ({"why": "no"}, -32602), (None, -32602)])
 async def test_what_a_later_server_says_is_not_there_is_so_in_the_words_of_the_session(data: Any, code: int) -> None:
     front = offering_front()
     fault = ConnectorFault("no", code="rejected")

@@ -1,0 +1,88 @@
+"""The gateway answers as a server of the SDK does: the same requests, sent to both, in both eras."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+import pytest_asyncio
+
+from tests.conformance.gateway import SERVER, configuration
+from tests.live.inside import inside
+from tests.live.running import LEGACY, ROOT
+from tests.live.sdk.differences import DIFFERENCES, folded
+from tests.live.sdk.exchanges import ACCEPT, CASES, Place, send
+
+
+@contextmanager
+def sdk_server() -> Iterator[str]:
+    """Run the reference server, which speaks both eras; yield its URL."""
+    command = [sys.executable, "-m", "tests.conformance.everything"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
+
+
+async def opened(http: httpx2.AsyncClient, url: str, authorization: str = "") -> Place:
+    """Open a session."""
+    headers = {"accept": ACCEPT, "content-type": "application/json"}
+    if authorization:
+        headers["authorization"] = authorization
+    said = {"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+    body = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": said}
+    reply = await http.post(url, json=body, headers=headers)
+    session = reply.headers["mcp-session-id"]
+    ready = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+    await http.post(url, json=ready, headers=headers | {"mcp-session-id": session, "mcp-protocol-version": LEGACY})
+    return Place(url, authorization, session)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def places(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[httpx2.AsyncClient, Place, Place]]:
+    """A server of the SDK, and the gateway in front of one that is equal."""
+    home: Path = tmp_path_factory.mktemp("like")
+    with sdk_server() as url, sdk_server() as behind:
+        async with (
+            inside(home, json.dumps(configuration(behind))) as gate,
+            httpx2.AsyncClient(timeout=30) as http,
+        ):
+            async with asyncio.timeout(30):
+                while not gate.gateway.rules.current.catalog_at(SERVER).tools():
+                    await asyncio.sleep(0.05)
+            bearer = f"Bearer {gate.tokens['suite']}"
+            yield http, await opened(http, url), await opened(http, f"{gate.url}/{SERVER}", bearer)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_every_request_is_answered_as_the_sdk_does_or_for_a_reason_otherwise(
+    places: tuple[httpx2.AsyncClient, Place, Place],
+) -> None:
+    http, direct, gated = places
+    unexplained, used = [], []
+    for case in CASES:  # in order: the last ones end the session
+        sdk, gateway = folded(await send(http, direct, case)), folded(await send(http, gated, case))
+        if sdk == gateway:
+            continue
+        reason = next((each for each in DIFFERENCES if each.explains(case, sdk, gateway)), None)
+        used.append(reason)
+        if reason is None:
+            unexplained.append(f"{case.era}: {case.name}: the SDK says {sdk!r}, the gateway {gateway!r}")
+    assert not unexplained, "\n".join(unexplained)
+    assert [each.why for each in DIFFERENCES if each not in used] == []
+
+
+def test_cases_have_names_of_their_own() -> None:
+    names = [(case.era, case.name) for case in CASES]
+    assert len(names) == len(set(names)) > 150
+    for difference in DIFFERENCES:
+        assert difference.why.endswith(".")
+        for era, cases in difference.cases.items():
+            assert {(era, name) for name in cases} <= set(names)
