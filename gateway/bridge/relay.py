@@ -165,7 +165,7 @@ class Relay:
                 forgotten = exchange.status == 404 and bool(stale) and not message.modern_version
                 if forgotten:
                     exchange.body()
-                elif self._relay(message, exchange) or flight.cancelled:
+                elif self._relay(message, exchange, flight) or flight.cancelled:
                     return True
         except NotSent:
             self._launcher.lost(line)
@@ -184,29 +184,34 @@ class Relay:
             self._launcher.lost(line)
         return False
 
-    def _relay(self, message: Message, exchange: Exchange) -> bool:
-        """Pass on what the gateway says; True once the answer is among it."""
+    def _relay(self, message: Message, exchange: Exchange, flight: _Flight) -> bool:
+        """Pass on what the gateway says; True once the answer is among it.
+
+        That a request was called off is no answer: over stdio there is none to such a request.
+        """
         if exchange.status >= 400:
             refusal = next((answer for p in exchange.messages() if (answer := addressed(message, read(p)))), None)
             why = f"The gateway answered with HTTP status {exchange.status}."
             self._output.write(refusal or tool_error(message, "unavailable", why))
             return True
         for payload in exchange.messages():
-            value = self._pass_on(payload)
-            if value is not None and is_answer_to(message, value):
+            value = read(payload)
+            answer = value if value is not None and is_answer_to(message, value) else None
+            if answer is not None and "error" in answer and flight.cancelled:
+                return True
+            self._pass_on(payload, value)
+            if answer is not None:
                 if message.method == "initialize":
-                    self._session.opened(message, exchange.header("Mcp-Session-Id"), value)
+                    self._session.opened(message, exchange.header("Mcp-Session-Id"), answer)
                 return True
         return False
 
-    def _pass_on(self, payload: bytes) -> Mapping[str, Any] | None:
-        """Write one message of the gateway, and return it; what is none must not reach the host's parser."""
-        value = read(payload)
+    def _pass_on(self, payload: bytes, value: Mapping[str, Any] | None) -> None:
+        """Write one message of the gateway; what is none must not reach the host's parser."""
         if value is None:
             _diagnose(f"the gateway sent {len(payload)} bytes that are no message")
         else:
             self._output.write(payload)
-        return value
 
     def _broke_off(self, message: Message, flight: _Flight) -> bool:
         """Deal with an answer that never came: a call may have had its effect, all else may be asked again."""
@@ -291,7 +296,7 @@ class Relay:
                 exchange.body()
                 return False
             for payload in exchange.messages():
-                self._pass_on(payload)
+                self._pass_on(payload, read(payload))
         return True
 
 

@@ -189,6 +189,10 @@ class _Exchange(BaseHTTPRequestHandler):
         self.server.stopping.wait(30)
         self.close_connection = True
 
+    def _called_off(self, result: Any) -> None:
+        self.server.wait_until(lambda gateway: gateway.heard_of("notifications/cancelled"))
+        self._answer(200, {"jsonrpc": "2.0", "id": result["id"], "error": {"code": -32800, "message": "called off"}})
+
     def _die(self, _: Any) -> None:
         os._exit(3)
 

@@ -218,6 +218,16 @@ def test_a_cancelled_session_request_is_left_to_the_gateway(bridge: Bridge, gate
     assert bridge.leave() == b""
 
 
+def test_that_a_session_request_was_called_off_is_no_answer(bridge: Bridge, gateway: FakeGateway) -> None:
+    bridge.open()
+    bridge.call(1, "called_off")
+    gateway.wait_until(lambda g: g.heard_of("tools/call"))
+    bridge.say({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}})
+    bridge.call(2, "echo")
+    assert bridge.hear()["id"] == 2
+    assert bridge.leave() == b""
+
+
 def test_cancelling_what_is_not_under_way_is_ignored(bridge: Bridge, gateway: FakeGateway) -> None:
     bridge.say({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 99}})
     bridge.call(1, "echo")
