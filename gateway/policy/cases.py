@@ -1,6 +1,6 @@
 """Policy tests as data: a request, a history, and what must come of it (`toolgate policy test`)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gateway.codec import digest
 from gateway.model.decision import Decision
-from gateway.model.facts import Facts, PriorQuery, PriorScope, RunRef, Step, StepStatus
+from gateway.model.facts import Approver, Facts, PriorQuery, PriorScope, RunRef, Step, StepStatus
 from gateway.model.identity import Identity
 from gateway.model.operation import operation_named
 from gateway.model.problem import Problem
@@ -18,7 +18,7 @@ from gateway.policy.bundle import Bundle
 from gateway.policy.config import Duration
 from gateway.policy.decide import decide
 from gateway.policy.entities import AgentEntity
-from gateway.policy.given import Approval, Question, Surroundings, compose
+from gateway.policy.given import Approval, Question, Surroundings, approving_input, compose
 from gateway.policy.prior import duration_ms
 from gateway.policy.problem import PolicyLoadError
 from gateway.policy.remedy import value_at
@@ -57,6 +57,13 @@ class CaseAgent(_Data):
     owner: str = Field(default="", description="Who answers for it.")
     teams: tuple[str, ...] = Field(default=(), description="Its teams.")
     roles: tuple[str, ...] = Field(default=(), description="Its roles.")
+
+
+class CasePerson(_Data):
+    """A person who approves."""
+
+    teams: tuple[str, ...] = Field(default=(), description="Their teams.")
+    roles: tuple[str, ...] = Field(default=(), description="Their roles.")
 
 
 class Past(_Data):
@@ -98,6 +105,9 @@ class Case(_Data):
     it: str = Field(description="What the case shows, as a sentence.")
     agent: str = Field(description="Who calls.")
     call: str = Field(description="Which tool, or operation: files.resources/read.")
+    approver: str | None = Field(
+        default=None, description="A person: then whether they may approve the call is what is decided."
+    )
     arguments: dict[str, Any] = Field(default_factory=dict, description="With which arguments.")
     history: tuple[Past, ...] = Field(default=(), description="What happened before, oldest first.")
     around: Around = Field(default_factory=Around, description="What else bears on the decision.")
@@ -115,6 +125,7 @@ class CaseFile(_Data):
 
     tools: dict[str, CaseTool] = Field(default_factory=dict, description="Tools by canonical name.")
     agents: dict[str, CaseAgent] = Field(default_factory=dict, description="Agents by name.")
+    people: dict[str, CasePerson] = Field(default_factory=dict, description="People by name.")
     beside: str = Field(default="", description="Cedar to load beside the policies under test.")
     cases: tuple[Case, ...] = Field(description="The cases.")
 
@@ -125,6 +136,11 @@ class CaseFile(_Data):
     def registered(self) -> tuple[AgentEntity, ...]:
         """Return the file's agents."""
         return tuple(AgentEntity(name, one.owner, one.teams, one.roles) for name, one in self.agents.items())
+
+    def person(self, name: str) -> Approver:
+        """Return a person; one whom the file does not tell of is in no team and has no role."""
+        found = self.people.get(name, CasePerson())
+        return Approver(name, found.roles, found.teams)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +180,10 @@ def read_cases(name: str, text: str) -> CaseFile:
 
 def run_cases(bundle: Bundle, cases: CaseFile) -> tuple[CaseResult, ...]:
     """Decide every case by `bundle`, in order."""
-    return tuple(_run(bundle, case) for case in cases.cases)
+    return tuple(_run(bundle, case, cases.person) for case in cases.cases)
 
 
-def _run(bundle: Bundle, case: Case) -> CaseResult:
+def _run(bundle: Bundle, case: Case, person: Callable[[str], Approver]) -> CaseResult:
     tool = operation_named(case.call) or bundle.tools.get(case.call)
     if tool is None:
         return CaseResult(case, "deny", (), f"there is no tool {case.call!r}")
@@ -175,7 +191,9 @@ def _run(bundle: Bundle, case: Case) -> CaseResult:
     run = RunRef("run_case", case.agent, "open")
     priors = {query.name: step for query in bundle.priors_for(tool.name) for step in _latest(case, query)}
     facts = Facts(_NOW, run, step=len(case.history), priors=priors, environment=case.around.environment)
-    decision = decide(bundle, compose(bundle, Question(identity, tool, case.arguments, facts, _around(case.around))))
+    question = Question(identity, tool, case.arguments, facts, _around(case.around, person))
+    asks = None if case.approver is None else person(case.approver)
+    decision = decide(bundle, compose(bundle, question) if asks is None else approving_input(bundle, asks, question))
     return CaseResult(case, str(decision.ruling), decision.policies, _difference(case, decision))
 
 
@@ -195,9 +213,11 @@ def _listed(names: tuple[str, ...], none: str = "no policy") -> str:
     return ", ".join(names) or none
 
 
-def _around(around: Around) -> Surroundings:
+def _around(around: Around, person: Callable[[str], Approver]) -> Surroundings:
     given = around.approval
-    approval = None if given is None else Approval(given.by, _NOW, given.args_match, given.quorum)
+    approval = None
+    if given is not None:
+        approval = Approval(given.by, _NOW, given.args_match, given.quorum, (person(given.by),))
     return Surroundings(around.taint, around.calls_left, around.cost_left, approval)
 
 
