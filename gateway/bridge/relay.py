@@ -196,13 +196,13 @@ class Relay:
             return True
         for payload in exchange.messages():
             value = read(payload)
-            answer = value if value is not None and is_answer_to(message, value) else None
-            if answer is not None and "error" in answer and flight.cancelled:
+            answered = value if value is not None and is_answer_to(message, value) else None
+            if answered is not None and "error" in answered and flight.cancelled:
                 return True
             self._pass_on(payload, value)
-            if answer is not None:
+            if answered is not None:
                 if message.method == "initialize":
-                    self._session.opened(message, exchange.header("Mcp-Session-Id"), answer)
+                    self._session.opened(message, exchange.header("Mcp-Session-Id"), answered)
                 return True
         return False
 
