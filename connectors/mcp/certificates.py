@@ -27,7 +27,7 @@ class Certificates:
     def tls(self) -> ssl.SSLContext:
         """Return the settings of a connection made now. Raises `OSError` where a certificate cannot be used."""
         files = (self._own.cert_file, self._own.key_file) if self._own else ()
-        seen = tuple((found.st_mtime_ns, found.st_ino) for found in (path.stat() for path in files))
+        seen = tuple((found.st_ctime_ns, found.st_ino) for found in (path.stat() for path in files))
         if self._context is None or seen != self._seen:
             context = self._config.tls()
             if self._own:

@@ -100,7 +100,8 @@ class Following:
     def _paths_of(self, loaded: Loaded) -> frozenset[Path]:
         folder = loaded.path.parent
         named: Iterable[Path] = (folder / path for path in loaded.config.policies)
-        return frozenset(path.absolute() for path in (loaded.path, self._home.lock, *named))
+        secrets = self._home.private / "secrets.enc"
+        return frozenset(path.absolute() for path in (loaded.path, self._home.lock, secrets, *named))
 
 
 def _brief(error: BaseException) -> str:
