@@ -73,6 +73,9 @@ class Reading:
         self.retry_ms: int | None = None
         self.ends = 0.0
 
+    def begun(self) -> None:
+        """Take note that an event stream has begun."""
+
     def event(self, data: bytes) -> bool:
         """Take an event's data and tell whether it is the answer; called once per event until it says yes."""
         return False
@@ -320,6 +323,7 @@ class _Connection(asyncio.Protocol):
             self._reject("The server's answer is too large.")
         elif self._status == 200 and headers.get(b"content-type", b"").lower().startswith(b"text/event-stream"):
             self._events = EventStream(self._limits.body_bytes, endless=self._reading.endless)
+            self._reading.begun()
 
     def on_body(self, body: bytes) -> None:
         if self._surplus or self._answer is None:

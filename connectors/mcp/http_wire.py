@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from connectors.mcp.ears import Ears
@@ -17,6 +18,7 @@ __all__ = ["HttpWire"]
 
 _ASIDE_S: Final = 5.0
 _CLOSE_S: Final = 1.0
+_STREAM_S: Final = 2.0
 _MAX_ASIDES: Final = 32
 _SESSIONLESS: Final = frozenset({"initialize", "server/discover"})
 
@@ -41,6 +43,8 @@ class HttpWire:
         self._legacy = False
         self._asides: set[asyncio.Task[None]] = set()
         self._kept: asyncio.Task[None] | None = None
+        self._alone = alone
+        self._stream_tried: asyncio.Event | None = None
         self._lost: Callable[[], None] = lambda: None
         self._common = (
             f"Host: {self._client.authority}\r\nAccept-Encoding: identity\r\nUser-Agent: toolgate\r\n"
@@ -67,6 +71,7 @@ class HttpWire:
         self._drop_kept_stream()
         if legacy and self._session:
             stream = KeptStream(self._fetch, self._take, self._lost, self._clock)
+            self._stream_tried = stream.tried
             self._kept = asyncio.ensure_future(stream.run())
 
     async def close(self) -> None:
@@ -102,6 +107,7 @@ class HttpWire:
             self._drop_kept_stream()
         session = self._session
         if ear is not None:
+            await self._listening(timeout_s)
             self._ears.enter(number, ear)
         try:
             try:
@@ -217,6 +223,13 @@ class HttpWire:
             await self._exchange(head, b"", _CLOSE_S, Reading())
         except ConnectorFault:
             return
+
+    async def _listening(self, timeout_s: float) -> None:
+        """Wait a moment for the session's own stream: many servers ask there, and lose what they ask before it is."""
+        if self._alone and self._stream_tried is not None and not self._stream_tried.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(_STREAM_S, timeout_s)):
+                    await self._stream_tried.wait()
 
     def _drop_kept_stream(self) -> list[asyncio.Task[None]]:
         kept, self._kept = self._kept, None

@@ -73,11 +73,21 @@ class KeptStream:
         self._fetch = fetch
         self._lost = lost
         self._clock = clock
-        self._reading = _Listening(take)
+        self.tried = asyncio.Event()
+        self._reading = _Listening(take, self.tried)
         self._had_one = False
 
     async def run(self) -> None:
-        """Keep the stream until the server says that it has none, or no longer knows the session."""
+        """Keep the stream until the server says that it has none, or no longer knows the session.
+
+        `tried` is set once the first one has begun, or cannot be had.
+        """
+        try:
+            await self._keep()
+        finally:
+            self.tried.set()
+
+    async def _keep(self) -> None:
         vain = 0
         while True:
             self._reading.heard = False
@@ -92,17 +102,22 @@ class KeptStream:
                 if reply.status != 429 and reply.status < 500:
                     return
                 vain += 1
+            self.tried.set()
             pause = _pause(self._reading, _LEAST_KEPT_S)
             await self._clock.sleep(min(pause * 2.0 ** min(vain, 10), max(pause, _MOST_RETRY_S)))
 
 
 class _Listening(Reading):
-    __slots__ = ("_take", "heard")
+    __slots__ = ("_take", "_tried", "heard")
 
-    def __init__(self, take: Callable[[bytes, Ear | None], Mapping[str, Any] | None]) -> None:
+    def __init__(self, take: Callable[[bytes, Ear | None], Mapping[str, Any] | None], tried: asyncio.Event) -> None:
         super().__init__(endless=True)
         self._take = take
+        self._tried = tried
         self.heard = False
+
+    def begun(self) -> None:
+        self._tried.set()
 
     def event(self, data: bytes) -> bool:
         self.heard = True

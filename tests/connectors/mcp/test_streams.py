@@ -139,6 +139,36 @@ async def test_a_clients_own_session_hears_the_server_on_its_own_stream_too(star
         assert (shared.asked, shared.heard) == ([], [])
 
 
+@pytest.mark.parametrize("begins", [True, False])
+async def test_a_clients_own_session_is_called_on_only_once_its_own_stream_is_open(start: Start, begins: bool) -> None:
+    """A server that asks on a stream which is not there yet would ask nobody; one without such a stream is called."""
+    streams: list[Exchange] = []
+
+    async def stream(exchange: Exchange) -> None:
+        await asyncio.sleep(0.2)  # a server that takes its time
+        if not begins:
+            exchange.http(b"", "405 Method Not Allowed")
+            return
+        exchange.stream()
+        await exchange.writer.drain()
+        streams.append(exchange)
+        await asyncio.sleep(600)
+
+    async def say(exchange: Exchange) -> None:
+        asked_of = list(streams)
+        for own in asked_of[-1:]:
+            own.chunk(event(QUESTION))
+            await own.writer.drain()
+        while begins and not exchange.server.answers():
+            await asyncio.sleep(0)
+        exchange.http(exchange.echo())
+
+    async with FaultServer("legacy", faults={"say": say}, on_method={"GET": stream}) as server:
+        upstream = await start({"url": server.url})
+        await upstream.call(asked("say", back=sampler({"x": 1}), timeout_s=5.0))
+        assert [answer["result"] for answer in server.answers()] == ([{"x": 1}] if begins else [])
+
+
 def resumable(*, ends: Callable[[Exchange], None], answers: int = 1) -> tuple[Fault, Fault]:
     """A call whose stream ends after an event with an id, and the stream that brings the answer at try `answers`."""
     calls: list[Exchange] = []
