@@ -25,6 +25,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "credential": ("gateway.cli.credential:commands", "What the gateway shows to the servers behind it."),
     "pause": ("gateway.cli.pause:pause", "Stop everything, a team, an agent, a server, a tool or a run."),
     "unpause": ("gateway.cli.pause:unpause", "Let it go on."),
+    "approvals": ("gateway.cli.approvals:commands", "Calls that wait for a person: list, show, approve, deny, edit."),
     "policy": ("gateway.cli.policy:commands", "The policies: check, test, explain, show."),
     "schema": ("gateway.cli.schema:commands", "Pinned schemas: gateway.lock."),
     "connector": ("gateway.cli.connector:commands", "Connectors: begin one, test it, list those installed."),

@@ -10,13 +10,16 @@ from gateway.cli.durations import span_ms
 from gateway.cli.loaded import Loaded
 from gateway.cli.output import Refused, emit, fail_with
 from gateway.cli.place import AsJson, ConfigPath, loaded_from, with_store
+from gateway.identity.people import PERSON_PREFIX
 from gateway.identity.tokens import IssuedToken, TokenRefused, Tokens
 from gateway.model.clock import RandomIds, SystemClock
 from gateway.store.ports import EventKind, Record, Store
 
 __all__ = ["commands"]
 
-Agent = Annotated[str, typer.Argument(help="The agent's name, as under `agents:`.")]
+Agent = Annotated[
+    str, typer.Argument(help="The agent's name, as under `agents:`, or person:NAME of the approvals API.")
+]
 Expires = Annotated[str, typer.Option("--expires", help="How long it works, such as 90d, 12h or 30m.")]
 
 
@@ -80,6 +83,9 @@ def revoke(agent: Agent, config: ConfigPath = Path("gateway.yaml"), as_json: AsJ
 
 def _known(agent: str, config: Path, as_json: bool) -> Loaded:
     loaded = loaded_from(config, as_json=as_json)
+    if agent.startswith(PERSON_PREFIX):
+        _known_person(agent.removeprefix(PERSON_PREFIX), loaded, as_json)
+        return loaded
     section = loaded.config.agents.get(agent)
     if section is None:
         known = ", ".join(sorted(loaded.config.agents)) or "none"
@@ -89,6 +95,13 @@ def _known(agent: str, config: Path, as_json: bool) -> Loaded:
         hint = f"set `auth: {{ token: true }}` for {agent}"
         fail_with(Refused("no_tokens", f"{agent} does not prove itself by token", hint), as_json=as_json)
     return loaded
+
+
+def _known_person(name: str, loaded: Loaded, as_json: bool) -> None:
+    if name not in loaded.config.people:
+        known = ", ".join(sorted(loaded.config.people)) or "none"
+        hint = f"add them under `people:` in {loaded.path.name} (there: {known})"
+        fail_with(Refused("unknown_person", f"nobody is called {name!r}", hint), as_json=as_json)
 
 
 def _refusing(work: Callable[[], IssuedToken], as_json: bool) -> IssuedToken:
