@@ -187,7 +187,7 @@ class Relay:
     def _relay(self, message: Message, exchange: Exchange, flight: _Flight) -> bool:
         """Pass on what the gateway says; True once the answer is among it.
 
-        That a request was called off is no answer: over stdio there is none to such a request.
+        Over stdio there is no answer to a request that was called off.
         """
         if exchange.status >= 400:
             refusal = next((answer for p in exchange.messages() if (answer := addressed(message, read(p)))), None)
@@ -197,7 +197,7 @@ class Relay:
         for payload in exchange.messages():
             value = read(payload)
             answered = value if value is not None and is_answer_to(message, value) else None
-            if answered is not None and "error" in answered and flight.cancelled:
+            if answered is not None and flight.cancelled:
                 return True
             self._pass_on(payload, value)
             if answered is not None:

@@ -1,4 +1,4 @@
-"""What server-everything says by itself: progress, logs, updates; and calls that are called off. Over both transports."""
+"""What server-everything says by itself: progress, logs, updates; and calls called off. Over both transports."""
 
 import asyncio
 import json

@@ -1,0 +1,134 @@
+"""Progress and cancellation from end to end: every front, every back, both transports on both sides."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.live.inside import Inside, inside
+from tests.live.running import environment
+from tests.live.speaking import Pending, Speaker, over_http, over_stdio
+from tests.live.ways.backs import AGENT, BACKS, Back, backs, configuration
+from tests.live.ways.server import STEPS
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+FRONTS = ("modern-http", "legacy-http", "modern-stdio", "legacy-stdio")
+EVERY_WAY = [(front, back) for front in FRONTS for back in BACKS]
+_names = (f"n{number}" for number in count())
+
+
+class Gates:
+    """One gateway in front of every server."""
+
+    def __init__(self, gate: Inside, servers: dict[str, Back]) -> None:
+        self.gate = gate
+        self.servers = servers
+
+    @asynccontextmanager
+    async def speaker(self, front: str, back: str) -> AsyncIterator[Speaker]:
+        era, _, transport = front.partition("-")
+        modern = era == "modern"
+        if transport == "http":
+            token = self.gate.tokens[AGENT]
+            async with over_http(f"{self.gate.url}/{back}", modern=modern, token=token) as speaker:
+                yield speaker
+            return
+        config = ["--config", str(self.gate.home / "gateway.yaml"), "--agent", AGENT, "--endpoint", back]
+        bridge = [sys.executable, "-m", "gateway", "stdio", *config]
+        async with over_stdio(bridge, modern=modern, env=environment()) as speaker:
+            yield speaker
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def gates(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gates]:
+    home: Path = tmp_path_factory.mktemp("ways")
+    with backs(home) as servers:
+        async with inside(home, json.dumps(configuration(servers))) as gate:
+            async with asyncio.timeout(30):
+                while not all(gate.gateway.rules.current.catalog_at(name).tools() for name in servers):
+                    await asyncio.sleep(0.05)
+            yield Gates(gate, servers)
+
+
+async def begun(speaker: Speaker, name: str, tool: str = "work") -> Pending:
+    """Begin a call that waits; it has told of its progress when this returns."""
+    params = {"name": tool, "arguments": {"name": name}}
+    pending = await speaker.begin("tools/call", params, progressToken=f"of {name}")
+    await speaker.until(lambda: len(speaker.of("progress")) == STEPS)
+    return pending
+
+
+def answer_of(pending: Pending) -> dict[str, Any]:
+    """Return what came of a call that was called off; an empty object for nothing."""
+    if not pending.answer.done() or pending.answer.exception() is not None:
+        return {}
+    return pending.answer.result()
+
+
+@pytest.mark.parametrize(("front", "back"), EVERY_WAY)
+async def test_progress_comes_before_the_answer_step_by_step(gates: Gates, front: str, back: str) -> None:
+    name = next(_names)
+    async with gates.speaker(front, back) as speaker:
+        pending = await begun(speaker, name)
+        told = speaker.of("progress")
+        assert not pending.answer.done()
+        gates.servers[back].go(name)
+        answer = await pending.wait()
+    assert [(each["progress"], each["total"], each["message"]) for each in told] == [
+        (step, STEPS, f"step {step}") for step in range(1, STEPS + 1)
+    ]
+    assert {each["progressToken"] for each in told} == {f"of {name}"}
+    assert answer["result"]["content"] == [{"type": "text", "text": f"worked on {name}"}]
+
+
+@pytest.mark.parametrize(("front", "back"), EVERY_WAY)
+async def test_calling_a_read_off_ends_the_servers_work_and_no_other(gates: Gates, front: str, back: str) -> None:
+    name, other = next(_names), next(_names)
+    server = gates.servers[back]
+    async with gates.speaker(front, back) as speaker:
+        kept = await speaker.begin("tools/call", {"name": "work", "arguments": {"name": other}})
+        await server.until("started", other)
+        pending = await begun(speaker, name)
+        await pending.cancel()
+        await server.until("cancelled", name)
+        server.go(other)
+        assert (await kept.wait())["result"]["content"] == [{"type": "text", "text": f"worked on {other}"}]
+        if front == "legacy-http":  # whose response needs an end
+            assert (await pending.wait())["error"]["code"] == -32800
+        else:
+            assert answer_of(pending) == {}
+    assert server.notes(name) == ["started", "cancelled"]
+    assert server.notes(other) == ["started", "finished"]
+
+
+@pytest.mark.parametrize(("front", "back"), EVERY_WAY)
+async def test_an_effect_ends_by_its_clients_word_and_not_by_a_closed_connection(
+    gates: Gates, front: str, back: str
+) -> None:
+    """In 2026-07-28 a client has no other word for it, and a connection also breaks by itself: the effect goes on."""
+    name = next(_names)
+    server = gates.servers[back]
+    async with gates.speaker(front, back) as speaker:
+        pending = await begun(speaker, name, "build")
+        await pending.cancel()
+        if front.startswith("modern"):
+            server.go(name)
+            await server.until("finished", name)
+            assert server.notes(name) == ["started", "finished"]
+            assert answer_of(pending) == {}
+            return
+        await server.until("cancelled", name)
+        if front == "legacy-http":
+            said = (await pending.wait())["result"]["_meta"]["io.toolgate/refusal"]
+            assert (said["code"], said["retryable"]) == ("outcome_unknown", False)
+        else:
+            assert answer_of(pending) == {}
+    assert server.notes(name) == ["started", "cancelled"]
