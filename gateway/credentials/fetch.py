@@ -75,6 +75,7 @@ class Fetch:
         self.where: Final = where
         self._ca_file = ca_file
         self._resolve = resolve
+        self._tls: ssl.SSLContext | None = None
 
     async def get(self, url: str) -> Page:
         """GET a JSON document. Raises `ConnectorFault`; a status is none."""
@@ -112,8 +113,9 @@ class Fetch:
 
     async def _answer(self, request: httpcore2.Request) -> Page:
         network = PinnedNetwork(self.where, self._resolve)
-        tls = await asyncio.to_thread(ssl.create_default_context, cafile=self._ca_file)
-        async with httpcore2.AsyncConnectionPool(ssl_context=tls, network_backend=network) as pool:
+        if self._tls is None:
+            self._tls = await asyncio.to_thread(ssl.create_default_context, cafile=self._ca_file)
+        async with httpcore2.AsyncConnectionPool(ssl_context=self._tls, network_backend=network) as pool:
             response = await pool.handle_async_request(request)
             try:
                 headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}

@@ -71,12 +71,17 @@ class Keeper:
         return made
 
     def follow(self, sought: Sought) -> None:
-        """Go by a server's section as it is now: what is changed in it is shown from the next request on."""
+        """Go by a server's section as it is now: what is changed in it is shown from the next request on.
+
+        A server that is reached elsewhere, or shown another kind of credential, changes with a restart: until then it
+        is not shown what is meant for another place.
+        """
         given = self._given.get(sought.server)
-        if given is not None and given.sought != sought:
-            for life in self._lives.values():
-                life.marks.pop(sought.server, None)
-            given.sought = sought
+        if given is None or given.sought == sought or _fixture(given.sought) != _fixture(sought):
+            return
+        for life in self._lives.values():
+            life.marks.pop(sought.server, None)
+        given.sought = sought
 
     def status(self) -> list[dict[str, Any]]:
         """Return the credentials that have been asked for, as JSON, without any value."""
@@ -209,6 +214,11 @@ class _Circle:
     def holder(self, behalf: Behalf) -> Holder:
         """Return what holds the token for a behalf."""
         return self._keeper.holder(self._sought, self._key, behalf)
+
+
+def _fixture(sought: Sought) -> tuple[str, str]:
+    """Return what a live server's credential cannot change in."""
+    return sought.url, sought.auth.type if sought.auth else ""
 
 
 def _digest(*parts: str) -> str:

@@ -70,6 +70,16 @@ def follow(keys: Ring, section: dict[str, Any]) -> None:
     keys.keeper.follow(sought)
 
 
+async def test_a_secret_for_another_place_is_not_shown_to_the_old_one(oauth: Authority, keys: Ring) -> None:
+    oauth.control(takes=[STATIC])
+    upstream = await keys.open(written(oauth))
+    elsewhere = {**written(oauth, "Bearer sk-static-for-elsewhere"), "url": "https://elsewhere.example/mcp"}
+    follow(keys, elsewhere)
+    assert await said(upstream) == "static"
+    follow(keys, filed(oauth, "svid.jwt"))
+    assert await said(upstream) == "static"
+
+
 async def test_a_forbidden_call_with_written_headers_kills_nothing(oauth: Authority, keys: Ring) -> None:
     oauth.control(takes=[STATIC], forbidden=["t3"])
     upstream = await keys.open(written(oauth))
