@@ -26,6 +26,7 @@ from gateway.identity.inventory import Inventory
 from gateway.identity.key_source import KeyRing
 from gateway.identity.local import load_local_key
 from gateway.identity.metadata import challenge, resource_metadata
+from gateway.identity.people import PeopleDoor
 from gateway.identity.token_index import TokenIndex
 from gateway.ledger.recorder import Recorder
 from gateway.model.call import Call
@@ -66,6 +67,7 @@ from gateway.rulebook import build_rules, recatalogued, rules_without_policies
 from gateway.store.memory import MemoryStore
 from gateway.store.ports import Store
 from gateway.store.sqlite import SqliteStore
+from gateway.transport.approvals import ApprovalsApi
 from gateway.transport.endpoint import Door, Eras, McpEndpoint
 from gateway.transport.guard import Guard
 from gateway.transport.input import Inputs
@@ -292,6 +294,7 @@ class Gateway:
             self.listing.identify,
             Operator(operator_token(self._local_key), self.status),
             resource_metadata(self.config.identity, self.config.agents),
+            ApprovalsApi(self.approving.desk, PeopleDoor(self._tokens, self.clock).identify, self.clock),
         )
         self.asgi: Asgi = build_asgi(endpoint, guard, sides)
 

@@ -1,21 +1,23 @@
 """Approvals, put together: what decides about them, what parks calls for them, what people do with them."""
 
-import contextlib
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.approval.approvals import Approvals, Kept
-from gateway.approval.config import ApprovalsSection, milliseconds
+from gateway.approval.config import ApprovalsSection, WebhookSection, milliseconds
+from gateway.approval.messenger import Messenger, Receiver
 from gateway.approval.own_tools import WAIT_TOOL
 from gateway.approval.ring import Ring
 from gateway.approval.values import Approval
+from gateway.approval.webhook import key_of
 from gateway.ledger.entries import Redact
 from gateway.model.clock import Clock, IdSource
 from gateway.model.errors import GatewayError
 from gateway.pipeline.consent import Consents
-from gateway.pipeline.desk import Desk
+from gateway.pipeline.desk import Desk, described
 from gateway.pipeline.parking import Parking, Parlour
 from gateway.pipeline.rules import RulesInForce
 from gateway.store.approvals import ApprovalStore
@@ -39,7 +41,7 @@ class Ground:
 
 
 class Approving:
-    """The approvals of one gateway. `told` hears of each that is opened."""
+    """The approvals of one gateway, by the `approvals:` section it started with."""
 
     def __init__(self, ground: Ground, section: ApprovalsSection) -> None:
         kept = Kept(milliseconds(section.expires), milliseconds(section.use_within))
@@ -49,6 +51,9 @@ class Approving:
         self._parlour = Parlour(ground.rules, self.approvals, ground.clock, ground.redact)
         self.parking = Parking(self._parlour, section.wait_s)
         self.desk = Desk(ground.rules, self.approvals, ground.clock, ground.redact)
+        self._messenger = self._messenger_to(section.webhook) if section.webhook is not None else None
+        if self._messenger is not None:
+            self.tell(self._messenger.tell)
 
     @property
     def own_tools(self) -> Mapping[str, OwnTool]:
@@ -60,9 +65,22 @@ class Approving:
         self._parlour.told = told
         self.desk.told = told
 
+    def _messenger_to(self, webhook: WebhookSection) -> Messenger:
+        receiver = Receiver(webhook.url, key_of(webhook.secret.get_secret_value()))
+        clock = self._clock
+        return Messenger(receiver, self.approvals, clock, lambda approval: described(approval, clock.now_ms()))
+
     async def watch(self) -> None:
-        """Put on record what ends unused, until cancelled."""
+        """Put on record what ends unused, and tell the webhook of what is asked, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._sweep())
+            if self._messenger is not None:
+                group.create_task(self._messenger.run())
+
+    async def _sweep(self) -> None:
         while True:
-            with contextlib.suppress(GatewayError):
+            try:
                 await self.approvals.expire()
+            except GatewayError as error:
+                _LOG.error("which approvals have ended cannot be put on record: %s %s", error.code, error.detail)
             await self._clock.sleep(_SWEEP_S)

@@ -62,6 +62,10 @@ class Desk:
         """Return the approvals that wait or may still be used (all of them where not `is_open`), the newest first."""
         return await self._approvals.listed(standing=standing, is_open=is_open)
 
+    async def known(self, by: str) -> None:
+        """Let one of the configured people look; nobody else sees what others are asked."""
+        self._person(by)
+
     async def find(self, approval_id: str) -> Approval:
         """Return an approval."""
         return await self._approvals.find(approval_id)

@@ -1,4 +1,4 @@
-"""What is served beside `/mcp`: health, OAuth metadata, the bridges' lease, the operator's status."""
+"""What is served beside `/mcp`: health, OAuth metadata, the bridges' lease, the operator's status, approvals."""
 
 import asyncio
 import hmac
@@ -14,6 +14,7 @@ from starlette.routing import Route
 from gateway.model.errors import IdentityFault
 from gateway.model.identity import Identity
 from gateway.model.request import Caller
+from gateway.transport.approvals import ApprovalsApi
 from gateway.transport.exchange import LOOPBACK_PEERS, Exchange
 from gateway.transport.wire import headers_of
 
@@ -60,6 +61,7 @@ class Sides:
     identify: Callable[[Caller, str], Awaitable[Identity]]
     operator: Operator
     metadata: Mapping[str, Any] | None
+    approvals: ApprovalsApi
 
     async def health(self, request: Request) -> Response:
         """Say that the process answers, and nothing else."""
@@ -96,6 +98,7 @@ def build_sides(sides: Sides) -> Starlette:
         Route("/healthz", sides.health),
         Route("/-/lease", sides.lease),
         Route("/-/status", sides.status),
+        *sides.approvals.routes(),
     ]
     if sides.metadata is not None:
         routes += [Route(path, sides.resource_metadata) for path in (_METADATA_PATH, f"{_METADATA_PATH}/mcp")]

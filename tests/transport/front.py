@@ -7,7 +7,10 @@ import httpx2
 
 from gateway.identity.local import local_bearer
 from gateway.identity.metadata import challenge
+from gateway.identity.people import PeopleDoor
+from gateway.identity.token_index import TokenIndex
 from gateway.model.errors import IdentityFault
+from gateway.transport.approvals import ApprovalsApi
 from gateway.transport.endpoint import Door, Eras, McpEndpoint
 from gateway.transport.guard import Guard
 from gateway.transport.input import Inputs
@@ -63,7 +66,11 @@ class Front:
         )
         self.endpoint = McpEndpoint(kernel, eras, door)
         operator = Operator(OPERATOR, lambda: {"servers": {}})
-        self.app = build_asgi(self.endpoint, guard, Sides(self.leases, self.gate.listing.identify, operator, metadata))
+        self.tokens = TokenIndex(gate.store, gate.clock)
+        people = PeopleDoor(self.tokens, gate.clock)
+        approvals = ApprovalsApi(gate.approving.desk, people.identify, gate.clock)
+        sides = Sides(self.leases, self.gate.listing.identify, operator, metadata, approvals)
+        self.app = build_asgi(self.endpoint, guard, sides)
 
     async def _deliver(self, call_id: str) -> None:
         self.delivered.append(call_id)

@@ -1,0 +1,173 @@
+"""The approvals API beside `/mcp`: a person, by their own token, sees what waits and decides it."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.approval.values import Approval, ApprovalRefused
+from gateway.codec import CodecError, dump, parse
+from gateway.model.clock import Clock
+from gateway.model.errors import GatewayError, IdentityFault
+from gateway.pipeline.desk import Desk, Grant, described
+
+__all__ = ["ApprovalsApi"]
+
+_MOST_BYTES: Final = 1024 * 1024
+_STATUS: Final[Mapping[str, int]] = {
+    "unknown_approval": 404,
+    "may_not_approve": 403,
+    "policies_refuse": 403,
+    "unknown_person": 403,
+    "approval_over": 409,
+    "approval_changed": 409,
+    "approval_void": 409,
+    "voted_already": 409,
+    "too_large": 413,
+}
+Deed = Callable[[str, str, Mapping[str, Any]], Awaitable[Approval]]
+"""What a person, named first, does to an approval, named second, with the members of a JSON object."""
+
+
+class ApprovalsApi:
+    """`GET /-/approvals`, `GET /-/approvals/ID`, `POST /-/approvals/ID/DEED`, `POST /-/approvals/standing`.
+
+    Every request is a person's, told by the bearer token they present; every answer is JSON. What is refused says why:
+    `{"error": CODE, "message": TEXT}`.
+    """
+
+    def __init__(self, desk: Desk, identify: Callable[[str], Awaitable[str]], clock: Clock) -> None:
+        self._desk = desk
+        self._identify = identify
+        self._clock = clock
+        self._deeds: Mapping[str, Deed] = {
+            "approve": lambda by, which, said: desk.approve(by, which, _text(said, "reason")),
+            "deny": lambda by, which, said: desk.deny(by, which, _text(said, "reason")),
+            "withdraw": lambda by, which, said: desk.withdraw(by, which),
+            "revoke": lambda by, which, said: desk.revoke(by, which, _text(said, "reason")),
+            "edit": lambda by, which, said: desk.edit(by, which, _object(said, "arguments"), _text(said, "reason")),
+        }
+
+    def routes(self) -> list[Route]:
+        """Return the paths."""
+        return [
+            Route("/-/approvals", self.listed, methods=["GET"]),
+            Route("/-/approvals/standing", self.grant, methods=["POST"]),
+            Route("/-/approvals/{approval}", self.shown, methods=["GET"]),
+            Route("/-/approvals/{approval}/{deed}", self.decide, methods=["POST"]),
+        ]
+
+    async def listed(self, request: Request) -> Response:
+        """Return what waits, or is approved and not used yet; `?standing=true` those, `?all=true` what is over too."""
+
+        async def work(by: str) -> Any:
+            await self._desk.known(by)
+            asked = request.query_params
+            found = await self._desk.listed(
+                standing=asked.get("standing") == "true", is_open=asked.get("all") != "true"
+            )
+            return {"approvals": [described(each, self._clock.now_ms()) for each in found]}
+
+        return await self._answer(request, work)
+
+    async def shown(self, request: Request) -> Response:
+        """Return one approval, whole."""
+
+        async def work(by: str) -> Any:
+            await self._desk.known(by)
+            return described(await self._desk.find(request.path_params["approval"]), self._clock.now_ms())
+
+        return await self._answer(request, work)
+
+    async def decide(self, request: Request) -> Response:
+        """Do what the last part of the path says."""
+
+        async def work(by: str) -> Any:
+            deed = self._deeds.get(request.path_params["deed"])
+            if deed is None:
+                raise ApprovalRefused("unknown_approval", f"An approval can be: {', '.join(self._deeds)}.")
+            done = await deed(by, request.path_params["approval"], await _body(request))
+            return described(done, self._clock.now_ms())
+
+        return await self._answer(request, work)
+
+    async def grant(self, request: Request) -> Response:
+        """Make a standing approval: `agent`, `tool`, `most`, `until_ms`, perhaps `where`, `on_behalf_of`, `reason`."""
+
+        async def work(by: str) -> Any:
+            said = await _body(request)
+            wanted = Grant(
+                agent=_text(said, "agent"),
+                tool=_text(said, "tool"),
+                most=_whole(said, "most"),
+                until_ms=_whole(said, "until_ms"),
+                where=_texts(said, "where"),
+                on_behalf_of=_text(said, "on_behalf_of"),
+                why=_text(said, "reason"),
+            )
+            return described(await self._desk.grant(by, wanted), self._clock.now_ms())
+
+        return await self._answer(request, work)
+
+    async def _answer(self, request: Request, work: Callable[[str], Awaitable[Any]]) -> Response:
+        scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+        try:
+            by = await self._identify(bearer.strip() if scheme.lower() == "bearer" else "")
+            return _json(200, await work(by))
+        except IdentityFault as fault:
+            return _json(401, {"error": fault.code, "message": fault.message}, {"WWW-Authenticate": "Bearer"})
+        except ApprovalRefused as refused:
+            return _json(_STATUS.get(refused.code, 400), {"error": refused.code, "message": str(refused)})
+        except GatewayError as fault:
+            return _json(503, {"error": fault.code, "message": fault.message})
+
+
+def _json(status: int, body: Any, headers: Mapping[str, str] | None = None) -> Response:
+    sent = {"Cache-Control": "no-store", **(headers or {})}
+    return Response(dump(body), status, sent, media_type="application/json")
+
+
+async def _body(request: Request) -> Mapping[str, Any]:
+    """Return the JSON object that was sent, an empty one for nothing. Raises `ApprovalRefused`."""
+    raw = b""
+    try:
+        async for chunk in request.stream():
+            raw += chunk
+            if len(raw) > _MOST_BYTES:
+                raise ApprovalRefused("too_large", f"The body is larger than {_MOST_BYTES} bytes.")
+        said = parse(raw) if raw else {}
+    except (CodecError, ClientDisconnect) as error:
+        raise ApprovalRefused("bad_request", f"The body is no JSON: {error}.") from None
+    if not isinstance(said, dict):
+        raise ApprovalRefused("bad_request", "The body is no JSON object.")
+    return said
+
+
+def _text(said: Mapping[str, Any], name: str) -> str:
+    value = said.get(name, "")
+    if not isinstance(value, str):
+        raise ApprovalRefused("bad_request", f"`{name}` is no text.")
+    return value
+
+
+def _texts(said: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    value = said.get(name, [])
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise ApprovalRefused("bad_request", f"`{name}` is no list of texts.")
+    return tuple(value)
+
+
+def _whole(said: Mapping[str, Any], name: str) -> int:
+    value = said.get(name, 0)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ApprovalRefused("bad_request", f"`{name}` is no whole number.")
+    return value
+
+
+def _object(said: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = said.get(name)
+    if not isinstance(value, dict):
+        raise ApprovalRefused("bad_request", f"`{name}` is no JSON object.")
+    return value
