@@ -218,9 +218,10 @@ class Kernel:
         ref = asked.params.get("ref")
         if not isinstance(ref, dict) or not isinstance(asked.params.get("argument"), dict):
             raise RpcError(_INVALID_PARAMS, "completion/complete needs params.ref and params.argument, objects.")
-        kind, key = (ref.get("type"), "name") if ref.get("type") == "ref/prompt" else (ref.get("type"), "uri")
+        kind = ref.get("type")
+        key = "name" if kind == "ref/prompt" else "uri"
         name = ref.get(key)
-        if kind not in {"ref/prompt", "ref/resource"} or not isinstance(name, str):
+        if kind not in ("ref/prompt", "ref/resource") or not isinstance(name, str):
             raise RpcError(_INVALID_PARAMS, "params.ref must be a ref/prompt with a name or a ref/resource with a uri.")
         place = await (self._prompt if key == "name" else self._place)(asked, name)
         arguments = _own(asked.params) | {"ref": {**ref, key: place.name}}
