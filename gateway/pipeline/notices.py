@@ -23,6 +23,9 @@ _LOG = logging.getLogger(__name__)
 _SETTLE_S: Final = 0.1
 _RECHECK_S: Final = 0.5
 _MOST: Final = 10_000
+_MOST_EACH: Final = _MOST // 2
+"""Of one agent: it alone cannot take every stream there is."""
+
 _AT_ONCE: Final = 100
 UPDATED: Final = "notifications/resources/updated"
 LIST_CHANGED: Final = {
@@ -91,6 +94,8 @@ class Notices:
         """
         if self._stopped or len(self._subscribers) >= _MOST:
             raise LimitFault("There are too many open streams, or the gateway stops.", retry_after_s=5.0)
+        if instead_of is None and self._has_its_share(subscriber.identity.agent):
+            raise LimitFault(f"An agent has at most {_MOST_EACH} open streams.", retry_after_s=5.0)
         if instead_of is not None:
             self._subscribers.discard(instead_of)
             subscriber.resources.update(instead_of.resources)
@@ -98,6 +103,11 @@ class Notices:
         if "tools" in subscriber.lists:
             subscriber.tools = self._visible_tools(subscriber)
         self._subscribers.add(subscriber)
+
+    def _has_its_share(self, agent: str) -> bool:
+        if len(self._subscribers) < _MOST_EACH:
+            return False
+        return sum(each.identity.agent == agent for each in self._subscribers) >= _MOST_EACH
 
     async def leave(self, subscriber: Subscriber) -> None:
         """Tell it no more."""

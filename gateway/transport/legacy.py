@@ -33,6 +33,8 @@ _GONE: Final = -31410
 _OF_LATER_ERAS: Final = ("resultType", "ttlMs", "cacheScope")
 _SERVER_INFO_META: Final = "io.modelcontextprotocol/serverInfo"
 _MAX_SUBSCRIPTIONS: Final = 1000
+_MAX_SUBSCRIBED: Final = 256 * 1024
+"""Characters of all the URIs a session has subscribed to: its record holds them, and is written anew with each."""
 
 
 class Legacy:
@@ -179,12 +181,13 @@ class Legacy:
             raise RpcError(_INVALID_PARAMS, f"{asked.method} needs params.uri, a string.")
         place = None
         if asked.method == "resources/subscribe":
-            if len(session.subscriptions | {uri}) > _MAX_SUBSCRIPTIONS:
-                raise RpcError(_INVALID_PARAMS, f"A session has at most {_MAX_SUBSCRIPTIONS} subscriptions.")
+            _check_room(session, uri)
             place = await self._kernel.subscribe(asked, uri)
-        others = session.subscriptions - {uri}  # read again: others may have been made while this one was decided
-        session.subscriptions = others if place is None else others | {uri}
-        await self._sessions.save(session)
+            _check_room(session, uri)  # others may have been made while this one was decided
+        others = session.subscriptions - {uri}
+        before, session.subscriptions = session.subscriptions, others if place is None else others | {uri}
+        if session.subscriptions != before:
+            await self._sessions.save(session)
         if session.subscriber is not None and place is not None:
             await self._notices.add(session.subscriber, {uri: place})
         elif session.subscriber is not None:
@@ -235,6 +238,14 @@ class Legacy:
                 await self._notices.add(subscriber, {uri: await self._kernel.subscribe(asked, uri)})
             except (RpcError, GatewayError):
                 continue
+
+
+def _check_room(session: Session, uri: str) -> None:
+    """Raise `RpcError` where a session cannot have one more subscription."""
+    wanted = session.subscriptions | {uri}
+    if len(wanted) > _MAX_SUBSCRIPTIONS or sum(map(len, wanted)) > _MAX_SUBSCRIBED:
+        most = f"{_MAX_SUBSCRIPTIONS} subscriptions, of {_MAX_SUBSCRIBED} characters together"
+        raise RpcError(_INVALID_PARAMS, f"A session has at most {most}.")
 
 
 async def _cancelled(*tasks: "asyncio.Task[None]") -> None:

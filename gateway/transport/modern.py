@@ -29,6 +29,8 @@ _SERVER_INFO_META: Final = f"{_ENVELOPE}serverInfo"
 _SUBSCRIPTION_META: Final = f"{_ENVELOPE}subscriptionId"
 _MIRROR_PREFIX: Final = "mcp-param-"
 _GOODBYE_S: Final = 2.0
+_MAX_URIS: Final = 1000
+_MAX_LISTENED: Final = 256 * 1024
 _INTERACTIVE: Final = frozenset({"tools/call", "prompts/get", "resources/read"})
 _CACHED: Final = frozenset(
     {"tools/list", "prompts/list", "resources/list", "resources/templates/list", "resources/read", "server/discover"}
@@ -110,8 +112,11 @@ class Modern:
         if not isinstance(wanted, dict) or not exchange.takes_streams:
             raise RpcError(-32602, "subscriptions/listen needs params.notifications, and an Accept of event streams.")
         uris = wanted.get("resourceSubscriptions") or []
-        if not isinstance(uris, list) or not all(isinstance(uri, str) for uri in uris) or len(uris) > 1000:
-            raise RpcError(-32602, "resourceSubscriptions must be a list of at most 1000 URIs.")
+        if not isinstance(uris, list) or not all(isinstance(uri, str) for uri in uris):
+            raise RpcError(-32602, "resourceSubscriptions must be a list of URIs.")
+        if len(uris) > _MAX_URIS or sum(map(len, uris)) > _MAX_LISTENED:
+            most = f"{_MAX_URIS} URIs, of {_MAX_LISTENED} characters together"
+            raise RpcError(-32602, f"resourceSubscriptions must be at most {most}.")
         asked = Asked(request.method, request.params, caller, exchange.headers, endpoint=exchange.endpoint)
         places = {uri: await self._kernel.subscribe(asked, uri) for uri in dict.fromkeys(uris)}
         offered = self._welcome.capabilities(exchange.endpoint, modern=True)

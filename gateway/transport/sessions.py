@@ -25,6 +25,7 @@ __all__ = ["Session", "Sessions", "principal_of"]
 
 _LIFE_MS: Final = 7 * 24 * 3600 * 1000
 _MAX_LIVE: Final = 10_000
+_MAX_EACH: Final = 20_000
 _FORGET_EVERY: Final = 1000
 _MAX_SAID: Final = 8192
 
@@ -59,13 +60,19 @@ class Session:
 
 
 class Sessions:
-    """Opens, recognises and ends legacy sessions."""
+    """Opens, recognises and ends legacy sessions.
 
-    def __init__(self, key: bytes, clock: Clock, store: SessionStore) -> None:
+    Of one principal there are at most `most_each` that this process knows of; with one more, its idle one that was used
+    the longest ago ends.
+    """
+
+    def __init__(self, key: bytes, clock: Clock, store: SessionStore, most_each: int = _MAX_EACH) -> None:
         self._key = key
         self._clock = clock
         self._store = store
         self._live: OrderedDict[str, Session] = OrderedDict()
+        self._most_each = most_each
+        self._each: dict[str, OrderedDict[str, None]] = {}
         self._shelf = Shelf()
         self._opened = 0
 
@@ -86,6 +93,7 @@ class Sessions:
         session = Session(session_id, principal, version, Streams(self._shelf), endpoint, said, client)
         await self.save(session)
         self._keep(session)
+        await self._make_room(principal)
         return session
 
     async def find(self, session_id: str, identity: Identity) -> Session | None:
@@ -97,6 +105,7 @@ class Sessions:
             self._live.move_to_end(session_id)
         if session is None or session.principal != principal_of(identity) or self._age_ms(session_id) > _LIFE_MS:
             return None
+        self._each[session.principal].move_to_end(session_id)
         return session
 
     async def save(self, session: Session) -> None:
@@ -118,6 +127,7 @@ class Sessions:
         session.ended = True
         await self._store.end_session(session.id)
         self._live.pop(session.id, None)
+        self._forget(session.principal, session.id)
         _refuse(session, "The client ended its session")
         session.streams.close()
 
@@ -150,7 +160,28 @@ class Sessions:
         self._keep(session)
         return session
 
+    async def _make_room(self, principal: str) -> None:
+        own = self._each.get(principal, OrderedDict())
+        if len(own) <= self._most_each:
+            return
+        oldest = next(iter(own))
+        session = self._live.get(oldest)
+        if session is None:
+            self._forget(principal, oldest)
+            await self._store.end_session(oldest)
+        elif session.idle:
+            await self.end(session)
+        else:
+            own.move_to_end(oldest)
+
+    def _forget(self, principal: str, session_id: str) -> None:
+        own = self._each.get(principal, OrderedDict())
+        own.pop(session_id, None)
+        if not own:
+            self._each.pop(principal, None)
+
     def _keep(self, session: Session) -> None:
+        self._each.setdefault(session.principal, OrderedDict())[session.id] = None
         self._live[session.id] = session
         self._live.move_to_end(session.id)
         while len(self._live) > _MAX_LIVE:

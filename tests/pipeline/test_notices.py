@@ -93,3 +93,16 @@ async def test_changes_that_come_at_once_end_with_what_is_wanted_last() -> None:
     may_go_on.set()
     await asyncio.gather(slow, fast)
     assert mail.watched == frozenset()
+
+
+async def test_one_agent_cannot_take_every_stream_there_is() -> None:
+    gate = Gate()
+    mine = [await subscriber(gate) for _ in range(5_000)]
+    for each in mine:
+        gate.notices.join(each)
+    with pytest.raises(LimitFault, match="at most 5000"):
+        gate.notices.join(await subscriber(gate))
+    gate.notices.join(await subscriber(gate, "other"))
+    gate.notices.join(await subscriber(gate), instead_of=mine[0])
+    await gate.notices.leave(mine[1])
+    gate.notices.join(await subscriber(gate))

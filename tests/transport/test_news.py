@@ -342,3 +342,21 @@ async def test_the_subscriptions_of_a_session_are_bounded() -> None:
     assert refused.messages[0]["error"]["code"] == -32602
     again = await peer.legacy("resources/subscribe", {"uri": "payments://7"}).ended()
     assert again.messages[0]["error"]["code"] == -32002  # known to nobody, but not one too many
+
+
+async def test_the_text_of_the_subscriptions_of_a_session_is_bounded() -> None:
+    front = news_front()
+    peer = Peer(front)
+    await peer.initialize()
+    [session] = front.sessions._live.values()
+    session.subscriptions = frozenset(f"payments://{number}/{'x' * 8000}" for number in range(32))
+    refused = await peer.legacy("resources/subscribe", {"uri": f"payments://{'x' * 7000}"}).ended()
+    assert "262144 characters" in refused.messages[0]["error"]["message"]
+
+
+async def test_the_text_of_what_one_listens_for_is_bounded() -> None:
+    front = news_front()
+    wanted = {"resourceSubscriptions": [f"payments://{number}/{'x' * 8000}" for number in range(33)]}
+    front.endpoint._door.body_limit = 1_000_000
+    refused = await Peer(front).modern("subscriptions/listen", {"notifications": wanted}).ended()
+    assert "262144 characters" in refused.messages[0]["error"]["message"]

@@ -182,3 +182,31 @@ async def test_a_session_in_use_outlasts_those_that_are_idle(store: MemoryStore)
         for _ in range(1001):
             await opened(sessions)
         assert await sessions.find(used.id, PAYER) is used
+
+
+async def test_of_one_principal_the_idle_session_used_longest_ago_ends_for_one_too_many(store: MemoryStore) -> None:
+    sessions = Sessions(b"k" * 32, Hand(), store, most_each=2)
+    other = await sessions.open(replace(PAYER, agent="other"), "2025-11-25", "", {}, ClientInfo())
+    first, second = await opened(sessions), await opened(sessions)
+    assert await sessions.find(first.id, PAYER) is first
+    third = await opened(sessions)
+    assert [await sessions.find(each.id, PAYER) for each in (first, second, third)] == [first, None, third]
+    assert second.ended
+    assert await store.find_session(second.id) is None
+    assert await sessions.find(other.id, replace(PAYER, agent="other")) is other
+
+
+async def test_a_session_with_a_question_open_does_not_end_for_another(store: MemoryStore) -> None:
+    sessions = Sessions(b"k" * 32, Hand(), store, most_each=1)
+    busy = await opened(sessions)
+    busy.asked["ask-1"] = asyncio.get_running_loop().create_future()
+    await opened(sessions)
+    assert await sessions.find(busy.id, PAYER) is busy
+
+
+async def test_a_session_that_only_its_record_holds_ends_for_another_too(store: MemoryStore) -> None:
+    sessions = Sessions(b"k" * 32, Hand(), store, most_each=1)
+    first = await opened(sessions)
+    sessions._live.clear()
+    await opened(sessions)
+    assert await sessions.find(first.id, PAYER) is None
