@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import venv
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +63,15 @@ def python_of(client: Agent) -> Path:
     return python
 
 
+def passed(name: str, command: Sequence[str | Path], folder: str, env: Mapping[str, str]) -> bool:
+    """Run one client and say how it went."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, cwd=folder, env=env)
+    print(f"  {'FAILED' if done.returncode else 'ok    '} {name}", flush=True)
+    if done.returncode:
+        print(done.stdout + done.stderr)
+    return done.returncode == 0
+
+
 def main() -> int:
     """Run every client; 0 when all could list and call, and were told why a call was denied."""
     failed = []
@@ -70,17 +80,16 @@ def main() -> int:
         url = f"{gateway.url}/mcp"
         env = {**os.environ, "TOOLGATE_URL": url, "TOOLGATE_TOKEN": token}
         runs = [(client, script) for client in CLIENTS for script in client.scripts]
-        for client, script in runs:
-            command = [python_of(client), script, url, token]
-            done = subprocess.run(
-                command, capture_output=True, text=True, check=False, timeout=120, cwd=folder, env=env
-            )
-            verdict = "ok    " if done.returncode == 0 else "FAILED"
-            print(f"  {verdict} {client.requirement} {script.name}", flush=True)
-            if done.returncode:
-                failed.append(script.name)
-                print(done.stdout + done.stderr)
-    print(f"{len(runs) - len(failed)} passed, {len(failed)} failed")
+        commands = {f"{client.requirement} {script.name}": [python_of(client), script] for client, script in runs}
+        for name, command in commands.items():
+            if not passed(name, [*command, url, token], folder, env):
+                failed.append(name)
+        inspector = [sys.executable, "-m", "tests.clients.with_inspector", url, token, f"{folder}/gateway.yaml"]
+        if not passed(
+            "inspector 2.12.0, HTTP and stdio, every era", inspector, folder, {**env, "PYTHONPATH": str(ROOT)}
+        ):
+            failed.append("inspector")
+    print(f"{len(runs) + 1 - len(failed)} passed, {len(failed)} failed")
     return 1 if failed else 0
 
 
