@@ -45,6 +45,15 @@ class Recorder:
         )
         return await self._ledger.claim(intent)
 
+    async def stands(self, call: Call) -> bool:
+        """Tell whether this very step is on record by now, made or under way. Raises `StoreFault`."""
+        if call.step_key is None:
+            return False
+        recorded = await self._ledger.recorded(call.identity.agent, call.tool.name, call.step_key)
+        if recorded is None or recorded.status is StepStatus.FAILED:
+            return False
+        return recorded.arguments_digest == call.arguments_digest
+
     async def finish(self, call: Call, outcome: Outcome) -> None:
         """Write the outcome of a claimed call. Raises `StoreFault`: then the call stays in doubt."""
         now = self._clock.now_ms()

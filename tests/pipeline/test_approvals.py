@@ -9,13 +9,13 @@ import pytest
 from gateway.approval.config import ApprovalsSection
 from gateway.approval.values import ApprovalRefused
 from gateway.model.facts import Approver
-from gateway.model.outcome import Denied, Succeeded
+from gateway.model.outcome import Denied, Failed, Succeeded
 from gateway.pipeline.approving import Approving, Ground
 from gateway.pipeline.desk import described
 from gateway.pipeline.rules import Rules
 from gateway.policy import Bundle, LoadOptions
 from gateway.store.memory import MemoryStore
-from gateway.store.ports import EventKind
+from gateway.store.ports import EventKind, Recorded
 from tests.fixtures.clock import FakeClock
 from tests.pipeline.gate import DEFINITIONS, PAYMENT, PERMIT_ALL, PRECONDITION, Gate, answer, caller, rules_of, settle
 from tests.pipeline.people import (
@@ -378,3 +378,63 @@ async def test_what_waits_costs_no_memory_and_is_swept_from_the_record() -> None
     assert await gate.approving.desk.listed() == []
     assert len(await gate.approving.desk.listed(is_open=False)) == 20
     assert (await gate.kinds()).count(EventKind.APPROVAL_EXPIRED) == 20
+
+
+async def test_a_changed_row_approves_nothing_and_says_that_the_ledger_does_not_hold() -> None:
+    gate = a_gate()
+    approval_id = await asked(gate)
+    shelf = gate.store._shelf
+    shelf.rows[approval_id] = shelf.rows[approval_id]._replace(state="approved")
+    refused = (await gate.run("payments_pay")).outcome
+    assert isinstance(refused, Failed)
+    assert refused.error.code == "ledger_tampered"
+    assert paid(gate) == []
+
+
+async def test_a_call_under_way_is_joined_and_not_asked_about_again() -> None:
+    gate = a_gate()
+    await gate.approving.desk.approve("bob", await asked(gate, idempotency_key="k"))
+    going = asyncio.Event()
+    gate.servers["payments"].calls.append(going)
+    first = asyncio.create_task(gate.run("payments_pay", idempotency_key="k"))
+    await settle()
+    second = asyncio.create_task(gate.run("payments_pay", idempotency_key="k"))
+    await settle()
+    going.set()
+    assert [is_done((await each).outcome) for each in (first, second)] == [True, True]
+    assert len(paid(gate)) == 1
+    assert await gate.approving.desk.listed() == []
+
+
+class Behind(MemoryStore):
+    """A store that once answers as it was before a twin's claim."""
+
+    blind = 0
+
+    async def recorded(self, agent: str, tool: str, step_key: str) -> Recorded | None:
+        if self.blind:
+            self.blind -= 1
+            return None
+        return await super().recorded(agent, tool, step_key)
+
+
+async def test_a_twin_that_read_the_ledger_too_early_is_not_parked() -> None:
+    clock = FakeClock()
+    store = Behind(clock)
+    gate = a_gate(store=store, clock=clock)
+    await gate.approving.desk.approve("bob", await asked(gate))
+    done = await gate.run("payments_pay")
+    store.blind = 1
+    again = (await gate.run("payments_pay")).outcome
+    assert isinstance(again, Succeeded)
+    assert again.replayed_from == done.call.id
+    assert await gate.approving.desk.listed() == []
+
+
+async def test_what_was_done_before_an_approval_was_asked_for_is_not_asked_about() -> None:
+    gate = a_gate(PERMIT_ALL, LEADS)
+    assert is_done((await gate.run("payments_pay")).outcome)
+    gate.rules.current = rules_of(*POLICIES, people=PEOPLE)
+    refused = (await gate.run("payments_pay")).outcome
+    assert isinstance(refused, Denied)
+    assert await gate.approving.desk.listed() == []

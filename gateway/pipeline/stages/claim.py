@@ -40,6 +40,8 @@ class Claim:
 
     async def __call__(self, call: Call) -> Outcome | None:
         if not call.decision.allowed:
+            if await self._recorder.stands(call):  # its twin used the approval a moment ago: be answered as it is
+                raise DecideAgain
             return await self._parking.park(call)
         if self._may_skip(call):
             call.intent = False

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from gateway.model.call import Call
-from gateway.model.decision import Ruling
+from gateway.model.decision import Decision, Ruling
 from gateway.model.operation import TOOL_CALL
 from gateway.model.outcome import Denied, Outcome, Waiting
 from gateway.model.tool import Tool
@@ -40,8 +40,13 @@ class Decide:
                 retry_after_s=self._patience_s,
             )
         call.given, call.decision = given, decision
-        parked = decision.ruling is Ruling.NEEDS_APPROVAL and call.tool.method == TOOL_CALL
-        return None if decision.allowed or parked else Denied(decision)
+        return None if decision.allowed or _is_for_people(call, decision) else Denied(decision)
+
+
+def _is_for_people(call: Call, decision: Decision) -> bool:
+    """Tell whether people can be asked; not about what was done already, and is only to be told again."""
+    once = call.tool.method == TOOL_CALL and call.facts.repeat_of is None
+    return once and decision.ruling is Ruling.NEEDS_APPROVAL
 
 
 def _may_come_through(call: Call, via: Tool) -> bool:
