@@ -23,6 +23,7 @@ __all__ = [
     "REPLAYED_META",
     "identity_fault",
     "operation_error",
+    "recorded",
     "rpc_error",
     "tool_result",
 ]
@@ -78,7 +79,9 @@ def rpc_error(outcome: Outcome) -> RpcError | None:
     rpc = getattr(outcome.error, "rpc", None) if isinstance(outcome, Failed | Unknown) else None
     if rpc is None:
         return None
-    return _recorded(RpcError(rpc["code"], rpc["message"], status=STATUS.get(rpc["code"], 200), data=rpc.get("data")))
+    error = RpcError(rpc["code"], rpc["message"], status=STATUS.get(rpc["code"], 200), data=rpc.get("data"))
+    error.of_server = True
+    return recorded(error)
 
 
 def operation_error(ended: Ended) -> RpcError:
@@ -88,12 +91,13 @@ def operation_error(ended: Ended) -> RpcError:
     text, refusal = _refusal(outcome, lambda remedy: (remedy.tool, dict(remedy.arguments)))
     refusal["call"] = ended.call.id
     if isinstance(outcome, Denied):
-        return _recorded(RpcError(DENIED, text, status=200, data=refusal))
+        return recorded(RpcError(DENIED, text, status=200, data=refusal))
     wrong = isinstance(outcome, Failed) and isinstance(outcome.error, RequestFault)
-    return _recorded(RpcError(-32602 if wrong else -32603, text, status=400 if wrong else 200, data=refusal))
+    return recorded(RpcError(-32602 if wrong else -32603, text, status=400 if wrong else 200, data=refusal))
 
 
-def _recorded(error: RpcError) -> RpcError:
+def recorded(error: RpcError) -> RpcError:
+    """Return an error as one that the ledger has already."""
     error.recorded = True
     return error
 

@@ -13,6 +13,7 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from starlette.types import Receive, Scope, Send
 
 from gateway.model.errors import GatewayError, IdentityFault, RequestFault
+from gateway.model.operation import ACTION_OF, TOOL_CALL
 from gateway.transport.exchange import Exchange
 from gateway.transport.guard import Guard
 from gateway.transport.kernel import Answer, Kernel
@@ -22,6 +23,7 @@ from gateway.transport.wire import (
     ClientGone,
     HttpRefusal,
     RpcError,
+    RpcRequest,
     headers_of,
     read_body,
     read_message,
@@ -33,6 +35,8 @@ __all__ = ["Door", "Eras", "McpEndpoint"]
 _LOG = logging.getLogger(__name__)
 _UNAUTHENTICATED: Final = -32001  # outside the range the specification reserves for itself
 _ROOT: Final = "/mcp"
+_GOVERNED: Final = frozenset({TOOL_CALL, *ACTION_OF, "subscriptions/listen"})
+"""What a policy decides on."""
 
 
 class Door:
@@ -104,7 +108,7 @@ class McpEndpoint:
             await send_status(exchange.send, 405, (("allow", "GET, POST, DELETE"),))
 
     async def _post(self, exchange: Exchange) -> None:
-        """Answer one message. What a known caller meant as a call, and is none, goes on record like a refused call."""
+        """Answer one message. What a known caller meant as something governed goes on record if it is refused here."""
         self._door.guard.check_post(exchange.headers)
         modern = _is_modern(exchange.headers)
         try:
@@ -117,9 +121,8 @@ class McpEndpoint:
             said = await (self._eras.modern if modern else self._eras.legacy).post(exchange, request)
         except (HttpRefusal, RpcError) as refusal:
             asked = exchange.request
-            if not getattr(refusal, "recorded", False) and (asked is None or asked.method == "tools/call"):
-                name = asked.params.get("name") if asked is not None else None
-                await self._kernel.refuse(exchange.caller(), name, _as_fault(refusal))
+            if not getattr(refusal, "recorded", False) and (asked is None or asked.method in _GOVERNED):
+                await self._kernel.refuse(exchange.caller(), _named(asked), _as_fault(refusal))
             raise
         if said is not None:
             await self._send(exchange, *said)
@@ -145,6 +148,13 @@ class McpEndpoint:
 def _is_modern(headers: Mapping[str, str]) -> bool:
     version = headers.get("mcp-protocol-version")
     return version is not None and version not in HANDSHAKE_PROTOCOL_VERSIONS
+
+
+def _named(request: RpcRequest | None) -> Any:
+    """Return what a refused message was about, as the ledger names it."""
+    if request is None:
+        return None
+    return request.params.get("name") if request.method == TOOL_CALL else request.method
 
 
 def _as_fault(refusal: HttpRefusal | RpcError) -> RequestFault:

@@ -19,7 +19,7 @@ from gateway.pipeline.entry import Entry
 from gateway.pipeline.listing import Listing
 from gateway.pipeline.rules import RulesInForce
 from gateway.pipeline.runner import Ended
-from gateway.transport.answers import identity_fault, operation_error, rpc_error, tool_result
+from gateway.transport.answers import identity_fault, operation_error, recorded, rpc_error, tool_result
 from gateway.transport.wire import HttpRefusal, RpcError
 
 __all__ = ["IDEMPOTENCY_META", "RUN_META", "SERVER_INFO", "Answer", "Asked", "Kernel"]
@@ -233,7 +233,7 @@ class Kernel:
             return await self._directory.prompt(name, asked.endpoint)
         except RequestFault as fault:
             await self.refuse(asked.caller, asked.method, fault)
-            raise RpcError(_INVALID_PARAMS, fault.message) from None
+            raise recorded(RpcError(_INVALID_PARAMS, fault.message)) from None
 
     async def _place(self, asked: Asked, uri: str) -> Place:
         identity = await self.identify(asked.caller, asked.method, asked.params, asked.endpoint)
@@ -242,7 +242,8 @@ class Kernel:
         except RequestFault as fault:
             await self.refuse(asked.caller, asked.method, fault)
             missing = fault.code == "unknown_tool"
-            raise RpcError(-32002 if missing else _INVALID_PARAMS, fault.message, data={"uri": uri}) from None
+            code = -32002 if missing else _INVALID_PARAMS
+            raise recorded(RpcError(code, fault.message, data={"uri": uri})) from None
 
     async def _govern(self, asked: Asked, what: Any, arguments: Mapping[str, Any]) -> Answer:
         """Have something that is no tool done, through the same pipeline."""

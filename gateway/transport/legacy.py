@@ -276,7 +276,7 @@ def _lost(event_id: str) -> tuple[EventStream, int] | None:
 def _as_this_era_says_it(error: RpcError, method: str) -> RpcError:
     """Return a server's error with the code that these eras have for a resource that is not there."""
     names_it = isinstance(error.data, dict) and "uri" in error.data
-    if error.recorded and method == "resources/read" and error.code == _INVALID_PARAMS and names_it:
+    if error.of_server and method == "resources/read" and error.code == _INVALID_PARAMS and names_it:
         error.code = _NOT_FOUND
     return error
 

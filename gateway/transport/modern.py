@@ -93,7 +93,7 @@ class Modern:
             return await exchange.watched(work, until_gone=True)
         except RpcError as error:
             if error.code == _NOT_FOUND:
-                raise RpcError(-32602, error.message, status=STATUS.get(-32602, 400), data=error.data) from None
+                error.code, error.status = -32602, STATUS.get(-32602, 400)
             raise
 
     async def _discover(self, endpoint: str, identity: Identity) -> Answer:

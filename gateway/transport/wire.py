@@ -39,7 +39,10 @@ class RpcError(Exception):
     """A JSON-RPC error to answer with; `status` is its HTTP status in the 2026-07-28 era."""
 
     recorded = False
-    """Whether the ledger has it already: it is how a call ended."""
+    """Whether the ledger has it already."""
+
+    of_server = False
+    """Whether it is what a server answered."""
 
     def __init__(self, code: int, message: str, *, status: int = 400, data: Any = None) -> None:
         super().__init__(message)
