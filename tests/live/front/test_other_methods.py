@@ -330,16 +330,6 @@ async def test_news_of_one_reach_nobody_else(gate: Inside) -> None:
         assert (await known.ask("DELETE", "/mcp", Mcp_Session_Id=known.session)).status == 204
 
 
-async def test_a_request_is_called_off_by_its_own_session_only(gate: Inside) -> None:
-    """The thief names the id of the other's request in a session of its own: the request goes on."""
-    owner, thief = await peer(gate, "legacy"), await peer(gate, "legacy", "payer2")
-    asking = [asyncio.ensure_future(owner.call("probe_echo")) for _ in range(5)]
-    for number in range(30):
-        off = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": number}}
-        assert (await thief.post(json.dumps(off).encode(), Mcp_Session_Id=thief.session)).status == 202
-    assert [answer.code for answer in await asyncio.gather(*asking)] == ["ok"] * 5
-
-
 async def test_a_session_takes_a_bounded_number_of_subscriptions(gate: Inside) -> None:
     known = await peer(gate, "legacy")
     codes = [(await known.rpc("resources/subscribe", {"uri": f"doc:///{n}/{'x' * 8000}"})).code for n in range(40)]
