@@ -1,7 +1,7 @@
 """All upstreams of the gateway: opened side by side, healed in the background, none waiting for another."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, TypeVar
@@ -268,9 +268,10 @@ class Upstreams:
         """Open all at once; return when each has been tried once, however that went. Failed ones are tried again."""
         await asyncio.gather(*(member.open() for member in self._members.values()))
 
-    async def settle(self, patience_s: float) -> None:
-        """Return when no first opening is under way any more, or when `patience_s` has passed."""
-        waiting = [member.tried() for member in self._members.values() if member.opening]
+    async def settle(self, patience_s: float, names: Iterable[str] | None = None) -> None:
+        """Return when no first opening (of those named) is under way any more, or when `patience_s` has passed."""
+        members = self._members.values() if names is None else map(self.get, names)
+        waiting = [member.tried() for member in members if member.opening]
         if waiting:
             try:
                 async with asyncio.timeout(patience_s):

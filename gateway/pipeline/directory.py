@@ -21,6 +21,7 @@ __all__ = ["Directory", "Place"]
 
 _LOG = logging.getLogger(__name__)
 _PATIENCE_S: Final = 3.0
+_SETTLE_S: Final = 2.0
 _PROMPTS: Final = "prompts/list"
 _RESOURCES: Final = "resources/list"
 _TEMPLATES: Final = "resources/templates/list"
@@ -51,6 +52,13 @@ class Directory:
         self._patience_s = patience_s
         self._known: dict[tuple[str, str], Definitions] = {}
         self._fresh: set[tuple[str, str]] = set()
+
+    async def settled(self, endpoint: str) -> None:
+        """Wait a little for servers of an endpoint that have not been reached yet, as after a start of the gateway.
+
+        What they offer is not known before.
+        """
+        await self._upstreams.settle(_SETTLE_S, self._servers(endpoint))
 
     def forget(self, server: str) -> None:
         """Take note that what a server offers has changed."""

@@ -103,6 +103,7 @@ class Kernel:
         if asked.method in _LISTS:
             identity = await self.identify(asked.caller, asked.method, asked.params, asked.endpoint)
             self._listing.admit(identity)
+            await self._directory.settled(asked.endpoint)
             if not self._directory.has(asked.method.partition("/")[0], asked.endpoint):
                 raise RpcError(_METHOD_NOT_FOUND, "Method not found", status=404, data=asked.method)
             _one_page(asked.params)
@@ -229,6 +230,7 @@ class Kernel:
 
     async def _prompt(self, asked: Asked, name: str) -> Place:
         await self.identify(asked.caller, asked.method, asked.params, asked.endpoint)
+        await self._directory.settled(asked.endpoint)
         try:
             return await self._directory.prompt(name, asked.endpoint)
         except RequestFault as fault:
@@ -237,6 +239,7 @@ class Kernel:
 
     async def _place(self, asked: Asked, uri: str) -> Place:
         identity = await self.identify(asked.caller, asked.method, asked.params, asked.endpoint)
+        await self._directory.settled(asked.endpoint)
         try:
             return await self._directory.resource(uri, asked.endpoint, identity)
         except RequestFault as fault:

@@ -9,7 +9,7 @@ from gateway.catalog.config import EndpointSection, Names
 from gateway.model.errors import ConnectorFault
 from gateway.pipeline.rules import Rules
 from gateway.resilience.config import RateLimit
-from tests.pipeline.gate import SECRET, Gate, answer
+from tests.pipeline.gate import SECRET, Gate, answer, settle
 from tests.transport.front import Front
 from tests.transport.peer import Peer, Reply
 
@@ -71,6 +71,34 @@ async def test_what_two_servers_share_is_listed_under_names_that_tell_them_apart
     ]
     names = ["payments_greet", "payments_only_payments", "mail_greet", "mail_only_mail"]
     assert await listed(front, "prompts/list", "name") == names
+
+
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("resources/list", {}),
+        ("prompts/list", {}),
+        ("resources/read", {"uri": "mail://own"}),
+        ("prompts/get", {"name": "mail_greet"}),
+        ("completion/complete", {"ref": {"type": "ref/prompt", "name": "mail_greet"}, "argument": {"name": "a"}}),
+    ],
+)
+async def test_what_a_server_offers_is_waited_for_while_it_is_first_connected_to(method: str, params: Any) -> None:
+    """As when the gateway has just come back, and a client goes on without having noticed."""
+    front = offering_front()
+    mail, connected = front.gate.servers["mail"], asyncio.Event()
+    offered, mail.capabilities = mail.capabilities, {}
+    mail.opens.append(connected)
+    opening = asyncio.ensure_future(front.gate.upstreams.open())
+    await settle()
+    reply = Peer(front).modern(method, params)
+    await settle()
+    assert not reply.task.done()
+    mail.capabilities = offered
+    connected.set()
+    assert "result" in await answered(reply)
+    await opening
+    await front.gate.upstreams.close()
 
 
 async def test_unknown_fields_of_a_listing_pass() -> None:
