@@ -89,6 +89,7 @@ async def test_what_a_server_offers_is_waited_for_while_it_is_first_connected_to
     mail, connected = front.gate.servers["mail"], asyncio.Event()
     offered, mail.capabilities = mail.capabilities, {}
     mail.opens.append(connected)
+    mail.calls.append({"contents": [], "messages": [], "completion": {"values": []}})
     opening = asyncio.ensure_future(front.gate.upstreams.open())
     await settle()
     reply = Peer(front).modern(method, params)
