@@ -39,7 +39,8 @@ async def settle(ledger: Ledger, call_id: str, status: StepStatus, said: Mapping
         body["result"] = {"content": [{"type": "text", "text": text}], **known}
     else:
         body["error"] = {"code": "rejected", "message": text, "detail": ""}
-    await ledger.settle(Ending(call_id, at_ms, status, body, release=not succeeded))
+    approval = "" if succeeded else line.asked.get("claim", {}).get("approval", "")
+    await ledger.settle(Ending(call_id, at_ms, status, body, release=not succeeded, returns=approval))
     settled = await one_line(ledger, call_id)
     assert settled is not None
     return settled

@@ -21,6 +21,9 @@ SELF_APPROVAL: Final = ("self_approval", "allowed")
 MOST_PEOPLE: Final = 100
 """More people than any approval can be given by."""
 
+_COUNTED: Final = 10
+"""As far as it is tried how many people a call needs."""
+
 
 def could_be_approved(bundle: Bundle, identity: Identity, tool: Tool) -> bool:
     """Tell whether an approval may make a difference to this agent's calls of a tool."""
@@ -51,7 +54,7 @@ def approved(bundle: Bundle, asked: DecisionInput, people: Sequence[Approver], q
 def people_needed(bundle: Bundle, asked: DecisionInput) -> int:
     """Return how many people have to approve a call that needs it; 1 where that cannot be told beforehand."""
     heeding = bundle.situation(asked)
-    for number in range(1, MOST_PEOPLE):
+    for number in range(1, _COUNTED + 1):
         answer = heeding.approved(asked.context, number)
         if answer is not None and answer.allowed:
             return number

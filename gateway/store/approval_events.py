@@ -7,16 +7,17 @@ event prove an approval, however often it was used.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from gateway.codec import CodecError, dump
 from gateway.model.errors import LedgerTampered, StoreFault
 from gateway.store.approvals import ApprovalAsk, ApprovalChange, ApprovalRow, ApprovalState, ApprovalTrail, ApprovalUse
 from gateway.store.bodies import load
 from gateway.store.chain import broken, check_event
-from gateway.store.ports import Event
+from gateway.store.ports import Event, EventKind
 
 __all__ = [
+    "OPENS",
     "Told",
     "body_of",
     "changed",
@@ -28,6 +29,10 @@ __all__ = [
     "trail_of",
     "used",
 ]
+
+
+OPENS: Final = frozenset({EventKind.APPROVAL_ASKED, EventKind.STANDING_CREATED})
+"""What the first event of an approval is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +82,8 @@ def trail_of(row: ApprovalRow, asked: Told, decided: Told, last: Told) -> Approv
     """Return the approval these events tell of. Raises `LedgerTampered` where they, or the row, were changed."""
     opening, deciding = _checked(row, asked, row.asked_seq), _checked(row, decided, row.version)
     latest = _checked(row, last, row.last_seq)
-    asked_body, decided_body = _body(opening), _body(deciding)
     check_last(row, latest.seq, _body(latest))
-    if asked_body["row"]["binding"] != row.binding or decided_body["row"]["version"] != row.version:
+    if opening.kind not in OPENS:
         raise contradicted(row)
     return ApprovalTrail(
         row=row,
@@ -89,8 +93,8 @@ def trail_of(row: ApprovalRow, asked: Told, decided: Told, last: Told) -> Approv
         run_id=opening.run_id,
         asked_ms=opening.at_ms,
         decided_ms=deciding.at_ms,
-        asked=asked_body,
-        decided=decided_body,
+        asked=_body(opening),
+        decided=_body(deciding),
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from gateway.model.errors import LedgerTampered
 from gateway.model.facts import StepStatus
-from gateway.store.approval_events import check_last
+from gateway.store.approval_events import OPENS, check_last
 from gateway.store.approvals import ApprovalRow
 from gateway.store.bodies import load
 from gateway.store.chain import Head, Link, broken, checked
@@ -183,7 +183,7 @@ class _Audit:
         if row.last_seq == link[0]:
             self._approvals += 1
             check_last(row, link[0], _loaded(link))
-        if (row.asked_seq == link[0]) is not (link[2] in _OPENS_APPROVAL):
+        if (row.asked_seq == link[0]) is not (link[2] in OPENS):
             raise _contradicted(link[0], f"the row of approval {link[3]}")
 
     def conclude(self) -> None:
@@ -228,8 +228,6 @@ _CHECKS: Final[Mapping[str, Callable[[_Audit, Link], None]]] = {
     EventKind.RUN_OPENED: _Audit.opened,
     **{kind: _Audit.approval for kind in EventKind if kind.startswith(("approval.", "standing."))},
 }
-
-_OPENS_APPROVAL: Final = frozenset({EventKind.APPROVAL_ASKED, EventKind.STANDING_CREATED})
 
 _TERMS: Final[Mapping[str, frozenset[str]]] = {
     "claim": frozenset({"session", "step_key", "arguments_digest", "consumes"}),

@@ -212,6 +212,7 @@ TAMPERINGS = {
     "used made unused": "UPDATE approvals SET used = 0 WHERE id = 'apr_2'",
     "its last event forgotten": "UPDATE approvals SET used = 0, last_seq = last_seq - 2 WHERE id = 'apr_2'",
     "as if asked otherwise": "UPDATE approvals SET asked_seq = 2 WHERE id = 'apr_1'",
+    "its question another of its events": "UPDATE approvals SET asked_seq = version WHERE id = 'apr_2'",
     "as if decided otherwise": "UPDATE approvals SET version = 2 WHERE id = 'apr_1'",
     "standing": "UPDATE approvals SET standing = 1 WHERE id = 'apr_1'",
     "the question changed": "UPDATE events SET body = replace(body, '5', '6') WHERE call_id = 'apr_1'",
