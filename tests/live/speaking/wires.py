@@ -71,6 +71,7 @@ class HttpWire:
         self.session = ""
         self.listening = asyncio.Event()
         self.statuses: list[int] = []
+        self.last_event = ""
         self.take: Callable[[Message], None] = lambda message: None
         self.lost: Callable[[Any, BaseException], None] = lambda request_id, error: None
 
@@ -93,13 +94,22 @@ class HttpWire:
         if not self._modern:
             self._under_way["GET"] = asyncio.ensure_future(self._get())
 
+    async def resume(self, last_event: str) -> None:
+        """Go on with the stream that this event was on, for as long as it lasts."""
+        headers = {**self._headers({}), "Last-Event-ID": last_event}
+        async with self._http.stream("GET", self._url, headers=headers) as reply:
+            self.statuses.append(reply.status_code)
+            if reply.status_code == 200:
+                await self._read(reply, None)
+
     async def close(self) -> None:
         tasks = list(self._under_way.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         if self.session:
-            await self._http.delete(self._url, headers=self._headers({}))
+            with suppress(httpx2.HTTPError):
+                await self._http.delete(self._url, headers=self._headers({}))
 
     def _headers(self, message: Mapping[str, Any]) -> dict[str, str]:
         said = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
@@ -141,6 +151,8 @@ class HttpWire:
                 self.take(message)
             return answered
         async for line in reply.aiter_lines():
+            if line.startswith("id:"):
+                self.last_event = line[3:].strip()
             if line.startswith("data:") and line[5:].strip():
                 message = json.loads(line[5:])
                 answered |= message.get("id") == key and "method" not in message
