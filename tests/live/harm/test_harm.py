@@ -18,6 +18,9 @@ from tests.live.running import ROOT, Running
 from tests.live.speaking import Speaker, over_http
 
 HERE = Path(__file__).parent
+HABITS = {"die": "unavailable", "hang": "timeout", "change": "tool_quarantined", "flood": "ok"}
+"""What a call of the rowdy server comes to, for each of its habits."""
+
 CALLS = 100
 ROUNDS = 4
 SLOWER = 5.0
@@ -27,9 +30,9 @@ LARGER = 1.3
 
 
 class House:
-    """A gateway with a good server and a rowdy one."""
+    """A gateway with a good server and a rowdy one for each of HABITS."""
 
-    def __init__(self, home: Path, habit: str) -> None:
+    def __init__(self, home: Path) -> None:
         self.home = home
         good = {"PROBE_DIR": str(home), "PROBE_ERA": "legacy", "PYTHONPATH": str(ROOT)}
         (home / "tools.json").write_text(json.dumps(ECHO), encoding="utf-8")
@@ -38,14 +41,18 @@ class House:
             "server": {"listen": "127.0.0.1:0", "store": "sqlite:///data/gateway.db"},
             "mcpServers": {
                 "good": {"command": sys.executable, "args": [str(ROOT / "tests/live/probe_server.py")], "env": good},
-                "rowdy": {"command": sys.executable, "args": [str(HERE / "rowdy.py"), str(home), habit]},
+                **{habit: self._rowdy(habit) for habit in HABITS},
             },
-            "tools": {"rowdy.act": {"effect": "read", "deadline": 2}},
+            "tools": {f"{habit}.act": {"effect": "read", "deadline": 1} for habit in HABITS},
             "agents": {"agent": {"allow": ["*"]}},
         }
         (home / "gateway.yaml").write_text(json.dumps(config), encoding="utf-8")
         self.running = Running(home).start()
         self.token = self.running.token("agent")
+
+    def _rowdy(self, habit: str) -> dict[str, Any]:
+        (self.home / habit).mkdir()
+        return {"command": sys.executable, "args": [str(HERE / "rowdy.py"), str(self.home / habit), habit]}
 
     @property
     def memory(self) -> int:
@@ -61,8 +68,8 @@ class House:
 
 
 @pytest.fixture
-def house(habit: str, tmp_path: Path) -> Iterator[House]:
-    house = House(tmp_path, habit)
+def house(tmp_path: Path) -> Iterator[House]:
+    house = House(tmp_path)
     yield house
     house.running.stop()
 
@@ -78,34 +85,31 @@ async def good_calls(speaker: Speaker) -> float:
     return median(took)
 
 
-async def provoke(speaker: Speaker, came_of_it: Counter[str]) -> None:
-    """Call the rowdy server again and again, and count what comes of it."""
+async def provoke(speaker: Speaker, habit: str, came_of_it: Counter[str]) -> None:
+    """Call a rowdy server again and again, and count what comes of it."""
     while True:
-        for answer in await asyncio.gather(*(speaker.call("rowdy_act") for _ in range(5))):
+        for answer in await asyncio.gather(*(speaker.call(f"{habit}_act") for _ in range(5))):
             refusal = answer["result"].get("_meta", {}).get("io.toolgate/refusal", {})
             came_of_it[refusal.get("code", "ok")] += 1
         await asyncio.sleep(0.01)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
-@pytest.mark.parametrize(
-    ("habit", "outcome"),
-    [("die", "unavailable"), ("hang", "timeout"), ("flood", "ok"), ("change", "tool_quarantined")],
-)
-async def test_a_rowdy_server_harms_no_other(house: House, habit: str, outcome: str) -> None:
-    came_of_it: Counter[str] = Counter()
-    async with house.speaker(modern=True) as speaker, house.speaker(modern=False) as rowdy:
+async def test_rowdy_servers_one_after_the_other_and_then_together_harm_no_other(house: House) -> None:
+    async with house.speaker(modern=True) as speaker, house.speaker(modern=False) as other:
         await speaker.begin("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
         await good_calls(speaker)
         before, memory = median([await good_calls(speaker) for _ in range(3)]), house.memory
-        (house.home / "go").touch()
-        provoking = asyncio.ensure_future(provoke(rowdy, came_of_it))
-        during = [await good_calls(speaker) for _ in range(ROUNDS)]
-        while outcome not in came_of_it and len(during) < 100:
-            during.append(await good_calls(speaker))
-        provoking.cancel()
-        await asyncio.gather(provoking, return_exceptions=True)
-        assert outcome in came_of_it, came_of_it
-        assert median(during) < before * SLOWER, f"{before * 1000:.1f} ms before, {during} s during"
-        assert house.memory < memory * LARGER
-        assert len(speaker.of("tools/list_changed")) <= len(during) + 2  # told of, but not of every single one
+        for habit, outcome in HABITS.items():  # whoever has begun goes on
+            came_of_it: Counter[str] = Counter()
+            (house.home / habit / "go").touch()
+            provoking = asyncio.ensure_future(provoke(other, habit, came_of_it))
+            during = [await good_calls(speaker) for _ in range(ROUNDS)]
+            while outcome not in came_of_it and len(during) < 100:
+                during.append(await good_calls(speaker))
+            provoking.cancel()
+            await asyncio.gather(provoking, return_exceptions=True)
+            assert outcome in came_of_it, came_of_it
+            assert median(during) < before * SLOWER, f"{habit}: {before * 1000:.1f} ms before, {during} s during"
+            assert house.memory < memory * LARGER, habit
+        assert len(speaker.of("tools/list_changed")) < 50  # told of, but not of every single one

@@ -276,7 +276,7 @@ def _git(_: str) -> Real:
 def _fetch(url: str) -> Real:
     plan = Plan(
         first=[
-            _call("fetch", url=f"{url}/page"),
+            *([_call("fetch", url=f"{url}/page")] if os.environ.get("TOOLGATE_EVERY_DOOR") else []),  # takes seconds
             _call("fetch", url=f"{url}/page", raw=True),
             _call("fetch", url=f"{url}/long", max_length=100, start_index=50),
             _call("fetch", url=f"{url}/json"),
