@@ -39,10 +39,17 @@ from tests.conformance.everything.asking import NeedsInput, Request, ask, elicit
 from tests.conformance.everything.era import Era, only_over_http, refuse_the_handshake
 from tests.conformance.everything.tool import said
 
-__all__ = ["STEPS", "URI"]
+__all__ = ["APP", "PAGE", "STEPS", "URI"]
 
 STEPS = 3
 URI = "test://watched"
+APP = {"ui": {"resourceUri": "ui://ways/page"}}
+PAGE = {
+    "uri": "ui://ways/page",
+    "mimeType": "text/html;profile=mcp-app",
+    "text": "<p>hello</p>",
+    "_meta": {"ui": {"csp": {"connectDomains": ["https://example.com"]}}},
+}
 NAMED: Mapping[str, Any] = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
 
 
@@ -105,13 +112,15 @@ def build(folder: Path) -> Server[Any]:
     works = Works(folder)
 
     async def list_tools(_: Request, __: Any) -> ListToolsResult:
-        tools = [Tool(name=name, description=f"To {name}.", input_schema=dict(NAMED)) for name in works.tools]
-        return ListToolsResult(tools=tools)
+        shown = {"input_schema": dict(NAMED), "_meta": APP}
+        return ListToolsResult(tools=[Tool(name=name, description=f"To {name}.", **shown) for name in works.tools])
 
     async def list_resources(_: Request, __: Any) -> ListResourcesResult:
         return ListResourcesResult(resources=[Resource(uri=URI, name="watched")])
 
-    async def read_resource(_: Request, __: ReadResourceRequestParams) -> ReadResourceResult:
+    async def read_resource(_: Request, params: ReadResourceRequestParams) -> ReadResourceResult:
+        if str(params.uri) == PAGE["uri"]:
+            return ReadResourceResult(contents=[TextResourceContents.model_validate(PAGE)])
         return ReadResourceResult(contents=[TextResourceContents(uri=URI, text="watched")])
 
     return Server(

@@ -16,7 +16,7 @@ from tests.live.inside import Inside, inside
 from tests.live.running import environment
 from tests.live.speaking import Pending, Speaker, over_http, over_stdio
 from tests.live.ways.backs import AGENT, BACKS, Back, backs, configuration
-from tests.live.ways.server import STEPS
+from tests.live.ways.server import APP, PAGE, STEPS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -132,3 +132,12 @@ async def test_an_effect_ends_by_its_clients_word_and_not_by_a_closed_connection
         else:
             assert answer_of(pending) == {}
     assert server.notes(name) == ["started", "cancelled"]
+
+
+@pytest.mark.parametrize(("front", "back"), EVERY_WAY)
+async def test_an_app_and_its_page_pass_as_they_are(gates: Gates, front: str, back: str) -> None:
+    async with gates.speaker(front, back) as speaker:
+        tools = await speaker.every("tools/list", "tools")
+        assert [tool["_meta"] for tool in tools] == [APP] * len(tools) != []
+        found = await speaker.ask("resources/read", {"uri": PAGE["uri"]})
+        assert found["result"]["contents"] == [PAGE]
