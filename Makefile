@@ -50,7 +50,7 @@ conformance: $(STAMP)
 	@echo 'make conformance: ok'
 
 lock:
-	@uv pip compile --quiet --universal --python-version 3.11 --group dev --generate-hashes --no-header \
+	@uv pip compile --quiet --universal --no-strip-extras --python-version 3.11 --group dev --generate-hashes --no-header \
 		--no-emit-index-url pyproject.toml --output-file requirements.lock
 	@echo 'make lock: ok'
 
