@@ -12,8 +12,8 @@ from tests.shape.source import python_files, relative, tree
 ALLOWED: dict[str, tuple[str, ...]] = {
     "mcp": ("gateway/transport/", "connectors/"),
     "mcp_types": ("gateway/transport/", "connectors/"),
-    "starlette": ("gateway/transport/", "gateway/app"),
-    "uvicorn": ("gateway/transport/", "gateway/app"),
+    "starlette": ("gateway/transport/", "gateway/app/"),
+    "uvicorn": ("gateway/transport/", "gateway/app/"),
     "typer": ("gateway/cli/",),
     "rich": ("gateway/cli/",),
     "yaml": ("gateway/config/", "gateway/cli/config.py", "gateway/policy/cases.py", "connectors/openapi/"),
@@ -74,7 +74,7 @@ def test_only_the_composition_root_names_a_storage_adapter() -> None:
     named = [
         f"{relative(path)}: {name}"
         for path in python_files("gateway", "connectors")
-        if not relative(path).startswith(("gateway/app", "gateway/store/"))
+        if not relative(path).startswith(("gateway/app/", "gateway/store/"))
         for name in _imported(path)
         if name.startswith(adapters)
     ]

@@ -1,0 +1,9 @@
+"""The composition root: the only package that names the adapters and builds the stages."""
+
+from gateway.app.front import operator_token
+from gateway.app.gateway import Gateway
+from gateway.app.opening import live_definitions, open_store
+from gateway.home import Home
+from gateway.rulebook import build_rules
+
+__all__ = ["Gateway", "Home", "build_rules", "live_definitions", "open_store", "operator_token"]

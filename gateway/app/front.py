@@ -1,0 +1,64 @@
+"""Builds what clients talk to: the MCP endpoint in every era, and the HTTP sides around it."""
+
+import hmac
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from gateway.app.parts import Parts
+from gateway.identity.metadata import resource_metadata
+from gateway.identity.people import PeopleDoor
+from gateway.pipeline.entry import Entry
+from gateway.transport.approvals import ApprovalsApi
+from gateway.transport.endpoint import Door, Eras, McpEndpoint
+from gateway.transport.guard import Guard
+from gateway.transport.input import Inputs
+from gateway.transport.kernel import Kernel
+from gateway.transport.legacy import Legacy
+from gateway.transport.modern import Modern
+from gateway.transport.server import build_asgi
+from gateway.transport.sessions import Sessions
+from gateway.transport.sides import Operator, Sides
+from gateway.transport.welcome import Welcome
+
+__all__ = ["Asgi", "Front", "build_front", "operator_token"]
+
+Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """What serves clients; each of `ends` ends what has no end of its own."""
+
+    asgi: Asgi
+    ends: tuple[Callable[[], None], ...]
+
+
+def operator_token(local_key: bytes) -> str:
+    """Return what a command of the gateway's own user presents to the running gateway."""
+    return hmac.digest(local_key, b"\0toolgate operator", "sha256").hex()
+
+
+def build_front(parts: Parts, guard: Guard, status: Callable[[], Mapping[str, Any]]) -> Front:
+    """Return what serves clients over the parts, whose runner is built; `status` is what the operator is told."""
+    sessions = Sessions(parts.session_key, parts.clock, parts.store)
+    entry = Entry(parts.runner, parts.rules, parts.kept)
+    kernel = Kernel(entry, parts.listing, parts.directory, parts.rules)
+    welcome = Welcome(parts.upstreams, parts.directory)
+    inputs = Inputs(parts.session_key, parts.clock)
+    ends = (parts.notices.stop, sessions.stop, inputs.stop)
+    eras = Eras(
+        Modern(kernel, inputs, parts.notices, welcome),
+        Legacy(kernel, sessions, parts.notices, welcome),
+    )
+    endpoint = McpEndpoint(kernel, eras, Door(guard, parts.challenge, parts.store.deliver))
+    sides = Sides(
+        parts.leases,
+        parts.listing.identify,
+        Operator(operator_token(parts.local_key), status),
+        resource_metadata(parts.config.identity, parts.config.agents),
+        ApprovalsApi(parts.approving.desk, PeopleDoor(parts.tokens, parts.clock).identify, parts.clock),
+    )
+    return Front(build_asgi(endpoint, guard, sides), ends)

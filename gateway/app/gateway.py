@@ -1,0 +1,166 @@
+"""The life of a running gateway: start, reload, status, close."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from contextlib import AsyncExitStack, suppress
+from typing import Any, Final
+
+from gateway.app.front import Asgi, Front, build_front
+from gateway.app.opening import connect
+from gateway.app.parts import Parts
+from gateway.app.pipeline import build_runner
+from gateway.catalog.catalog import pin_new
+from gateway.catalog.lock import Lock, LockError
+from gateway.config.model import GatewayConfig
+from gateway.connector.registry import load_connectors, sought_in
+from gateway.home import Home
+from gateway.model.call import Call
+from gateway.model.clock import Clock, SystemClock
+from gateway.model.outcome import Outcome, Succeeded
+from gateway.policy import PolicyLoadError
+from gateway.redaction.redactor import Redactor
+from gateway.rulebook import build_rules
+from gateway.transport.guard import Guard
+
+__all__ = ["Gateway"]
+
+_LOG = logging.getLogger(__name__)
+_FIRST_ANSWER_S: Final = 5.0
+_DRAIN_S: Final = 15.0
+
+
+class Gateway(Parts):
+    """A running gateway. `asgi` serves it; `reload` swaps its rules; `close` drains and stops it."""
+
+    def __init__(self, config: GatewayConfig, home: Home, redactor: Redactor, clock: Clock | None = None) -> None:
+        super().__init__(config, home, redactor, clock or SystemClock())
+        self._stack = AsyncExitStack()
+        self._front: Front | None = None
+
+    async def start(self, host: str, port: int) -> None:
+        """Open the store, check its chain, settle what a crash left, connect to the servers; served at `host:port`.
+
+        Raises:
+            LedgerTampered: the chain does not hold; nothing is served.
+            StoreFault: the store cannot be opened.
+            ConnectorLoadError: a configured connector is not installed.
+        """
+        self._stack.push_async_callback(self.store.close)
+        self._stack.push_async_callback(self.keys.close)
+        await self.store.open()
+        await self.store.verify()
+        await self.recorder.recover()
+        await self._index()
+        self._stack.push_async_callback(self.credentials.close)
+        connect(self.config, self.upstreams, self.survey, self.surroundings)
+        self._stack.push_async_callback(self.upstreams.close)
+        self.notices.listen()
+        self._background(self.upstreams.open())
+        await self._first_answers()
+        self._loud = logging.ERROR
+        if self.policy_problem:
+            _LOG.error("the policies do not load, every call is denied until they do:\n%s", self.policy_problem)
+        await self.tokens.refresh()
+        await self.pauses.refresh()
+        watches = (
+            self.tokens.watch(),
+            self.pauses.watch(),
+            self.inventory.watch(),
+            self.survey.watch(self.upstreams),
+            self.notices.run(),
+            self.approving.watch(),
+        )
+        for work in watches:
+            self._background(work)
+        self._stack.push_async_callback(self._drain)
+        self.runner = build_runner(self, self._noted)
+        guard = Guard.build(host, port, self.config.server.public_url or "")
+        self._front = build_front(self, guard, self.status)
+        self.asgi: Asgi = self._front.asgi
+
+    async def _first_answers(self) -> None:
+        """Wait, within bounds, for servers that were never pinned; the others are listed as they were approved."""
+        unknown = [name for name in self.config.mcpServers if name not in self.lock.servers]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_FIRST_ANSWER_S):
+                await asyncio.gather(*(self.upstreams.get(name).open() for name in unknown))
+
+    def _background(self, work: Awaitable[None]) -> "asyncio.Future[None]":
+        task = asyncio.ensure_future(work)
+
+        async def end() -> None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        self._stack.push_async_callback(end)
+        return task
+
+    def _noted(self, call: Call, outcome: Outcome) -> None:
+        identity = call.identity if call.has("identity") else None
+        tool = call.tool.name if call.has("tool") else ""
+        self.inventory.saw(identity, call.request.caller.client, tool, refused=not isinstance(outcome, Succeeded))
+        if call.has("facts"):
+            self.runs.count(call.facts.run.id)
+
+    async def reload(self, config: GatewayConfig) -> str:
+        """Go by a new configuration from now on; return what is wrong with it, and then the old one stays in force.
+
+        Agents, policies, tool rules, the lock and servers' credentials change at once. Servers and the address change
+        with a restart.
+        """
+        try:
+            lock = pin_new(Lock.read(self.home.lock), self.survey.live, config.tools)
+            rules = build_rules(config, self.home, lock, self.survey.live)
+        except (LockError, PolicyLoadError) as error:
+            self.policy_problem = str(error)
+            return str(error)
+        self.lock, self.rules.current, self.config, self.policy_problem = lock, rules, config, ""
+        for sought in sought_in(config.mcpServers, load_connectors()):
+            self.credentials.follow(sought)
+        self.notices.tools_changed()
+        self.authenticator.replace(config.agents)
+        await self._index()
+        return ""
+
+    async def _index(self) -> None:
+        for tool, paths in self.rules.current.bundle.prior_indexes:
+            await self.store.index_steps(tool, paths)
+
+    def status(self) -> dict[str, Any]:
+        """Return how every server stands, and what is wrong with the policies and with following the files, as JSON."""
+        tools = self.rules.current.catalog.tools()
+        breakers = self.executor.breakers()
+        return {
+            "policy_problem": self.policy_problem,
+            "files_problem": self.files_problem,
+            "bundle": self.rules.current.bundle.digest,
+            "credentials": self.credentials.status(),
+            "paused": [pause.scope for pause in self.pauses.now()],
+            "servers": {
+                name: {
+                    "state": str(health.state),
+                    "error": health.error,
+                    "breaker": str(breakers.get(name, "closed")),
+                    "tools": sum(tool.server == name and not tool.quarantined for tool in tools),
+                    "quarantined": {t.name: t.quarantined for t in tools if t.server == name and t.quarantined},
+                }
+                for name, health in self.upstreams.health().items()
+            },
+        }
+
+    async def _drain(self) -> None:
+        self.admission.stop()
+        await self.owned.drain(_DRAIN_S)
+        await self.inventory.flush()
+
+    def stop(self) -> None:
+        """End the streams that have no end of their own, and have no call wait for its client's answer any longer."""
+        if self._front is not None:
+            for end in self._front.ends:
+                end()
+
+    async def close(self) -> None:
+        """Stop admitting, let calls under way end, and leave nothing behind. Works after a failed `start`."""
+        self.stop()
+        await self._stack.aclose()

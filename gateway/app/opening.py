@@ -1,0 +1,59 @@
+"""Opens what the configuration names: the store, and the connection to every server."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from gateway.catalog.catalog import Live
+from gateway.config.model import GatewayConfig
+from gateway.connector import Surroundings
+from gateway.connector.pool import PoolPace, Upstreams
+from gateway.connector.registry import build_upstream, load_connectors
+from gateway.credentials.keeper import Keeper
+from gateway.home import Home
+from gateway.model.clock import Clock, SystemClock
+from gateway.pipeline.survey import Survey
+from gateway.redaction.redactor import Redactor
+from gateway.store.memory import MemoryStore
+from gateway.store.ports import Store
+from gateway.store.sqlite import SqliteStore
+
+__all__ = ["connect", "live_definitions", "open_store"]
+
+_ASK_S: Final = 20.0
+
+
+def open_store(config: GatewayConfig, home: Home, clock: Clock) -> Store:
+    """Return the configured store, not yet open: `sqlite:///path` relative to the home folder, or `memory:`."""
+    url = config.server.store
+    if url == "memory:":
+        return MemoryStore(clock)
+    path = home.path / url.removeprefix("sqlite:///")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return SqliteStore(path, clock)
+
+
+async def live_definitions(
+    config: GatewayConfig, home: Home, secrets: frozenset[str]
+) -> tuple[Mapping[str, Live], Mapping[str, str]]:
+    """Ask every configured server for its tools once; return the answers, and why the silent ones were silent."""
+    redactor = Redactor(secrets)
+    keeper = Keeper(home.private, SystemClock(), redactor.hold)
+    surroundings = Surroundings(redact=redactor.text, folder=home.path, credential=keeper.credential)
+    upstreams = Upstreams(surroundings, PoolPace(open_s=_ASK_S, list_s=_ASK_S))
+    survey = Survey(surroundings.clock, lambda live: None)
+    connect(config, upstreams, survey, surroundings)
+    try:
+        await upstreams.open()
+        health = upstreams.health()
+        silent = {name: each.error for name, each in health.items() if name not in survey.live}
+        return survey.live, silent
+    finally:
+        await upstreams.close()
+        await keeper.close()
+
+
+def connect(config: GatewayConfig, upstreams: Upstreams, survey: Survey, surroundings: Surroundings) -> None:
+    """Add every configured server, not yet open. Raises `ConnectorLoadError`."""
+    registry = load_connectors()
+    for name, section in config.mcpServers.items():
+        upstreams.add(name, survey.over(name, build_upstream(name, section, registry, surroundings)))

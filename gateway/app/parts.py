@@ -1,0 +1,149 @@
+"""Builds the parts of a gateway, and keeps the rules in force in step with configuration, lock and servers."""
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+from gateway.app.opening import open_store
+from gateway.catalog.catalog import Live, pin_new
+from gateway.catalog.lock import Lock
+from gateway.catalog.names import canonical_name
+from gateway.config.model import GatewayConfig
+from gateway.connector import Surroundings
+from gateway.connector.pool import Upstreams
+from gateway.credentials.keeper import Keeper
+from gateway.home import Home
+from gateway.identity.authenticator import Authenticator, Trust
+from gateway.identity.inventory import Inventory
+from gateway.identity.key_source import KeyRing
+from gateway.identity.local import load_local_key
+from gateway.identity.metadata import challenge, resource_metadata
+from gateway.identity.token_index import TokenIndex
+from gateway.ledger.recorder import Recorder
+from gateway.model.clock import Clock, IdSource, RandomIds
+from gateway.model.errors import IdentityFault
+from gateway.model.identity import Identity
+from gateway.model.request import CallRequest
+from gateway.pause.pauses import Pauses
+from gateway.pipeline.approving import Approving, Ground
+from gateway.pipeline.directory import Directory
+from gateway.pipeline.kept import Kept
+from gateway.pipeline.listing import Listing
+from gateway.pipeline.notices import Notices
+from gateway.pipeline.rules import Rules, RulesInForce
+from gateway.pipeline.runner import Runner
+from gateway.pipeline.survey import Survey
+from gateway.policy import PolicyLoadError, may_ask
+from gateway.redaction.redactor import Redactor
+from gateway.resilience.admission import Admission
+from gateway.resilience.executor import Executor
+from gateway.resilience.owned import OwnedTasks
+from gateway.rulebook import build_rules, recatalogued, rules_without_policies
+from gateway.transport.sides import Leases
+from gateway.workflow.runs import Runs
+
+__all__ = ["Parts"]
+
+_LOG = logging.getLogger(__name__)
+_MODES: Final[Mapping[str, Any]] = {"elicitation": {"form": {}, "url": {}}}
+"""Ways of asking that a server is told of, so that it offers what needs them; a call says what its client can do."""
+
+
+def _as_agent(name: str) -> Identity:
+    """Return an agent as one that may call: what its own token says of it is not known here."""
+    return Identity(name, method="", credential_id="")
+
+
+class Parts:
+    """Everything a gateway is made of, built and not yet open. `runner` is set when it starts."""
+
+    runner: Runner
+
+    def __init__(self, config: GatewayConfig, home: Home, redactor: Redactor, clock: Clock) -> None:
+        self.config = config
+        self.home = home
+        self.clock = clock
+        self.ids: IdSource = RandomIds()
+        self.store = open_store(config, home, self.clock)
+        self.credentials = Keeper(home.private, self.clock, redactor.hold, self.store)
+        self.surroundings = Surroundings(
+            self.clock,
+            self.ids,
+            redactor.text,
+            folder=home.path,
+            lends=self._lends,
+            credential=self.credentials.credential,
+        )
+        self.upstreams = Upstreams(self.surroundings)
+        self.survey = Survey(self.clock, self._servers_changed, self._quarantined)
+        self.pauses = Pauses(self.store, self.clock)
+        self.admission = Admission(self.clock, config.resilience.rate_limit, self.pauses.check_agent)
+        self.executor = Executor(self.clock, self.ids, config.resilience)
+        self.inventory = Inventory(self.store, self.clock)
+        self.leases = Leases()
+        self.policy_problem = ""
+        self.files_problem = ""  # kept by whoever follows the files
+        self.lock = Lock.read(home.lock)
+        self.rules = RulesInForce(self._first_rules())
+        self.redactor = redactor
+        ground = Ground(self.store, self.rules, self.clock, self.ids, redactor.record)
+        self.approving = Approving(ground, config.approvals)
+        self.owned = OwnedTasks()
+        self.runs = Runs(self.store, self.clock, self.ids, stopped=self.pauses.check_run)
+        self.tokens = TokenIndex(self.store, self.clock)
+        self.local_key = local_key = load_local_key(home.path / config.identity.local_key)
+        self.keys = KeyRing(self.clock)
+        trust = Trust(self.tokens, self.keys, local_key, config.identity.clock_skew)
+        self.authenticator = Authenticator(config.agents, trust, self.clock)
+        self.session_key = hashlib.sha256(b"toolgate session ids\0" + local_key).digest()
+        self.listing = Listing(self.authenticator, self.admission, self.rules, self._refused, self.inventory.saw)
+        self.directory = Directory(self.upstreams, self.rules)
+        self.notices = Notices(self.upstreams, self.rules, self.listing, self.directory, self.clock)
+        self.kept = Kept(self.rules, self.clock, self.ids)
+        self.recorder = Recorder(self.store, self.clock, redactor.record, durable_reads=not config.server.early_reads)
+        self._loud = logging.DEBUG  # while servers are still answering for the first time
+
+    def _first_rules(self) -> Rules:
+        try:
+            return build_rules(self.config, self.home, self.lock, {})
+        except PolicyLoadError as error:
+            self.policy_problem = str(error)  # said aloud in `start`: tools nobody has pinned yet may be all it is
+            return rules_without_policies(self.config, self.lock, {})
+
+    def _lends(self, server: str) -> Mapping[str, Any]:
+        """Return what clients can be asked for by a server, as far as some policy lets it ask some agent."""
+        bundle = self.rules.current.bundle
+        methods = {method for agent in bundle.agents for method in may_ask(bundle, _as_agent(agent), server)}
+        return {(name := method.partition("/")[0]): _MODES.get(name, {}) for method in sorted(methods)}
+
+    async def _refused(self, request: CallRequest, error: IdentityFault) -> None:
+        await self.runner.refuse(request, error)
+
+    def challenge(self, fault: IdentityFault, presented: bool) -> str:
+        """Return the `WWW-Authenticate` of a refusal; it names the metadata only where that is served."""
+        served = resource_metadata(self.config.identity, self.config.agents) is not None
+        return challenge(fault, presented=presented, resource=self.config.identity.resource if served else None)
+
+    def _quarantined(self, server: str, tool: str) -> str:
+        found = self.rules.current.catalog.find(canonical_name(server, tool))
+        return found.quarantined if found is not None else ""
+
+    def _servers_changed(self, live: Mapping[str, Live]) -> None:
+        """A server answered with other tools than before: new servers are pinned, drift is quarantined."""
+        lock = pin_new(self.lock, live, self.config.tools)
+        if lock != self.lock:
+            lock.write(self.home.lock)
+            self.lock = lock
+        self._swap(self.config, live)
+
+    def _swap(self, config: GatewayConfig, live: Mapping[str, Live]) -> None:
+        """Put new rules in force; when the policies do not load, the old ones stay, over the new catalog."""
+        try:
+            self.rules.current = build_rules(config, self.home, self.lock, live)
+            self.policy_problem = ""
+        except PolicyLoadError as error:
+            self.policy_problem = str(error)
+            _LOG.log(self._loud, "the policies do not load, those in force stay:\n%s", error)
+            self.rules.current = recatalogued(self.rules.current, config, self.lock, live)
+        self.notices.tools_changed()

@@ -1,0 +1,54 @@
+"""Builds the pipeline: the ten stages over the parts, and the tools the gateway offers itself."""
+
+from collections.abc import Callable
+from functools import partial
+
+from gateway.app.parts import Parts
+from gateway.catalog.own_tools import READ_RESULT
+from gateway.model.call import Call
+from gateway.model.outcome import Outcome
+from gateway.pipeline.asking import Asking
+from gateway.pipeline.finding import finding_tools
+from gateway.pipeline.inflight import InFlight
+from gateway.pipeline.runner import Kit, Runner
+from gateway.pipeline.stages.admit import Admit
+from gateway.pipeline.stages.check import Check
+from gateway.pipeline.stages.claim import Claim
+from gateway.pipeline.stages.decide import Decide
+from gateway.pipeline.stages.execute import Execute, OwnTool, nothing_more
+from gateway.pipeline.stages.gather import Gather, Past
+from gateway.pipeline.stages.identify import Identify
+from gateway.pipeline.stages.redact import Redact
+from gateway.pipeline.stages.resolve import Resolve
+from gateway.pipeline.stages.validate import Validate
+from gateway.workflow.own_tools import OWN_SERVER, start_run
+
+__all__ = ["build_runner"]
+
+
+def build_runner(parts: Parts, noted: Callable[[Call, Outcome], None]) -> Runner:
+    """Return the pipeline over the parts; `noted` is told of every call once its outcome is recorded."""
+    inflight = InFlight()
+    asking = Asking(parts.recorder, parts.redactor, parts.clock, parts.ids)
+    own: dict[str, OwnTool] = {
+        f"{OWN_SERVER}.start": partial(start_run, parts.runs),
+        **finding_tools(parts.listing),
+        READ_RESULT: parts.kept.read,
+        **parts.approving.own_tools,
+        "resources/subscribe": nothing_more,
+    }
+    past = Past(parts.store, parts.approving.consents)
+    stages = (
+        Identify(parts.authenticator),
+        Admit(parts.admission),
+        Resolve(parts.rules, parts.pauses),
+        Validate(),
+        Gather(parts.rules, parts.runs, past, parts.clock, parts.config.server.environment),
+        Decide(inflight),
+        Claim(parts.recorder, inflight, parts.owned, parts.redactor, parts.approving.parking),
+        Execute(parts.executor, parts.upstreams, own, asking),
+        Check(),
+        Redact(parts.redactor),
+    )
+    kit = Kit(parts.recorder, inflight, parts.owned, parts.clock, parts.ids, noted)
+    return Runner(stages, kit)
