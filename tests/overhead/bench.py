@@ -2,6 +2,7 @@
 
 Counts user-space instructions of the process under test (`perf stat`), or its CPU time where the machine has no
 counters; both are read as ratios to the forwarder. Wall time on a shared machine is printed, never judged.
+`make bench ARGS=--instructions` has valgrind count instead: slower, exact on any machine, and without any wall time.
 """
 
 import json
@@ -11,29 +12,14 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
+from tests.overhead.counted import Counter, can_count
 from tests.overhead.load import Load, Target
-
-HERE = Path(__file__).parent
-ROOT = HERE.parent.parent
-START_TIMEOUT_S = 30.0
-CONFIG = """
-version: 1
-server: {{ listen: "127.0.0.1:0", store: "sqlite:///gateway.db" }}
-mcpServers:
-  echo: {{ type: http, url: "http://127.0.0.1:{port}/mcp" }}
-tools:
-  echo.echo: {{ effect: read }}
-  echo.write: {{ effect: write }}
-agents:
-  bench: {{ owner: bench@example.com, allow: ["echo.*"] }}
-policies: [policies]
-"""
+from tests.overhead.stand import ROOT, Stand, environment, legacy_session, standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,65 +33,20 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Case:
+    """What is measured: calls of a target, at the cost of a process."""
+
+    name: str
+    pid: int
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
 class Scale:
     """How long to measure."""
 
     calls: int
     rounds: int
-
-
-def spawn(*command: str, cwd: Path = ROOT) -> tuple[subprocess.Popen[str], str]:
-    """Start a process and return it with the first line it prints."""
-    process = subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, text=True, env=environment())
-    assert process.stdout is not None
-    return process, process.stdout.readline().strip()
-
-
-def environment() -> dict[str, str]:
-    """Return the environment of every process here; a coverage tracer would be measured along."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
-    return {**kept, "PYTHONPATH": str(ROOT)}
-
-
-def start_gateway(home: Path, port: int) -> tuple[subprocess.Popen[bytes], int, str]:
-    """Start a gateway with the starter policies in front of the echo server; return it, its port and a token."""
-    shutil.copytree(ROOT / "policies", home / "policies")
-    (home / "gateway.yaml").write_text(CONFIG.format(port=port), encoding="utf-8")
-    with (home / "gateway.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "up"], cwd=home, stdout=log, stderr=log, env=environment()
-        )
-    note = home / ".toolgate" / "run.json"
-    give_up = time.monotonic() + START_TIMEOUT_S
-    while not note.exists():
-        if process.poll() is not None or time.monotonic() > give_up:
-            raise SystemExit((home / "gateway.log").read_text(encoding="utf-8"))
-        time.sleep(0.02)
-    url = json.loads(note.read_text(encoding="utf-8"))["url"]
-    issued = subprocess.run(
-        [sys.executable, "-m", "gateway", "token", "new", "bench", "--json"],
-        cwd=home,
-        env=environment(),
-        capture_output=True,
-        check=True,
-    )
-    return process, int(url.rsplit(":", 1)[1]), json.loads(issued.stdout)["token"]
-
-
-def legacy_session(port: int, token: str) -> str:
-    """Open a 2025-11-25 session and return its id."""
-    params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "bench", "version": "1"}}
-    asked = urllib.request.Request(
-        f"http://127.0.0.1:{port}/mcp",
-        data=json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}).encode(),
-        headers={
-            "Content-Type": "application/json",
-            "Accept": "application/json, text/event-stream",
-            "Authorization": f"Bearer {token}",
-        },
-    )
-    with urllib.request.urlopen(asked, timeout=10) as reply:
-        return str(reply.headers["Mcp-Session-Id"])
 
 
 def drive(target: Target, connections: int, calls: int, label: str) -> Load:
@@ -162,70 +103,39 @@ def cost_of(pid: int, target: Target, scale: Scale, label: str) -> tuple[float, 
     return count / load.calls / 1000, load
 
 
-def measure(name: str, pid: int, target: Target, scale: Scale) -> Row:
+def measure(case: Case, scale: Scale) -> Row:
     """Warm up, then take the best of several rounds."""
-    drive(target, 16, max(160, scale.calls // 10), f"{name}-warm")
-    rounds = [cost_of(pid, target, scale, f"{name}-{n}") for n in range(scale.rounds)]
+    drive(case.target, 16, max(160, scale.calls // 10), f"{case.name}-warm")
+    rounds = [cost_of(case.pid, case.target, scale, f"{case.name}-{n}") for n in range(scale.rounds)]
     one = min(
-        (drive(target, 1, scale.calls // 8, f"{name}-one{n}") for n in range(scale.rounds)), key=lambda x: x.p50_us
+        (drive(case.target, 1, scale.calls // 8, f"{case.name}-one{n}") for n in range(scale.rounds)),
+        key=lambda x: x.p50_us,
     )
     return Row(
-        name, min(cost for cost, _ in rounds), one, max((x for _, x in rounds), key=lambda x: x.calls / x.seconds)
+        case.name, min(cost for cost, _ in rounds), one, max((x for _, x in rounds), key=lambda x: x.calls / x.seconds)
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Stand:
-    """A bare forwarder and a gateway before one server, each in a process of its own."""
-
-    bare: int
-    gateway: int
-    bare_port: int
-    port: int
-    token: str
-
-
-@contextmanager
-def standing() -> Iterator[Stand]:
-    """Start them all; stop them all at the end."""
-    processes: list[subprocess.Popen[str] | subprocess.Popen[bytes]] = []
-    with tempfile.TemporaryDirectory(prefix="toolgate-bench-") as folder:
-        try:
-            server, server_port = spawn(sys.executable, str(HERE / "downstream.py"))
-            processes.append(server)
-            bare, bare_port = spawn(sys.executable, str(HERE / "forwarder.py"), server_port)
-            processes.append(bare)
-            gateway, port, token = start_gateway(Path(folder), int(server_port))
-            processes.append(gateway)
-            yield Stand(bare.pid, gateway.pid, int(bare_port), port, token)
-        finally:
-            for process in reversed(processes):
-                process.terminate()
-            for process in processes:
-                process.wait(30)
-                if process.stdout is not None:
-                    process.stdout.close()
+def cases(stand: Stand) -> list[Case]:
+    """Return what is measured, the bare forwarder first."""
+    read, effect = Target(stand.port, "echo_echo", stand.token), Target(stand.port, "echo_write", stand.token)
+    session = legacy_session(stand.port, stand.token)
+    return [
+        Case("bare forwarder", stand.bare, Target(stand.bare_port, "echo")),
+        Case("governed read", stand.gateway, read),
+        Case("governed effect", stand.gateway, effect),
+        Case("governed read, 2025-11-25", stand.gateway, replace(read, session=session)),
+        Case("governed effect, 2025-11-25", stand.gateway, replace(effect, session=session)),
+    ]
 
 
-def run(scale: Scale) -> list[Row]:
-    """Measure the forwarder and the gateway."""
-    with standing() as stand:
-        read, effect = Target(stand.port, "echo_echo", stand.token), Target(stand.port, "echo_write", stand.token)
-        session = legacy_session(stand.port, stand.token)
-        return [
-            measure("bare forwarder", stand.bare, Target(stand.bare_port, "echo"), scale),
-            measure("governed read", stand.gateway, read, scale),
-            measure("governed effect", stand.gateway, effect, scale),
-            measure("governed read, 2025-11-25", stand.gateway, replace(read, session=session), scale),
-        ]
-
-
-def main() -> int:
-    """Print the table."""
+def by_the_clock() -> None:
+    """Print what everything takes: counted by the processor where it can, else in CPU time."""
     scale = Scale(calls=int(os.environ.get("BENCH_CALLS", "4000")), rounds=int(os.environ.get("BENCH_ROUNDS", "3")))
     unit = "kinstr/call" if counters_work() else "CPU µs/call"
     print(f"Measuring {scale.rounds} rounds of {scale.calls} calls, 16 connections …", flush=True)
-    rows = run(scale)
+    with standing() as stand:
+        rows = [measure(case, scale) for case in cases(stand)]
     bare = rows[0]
     print(f"\n| tools/call over Streamable HTTP | {unit} | × bare | calls/s (16) | p50 µs (1) | × bare |")
     print("|---|--:|--:|--:|--:|--:|")
@@ -234,6 +144,38 @@ def main() -> int:
             f"| {row.name} | {row.cost:.0f} | {row.cost / bare.cost:.1f} | {row.many.calls / row.many.seconds:.0f} "
             f"| {row.one.p50_us:.0f} | {row.one.p50_us / bare.one.p50_us:.1f} |"
         )
+
+
+def by_instructions() -> None:
+    """Print what valgrind counts."""
+    calls = int(os.environ.get("BENCH_CALLS", "800"))
+    print(f"Counting the instructions of {calls} calls, 16 connections …", flush=True)
+    counters: dict[str, Counter] = {}
+
+    def counted(name: str, folder: Path) -> Sequence[str]:
+        counter = counters[name] = Counter(folder, name)
+        return counter.command
+
+    with standing(counted) as stand:
+        print("\n| tools/call over Streamable HTTP | kinstr/call | × bare |\n|---|--:|--:|")
+        bare = 0.0
+        for case in cases(stand):
+            counter = counters["bare" if case.pid == stand.bare else "gateway"]
+            drive(case.target, 16, 480, f"{case.name}-warm")
+            cost = counter.cost(case.pid, partial(drive, case.target, 16, calls, case.name))
+            bare = bare or cost
+            print(f"| {case.name} | {cost:.0f} | {cost / bare:.1f} |", flush=True)
+
+
+def main() -> int:
+    """Print the table."""
+    if "--instructions" not in sys.argv[1:]:
+        by_the_clock()
+    elif can_count():
+        by_instructions()
+    else:
+        print("Instructions are counted by valgrind, which is not installed.", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -61,10 +61,10 @@ async def read_answer(reader: asyncio.StreamReader) -> bytes:
     return await reader.readexactly(length)
 
 
-async def client(target: Target, label: str, calls: int, latencies: list[float]) -> None:
-    """Make `calls` calls on one connection, one after the other."""
+async def client(target: Target, label: str, numbers: range, latencies: list[float]) -> None:
+    """Make one call for each of `numbers`, its id, on one connection, one after the other."""
     reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
-    for number in range(calls):
+    for number in numbers:
         value = f"{label}-{number}"
         started = time.perf_counter()
         writer.write(request(target, number, value))
@@ -80,7 +80,8 @@ async def drive(target: Target, connections: int, calls: int, label: str) -> Loa
     latencies: list[float] = []
     each = calls // connections
     started = time.perf_counter()
-    await asyncio.gather(*(client(target, f"{label}{n}", each, latencies) for n in range(connections)))
+    shares = [range(n * each, (n + 1) * each) for n in range(connections)]  # a session takes no id twice at once
+    await asyncio.gather(*(client(target, label, share, latencies) for share in shares))
     return Load(each * connections, time.perf_counter() - started, statistics.median(latencies) * 1e6)
 
 

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from tests.overhead.bench import ROOT, environment
 from tests.overhead.idle import idle_sessions
+from tests.overhead.stand import ROOT, environment
 from tests.pipeline.gate import Gate
 from tests.transport.asking import LIST
 from tests.transport.front import Front

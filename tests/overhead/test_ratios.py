@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.overhead.bench import Stand, cpu_cost, standing
+from tests.overhead.bench import cpu_cost
 from tests.overhead.load import Target
+from tests.overhead.stand import Stand, standing
 
 BARE_CALLS = 3200
 CALLS = 480
