@@ -12,6 +12,7 @@ from connectors.mcp.error_log import ErrorLog
 from connectors.mcp.http_client import HttpClient, HttpLimits
 from connectors.mcp.http_wire import HttpWire
 from connectors.mcp.process import Command, inherited_environment
+from connectors.mcp.sandbox import sandboxed
 from connectors.mcp.showing import Showing
 from connectors.mcp.stdio_wire import StdioWire
 from connectors.mcp.upstream import McpUpstream
@@ -84,6 +85,8 @@ def _over_pipes(config: StdioServer, lent: Surroundings) -> Callable[[bool, Beha
         directory=config.cwd,
         stop_grace_s=config.stop_grace_s,
     )
+    if config.sandbox is not None:
+        command = sandboxed(command, config.sandbox)
 
     def make(alone: bool, behalf: Behalf) -> Wire:
         del behalf

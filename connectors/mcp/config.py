@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from connectors.mcp.era import Protocol
+from connectors.mcp.sandbox import Sandbox
 from gateway.connector import Auth, ConnectorConfig, MutualTls, Secret
 
 __all__ = ["HttpServer", "StdioServer"]
@@ -26,6 +27,7 @@ class StdioServer(ConnectorConfig):
         description="Variables it gets besides HOME, LOGNAME, PATH, SHELL, TERM, USER and LANG; it sees no others.",
     )
     cwd: str | None = Field(None, description="The directory it starts in; the gateway's own if not given.")
+    sandbox: Sandbox | None = Field(None, description="What it may see of this machine; all, if not given.")
     protocol: Protocol = Field(Protocol.AUTO, description="Which MCP era it speaks; `auto` asks it.")
     start_timeout_s: float = Field(30.0, gt=0, le=600, description="How long it may take to start, in seconds.")
     stop_grace_s: float = Field(2.0, ge=0, le=60, description="How long each step of stopping it may take, in seconds.")

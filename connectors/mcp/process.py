@@ -31,13 +31,17 @@ def inherited_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to start. `environment` is the whole of it; `stop_grace_s` is how long each step of stopping may take."""
+    """What to start. `environment` is the whole of it; `stop_grace_s` is how long each step of stopping may take.
+
+    `hint` says what to do when there is no such program.
+    """
 
     program: str
     arguments: Sequence[str] = field(default=(), repr=False)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     directory: str | None = None
     stop_grace_s: float = 2.0
+    hint: str = ""
 
 
 class Child(asyncio.SubprocessProtocol):
@@ -89,9 +93,8 @@ class Child(asyncio.SubprocessProtocol):
                 env={},
             )
         except (OSError, ValueError) as error:
-            raise Unavailable(
-                f"{os.path.basename(command.program)!r} cannot be started.", detail=str(error), sent=False
-            ) from error
+            what = f"{os.path.basename(command.program)!r} cannot be started. {command.hint}".rstrip()
+            raise Unavailable(what, detail=str(error), sent=False) from error
 
     @property
     def running(self) -> bool:
