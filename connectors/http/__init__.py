@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from connectors.http.config import HttpConfig, HttpTool, placeholders
-from connectors.rest.exchange import Exchange
 from connectors.rest.operation import Body, Operation, Part, Place, Style, annotations
+from connectors.rest.showing import Showing
 from connectors.rest.upstream import ApiUpstream
-from gateway.connector import Connector, Effect, Surroundings, ToolTraits, Upstream
+from gateway.connector import Connector, Effect, Sought, Surroundings, ToolTraits, Upstream
 
 __all__ = ["HttpConfig", "HttpConnector", "HttpTool"]
 
@@ -17,12 +17,17 @@ class HttpConnector(Connector[HttpConfig]):
     name = "http"
 
     @classmethod
+    def sought(cls, config: HttpConfig, server: str) -> Sought | None:
+        """Return what is shown to the API."""
+        return config.sought(server)
+
+    @classmethod
     def upstream(cls, config: HttpConfig, surroundings: Surroundings) -> Upstream:
         """Return the API's live form, not yet open."""
         operations = [_operation(name, tool, config) for name, tool in config.tools.items()]
 
-        async def load(exchange: Exchange) -> Sequence[Operation]:
-            del exchange
+        async def load(showing: Showing) -> Sequence[Operation]:
+            del showing
             return operations
 
         return ApiUpstream(config, surroundings, load)

@@ -104,9 +104,9 @@ class HttpConfig(ApiConfig):
 
     @model_validator(mode="after")
     def _keeps_its_own_headers(self) -> "HttpConfig":
-        own = {name.lower() for name in (*self.credentials().headers, self.idempotency_header or "")}
+        own, key = self.credentials(), (self.idempotency_header or "").lower()
         for name, tool in self.tools.items():
-            taken = sorted(header for header in tool.headers if header.lower() in own)
+            taken = sorted(header for header in tool.headers if own.takes("header", header) or header.lower() == key)
             if taken:
                 raise ValueError(f"tools.{name}: the header {taken[0]} is set by the gateway")
         return self

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from connectors.mcp.certificates import Certificates
 from connectors.mcp.config import HttpServer, StdioServer
 from connectors.mcp.connection import Pace
 from connectors.mcp.error_log import ErrorLog
@@ -17,7 +16,17 @@ from connectors.mcp.showing import Showing
 from connectors.mcp.stdio_wire import StdioWire
 from connectors.mcp.upstream import McpUpstream
 from connectors.mcp.wire import Wire
-from gateway.connector import ITSELF, Behalf, Connector, Credential, Secret, Sought, Surroundings, Upstream
+from gateway.connector import (
+    ITSELF,
+    Behalf,
+    Certificates,
+    Connector,
+    Credential,
+    Secret,
+    Sought,
+    Surroundings,
+    Upstream,
+)
 
 __all__ = ["HttpServer", "McpConnector", "StdioServer"]
 
@@ -67,7 +76,7 @@ def _over_http(config: HttpServer, lent: Surroundings, credential: Credential | 
         first_byte_s=config.first_byte_timeout_s,
         body_bytes=config.max_message_bytes,
     )
-    tls = Certificates(config, lent.folder).tls if config.url.startswith("https:") else None
+    tls = Certificates(config.auth, lent.folder, config.ca_file).tls if config.url.startswith("https:") else None
 
     def make(alone: bool, behalf: Behalf) -> Wire:
         showing = Showing(credential, behalf) if credential else None

@@ -62,10 +62,6 @@ class HttpServer(ConnectorConfig):
     first_byte_timeout_s: float = Field(60.0, gt=0, description="How long an answer may take to begin, in seconds.")
     max_message_bytes: int = Field(4 * _MIB, ge=1024, description="The largest answer taken, in bytes.")
 
-    def tls(self) -> ssl.SSLContext:
-        """Return how to verify the server."""
-        return ssl.create_default_context(cafile=self.ca_file)
-
     @model_validator(mode="after")
     def _shows_nothing_in_the_clear(self) -> "HttpServer":
         if isinstance(self.auth, MutualTls) and not self.url.startswith("https:"):

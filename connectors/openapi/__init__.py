@@ -12,8 +12,9 @@ from connectors.openapi.operations import Making, operations_in
 from connectors.rest.exchange import Exchange, Request
 from connectors.rest.failures import Failures
 from connectors.rest.operation import Operation
+from connectors.rest.showing import Showing
 from connectors.rest.upstream import ApiUpstream
-from gateway.connector import Connector, Rejected, Surroundings, Unavailable, Upstream
+from gateway.connector import Connector, Rejected, Sought, Surroundings, Unavailable, Upstream
 
 __all__ = ["OpenApiConfig", "OpenApiConnector"]
 
@@ -27,13 +28,21 @@ class OpenApiConnector(Connector[OpenApiConfig]):
     name = "openapi"
 
     @classmethod
+    def sought(cls, config: OpenApiConfig, server: str) -> Sought | None:
+        """Return what is shown to the API."""
+        return config.sought(server)
+
+    @classmethod
     def upstream(cls, config: OpenApiConfig, surroundings: Surroundings) -> Upstream:
         """Return the API's live form, not yet open."""
 
-        async def load(exchange: Exchange) -> Sequence[Operation]:
-            del exchange
+        async def load(showing: Showing) -> Sequence[Operation]:
             url = config.spec_url
-            text = await _fetched(config, url) if url else await asyncio.to_thread(_file, surroundings, config.spec)
+            text = (
+                await _fetched(config, url, showing)
+                if url
+                else await asyncio.to_thread(_file, surroundings, config.spec)
+            )
             try:
                 return await asyncio.to_thread(_operations, config, text)
             except SpecRefused as error:
@@ -64,12 +73,12 @@ def _file(surroundings: Surroundings, spec: str) -> bytes:
     return text
 
 
-async def _fetched(config: OpenApiConfig, url: Target) -> bytes:
+async def _fetched(config: OpenApiConfig, url: Target, showing: Showing) -> bytes:
     """Fetch the description, and nothing but it; credentials are shown to the API itself only."""
     exchange = Exchange(config.rules().only("GET", url), config.egress, _MAX_SPEC)
     headers = {"Accept": "application/json, application/yaml, */*;q=0.5"}
     if url.origin == config.target.origin:
-        headers.update(config.credentials().headers)
+        headers.update(await showing.own())
     try:
         answer = await exchange.send(Request("GET", url, tuple(headers.items())), _FETCH_S)
     finally:

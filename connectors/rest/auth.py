@@ -2,11 +2,12 @@
 
 import base64
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from gateway.connector import ConnectorConfig, Secret
+from gateway.connector import Auth as HeldAuth
+from gateway.connector import CommandOutput, ConnectorConfig, MutualTls, Secret
 
 __all__ = ["ApiKey", "Auth", "Basic", "Bearer", "Credentials", "WithHeaders", "header_problem"]
 
@@ -14,14 +15,14 @@ __all__ = ["ApiKey", "Auth", "Basic", "Bearer", "Credentials", "WithHeaders", "h
 class Bearer(ConnectorConfig):
     """`Authorization: Bearer TOKEN`."""
 
-    type: Literal["bearer"] = Field(description="`bearer`, `basic` or `api_key`.")
+    type: Literal["bearer"] = Field(description="A bearer token.")
     token: Secret = Field(description="The token.")
 
 
 class Basic(ConnectorConfig):
     """`Authorization: Basic …`."""
 
-    type: Literal["basic"] = Field(description="`bearer`, `basic` or `api_key`.")
+    type: Literal["basic"] = Field(description="A user and a password.")
     username: str = Field(description="The user.", pattern=r"^[^:\x00-\x1f\x7f]*$")
     password: Secret = Field(description="The password.")
 
@@ -29,7 +30,7 @@ class Basic(ConnectorConfig):
 class ApiKey(ConnectorConfig):
     """A key in a header, a query parameter or a cookie."""
 
-    type: Literal["api_key"] = Field(description="`bearer`, `basic` or `api_key`.")
+    type: Literal["api_key"] = Field(description="A key of the API's own.")
     place: Literal["header", "query", "cookie"] = Field(alias="in", description="`header`, `query` or `cookie`.")
     name: str = Field(
         description="What the header, parameter or cookie is called.", pattern=r"^[A-Za-z0-9_.$-]{1,128}$"
@@ -37,13 +38,18 @@ class ApiKey(ConnectorConfig):
     value: Secret = Field(description="The key.")
 
 
-Auth = Annotated[Bearer | Basic | ApiKey, Field(discriminator="type")]
+Auth = Annotated[Bearer | Basic | ApiKey | HeldAuth, Field(discriminator="type")]
+"""What is written in the configuration, or one of the kinds that the gateway gets and renews by itself."""
 
 
 class Credentials:
-    """What is added to every request: headers, query parameters and cookies, by name."""
+    """What is added to every request: headers, query parameters and cookies, by name.
 
-    def __init__(self, auth: Bearer | Basic | ApiKey | None, headers: Mapping[str, Secret]) -> None:
+    `held` is the section of a credential that the gateway holds; what that is, is known when a request is sent.
+    """
+
+    def __init__(self, auth: Any, headers: Mapping[str, Secret]) -> None:
+        self.held = None if isinstance(auth, Bearer | Basic | ApiKey) else auth
         self.headers = {name: secret.reveal() for name, secret in headers.items()}
         self.query: dict[str, str] = {}
         self.cookies: dict[str, str] = {}
@@ -56,7 +62,7 @@ class Credentials:
             encoded = base64.b64encode(pair.encode()).decode()
             self._add("header", "Authorization", f"Basic {encoded}")
             self._secrets |= {auth.password.reveal(), pair, encoded}
-        elif auth is not None:
+        elif isinstance(auth, ApiKey):
             self._add(auth.place, auth.name, auth.value.reveal())
 
     def _add(self, place: str, name: str, value: str) -> None:
@@ -64,13 +70,18 @@ class Credentials:
         self._secrets.add(value)
 
     def __bool__(self) -> bool:
-        return bool(self._secrets)
+        return bool(self._secrets) or self.held is not None
 
     def takes(self, place: str, name: str) -> bool:
         """Tell whether the gateway itself fills the parameter `name` in `place`."""
         if place == "header":
-            return name.lower() in {own.lower() for own in self.headers}
+            return name.lower() in {own.lower() for own in (*self.headers, *self._held_header())}
         return name in (self.query if place == "query" else self.cookies)
+
+    def _held_header(self) -> tuple[str, ...]:
+        if self.held is None or isinstance(self.held, MutualTls):
+            return ()
+        return (self.held.header,) if isinstance(self.held, CommandOutput) else ("Authorization",)
 
     @property
     def secrets(self) -> frozenset[str]:
@@ -88,6 +99,14 @@ class WithHeaders(ConnectorConfig):
     auth: Auth | None = Field(None, description="How the gateway shows who it is; see below.")
     headers: Mapping[str, Secret] = Field(default_factory=dict, description="Headers sent with every request.")
 
+    @model_validator(mode="after")
+    def _shows_one_thing_in_a_header(self) -> "WithHeaders":
+        shown = Credentials(self.auth, {})
+        taken = sorted(name for name in self.headers if shown.takes("header", name))
+        if taken:
+            raise ValueError(f"headers: with this `auth`, the gateway itself sets {taken[0]}")
+        return self
+
     @field_validator("headers")
     @classmethod
     def _are_header_lines(cls, headers: Mapping[str, Secret]) -> Mapping[str, Secret]:
@@ -99,7 +118,7 @@ class WithHeaders(ConnectorConfig):
 
     @field_validator("auth")
     @classmethod
-    def _can_be_sent(cls, auth: Bearer | Basic | ApiKey | None) -> Bearer | Basic | ApiKey | None:
+    def _can_be_sent(cls, auth: Any) -> Any:
         secret = auth.token if isinstance(auth, Bearer) else auth.value if isinstance(auth, ApiKey) else None
         place = auth.place if isinstance(auth, ApiKey) else "header"
         text = secret.reveal() if secret is not None else "-"

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from connectors.egress import Egress, EgressConfig, Target
 from connectors.rest.auth import Credentials, WithHeaders, header_problem
 from connectors.rest.failures import Action, Failures
-from gateway.connector import ConnectorConfig
+from gateway.connector import ConnectorConfig, MutualTls, Secret, Sought
 
 __all__ = ["AnswersConfig", "ApiConfig"]
 
@@ -65,6 +65,8 @@ class ApiConfig(WithHeaders):
     @model_validator(mode="after")
     def _keeps_credentials_private(self) -> "ApiConfig":
         target = self.target
+        if isinstance(self.auth, MutualTls) and target.scheme != "https":
+            raise ValueError("auth: a certificate is only shown to an https:// URL")
         if target.scheme == "http" and self.credentials() and not self.rules().is_private(target.host):
             raise ValueError("credentials go over https only, or to a host that egress.allow_private names")
         return self
@@ -77,6 +79,14 @@ class ApiConfig(WithHeaders):
     def credentials(self) -> Credentials:
         """Return what every request carries."""
         return Credentials(self.auth, self.headers)
+
+    def sought(self, server: str) -> Sought | None:
+        """Return what the gateway holds of it: the headers, and the credential that it renews."""
+        found = self.credentials()
+        if not found.headers and found.held is None:
+            return None
+        headers = {name: Secret(value) for name, value in found.headers.items()}
+        return Sought(server, self.base_url, headers, found.held, self.egress.ca_file)
 
     def rules(self) -> Egress:
         """Return where requests may go."""

@@ -1,14 +1,16 @@
 """One request, one bounded answer, in time, to where the rules allow."""
 
 import asyncio
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import httpcore2
 
 from connectors.egress import Egress, EgressConfig, PinnedNetwork, Resolve, Target, TargetRefused, system_addresses
-from gateway.connector import ConnectorFault, Rejected, TimedOut, Unavailable, plain
+from gateway.connector import Certificates, ConnectorFault, Rejected, TimedOut, Unavailable, plain
 
 __all__ = ["Answer", "Exchange", "Request"]
 
@@ -46,12 +48,18 @@ class Exchange:
     """
 
     def __init__(
-        self, egress: Egress, settings: EgressConfig, max_bytes: int, resolve: Resolve = system_addresses
+        self,
+        egress: Egress,
+        settings: EgressConfig,
+        max_bytes: int,
+        resolve: Resolve = system_addresses,
+        certificates: Certificates | None = None,
     ) -> None:
         self._egress = egress
         self._settings = settings
         self._max_bytes = max_bytes
         self._resolve = resolve
+        self._certificates = certificates or Certificates(None, Path(), settings.ca_file)
         self._pool: httpcore2.AsyncConnectionPool | None = None
 
     async def close(self) -> None:
@@ -90,9 +98,10 @@ class Exchange:
         raise Rejected("The service redirects without end.", detail=f"more than {_MAX_REDIRECTS} redirects")
 
     async def _once(self, request: Request, sent: "_Sent") -> Answer:
+        tls = self._tls() if request.target.scheme == "https" else None
         if self._pool is None:
             self._pool = httpcore2.AsyncConnectionPool(
-                ssl_context=self._settings.tls() if request.target.scheme == "https" else None,
+                ssl_context=tls,
                 max_connections=_CONNECTIONS,
                 max_keepalive_connections=_IDLE_CONNECTIONS,
                 keepalive_expiry=_IDLE_S,
@@ -105,6 +114,14 @@ class Exchange:
         finally:
             await response.aclose()
         return Answer(response.status, headers, body)
+
+    def _tls(self) -> ssl.SSLContext:
+        """Return what the next connection uses: one object, which shows the client certificate as its file is now."""
+        try:
+            return self._certificates.tls()
+        except OSError as error:
+            text = "The gateway's own certificate for this service cannot be used."
+            raise ConnectorFault(text, code="credential_expired", detail=plain(error), sent=False) from error
 
     async def _body(self, response: httpcore2.Response, headers: Mapping[str, str]) -> bytes:
         if headers.get("content-encoding", "identity").lower() not in {"identity", ""}:

@@ -28,14 +28,14 @@ class Placing:
         self._idempotency_header = idempotency_header
 
     def request(self, operation: Operation, call: ToolCall) -> Request:
-        """Return the request that `call` of `operation` is.
+        """Return the request that `call` of `operation` is, but for the headers that show who the gateway is.
 
         Raises:
             Rejected: an argument is missing, unknown, or of a form its place cannot carry; nothing was sent.
         """
         given = _given(operation, call.arguments)
         body = _body(operation.body, given)
-        headers = dict(self._credentials.headers)
+        headers = {}
         if not self._credentials.takes("header", "Accept"):
             headers["Accept"] = "application/json, */*;q=0.5"
         headers.update(_headers(operation, given, self._credentials))

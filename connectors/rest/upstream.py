@@ -10,7 +10,9 @@ from connectors.rest.failures import Failures
 from connectors.rest.operation import Operation
 from connectors.rest.placing import Placing
 from connectors.rest.reading import Reading, without
+from connectors.rest.showing import Showing
 from gateway.connector import (
+    Certificates,
     ConnectorFault,
     Rejected,
     Surroundings,
@@ -23,7 +25,7 @@ from gateway.connector import (
 
 __all__ = ["ApiUpstream", "Load"]
 
-Load = Callable[[Exchange], Awaitable[Sequence[Operation]]]
+Load = Callable[[Showing], Awaitable[Sequence[Operation]]]
 """Returns the operations of an API. Raises `ConnectorFault`."""
 
 
@@ -34,7 +36,10 @@ class ApiUpstream(ToolsOnly):
         credentials = config.credentials()
         self._server = lent.server
         self._redact = without(credentials.secrets, lent.redact)
-        self._exchange = Exchange(config.rules(), config.egress, config.answers.max_bytes, resolve)
+        certificates = Certificates(config.auth, lent.folder, config.egress.ca_file)
+        self._exchange = Exchange(config.rules(), config.egress, config.answers.max_bytes, resolve, certificates)
+        sought = config.sought(lent.server)
+        self._showing = Showing(self._exchange, lent.credential(sought) if sought else None)
         self._placing = Placing(config.target, credentials, config.idempotency_header)
         self._reading = Reading(Failures(config.answers.failures), config.answers.next, self._redact)
         self._load = load
@@ -45,7 +50,7 @@ class ApiUpstream(ToolsOnly):
         """Learn which tools there are. Raises `ConnectorFault`."""
         try:
             if self._operations is None:
-                found = await self._load(self._exchange)
+                found = await self._load(self._showing)
                 self._operations = {operation.name: operation for operation in found}
         except ConnectorFault as fault:
             raise self._named(fault) from fault
@@ -74,7 +79,7 @@ class ApiUpstream(ToolsOnly):
             raise Rejected(f"{self._server} has no tool {plain(call.tool, 80)!r}.")
         try:
             request = self._placing.request(operation, call)
-            answer = await self._exchange.send(request, call.timeout_s)
+            answer = await self._showing.send(request, call.behalf, call.timeout_s)
             return self._reading.result(operation, request, answer)
         except ConnectorFault as fault:
             raise self._named(fault) from fault

@@ -1,7 +1,8 @@
 """The plugin API: what a connector imports, and all that it may import."""
 
 from gateway.codec import CodecError, dump, parse
-from gateway.connector.auth import Auth, MutualTls
+from gateway.connector.auth import Auth, CommandOutput, MutualTls
+from gateway.connector.certificates import Certificates
 from gateway.connector.credential import ITSELF, Behalf, Credential, Refusal, Sought
 from gateway.connector.declaration import tool
 from gateway.connector.faults import (
@@ -28,8 +29,10 @@ __all__ = [
     "Auth",
     "Back",
     "Behalf",
+    "Certificates",
     "Clock",
     "CodecError",
+    "CommandOutput",
     "Confined",
     "Connector",
     "ConnectorConfig",

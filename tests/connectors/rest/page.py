@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -42,7 +42,9 @@ def _shown(name: str, info: FieldInfo) -> str:
 
 
 def _table(title: str, model: type[BaseModel]) -> str:
-    heading = f"### `{title}`\n\n" if title else "### Settings\n\n"
+    kind = model.model_fields["type"].annotation if "type" in model.model_fields else None
+    which = f", `type: {get_args(kind)[0]}`" if get_origin(kind) is Literal else ""
+    heading = f"### `{title}`{which}\n\n" if title else "### Settings\n\n"
     said = (model.__doc__ or "").strip().splitlines()[0]
     rows = "\n".join(
         f"| `{_shown(name, info)}`{' (required)' if info.is_required() else ''} | {_plain(info.description or '')} |"
