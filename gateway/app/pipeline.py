@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from gateway.app.parts import Parts
+from gateway.cache.results import ResultCache
 from gateway.catalog.own_tools import READ_RESULT
 from gateway.model.call import Call
 from gateway.model.outcome import Outcome
@@ -46,7 +47,7 @@ def build_runner(parts: Parts, noted: Callable[[Call, Outcome], None]) -> Runner
         Gather(parts.rules, parts.runs, past, parts.clock, parts.config.server.environment),
         Decide(inflight),
         Claim(parts.recorder, inflight, parts.owned, parts.redactor, parts.approving.parking),
-        Execute(parts.executor, parts.upstreams, own, asking),
+        Execute(parts.executor, parts.upstreams, own, asking, ResultCache(parts.clock)),
         Check(),
         Redact(parts.redactor),
     )

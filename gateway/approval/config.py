@@ -1,27 +1,16 @@
 """The `people:` and `approvals:` sections of the configuration."""
 
-import re
-from collections.abc import Mapping
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
 from gateway.approval.webhook import key_of
+from gateway.model.duration import milliseconds
 
-__all__ = ["ApprovalsSection", "People", "PersonSection", "WebhookSection", "milliseconds"]
+__all__ = ["ApprovalsSection", "People", "PersonSection", "WebhookSection"]
 
-_UNITS: Final[Mapping[str, int]] = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_DURATION: Final = re.compile(r"([1-9]\d{0,5})([smhd])", re.ASCII)
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
-
-
-def milliseconds(text: str) -> int:
-    """Return a duration such as 24h or 15m in milliseconds. Raises `ValueError`."""
-    found = _DURATION.fullmatch(text)
-    if found is None:
-        raise ValueError(f"{text!r} is no duration; write 90s, 15m, 24h or 3d")
-    return int(found[1]) * _UNITS[found[2]]
 
 
 def _duration(text: str) -> str:

@@ -15,6 +15,7 @@ from gateway.catalog.names import WIRE_NAME, canonical_name, wire_names
 from gateway.catalog.own_tools import OWN_PINS
 from gateway.catalog.screening import screen
 from gateway.catalog.validation import SchemaRefused, argument_checker, checker
+from gateway.model.answers import PLAIN, Answers
 from gateway.model.errors import RequestFault
 from gateway.model.tool import Effect, Tool, anything
 
@@ -230,4 +231,5 @@ def _tool(
         quarantined=quarantined,
         groups=tuple(rule.groups or ()),
         undo=rule.undo or (declared.undo if declared else ""),
+        answers=PLAIN if rule.caching is None else Answers(rule.caching),
     )

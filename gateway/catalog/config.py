@@ -4,17 +4,43 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from gateway.model.answers import CacheScope, Caching
+from gateway.model.duration import milliseconds
 from gateway.model.tool import Effect
 
-__all__ = ["EndpointSection", "ListLimit", "Names", "PinMode", "ResultLimit", "ToolRule", "rule_for"]
+__all__ = ["CacheRule", "EndpointSection", "ListLimit", "Names", "PinMode", "ResultLimit", "ToolRule", "rule_for"]
 
 ListLimit = Annotated[int, Field(ge=1, le=1_000_000)]
 """How many tools are listed before they are searched instead."""
 
 ResultLimit = Annotated[int, Field(ge=1024, le=1_000_000_000)] | Literal["none"]
 """How many bytes of JSON an answer may have before the rest of it is kept behind a handle."""
+
+
+def _duration(text: str) -> str:
+    milliseconds(text)
+    return text
+
+
+Duration = Annotated[str, AfterValidator(_duration)]
+ToolPattern = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class CacheRule(BaseModel):
+    """How long an answer of a read is good for, and for whom. `cache: 60s` is short for `cache: { ttl: 60s }`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ttl: Duration = Field(description="How old an answer may be that is given again: 60s, 15m, 24h.")
+    scope: CacheScope = Field(
+        CacheScope.AGENT,
+        description="agent: to the same agent for the same user; user: to every agent of that user; everybody.",
+    )
+    invalidated_by: Annotated[list[ToolPattern], Field(max_length=64)] | None = Field(
+        None, description="The writes that end it, by name or pattern; by default every one through the same server."
+    )
 
 
 class PinMode(StrEnum):
@@ -45,6 +71,18 @@ class ToolRule(BaseModel):
     result_limit: ResultLimit | None = Field(
         None, description="Bytes of an answer before it is cut and read with results_read, or none; else the server's."
     )
+    cache: CacheRule | Duration | None = Field(
+        None, description="How long an answer is given again, of a read only: 60s, or { ttl, scope, invalidated_by }."
+    )
+
+    @property
+    def caching(self) -> Caching | None:
+        """How answers are given again, or None where they are not."""
+        rule = CacheRule(ttl=self.cache, scope=CacheScope.AGENT) if isinstance(self.cache, str) else self.cache
+        if rule is None:
+            return None
+        writes = None if rule.invalidated_by is None else tuple(rule.invalidated_by)
+        return Caching(milliseconds(rule.ttl), rule.scope, writes)
 
 
 class Names(StrEnum):

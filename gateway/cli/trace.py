@@ -164,6 +164,7 @@ def _data(line: CallLine) -> dict[str, Any]:
         "bundle": line.bundle,
         "duration_ms": line.duration_ms,
         "replayed_from": line.replayed_from,
+        "source": line.source,
     }
 
 

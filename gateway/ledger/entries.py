@@ -109,6 +109,8 @@ def _end(call: Call, outcome: Outcome, ended_ms: int, kept: Mapping[str, Any]) -
     body: dict[str, Any] = {"timing": {"received_ms": call.received_ms, "ended_ms": ended_ms}}
     if call.has("attempts"):
         body["attempts"] = kept["attempts"]
+    if call.has("source"):
+        body["source"] = {"call": call.source.call_id, "age_ms": call.source.age_ms}
     match outcome:
         case Succeeded(_, replayed_from):
             body |= {"outcome": "succeeded", **_bounded("result", kept["result"])}

@@ -25,7 +25,8 @@ class CallLine:
     """One call in one line. `outcome` is `executing` while it runs; `duration_ms` is None until it ended.
 
     `code` is the error's, of a failed or unknown call. `credential_id`, `on_behalf_of` and `delegation` say on whose
-    authority it was made; `policies` and `bundle` what decided it. `message` is what the agent was told.
+    authority it was made; `policies` and `bundle` what decided it. `message` is what the agent was told. `source` says
+    where the answer is from, where the tool did not give it to this very call.
     """
 
     seq: int
@@ -44,6 +45,7 @@ class CallLine:
     bundle: str
     duration_ms: int | None
     replayed_from: str
+    source: str
     asked: Mapping[str, Any] = field(repr=False)
     ended: Mapping[str, Any] = field(repr=False)
 
@@ -164,9 +166,14 @@ def _line(start: Event, end: Event | None) -> CallLine:
         bundle=decision.get("bundle", ""),
         duration_ms=None if at is None else at - received,
         replayed_from=ended.get("replayed_from", ""),
+        source=_source(_part(ended, "source")),
         asked=asked,
         ended=ended,
     )
+
+
+def _source(source: Mapping[str, Any]) -> str:
+    return f"the answer to {source['call']}, {source['age_ms']} ms old" if source else ""
 
 
 def _part(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:

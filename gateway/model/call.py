@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from gateway.model.answers import Source
 from gateway.model.decision import Decision, DecisionInput
 from gateway.model.facts import Facts
 from gateway.model.identity import Identity
@@ -33,6 +34,7 @@ class Call:
     decision: Decision  # decide
     intent: bool  # claim: True when an intent row stands, so that the outcome must be written to it
     attempts: list[Mapping[str, Any]]  # execute: list of attempt records
+    source: Source  # execute: where the answer is from, unless the tool gave it to this very call
     raw: Mapping[str, Any]  # execute: the tool's raw result object
     checked: Mapping[str, Any]  # check: the raw result, known to keep its schema
     result: Mapping[str, Any]  # redact: what the agent gets

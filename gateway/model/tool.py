@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from gateway.model.answers import PLAIN, Answers
+
 __all__ = ["Effect", "Tool", "anything"]
 
 
@@ -31,7 +33,7 @@ class Tool:
     agent acts on. `breaks_input` and `breaks_output` say what in a value breaks the pinned schemas, or nothing.
     `idempotency_key` lists the arguments whose values name one effect for ever. `quarantined` says why the tool may
     not be called, or is empty. `deadline_s` bounds a whole call, retries included. `annotations_trusted` is True once
-    a person pinned the server's hints.
+    a person pinned the server's hints. `answers` is what the operator declares of its answers.
 
     What else of a server is governed is a tool too, called as its canonical name `server.method` says
     (`files.resources/read`): `method` is the MCP method, and its arguments are the request's params.
@@ -57,3 +59,4 @@ class Tool:
     method: str = "tools/call"
     groups: tuple[str, ...] = ()
     undo: str = ""
+    answers: Answers = PLAIN

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.approval.approvals import Approvals, Kept
-from gateway.approval.config import ApprovalsSection, WebhookSection, milliseconds
+from gateway.approval.config import ApprovalsSection, WebhookSection
 from gateway.approval.messenger import Messenger, Receiver
 from gateway.approval.own_tools import WAIT_TOOL
 from gateway.approval.ring import Ring
@@ -15,6 +15,7 @@ from gateway.approval.values import Approval
 from gateway.approval.webhook import key_of
 from gateway.ledger.entries import Redact
 from gateway.model.clock import Clock, IdSource
+from gateway.model.duration import milliseconds
 from gateway.model.errors import GatewayError
 from gateway.pipeline.consent import Consents
 from gateway.pipeline.desk import Desk, described

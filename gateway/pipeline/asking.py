@@ -132,4 +132,5 @@ class _Governed(Back):
         self._back.notify(method, self._asking.deliver(params))
 
     async def ask(self, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        self.was_asked = True
         return await self._asking.ask(self._call, method, params)

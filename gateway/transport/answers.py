@@ -11,6 +11,7 @@ from typing import Any, Final
 from mcp.shared.inbound import ERROR_CODE_HTTP_STATUS as STATUS
 
 from gateway.codec import dump
+from gateway.model.call import Call
 from gateway.model.decision import Remedy
 from gateway.model.errors import GatewayError, IdentityFault, RequestFault
 from gateway.model.outcome import Denied, Failed, Outcome, Succeeded, Unknown, Waiting
@@ -18,6 +19,7 @@ from gateway.pipeline.runner import Ended
 from gateway.transport.wire import RpcError
 
 __all__ = [
+    "CACHED_META",
     "DENIED",
     "REFUSAL_META",
     "REPLAYED_META",
@@ -32,6 +34,7 @@ DENIED: Final = -31403
 """JSON-RPC code of what a policy refused; outside the range the specification reserves."""
 
 REFUSAL_META: Final = "io.toolgate/refusal"
+CACHED_META: Final = "io.toolgate/cached"
 REPLAYED_META: Final = "io.toolgate/replayed-from"
 _FIRST: Final = "Call this first: {} {}, then repeat this call."
 _INSTEAD: Final = "Make this call instead: {} {}"
@@ -51,11 +54,7 @@ def tool_result(ended: Ended, wire_name: WireName) -> dict[str, Any]:
     """Return the MCP result object of a call; a success passes unchanged, its `_meta` and unknown fields too."""
     outcome = ended.outcome
     if isinstance(outcome, Succeeded):
-        result = dict(outcome.result)
-        if outcome.replayed_from is not None:
-            meta = result.get("_meta")
-            result["_meta"] = {**(meta if isinstance(meta, dict) else {}), REPLAYED_META: outcome.replayed_from}
-        return result
+        return {**outcome.result, **_told(ended.call, outcome)}
     via = ended.call.request.via
 
     def spelled(remedy: Remedy) -> Spelled:
@@ -72,6 +71,19 @@ def tool_result(ended: Ended, wire_name: WireName) -> dict[str, Any]:
     if not ended.call.has("tool") or ended.call.tool.output_schema is None:
         result["structuredContent"] = refusal  # clients hold it against the tool's output schema where there is one
     return result
+
+
+def _told(call: Call, outcome: Succeeded) -> dict[str, Any]:
+    """Return the `_meta` of an answer that the tool did not give to this very call, which it says."""
+    told: dict[str, Any] = {}
+    if outcome.replayed_from is not None:
+        told[REPLAYED_META] = outcome.replayed_from
+    if call.has("source"):
+        told[CACHED_META] = {"call": call.source.call_id, "ageMs": call.source.age_ms}
+    if not told:
+        return told
+    meta = outcome.result.get("_meta")
+    return {"_meta": {**(meta if isinstance(meta, dict) else {}), **told}}
 
 
 def rpc_error(outcome: Outcome) -> RpcError | None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from gateway.approval.config import ApprovalsSection, PersonSection, WebhookSection, milliseconds
+from gateway.approval.config import ApprovalsSection, PersonSection, WebhookSection
 from gateway.pipeline.approving import Approving, Ground
 from tests.pipeline.gate import PAYMENT, PERMIT_ALL, Gate
 from tests.pipeline.people import ASK, LEADS, PEOPLE, asked
@@ -145,13 +145,6 @@ async def test_what_a_stopped_gateway_left_untold_is_told_by_the_next(receiver: 
 def test_a_webhook_that_is_not_safe_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         WebhookSection(**wrong)
-
-
-def test_durations_are_written_as_everywhere() -> None:
-    assert [milliseconds(text) for text in ("90s", "15m", "24h", "3d")] == [90_000, 900_000, 86_400_000, 259_200_000]
-    for wrong in ("", "24", "0h", "h", "1w"):
-        with pytest.raises(ValueError, match="no duration"):
-            milliseconds(wrong)
 
 
 def test_a_person_has_roles_and_other_names() -> None:

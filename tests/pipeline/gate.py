@@ -7,6 +7,7 @@ from typing import Any
 
 from gateway.approval.config import ApprovalsSection
 from gateway.approval.own_tools import APPROVALS_SERVER, APPROVALS_TOOLS
+from gateway.cache.results import ResultCache
 from gateway.catalog.catalog import Catalog, Live
 from gateway.catalog.config import ToolRule
 from gateway.catalog.lock import Lock, Pin
@@ -151,16 +152,18 @@ def rules_of(
     live: Mapping[str, Live] | None = None,
     keys: Any = None,
     people: Sequence[Approver] = (),
+    tools: Mapping[str, ToolRule] | None = None,
     definitions: Mapping[str, Sequence[Mapping[str, Any]]] = DEFINITIONS,
 ) -> Rules:
     """The acme tools as pinned, held against what the servers offer, under these policies, with these people to ask."""
     lock = lock_of({**definitions, APPROVALS_SERVER: APPROVALS_TOOLS} if people else definitions)
-    pinned = Catalog.build(lock, {}, TOOL_RULES).tools()
+    declared = {**TOOL_RULES, **(tools or {})}
+    pinned = Catalog.build(lock, {}, declared).tools()
     sources = [PolicySource(f"{number}.cedar", text) for number, text in enumerate(policies, 1)]
     entities = [AgentEntity(name, owner=AGENTS[name].owner) for name in AGENTS]
     bundle = Bundle.load(sources, pinned, entities, LoadOptions(fulfils=frozenset({"redact", "self_approval"})))
     known = {person.name: person for person in people}
-    return Rules(Catalog.build(lock, live or {}, TOOL_RULES), bundle, keys or {}, people=known)
+    return Rules(Catalog.build(lock, live or {}, declared), bundle, keys or {}, people=known)
 
 
 class Gate:
@@ -181,13 +184,14 @@ class Gate:
         keys: Mapping[str, tuple[str, str]] | None = None,
         settings: ResilienceConfig | None = None,
         people: Sequence[Approver] = (),
+        tools: Mapping[str, ToolRule] | None = None,
     ) -> None:
         self.clock = clock or FakeClock()
         self.ids = ids or CountingIds()
         self.store = store or MemoryStore(self.clock)
         self.ledger: Ledger = ledger or self.store
         self.redactor = Redactor([SECRET])
-        self.rules = RulesInForce(rules_of(*(policies or (PERMIT_ALL,)), keys=keys, people=people))
+        self.rules = RulesInForce(rules_of(*(policies or (PERMIT_ALL,)), keys=keys, people=people, tools=tools))
         self.pauses = Pauses(self.store, self.clock)
         self.pauses.take([], float("inf"))
         self.admission = Admission(self.clock, rate, self.pauses.check_agent)
@@ -197,6 +201,7 @@ class Gate:
         self.recorder = Recorder(self.ledger, self.clock, self.redactor.record)
         self.asking = Asking(self.recorder, self.redactor, self.clock, self.ids)
         self.executor = Executor(self.clock, self.ids, settings)
+        self.cache = ResultCache(self.clock)
         trust = Trust(TokenIndex(self.store, self.clock), KeyRing(self.clock), LOCAL_KEY)
         self.authenticator = Authenticator(AGENTS, trust, self.clock)
         self.servers = {name: ScriptedUpstream() for name in DEFINITIONS}
@@ -239,7 +244,7 @@ class Gate:
             Gather(self.rules, self.runs, Past(self.ledger, self.approving.consents), self.clock, "production"),
             Decide(self.inflight, patience_s=0.01),
             Claim(self.recorder, self.inflight, self.owned, self.redactor, self.approving.parking),
-            Execute(self.executor, self.upstreams, self._own(), self.asking),
+            Execute(self.executor, self.upstreams, self._own(), self.asking, self.cache),
             Check(),
             Redact(self.redactor),
         )

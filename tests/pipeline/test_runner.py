@@ -41,7 +41,9 @@ def executing(gate: Gate, do: Callable[[Call], Any]) -> Runner:
         result: Mapping[str, Any] = await do(call)
         return result
 
-    execute = Execute(gate.executor, gate.upstreams, {"payments.pay": own, "payments.list": own}, gate.asking)
+    execute = Execute(
+        gate.executor, gate.upstreams, {"payments.pay": own, "payments.list": own}, gate.asking, gate.cache
+    )
     return gate.walking([execute if isinstance(stage, Execute) else stage for stage in gate.stages])
 
 

@@ -6,14 +6,14 @@ from typing import Any, Final
 from gateway.model.call import Call
 from gateway.model.errors import ConnectorFault
 
-__all__ = ["Check"]
+__all__ = ["Check", "breach"]
 
 
 class Check:
     """Sets `call.checked`: the raw result, known to be what its method answers with and to keep the pinned schema."""
 
     async def __call__(self, call: Call) -> None:
-        broken = _broken(call, call.raw)
+        broken = breach(call, call.raw)
         if broken:
             raise ConnectorFault(
                 f"{call.tool.wire_name} answered with something that is not its contract; the answer is withheld: "
@@ -23,7 +23,8 @@ class Check:
         call.checked = call.raw
 
 
-def _broken(call: Call, result: Mapping[str, Any]) -> str:
+def breach(call: Call, result: Mapping[str, Any]) -> str:
+    """Return what in an answer breaks its contract, or nothing."""
     kind = result.get("resultType", "complete")
     if kind == "input_required":
         if not call.request.back.takes_input_required:

@@ -1,0 +1,1 @@
+"""Answers of reads, kept for a while."""

@@ -1,0 +1,49 @@
+"""What the operator declares of a tool's answers, and where an answer came from that the tool did not give itself."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+__all__ = ["INCOMPLETE_META", "PLAIN", "Answers", "CacheScope", "Caching", "Source"]
+
+
+INCOMPLETE_META: Final = "io.toolgate/incomplete"
+"""The `_meta` key with which a connector says that there is more than its result holds."""
+
+
+class CacheScope(StrEnum):
+    """Who may be given an answer that somebody else asked for."""
+
+    AGENT = "agent"  # nobody: only the same agent, acting for the same user
+    USER = "user"  # the agents that act for the same user
+    EVERYBODY = "everybody"
+
+
+@dataclass(frozen=True, slots=True)
+class Caching:
+    """How long an answer of a read is good for, for whom, and which writes end it.
+
+    `invalidated_by` are patterns of canonical tool names; None stands for every write through the same server.
+    """
+
+    ttl_ms: int
+    scope: CacheScope = CacheScope.AGENT
+    invalidated_by: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What is declared of one tool's answers; nothing of it means that they pass as they come."""
+
+    caching: Caching | None = None
+
+
+PLAIN: Final = Answers()
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where an answer came from: that of the call `call_id`, which asked the server for it `age_ms` ago."""
+
+    call_id: str
+    age_ms: int

@@ -1,0 +1,47 @@
+"""Reads answered from the cache, through the door: a real server that writes down what it is asked."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from gateway.store.ports import EventFilter
+from tests.live.inside import Inside, call, code, inside
+from tests.live.raw import probe_section, probes, received
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def gate(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Inside]:
+    home: Path = tmp_path_factory.mktemp("cache")
+    async with inside(home, probes(probe_section(home / "probe"), more="tools: { probe.exact: { cache: 60s } }")) as up:
+        yield up
+
+
+def asked(gate: Inside) -> int:
+    return len(received(gate.home / "probe"))
+
+
+async def test_the_second_call_is_not_sent_another_principals_is_and_a_write_ends_it(gate: Inside) -> None:
+    read: dict[str, Any] = {"text": "a", "number": 1}
+    async with gate.client("modern") as payer, gate.client("legacy", "payer2") as other:
+        first = await call(payer, "probe_exact", read)
+        before = asked(gate)
+        gate.clock.ms += 7000
+        again = await call(payer, "probe_exact", dict(reversed(read.items())))
+        assert (code(again), again.structured_content) == ("ok", first.structured_content)
+        assert asked(gate) == before
+        told = (again.meta or {})["io.toolgate/cached"]
+        assert told["ageMs"] == 7000
+        events = [json.loads(e.body) async for e in gate.gateway.store.events(EventFilter(tool="probe.exact"))]
+        assert [event.get("source") for event in events] == [None, {"call": told["call"], "age_ms": 7000}]
+
+        assert "io.toolgate/cached" not in ((await call(other, "probe_exact", read)).meta or {})
+        assert asked(gate) == before + 1
+        assert code(await call(other, "probe_act", {})) == "ok"
+        assert "io.toolgate/cached" not in ((await call(payer, "probe_exact", read)).meta or {})
+        assert asked(gate) == before + 3
