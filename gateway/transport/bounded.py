@@ -1,16 +1,59 @@
-"""uvicorn's HTTP protocol with bounds on what a request may take, of which it has none of its own."""
+"""uvicorn's HTTP protocol with bounds on what a request may take, and a short way for requests like those before them.
+
+uvicorn has no bounds of its own. Its parser is asked once about the head of a POST to MCP; while later requests bring
+the same bytes for a head, and exactly as much body as these announce, there is nothing left to parse.
+"""
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-__all__ = ["HEAD_BYTES", "HEAD_LINES", "REQUEST_S", "BoundedHttp"]
+from gateway.transport.cycle import Cycle
+from gateway.transport.head import Head
+
+__all__ = ["HEAD_BYTES", "HEAD_LINES", "REQUEST_S", "BoundedHttp", "Familiar"]
 
 HEAD_BYTES: Final = 64 * 1024
 HEAD_LINES: Final = 200
 REQUEST_S: Final = 30.0
 _TOO_LARGE: Final = "The head of the request is too large."
+_END: Final = b"\r\n\r\n"
+_FAMILIAR: Final = 512
+_FAMILIAR_HEAD: Final = 4096
+_FAMILIAR_BODY: Final = 64 * 1024
+_FRAMING: Final = frozenset({b"expect", b"trailer", b"transfer-encoding", b"upgrade"})
+"""Headers by which a request is more than its head and a number of bytes."""
+
+
+class Familiar:
+    """The heads of requests that were parsed before, by their bytes: the length of the body, and the ASGI scope.
+
+    A credential in one is no more than a claim, as in any head: who sends it is asked with every request.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, tuple[int, dict[str, Any]]] = {}
+
+    def find(self, head: bytes) -> tuple[int, dict[str, Any]] | None:
+        """Return what is known of a head, or None."""
+        return self._known.get(head)
+
+    def learn(self, data: bytes, scope: dict[str, Any]) -> None:
+        """Remember the head of a request, if `data` is the whole of that request and framed in the plainest way."""
+        end = data.find(_END) + len(_END)
+        head, headers = data[:end], scope["headers"]
+        lengths = [value for name, value in headers if name == b"content-length"]
+        if len(lengths) != 1 or lengths[0] != b"%d" % (len(data) - end) or len(data) - end > _FAMILIAR_BODY:
+            return
+        if not head.startswith(b"POST ") or head.count(b"\n") != head.count(b"\r\n"):
+            return  # the first empty line may not be where the parser saw the end
+        if len(head) > _FAMILIAR_HEAD or not _FRAMING.isdisjoint(name for name, _ in headers):
+            return
+        if len(self._known) >= _FAMILIAR:
+            self._known.clear()
+        kept = {**scope, "extensions": {"toolgate.head": Head(headers)}}
+        self._known[head] = len(data) - end, kept
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -20,19 +63,28 @@ class BoundedHttp(HttpToolsProtocol):
     """
 
     request_s = REQUEST_S
+    familiar: Familiar | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
         self._in_head = True
         self._begun = False
         self._received = 0
+        self._whole = b""
+        self._idle_since = 0.0
         self._deadline: asyncio.TimerHandle | None = self.loop.call_later(self.request_s, transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._settle()
+        self._unset_keepalive_if_required()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        self._whole = b"" if self._begun else data
+        if not self._begun and self.familiar is not None:
+            cycle = self.cycle
+            if (cycle is None or cycle.response_complete) and self._took_short_way(data, self.familiar):
+                return
         if self._in_head:
             self._received += len(data)
         super().data_received(data)
@@ -42,6 +94,20 @@ class BoundedHttp(HttpToolsProtocol):
             self._deadline = self.loop.call_later(self.request_s, self.transport.close)
         if self._in_head and self._received > HEAD_BYTES:
             self.send_400_response(_TOO_LARGE)
+
+    def _took_short_way(self, data: bytes, familiar: Familiar) -> bool:
+        """Answer a request that is whole and whose head is known; the parser, between two requests, never sees it."""
+        end = data.find(_END) + len(_END)
+        found = familiar.find(data[:end])
+        if found is None or found[0] != len(data) - end or self.transport.is_closing():
+            return False
+        if self._deadline is not None:
+            self._settle()
+        scope = found[1].copy()
+        scope["client"] = self.client
+        self.cycle = cycle = Cycle(self, scope, data[end:], self.on_response_complete)
+        self._start_asgi_task(cycle, self.app)
+        return True
 
     def on_message_begin(self) -> None:
         self._begun = True
@@ -56,9 +122,40 @@ class BoundedHttp(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._settle()
+        if self._whole and self.familiar is not None:
+            self._remember(self.familiar)
         self._in_head = True
         self._begun = False
         self._received = 0
+
+    def _remember(self, familiar: Familiar) -> None:
+        scope: Any = self.scope
+        if scope["method"] == "POST" and scope["path"].startswith("/mcp") and self.cycle.keep_alive:
+            familiar.learn(self._whole, scope)
+
+    def on_response_complete(self) -> None:
+        """As uvicorn's, with one timer for many requests: it looks how long the connection has been idle."""
+        if self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._await_more(self.timeout_keep_alive)
+
+    def timeout_keep_alive_handler(self) -> None:
+        self.timeout_keep_alive_task = None
+        if not self.cycle.response_complete:
+            return  # its end will have it waited for again
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._await_more(left)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _await_more(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
     def _head_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)

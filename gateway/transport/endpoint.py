@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
-from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from starlette.types import Receive, Scope, Send
 
 from gateway.model.errors import GatewayError, IdentityFault, RequestFault
@@ -18,13 +17,13 @@ from gateway.transport.exchange import Exchange
 from gateway.transport.guard import Guard
 from gateway.transport.kernel import Answer, Kernel
 from gateway.transport.legacy import Legacy
+from gateway.transport.lookout import Lookout
 from gateway.transport.modern import Modern
 from gateway.transport.wire import (
     ClientGone,
     HttpRefusal,
     RpcError,
     RpcRequest,
-    headers_of,
     read_body,
     read_message,
     send_status,
@@ -71,13 +70,18 @@ class McpEndpoint:
         self._kernel = kernel
         self._eras = eras
         self._door = door
+        self._lookout = Lookout()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = headers_of(scope)
-        exchange = Exchange(scope, receive, send, headers, scope["path"][len(_ROOT) + 1 :])
+        exchange = Exchange(scope, receive, send, scope["path"][len(_ROOT) + 1 :], self._lookout)
+        head = exchange.head
         try:
-            self._door.guard.check(scope["headers"], headers)
-            await self._serve(exchange, scope["method"])
+            if not head.cleared:
+                self._door.guard.check(head)
+            if scope["method"] == "POST":
+                await self._post(exchange)
+            else:
+                await self._serve(exchange, scope["method"])
         except ClientGone:
             return
         except HttpRefusal as refusal:
@@ -87,10 +91,10 @@ class McpEndpoint:
             body = {"code": error.code, "message": error.message}
             if error.data is not None:
                 body["data"] = error.data
-            await self._error(exchange, error.status if _is_modern(headers) else 200, body)
+            await self._error(exchange, error.status if head.modern else 200, body)
         except IdentityFault as fault:
             body = {"code": _UNAUTHENTICATED, "message": fault.message, "data": {"code": fault.code}}
-            challenge = self._door.challenge(fault, "authorization" in headers)
+            challenge = self._door.challenge(fault, "authorization" in head.headers)
             await self._error(exchange, 401, body, (("www-authenticate", challenge),))
         except GatewayError as fault:
             await self._error(exchange, 503, {"code": -32603, "message": fault.message, "data": {"code": fault.code}})
@@ -99,9 +103,7 @@ class McpEndpoint:
             await self._error(exchange, 500, {"code": -32603, "message": "Internal error."})
 
     async def _serve(self, exchange: Exchange, verb: str) -> None:
-        if verb == "POST":
-            await self._post(exchange)
-        elif verb in {"GET", "DELETE"} and not _is_modern(exchange.headers):
+        if verb in {"GET", "DELETE"} and not exchange.head.modern:
             legacy = self._eras.legacy
             await (legacy.get if verb == "GET" else legacy.delete)(exchange)
         else:
@@ -109,16 +111,18 @@ class McpEndpoint:
 
     async def _post(self, exchange: Exchange) -> None:
         """Answer one message. What a known caller meant as something governed goes on record if it is refused here."""
-        self._door.guard.check_post(exchange.headers)
-        modern = _is_modern(exchange.headers)
+        head = exchange.head
+        if not head.cleared:
+            self._door.guard.check_post(head.headers)
+            head.cleared = True
         try:
-            exchange.request = request = read_message(
-                await read_body(exchange.receive, exchange.headers, self._door.body_limit), responses=not modern
-            )
+            raw = await read_body(exchange.receive, head.headers, self._door.body_limit)
+            request = read_message(raw, responses=not head.modern)
+            exchange.asks(request)
             if request.answers:
                 await self._eras.legacy.response(exchange, request.body)
                 return
-            said = await (self._eras.modern if modern else self._eras.legacy).post(exchange, request)
+            said = await (self._eras.modern if head.modern else self._eras.legacy).post(exchange, request)
         except (HttpRefusal, RpcError) as refusal:
             asked = exchange.request
             if not getattr(refusal, "recorded", False) and (asked is None or asked.method in _GOVERNED):
@@ -143,11 +147,6 @@ class McpEndpoint:
     ) -> None:
         request_id = exchange.request.id if exchange.request is not None else None
         await exchange.answer(status, {"jsonrpc": "2.0", "id": request_id, "error": error}, headers)
-
-
-def _is_modern(headers: Mapping[str, str]) -> bool:
-    version = headers.get("mcp-protocol-version")
-    return version is not None and version not in HANDSHAKE_PROTOCOL_VERSIONS
 
 
 def _named(request: RpcRequest | None) -> Any:

@@ -6,52 +6,66 @@ from typing import Any, Final
 
 from starlette.types import Receive, Scope, Send
 
-from gateway.model.identity import ClientInfo, Credential
+from gateway.model.identity import ClientInfo
 from gateway.model.request import Caller
 from gateway.transport.back import HttpBack
+from gateway.transport.head import Head
 from gateway.transport.kernel import Answer
+from gateway.transport.lookout import Lookout
 from gateway.transport.wire import ClientGone, RpcError, RpcRequest, send_json
 
 __all__ = ["LOOPBACK_PEERS", "Exchange", "client_info"]
 
-_WATCH_AFTER_S: Final = 0.05
 _STREAM_AFTER_S: Final = 10.0
 _CALLED_OFF: Final = -32800
 LOOPBACK_PEERS: Final = frozenset({"127.0.0.1", "::1"})
 
 
 class Exchange:
-    """A request on its connection. `request` is None until its body is read; `endpoint` is the virtual one."""
+    """A request on its connection. `request` is None until its body is read; `endpoint` is the virtual one.
 
-    __slots__ = ("_back", "_gone", "endpoint", "headers", "over_stdio", "receive", "request", "scope", "send")
+    `meta` is `params._meta`, or an empty object.
+    """
+
+    __slots__ = (
+        "_back",
+        "_gone",
+        "_lookout",
+        "endpoint",
+        "head",
+        "headers",
+        "meta",
+        "receive",
+        "request",
+        "scope",
+        "send",
+    )
 
     def __init__(
-        self, scope: Scope, receive: Receive, send: Send, headers: Mapping[str, str], endpoint: str = ""
+        self, scope: Scope, receive: Receive, send: Send, endpoint: str = "", lookout: Lookout | None = None
     ) -> None:
         self.scope = scope
         self.receive = receive
         self.send = send
-        self.headers = headers
+        self.head = head = Head.of(scope)
+        self.headers = head.headers
         self.request: RpcRequest | None = None
+        self.meta: Mapping[str, Any] = {}
         self.endpoint = endpoint
-        self.over_stdio = headers.get("toolgate-transport") == "stdio"
+        self._lookout = lookout or Lookout()
         self._gone = False
         self._back: HttpBack | None = None
 
+    def asks(self, request: RpcRequest) -> None:
+        """Take note of the message that the body holds."""
+        self.request = request
+        meta = request.params.get("_meta")
+        if isinstance(meta, dict):
+            self.meta = meta
+
     def header_lines(self) -> list[tuple[str, str]]:
         """Return the headers as they came, repeated ones too."""
-        return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.scope["headers"]]
-
-    @property
-    def meta(self) -> Mapping[str, Any]:
-        """`params._meta`, or an empty object."""
-        meta = self.request.params.get("_meta") if self.request is not None else None
-        return meta if isinstance(meta, dict) else {}
-
-    @property
-    def takes_streams(self) -> bool:
-        """Tell whether the client reads an event stream where an answer is due."""
-        return "text/event-stream" in self.headers.get("accept", "").lower()
+        return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.head.lines]
 
     @property
     def gone(self) -> bool:
@@ -60,12 +74,10 @@ class Exchange:
 
     def caller(self, era: str = "", client: ClientInfo | None = None, session: str | None = None) -> Caller:
         """Return who sent this, unverified."""
-        scheme, _, value = self.headers.get("authorization", "").partition(" ")
-        bearer = scheme.lower() == "bearer" and value.strip() != ""
         peer = self.scope.get("client")
         return Caller(
-            credential=Credential("bearer", value.strip()) if bearer else Credential("none", ""),
-            transport="stdio" if self.over_stdio else "http",
+            credential=self.head.credential,
+            transport="stdio" if self.head.over_stdio else "http",
             era=era,
             client=client or ClientInfo(),
             session=session,
@@ -111,7 +123,7 @@ class Exchange:
         def watch() -> None:
             watchers.append(loop.create_task(self._watch(task if until_gone else None, stream_after_s)))
 
-        timer = loop.call_later(_WATCH_AFTER_S, watch)
+        entry = self._lookout.add(watch)
         try:
             return await work
         except asyncio.CancelledError:
@@ -123,7 +135,7 @@ class Exchange:
                 raise called_off from None
             raise
         finally:
-            timer.cancel()
+            entry.over = True
             for watcher in watchers:
                 watcher.cancel()
 

@@ -1,9 +1,10 @@
 """What an HTTP request must look like before anybody reads its body (DNS rebinding, CSRF, header tricks)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.transport.head import Head
 from gateway.transport.wire import HttpRefusal
 
 __all__ = ["Guard"]
@@ -47,13 +48,14 @@ class Guard:
             origins |= {f"{scheme}://{authority}"}
         return cls(frozenset(hosts), frozenset(origins))
 
-    def check(self, raw: Iterable[tuple[bytes, bytes]], headers: Mapping[str, str]) -> None:
+    def check(self, head: Head) -> None:
         """Refuse what does not come from where it should.
 
         Raises:
             HttpRefusal: 400 repeated header, 403 foreign Origin, 421 foreign Host.
         """
-        names = [name for name, _ in raw if name in _SINGLE]
+        headers = head.headers
+        names = [name for name, _ in head.lines if name in _SINGLE]
         if len(names) != len(set(names)):
             raise HttpRefusal(400, "A header that must be single is repeated.")
         if headers.get("host", "").lower() not in self.hosts:

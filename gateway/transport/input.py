@@ -54,7 +54,14 @@ class ModernBack(Back):
         self.log_level = way.log_level
         self.wants_progress = way.wants_progress
         self.questions: dict[str, tuple[Mapping[str, Any], asyncio.Future[Mapping[str, Any]]]] = {}
-        self.asked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._asked: asyncio.Future[None] | None = None
+
+    @property
+    def asked(self) -> "asyncio.Future[None]":
+        """Done while there are questions."""
+        if self._asked is None:
+            self._asked = asyncio.get_running_loop().create_future()
+        return self._asked
 
     def notify(self, method: str, params: Mapping[str, Any]) -> None:
         self._way.notify(method, params)
@@ -94,7 +101,7 @@ class ModernBack(Back):
     def _forget(self, key: str) -> None:
         self.questions.pop(key, None)
         if not self.questions and self.asked.done():
-            self.asked = asyncio.get_running_loop().create_future()
+            self._asked = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ class Legacy:
         Where that event is not known any more, as after a restart, whoever waits for a request's answer is told so.
         """
         session, identity = await self._session(exchange, "GET", {})
-        if not exchange.takes_streams:
+        if not exchange.head.takes_streams:
             raise HttpRefusal(406, "Accept must include text/event-stream.")
         last = exchange.headers.get("last-event-id")
         found = session.streams.find(last) if last else None
@@ -102,7 +102,7 @@ class Legacy:
         await send_status(exchange.send, 204)
 
     async def _answer(self, exchange: Exchange, request: RpcRequest, session: Session, caller: Caller) -> Answer:
-        back = LegacyBack(exchange.send, session, request, streaming=exchange.takes_streams)
+        back = LegacyBack(exchange.send, session, request, streaming=exchange.head.takes_streams)
         asked = Asked(request.method, request.params, caller, exchange.headers, back, session.endpoint)
         match request.method:
             case "ping":

@@ -11,6 +11,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from gateway.codec import dump
 from gateway.model.identity import Identity
+from gateway.model.operation import TOOL_CALL
 from gateway.model.request import Caller
 from gateway.pipeline.notices import Notices, Subscriber
 from gateway.transport.back import LEVELS, HttpBack, askable, progress_token
@@ -25,6 +26,10 @@ from gateway.transport.wire import RpcError, RpcRequest, send_status
 __all__ = ["Modern"]
 
 _ENVELOPE: Final = "io.modelcontextprotocol/"
+_VERSION: Final = f"{_ENVELOPE}protocolVersion"
+_CAPABILITIES: Final = f"{_ENVELOPE}clientCapabilities"
+_CLIENT: Final = f"{_ENVELOPE}clientInfo"
+_LOG_LEVEL: Final = f"{_ENVELOPE}logLevel"
 _SERVER_INFO_META: Final = f"{_ENVELOPE}serverInfo"
 _SUBSCRIPTION_META: Final = f"{_ENVELOPE}subscriptionId"
 _MIRROR_PREFIX: Final = "mcp-param-"
@@ -55,17 +60,18 @@ class Modern:
         Raises `RpcError`, `HttpRefusal`, `GatewayError`, `ClientGone`.
         """
         version = exchange.headers["mcp-protocol-version"]
-        caller = exchange.caller(version, client_info(exchange.meta.get(f"{_ENVELOPE}clientInfo")))
+        caller = exchange.caller(version, client_info(exchange.meta.get(_CLIENT)))
         identity = await self._kernel.identify(caller, request.method, request.params, exchange.endpoint)
         if request.id is None:
             if version not in MODERN_PROTOCOL_VERSIONS:
                 raise RpcError(-32022, "Unsupported protocol version", data={"supported": [*MODERN_PROTOCOL_VERSIONS]})
             await send_status(exchange.send, 202)
             return None
-        verdict = classify_inbound_request(request.body, headers=exchange.headers)
-        if isinstance(verdict, InboundLadderRejection):
-            raise _rejected(verdict)
-        _check_envelope(exchange.meta)
+        if not _agrees(exchange, request):
+            verdict = classify_inbound_request(request.body, headers=exchange.headers)
+            if isinstance(verdict, InboundLadderRejection):
+                raise _rejected(verdict)
+            _check_envelope(exchange.meta)
         if request.method == "subscriptions/listen":
             await self._listen(exchange, request, identity, caller)
             return None
@@ -79,9 +85,9 @@ class Modern:
         if method == "tools/call":
             self._check_param_headers(exchange, request.params)
         principal = principal_of(identity)
-        capabilities, level = askable(exchange.meta.get(f"{_ENVELOPE}clientCapabilities")), _level(exchange.meta)
+        capabilities, level = askable(exchange.meta.get(_CAPABILITIES)), _level(exchange.meta)
         token, lane = progress_token(request.params), _lane(principal, capabilities, level)
-        way = HttpBack(exchange.send, token, level, streaming=exchange.takes_streams, lane=lane)
+        way = HttpBack(exchange.send, token, level, streaming=exchange.head.takes_streams, lane=lane)
         exchange.goes_back(way)
         back = ModernBack(way, capabilities) if method in _INTERACTIVE else way
         asked = Asked(method, request.params, caller, exchange.headers, back, exchange.endpoint)
@@ -109,7 +115,7 @@ class Modern:
     async def _listen(self, exchange: Exchange, request: RpcRequest, identity: Identity, caller: Caller) -> None:
         """Serve one subscription: its response is the stream, until the client closes it."""
         wanted = request.params.get("notifications")
-        if not isinstance(wanted, dict) or not exchange.takes_streams:
+        if not isinstance(wanted, dict) or not exchange.head.takes_streams:
             raise RpcError(-32602, "subscriptions/listen needs params.notifications, and an Accept of event streams.")
         uris = wanted.get("resourceSubscriptions") or []
         if not isinstance(uris, list) or not all(isinstance(uri, str) for uri in uris):
@@ -149,7 +155,7 @@ class Modern:
     def _check_param_headers(self, exchange: Exchange, params: Mapping[str, Any]) -> None:
         """Hold `Mcp-Param-*` headers against the arguments; the bridge speaks stdio, which has none."""
         arguments = params.get("arguments")
-        if exchange.over_stdio or not isinstance(arguments, dict):
+        if exchange.head.over_stdio or not isinstance(arguments, dict):
             return
         schema = self._kernel.header_schema(params.get("name"), exchange.endpoint)
         if schema is not None:
@@ -179,15 +185,30 @@ def _lane(principal: str, capabilities: Mapping[str, Any], level: str) -> str:
     return hashlib.sha256(dump([principal, capabilities, level])).hexdigest()
 
 
+def _agrees(exchange: Exchange, request: RpcRequest) -> bool:
+    """Tell whether head and body of a call say the same in the plainest way; the SDK judges every other request."""
+    meta, headers, name = exchange.meta, exchange.headers, request.params.get("name")
+    version = meta.get(_VERSION)
+    return (
+        version == headers["mcp-protocol-version"]
+        and version in MODERN_PROTOCOL_VERSIONS
+        and headers.get("mcp-method") == request.method == TOOL_CALL
+        and isinstance(name, str)
+        and headers.get("mcp-name") == name
+        and not name.startswith("=?")  # how a value begins that is spelled in another way
+        and isinstance(meta.get(_CAPABILITIES), dict)
+        and isinstance(meta.get(_CLIENT, {}), dict)
+    )
+
+
 def _check_envelope(meta: Mapping[str, Any]) -> None:
-    for name in ("clientCapabilities", "clientInfo"):
-        said = meta.get(f"{_ENVELOPE}{name}", {})
-        if not isinstance(said, dict):
-            raise RpcError(-32602, f"{_ENVELOPE}{name} must be an object.")
+    for name in (_CAPABILITIES, _CLIENT):
+        if not isinstance(meta.get(name, {}), dict):
+            raise RpcError(-32602, f"{name} must be an object.")
 
 
 def _level(meta: Mapping[str, Any]) -> str:
-    level = meta.get(f"{_ENVELOPE}logLevel")
+    level = meta.get(_LOG_LEVEL)
     return level if level in LEVELS else ""
 
 

@@ -11,11 +11,12 @@ import uvicorn
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
-from gateway.transport.bounded import BoundedHttp
+from gateway.transport.bounded import BoundedHttp, Familiar
 from gateway.transport.endpoint import McpEndpoint
 from gateway.transport.guard import Guard
+from gateway.transport.head import Head
 from gateway.transport.sides import Sides, build_sides
-from gateway.transport.wire import HttpRefusal, headers_of
+from gateway.transport.wire import HttpRefusal
 
 __all__ = ["build_asgi", "listen", "serving"]
 
@@ -34,7 +35,7 @@ def build_asgi(endpoint: McpEndpoint, guard: Guard, sides: Sides) -> Asgi:
             await endpoint(scope, receive, send)
             return
         try:
-            guard.check(scope["headers"], headers_of(scope))
+            guard.check(Head.of(scope))
         except HttpRefusal as refusal:
             await JSONResponse({"error": refusal.message}, status_code=refusal.status)(scope, receive, send)
             return
@@ -48,7 +49,7 @@ async def serving(app: Asgi, listener: socket.socket, *, drain_s: int = 15) -> A
     """Serve on `listener` until the block ends, then let requests under way finish for up to `drain_s` seconds."""
     config = uvicorn.Config(
         app,
-        http=BoundedHttp,
+        http=type("Http", (BoundedHttp,), {"familiar": Familiar()}),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -16,7 +16,6 @@ from gateway.model.identity import Identity
 from gateway.model.request import Caller
 from gateway.transport.approvals import ApprovalsApi
 from gateway.transport.exchange import LOOPBACK_PEERS, Exchange
-from gateway.transport.wire import headers_of
 
 __all__ = ["Leases", "Operator", "Sides", "build_sides"]
 
@@ -70,7 +69,7 @@ class Sides:
 
     async def lease(self, request: Request) -> Response:
         """Stream a heartbeat to a known bridge for as long as it reads."""
-        exchange = Exchange(request.scope, request.receive, request._send, headers_of(request.scope))
+        exchange = Exchange(request.scope, request.receive, request._send)
         try:
             await self.identify(exchange.caller(), "lease")
         except IdentityFault as fault:

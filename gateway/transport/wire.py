@@ -4,17 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Send
 
 from gateway.codec import CodecError, dump, parse
 from gateway.model.light import light
+from gateway.transport.cycle import Cycle
 
 __all__ = [
     "ClientGone",
     "HttpRefusal",
     "RpcError",
     "RpcRequest",
-    "headers_of",
     "read_body",
     "read_message",
     "send_json",
@@ -22,6 +22,7 @@ __all__ = [
 ]
 
 _JSON: Final = (b"content-type", b"application/json")
+_JSON_LINES: Final = b"content-type: application/json\r\ncontent-length: %d\r\n"
 
 
 class HttpRefusal(Exception):
@@ -68,14 +69,6 @@ class RpcRequest:
     answers: bool = False
 
 
-def headers_of(scope: Scope) -> dict[str, str]:
-    """Return the headers by lower-case name; where one is repeated the last stands (see `guard.repeated`).
-
-    White space around a value is no part of it (RFC 9110 §5.5); the parser leaves some.
-    """
-    return {name.decode("latin-1"): value.strip(b" \t").decode("latin-1") for name, value in scope["headers"]}
-
-
 async def read_body(receive: Receive, headers: Mapping[str, str], limit: int) -> bytes:
     """Read the whole body.
 
@@ -83,6 +76,9 @@ async def read_body(receive: Receive, headers: Mapping[str, str], limit: int) ->
         HttpRefusal: 413 over `limit` bytes.
         ClientGone: the client went away, or the server lost patience (see bounded.py).
     """
+    cycle = getattr(receive, "__self__", None)
+    if type(cycle) is Cycle and len(cycle.body) <= limit:
+        return cycle.take_body()
     declared = headers.get("content-length", "")
     if declared.isdigit() and int(declared[:20]) > limit:
         raise HttpRefusal(413, f"The request body is larger than {limit} bytes.")
@@ -143,6 +139,9 @@ def read_message(raw: bytes, *, responses: bool = False) -> RpcRequest:
 async def send_json(send: Send, status: int, body: Any, headers: tuple[tuple[str, str], ...] = ()) -> None:
     """Answer with a JSON body."""
     raw = dump(body)
+    cycle = getattr(send, "__self__", None)
+    if type(cycle) is Cycle and not headers and cycle.answer(status, _JSON_LINES % len(raw), raw):
+        return
     await send(
         {
             "type": "http.response.start",

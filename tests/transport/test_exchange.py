@@ -46,9 +46,9 @@ def exchange(
     client = client or Client()
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     raw = [(name.encode(), value.encode("latin-1")) for name, value in named.items()]
-    request = None if params is None else RpcRequest("m", params, 1, {})
-    made = Exchange({"headers": raw, "client": peer}, client.receive, client.send, named)
-    made.request = request
+    made = Exchange({"headers": raw, "client": peer}, client.receive, client.send)
+    if params is not None:
+        made.asks(RpcRequest("m", params, 1, {}))
     return made
 
 

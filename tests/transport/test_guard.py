@@ -3,6 +3,7 @@
 import pytest
 
 from gateway.transport.guard import Guard
+from gateway.transport.head import Head
 from gateway.transport.wire import HttpRefusal
 
 LOCAL = Guard.build("127.0.0.1", 8750)
@@ -10,9 +11,8 @@ PUBLIC = Guard.build("0.0.0.0", 8750, "https://gate.acme.example/")
 
 
 def status(guard: Guard, **headers: str) -> int:
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
     try:
-        guard.check([(name.encode(), value.encode()) for name, value in named.items()], named)
+        guard.check(Head([(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]))
     except HttpRefusal as refusal:
         return refusal.status
     return 200
@@ -62,7 +62,7 @@ def test_a_public_url_adds_its_host_with_and_without_the_default_port() -> None:
 @pytest.mark.parametrize("name", [b"host", b"authorization", b"content-length", b"mcp-session-id", b"origin"])
 def test_a_header_that_decides_something_may_come_once(name: bytes) -> None:
     with pytest.raises(HttpRefusal) as refused:
-        LOCAL.check([(name, b"a"), (name, b"b")], {"host": "127.0.0.1:8750"})
+        LOCAL.check(Head([(name, b"a"), (name, b"b"), (b"host", b"127.0.0.1:8750")]))
     assert refused.value.status == 400
 
 

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
+from gateway.transport.head import Head
 from gateway.transport.wire import (
     ClientGone,
     HttpRefusal,
-    headers_of,
     read_body,
     read_message,
     send_json,
@@ -108,8 +108,8 @@ def test_what_is_not_one_unambiguous_request_is_refused(raw: bytes, code: int) -
 
 
 def test_headers_are_read_by_name_and_the_last_of_a_name_stands() -> None:
-    scope = {"headers": [(b"a", b"1"), (b"b", b"\xe9"), (b"a", b"2")]}
-    assert headers_of(scope) == {"a": "2", "b": "é"}
+    head = Head([(b"a", b"1"), (b"b", b"\xe9"), (b"a", b" 2\t")])
+    assert head.headers == {"a": "2", "b": "é"}
 
 
 async def test_an_answer_is_sent_whole_with_its_length() -> None:

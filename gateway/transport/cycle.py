@@ -1,0 +1,70 @@
+"""One request that came whole, with a head that was read before: uvicorn's cycle without the price of its parts."""
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+
+if TYPE_CHECKING:
+    from gateway.transport.bounded import BoundedHttp
+
+__all__ = ["Cycle"]
+
+
+class Cycle(RequestResponseCycle):
+    """Answers at once where the answer is whole, and as uvicorn does where it is not."""
+
+    # What uvicorn's own sets for every request, and few ever change.
+    disconnected = False
+    keep_alive = True
+    waiting_for_100_continue = False
+    more_body = False
+    response_started = False
+    response_complete = False
+    chunked_encoding: bool | None = None
+    expected_content_length = 0
+    access_log = False
+
+    def __init__(self, connection: "BoundedHttp", scope: Any, body: bytes, on_response: Callable[[], None]) -> None:
+        # Not by way of `super`: this is made for every call.
+        self.scope = scope
+        self.transport = connection.transport
+        self.flow = connection.flow
+        self.logger = connection.logger
+        self.default_headers = connection.server_state.default_headers
+        self.on_response = on_response
+        self.body = body  # type: ignore[assignment]  # theirs grows, this one is complete
+        self._bell: asyncio.Event | None = None
+        self._taken = False
+
+    @property
+    def message_event(self) -> asyncio.Event:  # type: ignore[override]  # theirs is made for every request
+        """What is set when there is news for `receive`: at first, that the body is there."""
+        if self._bell is None:
+            self._bell = asyncio.Event()
+            if not self._taken:
+                self._bell.set()
+        return self._bell
+
+    def take_body(self) -> bytes:
+        """Return the body, and leave `receive` to tell only of the client's going."""
+        self._taken = True
+        return bytes(self.body)
+
+    def answer(self, status: int, lines: bytes, body: bytes) -> bool:
+        """Send a whole response now; False where the client reads too slowly for that. `lines` are its header lines."""
+        if self.disconnected:
+            return True
+        if self.flow.write_paused:
+            return False
+        if not self.keep_alive:
+            lines += b"connection: close\r\n"
+        self.response_started = self.response_complete = True
+        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[status], lines, body))
+        if self._bell is not None:
+            self._bell.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
+        return True

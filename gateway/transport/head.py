@@ -1,0 +1,48 @@
+"""What the head of a request says, read once: clients send the same head with many a request."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
+
+from gateway.model.identity import Credential
+
+__all__ = ["Head"]
+
+_NOBODY: Final = Credential("none", "")
+
+
+class Head:
+    """Headers by lower-case name; where one is repeated the last stands (see `guard`).
+
+    White space around a value is no part of it (RFC 9110 §5.5); the parser leaves some. `lines` are the headers as they
+    came. `modern` says that the era is one without sessions, `over_stdio` that the stdio bridge sends it, and
+    `takes_streams` that the client reads an event stream where an answer is due. `cleared` is set once a guard has let
+    it pass as the head of a POST.
+    """
+
+    __slots__ = ("cleared", "credential", "headers", "lines", "modern", "over_stdio", "takes_streams")
+
+    def __init__(self, lines: Iterable[tuple[bytes, bytes]]) -> None:
+        self.lines = lines
+        self.headers = headers = {
+            name.decode("latin-1"): value.strip(b" \t").decode("latin-1") for name, value in lines
+        }
+        version = headers.get("mcp-protocol-version")
+        self.modern = version is not None and version not in HANDSHAKE_PROTOCOL_VERSIONS
+        self.over_stdio = headers.get("toolgate-transport") == "stdio"
+        self.takes_streams = "text/event-stream" in headers.get("accept", "").lower()
+        self.credential = _credential(headers)
+        self.cleared = False
+
+    @classmethod
+    def of(cls, scope: Mapping[str, Any]) -> "Head":
+        """Return the head of a request: the one its connection knows, else a new one."""
+        known = scope.get("extensions", {}).get("toolgate.head")
+        return known if isinstance(known, cls) else cls(scope["headers"])
+
+
+def _credential(headers: Mapping[str, str]) -> Credential:
+    scheme, _, value = headers.get("authorization", "").partition(" ")
+    value = value.strip()
+    return Credential("bearer", value) if scheme.lower() == "bearer" and value else _NOBODY
