@@ -13,9 +13,10 @@ from mcp.shared.inbound import ERROR_CODE_HTTP_STATUS as STATUS
 from gateway.codec import dump
 from gateway.model.call import Call
 from gateway.model.decision import Remedy
-from gateway.model.errors import GatewayError, IdentityFault, RequestFault
+from gateway.model.errors import ConnectorFault, GatewayError, IdentityFault, RequestFault
 from gateway.model.outcome import Denied, Failed, Outcome, Succeeded, Unknown, Waiting
 from gateway.pipeline.runner import Ended
+from gateway.transport.advice import ADVICE
 from gateway.transport.wire import RpcError
 
 __all__ = [
@@ -125,8 +126,8 @@ def _refusal(
             waiting = {"code": code, "retryable": True, "retryAfter": retry_after_s, "on": on}
             return message, {**waiting, "approval": approval} if approval else waiting
         case Failed(error):
-            return _fault(error, retryable=error.retryable)
-    return _fault(outcome.error, retryable=False)
+            return _fault(error, known=True)
+    return _fault(outcome.error, known=False)
 
 
 def _denial(denied: Denied, spelled: Callable[[Remedy], Spelled]) -> tuple[str, dict[str, Any]]:
@@ -146,15 +147,24 @@ def _denial(denied: Denied, spelled: Callable[[Remedy], Spelled]) -> tuple[str, 
         "code": denied.code,
         **approval,
         "retryable": False,
+        "done": "nothing",
         "policies": list(decision.policies),
         "message": said,
         "remedies": [{"tool": name, "arguments": arguments} for name, arguments in remedies],
     }
 
 
-def _fault(error: GatewayError, *, retryable: bool) -> tuple[str, dict[str, Any]]:
-    refusal: dict[str, Any] = {"code": error.code, "retryable": retryable}
-    text = error.message
+def _fault(error: GatewayError, *, known: bool) -> tuple[str, dict[str, Any]]:
+    """Return a fault as text and as data. Where it is `known` how the call ended, it had no effect."""
+    remedy = ADVICE[error.code]
+    refusal: dict[str, Any] = {
+        "code": error.code,
+        "retryable": error.retryable and known,
+        "message": error.message,
+        "done": "nothing" if known else "unknown",
+        "remedy": remedy,
+    }
+    text = f"{error.message} {remedy}" if known and isinstance(error, ConnectorFault) else error.message
     if error.retry_after_s is not None:
         refusal["retryAfter"] = error.retry_after_s
         text = f"{text} Try again in {error.retry_after_s:g} s."

@@ -21,6 +21,7 @@ from gateway.model.errors import (
 from gateway.model.outcome import Denied, Failed, Outcome, Succeeded, Unknown, Waiting
 from gateway.pipeline.runner import Ended
 from gateway.pipeline.stages.validate import Validate
+from gateway.transport.advice import ADVICE
 from gateway.transport.answers import REFUSAL_META, REPLAYED_META, identity_fault, tool_result
 from tests.pipeline.gate import Gate, request
 
@@ -47,28 +48,31 @@ async def result_of(outcome: Outcome, tool: str = "payments_pay") -> dict[str, A
 
 def faults() -> list[GatewayError]:
     made: list[GatewayError] = [
-        family("What to do.", code=code) for family in FAMILIES for code in sorted(family.codes)
+        family("What was wrong.", code=code) for family in FAMILIES for code in sorted(family.codes)
     ]
-    return [*made, LedgerTampered("What to do.", seq=3)]
+    return [*made, LedgerTampered("What was wrong.", seq=3)]
 
 
-def test_every_code_is_made_here() -> None:
-    assert {fault.code for fault in faults()} == CODES
+def test_every_code_is_made_here_and_has_a_remedy() -> None:
+    assert {fault.code for fault in faults()} == CODES == set(ADVICE)
 
 
 @pytest.mark.parametrize("fault", faults(), ids=lambda fault: fault.code)
-async def test_every_fault_is_a_result_with_its_code_its_call_and_whether_to_try_again(fault: GatewayError) -> None:
+async def test_every_fault_is_a_result_with_its_code_its_call_what_was_done_and_what_to_do(fault: GatewayError) -> None:
     result = await result_of(Failed(fault))
     refusal = result["_meta"][REFUSAL_META]
-    assert (result["isError"], result["content"]) == (True, [{"type": "text", "text": "What to do."}])
-    assert refusal == {"code": fault.code, "retryable": fault.retryable, "call": "call_1"}
+    remedy = ADVICE[fault.code]
+    text = f"What was wrong. {remedy}" if isinstance(fault, ConnectorFault) else "What was wrong."
+    assert (result["isError"], result["content"]) == (True, [{"type": "text", "text": text}])
+    told = {"message": "What was wrong.", "done": "nothing", "remedy": remedy}
+    assert refusal == {"code": fault.code, "retryable": fault.retryable, "call": "call_1", **told}
     assert result["structuredContent"] == refusal
 
 
 @pytest.mark.parametrize("fault", faults(), ids=lambda fault: fault.code)
 async def test_an_unknown_outcome_is_never_to_be_repeated_by_itself(fault: GatewayError) -> None:
     refusal = (await result_of(Unknown(fault)))["_meta"][REFUSAL_META]
-    assert (refusal["code"], refusal["retryable"]) == (fault.code, False)
+    assert (refusal["code"], refusal["retryable"], refusal["done"]) == (fault.code, False, "unknown")
 
 
 async def test_a_limit_says_when() -> None:
@@ -79,7 +83,7 @@ async def test_a_limit_says_when() -> None:
 
 async def test_what_is_for_the_ledger_only_does_not_reach_the_agent() -> None:
     result = await result_of(Failed(StoreFault("Not now.", detail="/var/lib/ledger: disk full")))
-    assert "disk" not in str(result)
+    assert "/var/lib" not in str(result)
 
 
 async def test_a_call_that_waits_says_on_what_and_for_how_long() -> None:
@@ -107,6 +111,7 @@ async def test_a_denial_names_the_rule_and_the_step_that_is_missing_with_its_arg
     assert result["_meta"][REFUSAL_META] == {
         "code": "denied",
         "retryable": False,
+        "done": "nothing",
         "policies": ["pay.rule", "other"],
         "message": "Check it first.",
         "remedies": [{"tool": "fraud_check", "arguments": {"payment_id": "p_1", "amount": 250}}],

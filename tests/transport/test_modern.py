@@ -312,7 +312,7 @@ async def test_a_store_that_fails_is_an_error_with_its_code() -> None:
     store.breaks("claim", StoreFault("no", detail="disk full"))
     response = await front.modern("tools/call", CALL)
     assert refusal(response)["code"] == "store_unavailable"
-    assert "disk" not in response.text
+    assert "disk full" not in response.text
 
 
 async def test_a_bug_is_answered_without_its_details(caplog: pytest.LogCaptureFixture) -> None:
