@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from connectors.mcp.deadline import Deadline
 from connectors.mcp.request import params_of
-from connectors.mcp.talk import Talk
+from connectors.mcp.talk import Scale, Talk
 from gateway.connector import NOBODY, Clock, ToolCall
 
 __all__ = ["Errand"]
@@ -16,12 +16,13 @@ _OF_A_ROUND: Final = frozenset({"inputResponses", "requestState"})
 class Errand:
     """Made once for each call, whatever it takes to perform it."""
 
-    __slots__ = ("_more", "call", "deadline", "talk", "told")
+    __slots__ = ("_more", "call", "deadline", "ear", "talk", "told")
 
     def __init__(self, call: ToolCall, clock: Clock, told: Mapping[str, Mapping[str, Any]] | None) -> None:
         self.call = call
         self.deadline = Deadline(clock, call.timeout_s)
-        self.talk = None if call.back is NOBODY else Talk(call.back, self.deadline)
+        self.talk = None if call.back is NOBODY else Talk(call.back, self.deadline, call.measure)
+        self.ear = self.talk or Scale(call.measure)
         self.told = told
         self._more = call.more
 

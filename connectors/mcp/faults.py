@@ -28,7 +28,7 @@ class Faults:
     def named(self, fault: ConnectorFault) -> ConnectorFault:
         """Return the fault with the server's name in front, and nothing secret behind."""
         text = f"{self._server}: {fault.message}" if self._server else fault.message
-        return _copy(fault, text, self._redact(fault.detail), sent=fault.sent)
+        return fault.reworded(text, self._redact(fault.detail))
 
     def _answer(self, error: RpcError) -> Mapping[str, Any]:
         answer = {"code": error.code, "message": self._redact(error.message)}
@@ -46,7 +46,9 @@ class Faults:
 
 def unsent(fault: ConnectorFault) -> ConnectorFault:
     """Return the fault for a request that never left, because what comes before it failed."""
-    return _copy(fault, fault.message, fault.detail, sent=False)
+    copy = fault.reworded(fault.message, fault.detail)
+    copy.sent = False
+    return copy
 
 
 def confined(fault: ConnectorFault) -> ConnectorFault:
@@ -56,9 +58,3 @@ def confined(fault: ConnectorFault) -> ConnectorFault:
     return Confined(
         fault.message, code=fault.code, detail=fault.detail, retry_after_s=fault.retry_after_s, sent=fault.sent
     )
-
-
-def _copy(fault: ConnectorFault, message: str, detail: str, *, sent: bool) -> ConnectorFault:
-    copy = ConnectorFault(message, code=fault.code, detail=detail, retry_after_s=fault.retry_after_s, sent=sent)
-    copy.rpc = fault.rpc
-    return copy

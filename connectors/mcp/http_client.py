@@ -50,11 +50,15 @@ class HttpLimits:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer. Header names are lower-case; of repeated headers the last counts. `body` is one event of a stream."""
+    """One answer. Header names are lower-case; of repeated headers the last counts. `body` is one event of a stream.
+
+    `received` is how many bytes of a body came, up to then.
+    """
 
     status: int
     headers: Mapping[bytes, bytes] = field(repr=False)
     body: bytes = field(repr=False)
+    received: int = 0
 
 
 class Reading:
@@ -79,6 +83,9 @@ class Reading:
     def event(self, data: bytes) -> bool:
         """Take an event's data and tell whether it is the answer; called once per event until it says yes."""
         return False
+
+    def weigh(self, received: int, status: int) -> None:
+        """Take note of what an exchange came to: bytes of a body, and the status, 0 where none came."""
 
     def stood_still(self) -> float:
         """Return how many seconds to add to every limit, up to now."""
@@ -114,7 +121,13 @@ class HttpClient:
         ends = loop.time() + timeout_s
         connection = self._pooled(loop.time()) or await self._connect(timeout_s)
         request = b"%b\r\n" % head if body is None else b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
-        return await connection.exchange(request, ends - loop.time(), reading)
+        try:
+            reply = await connection.exchange(request, ends - loop.time(), reading)
+        except ConnectorFault:
+            reading.weigh(connection.received, connection.status)
+            raise
+        reading.weigh(reply.received, reply.status)
+        return reply
 
     async def close(self) -> None:
         """End every connection, and every exchange with it."""
@@ -194,7 +207,7 @@ class _Connection(asyncio.Protocol):
         self._headers: dict[bytes, bytes] = {}
         self._header_bytes = 0
         self._early = 0
-        self._status = 0
+        self.status = 0
         self._started = False  # the final answer's headers are complete
         self._complete = False
         self._to_eof = False
@@ -202,7 +215,7 @@ class _Connection(asyncio.Protocol):
         self._reusable = False
         self._interim = 0
         self._body = bytearray()
-        self._received = 0
+        self.received = 0
         self._events: EventStream | None = None
         self._burst = 0
 
@@ -310,8 +323,8 @@ class _Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         if self._surplus or self._answer is None:
             return
-        self._status = self._parser.get_status_code()
-        if self._status < 200:
+        self.status = self._parser.get_status_code()
+        if self.status < 200:
             return
         self._started = True
         headers = self._headers
@@ -321,23 +334,23 @@ class _Connection(asyncio.Protocol):
             self._reject("The server compressed its answer, though it was asked not to.")
         elif length is not None and int(length) > self._limits.body_bytes:
             self._reject("The server's answer is too large.")
-        elif self._status == 200 and headers.get(b"content-type", b"").lower().startswith(b"text/event-stream"):
+        elif self.status == 200 and headers.get(b"content-type", b"").lower().startswith(b"text/event-stream"):
             self._events = EventStream(self._limits.body_bytes, endless=self._reading.endless)
             self._reading.begun()
 
     def on_body(self, body: bytes) -> None:
         if self._surplus or self._answer is None:
             return
-        self._received += len(body)
+        self.received += len(body)
         if self._events is not None:
             self._feed_events(body)
-        elif self._received > self._limits.body_bytes:
+        elif self.received > self._limits.body_bytes:
             self._reject("The server's answer is too large.")
         else:
             self._body += body
 
     def on_message_complete(self) -> None:
-        if self._status >= 200:
+        if self.status >= 200:
             self._complete = True
             self._reusable = self._parser.should_keep_alive()  # the parser forgets it once the message is over
             return
@@ -370,7 +383,7 @@ class _Connection(asyncio.Protocol):
     def _settle(self, body: bytes) -> None:
         self._timer.cancel()
         if self._answer is not None and not self._answer.done():
-            self._answer.set_result(Reply(self._status, self._headers, body))
+            self._answer.set_result(Reply(self.status, self._headers, body, self.received))
 
     def _finish(self) -> None:
         """Hand the complete answer over, and the connection back if it can carry another exchange."""

@@ -15,6 +15,7 @@ from gateway.connector import (
     parse,
     parse_retry_after,
     plain,
+    put_off,
 )
 
 __all__ = ["message_in", "refuse_status", "session_is_lost"]
@@ -63,9 +64,14 @@ def refuse_status(reply: Reply, session: bytes, clock: Clock) -> None:
     if session and session_is_lost(reply):
         raise SessionLost(_INVALID_REQUEST, "the session ended", status=status)
     if status == 429 or status >= 500:
-        header = reply.headers.get(b"retry-after")
-        wait = parse_retry_after(header.decode("latin-1") if header else None, clock.now_ms())
-        raise Unavailable(f"The server cannot answer now (HTTP {status}).", retry_after_s=wait, detail=detail)
+        raw = reply.headers.get(b"retry-after")
+        header = raw.decode("latin-1") if raw else None
+        raise Unavailable(
+            f"The server cannot answer now (HTTP {status}).",
+            retry_after_s=parse_retry_after(header, clock.now_ms()),
+            detail=detail,
+            refused=put_off(status, header),
+        )
 
 
 def session_is_lost(reply: Reply) -> bool:

@@ -106,7 +106,8 @@ class HttpWire:
             self._session, self._legacy = b"", False
             self._drop_kept_stream()
         session = self._session
-        if ear is not None:
+        listens = ear is not None and ear.listens
+        if ear is not None and listens:
             await self._listening(timeout_s)
             self._ears.enter(number, ear)
         try:
@@ -121,7 +122,7 @@ class HttpWire:
                 self._tell_cancelled(number, headers)
             raise
         finally:
-            if ear is not None:
+            if listens:
                 self._ears.leave(number)
         if answer.found is None:
             answer.found = message_in(reply, number, session, self._clock)
@@ -246,7 +247,7 @@ def _left(ends: float) -> float:
 class _Answer(Reading):
     """Looks for the response to one request among the events of its stream."""
 
-    __slots__ = ("_ear", "_number", "_take", "found")
+    __slots__ = ("_ear", "_number", "_scale", "_take", "found")
 
     def __init__(
         self, number: int, take: Callable[[bytes, Ear | None], Mapping[str, Any] | None], ear: Ear | None
@@ -258,7 +259,8 @@ class _Answer(Reading):
         self.ends = 0.0
         self._number = number
         self._take = take
-        self._ear = ear
+        self._scale = ear
+        self._ear = ear if ear is not None and ear.listens else None
         self.found: Mapping[str, Any] | None = None
 
     def event(self, data: bytes) -> bool:
@@ -270,6 +272,10 @@ class _Answer(Reading):
             return False
         self.found = message
         return True
+
+    def weigh(self, received: int, status: int) -> None:
+        if self._scale is not None:
+            self._scale.weigh(received, status)
 
     def stood_still(self) -> float:
         return 0.0 if self._ear is None else self._ear.stood_still()

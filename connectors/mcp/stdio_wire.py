@@ -24,6 +24,8 @@ _NOT_RUNNING: Final = "The server is not running."
 _ID_FIRST: Final = re.compile(rb'\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"id"\s*:\s*(\d{1,18})\s*,')
 _ID_LAST: Final = re.compile(rb'[,{]\s*"id"\s*:\s*(\d{1,18})\s*(?:,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*$')
 _HEAD: Final = 256
+_Line = tuple[Mapping[str, Any], int]
+"""A message, and how many bytes it took."""
 
 
 @dataclass(slots=True)
@@ -48,7 +50,7 @@ class StdioWire:
         self._limit = line_bytes
         self._log = log
         self._numbers = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[Mapping[str, Any]]] = {}
+        self._waiting: dict[int, asyncio.Future[_Line]] = {}
         self._ears = Ears(alone=alone)
         self._lost: Callable[[], None] = lambda: None
         self._child: Child | None = None
@@ -98,14 +100,14 @@ class StdioWire:
     ) -> Any:
         number = next(self._numbers)
         self._write(encode(number, method, params, ear))
-        answer: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[_Line] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
         try:
-            if ear is None:
+            if ear is None or not ear.listens:
                 async with asyncio.timeout(timeout_s):
-                    message = await answer
+                    message, size = await answer
             else:
-                message = await self._heard(number, timeout_s, ear)
+                message, size = await self._heard(number, timeout_s, ear)
         except TimeoutError:
             self._tell_cancelled(number)
             raise TimedOut("The server did not answer in time.") from None
@@ -114,9 +116,11 @@ class StdioWire:
             raise
         finally:
             self._waiting.pop(number, None)
+        if ear is not None:
+            ear.weigh(size)
         return result_of(message)
 
-    async def _heard(self, number: int, timeout_s: float, ear: Ear) -> Mapping[str, Any]:
+    async def _heard(self, number: int, timeout_s: float, ear: Ear) -> _Line:
         """Return the answer to a request for which `ear` listens meanwhile."""
         answer, loop = self._waiting[number], asyncio.get_running_loop()
         ends = loop.time() + timeout_s - ear.stood_still()
@@ -196,7 +200,7 @@ class StdioWire:
             return
         method = message.get("method")
         if method is None:
-            self._response(message)
+            self._response(message, len(line))
             return
         self._noise_run = 0
         self._burst += 1
@@ -214,14 +218,14 @@ class StdioWire:
         if self._child is not None and self._child.unsent <= _MAX_UNSENT:
             self._child.write(message + b"\n")
 
-    def _response(self, message: Mapping[str, Any]) -> None:
+    def _response(self, message: Mapping[str, Any], size: int) -> None:
         number = message.get("id")
         answer = self._waiting.pop(number, None) if type(number) is int else None
         if answer is None or answer.done():
             self.noise.foreign += 1
         else:
             self._noise_run = 0
-            answer.set_result(message)
+            answer.set_result((message, size))
 
     def _silence(self) -> None:
         """End a server that floods the gateway with lines that answer nothing: reading them would starve the others."""

@@ -19,6 +19,7 @@ class Subscription(Ear):
     """Open from the server's acknowledgement until either side ends it; `ended()` is called then, unless by `close`."""
 
     endless = True
+    listens = True
 
     def __init__(self, uris: frozenset[str], ended: Callable[[], None]) -> None:
         self.uris: Final = uris

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from connectors.mcp.deadline import MOST_STILL_S, Deadline
 from connectors.mcp.wire import Ear
-from gateway.connector import AskRefused, Back, dump
+from gateway.connector import AskRefused, Back, Measure, dump
 
-__all__ = ["Talk"]
+__all__ = ["Scale", "Talk"]
 
 _PROGRESS: Final = "notifications/progress"
 _MOST_AT_ONCE: Final = 16
@@ -17,10 +17,23 @@ _NOT_IN_TIME: Final = "The client did not answer in time"
 _REFUSED: Final = -1  # the code of the specification's own example of a request that a user turned down
 
 
-class Talk(Ear):
+class Scale(Ear):
+    """Weighs what a call is answered, and hears nothing."""
+
+    def __init__(self, measure: Measure) -> None:
+        self._measure = measure
+
+    def weigh(self, received: int, status: int | None = None) -> None:
+        self._measure.add(received, status)
+
+
+class Talk(Scale):
     """The way back of one call. The call's clock stands still while the client is asked something."""
 
-    def __init__(self, back: Back, deadline: Deadline) -> None:
+    listens = True
+
+    def __init__(self, back: Back, deadline: Deadline, measure: Measure) -> None:
+        super().__init__(measure)
         self._back = back
         self._deadline = deadline
         self._open: dict[object, asyncio.Task[None]] = {}

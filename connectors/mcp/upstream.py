@@ -197,7 +197,7 @@ class McpUpstream:
             errand.talk.may_ask = not era.modern
         params = era.params(errand.params(), meta_of(call), call.back)
         headers = self._headers(era, call)
-        return await connection.wire.request(call.method, params, headers, errand.deadline.left(), errand.talk)
+        return await connection.wire.request(call.method, params, headers, errand.deadline.left(), errand.ear)
 
     async def _refuse_drift(self, connection: Connection, errand: Errand) -> None:
         """Send no call to a server that, connected to anew, defines the tool in another way than was decided on."""

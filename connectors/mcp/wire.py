@@ -42,9 +42,14 @@ class SessionLost(StatusError):
 class Ear:
     """Takes what a server says for one request while that is under way. This one takes nothing."""
 
+    listens: bool = False
+    """Whether anything is heard at all; where not, only `weigh` is called."""
     wants_progress: bool = False
     endless: bool = False
     """Whether the request is one that is answered only at the end of a stream of notifications, however many."""
+
+    def weigh(self, received: int, status: int | None = None) -> None:
+        """Take note of what was answered: bytes, and an HTTP status where there is one."""
 
     def hear(self, method: str, params: Mapping[str, Any]) -> None:
         """Take a notification; never waits."""

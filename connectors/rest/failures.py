@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
-from gateway.connector import ConnectorFault, CredentialExpired, Rejected, Unavailable
+from gateway.connector import ConnectorFault, CredentialExpired, Rejected, Unavailable, put_off
 
 __all__ = ["DEFAULT_FAILURES", "Action", "Failures"]
 
@@ -59,7 +59,12 @@ class Failures:
         if action is Action.CREDENTIAL_EXPIRED:
             return CredentialExpired(detail=detail)
         if action is Action.UNAVAILABLE:
-            return Unavailable(f"The service cannot do this now ({detail}).", retry_after_s=retry_after, detail=detail)
+            return Unavailable(
+                f"The service cannot do this now ({detail}).",
+                retry_after_s=retry_after,
+                detail=detail,
+                refused=put_off(status, retry_after),
+            )
         if action is Action.REJECTED:
             return Rejected(f"The service refused this ({detail}).", detail=detail)
         return ConnectorFault("The service's answer cannot be used.", code="contract_broken", detail=detail)

@@ -80,16 +80,11 @@ class ApiUpstream(ToolsOnly):
         try:
             request = self._placing.request(operation, call)
             answer = await self._showing.send(request, call.behalf, call.timeout_s)
+            call.measure.add(len(answer.body), answer.status)
             return self._reading.result(operation, request, answer)
         except ConnectorFault as fault:
             raise self._named(fault) from fault
 
     def _named(self, fault: ConnectorFault) -> ConnectorFault:
         """Return the fault with the server's name in front, and nothing secret in it."""
-        return ConnectorFault(
-            f"{self._server}: {self._redact(fault.message)}",
-            code=fault.code,
-            detail=self._redact(fault.detail),
-            retry_after_s=fault.retry_after_s,
-            sent=fault.sent,
-        )
+        return fault.reworded(f"{self._server}: {self._redact(fault.message)}", self._redact(fault.detail))

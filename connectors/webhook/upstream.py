@@ -75,6 +75,7 @@ class WebhookUpstream(ToolsOnly):
         message = message_id(call.idempotency_key or call.call_id)
         request = self._request(target, message, dump({"type": target.type, "data": data}))
         answer = await self._exchange.send(request, min(self._config.timeout_s, call.timeout_s))
+        call.measure.add(len(answer.body), answer.status)
         if not 200 <= answer.status < 300:
             said = plain(self._redact(answer.body[: 4 * _MAX_SAID].decode("utf-8", "replace")), _MAX_SAID)
             raise self._failures.fault(answer.status, said, answer.headers.get("retry-after"))

@@ -78,7 +78,8 @@ class {kind}(toolgate.Connector[{kind}Config]):
         if reply.status_code == 401:
             raise toolgate.CredentialExpired
         if reply.status_code == 429 or reply.status_code >= 500:
-            raise toolgate.Unavailable(retry_after_s=reply.headers.get("Retry-After"))
+            wait = reply.headers.get("Retry-After")
+            raise toolgate.Unavailable(retry_after_s=wait, refused=toolgate.put_off(reply.status_code, wait))
         if not reply.is_success:
             raise toolgate.Rejected(f"{title} refused this (HTTP {{reply.status_code}}).")
         return reply.json()

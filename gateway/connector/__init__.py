@@ -13,7 +13,9 @@ from gateway.connector.faults import (
     Unavailable,
     parse_retry_after,
     plain,
+    put_off,
 )
+from gateway.connector.measure import Measure
 from gateway.connector.plugin import Connector, ConnectorConfig, Surroundings
 from gateway.connector.secret import Secret
 from gateway.connector.upstream import Definitions, Notice, Offer, ToolCall, ToolsOnly, ToolTraits, Upstream
@@ -42,6 +44,7 @@ __all__ = [
     "Definitions",
     "Effect",
     "IdSource",
+    "Measure",
     "MutualTls",
     "Notice",
     "Offer",
@@ -60,5 +63,6 @@ __all__ = [
     "parse",
     "parse_retry_after",
     "plain",
+    "put_off",
     "tool",
 ]

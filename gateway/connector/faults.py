@@ -8,7 +8,16 @@ from typing import Any, Final
 from gateway.model.clock import SystemClock
 from gateway.model.errors import ConnectorFault
 
-__all__ = ["Confined", "CredentialExpired", "Rejected", "TimedOut", "Unavailable", "parse_retry_after", "plain"]
+__all__ = [
+    "Confined",
+    "CredentialExpired",
+    "Rejected",
+    "TimedOut",
+    "Unavailable",
+    "parse_retry_after",
+    "plain",
+    "put_off",
+]
 
 _MAX_RETRY_AFTER_S: Final = 86_400.0
 _MAX_TEXT: Final = 500
@@ -43,7 +52,8 @@ def plain(text: object, limit: int = _MAX_TEXT) -> str:
 class Unavailable(ConnectorFault):
     """The other side cannot answer now. `retry_after_s` takes a `Retry-After` header as it came, or seconds.
 
-    `sent=False` is a promise that nothing of this call left the gateway.
+    `sent=False` is a promise that nothing of this call left the gateway, `refused=True` that the other side did nothing
+    for it: even an effect is then asked for again.
     """
 
     def __init__(
@@ -53,9 +63,20 @@ class Unavailable(ConnectorFault):
         retry_after_s: str | float | None = None,
         detail: str = "",
         sent: bool = True,
+        refused: bool = False,
     ) -> None:
         wait = parse_retry_after(retry_after_s, SystemClock().now_ms())
         super().__init__(message, code="unavailable", detail=detail, retry_after_s=wait, sent=sent)
+        self.refused = refused
+
+
+def put_off(status: int, retry_after: str | None) -> bool:
+    """Tell whether an HTTP answer says that the request was turned away before anything was done for it.
+
+    429 always does (RFC 6585 §4). 503 does where it comes with `Retry-After`, which only whoever knows of the request's
+    fate sends (RFC 9110 §15.6.4); without, it is what proxies also say of a server that died in the middle of its work.
+    """
+    return status == 429 or (status == 503 and retry_after is not None)
 
 
 class Confined(ConnectorFault):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from gateway.connector.credential import ITSELF, Behalf
+from gateway.connector.measure import Measure
 from gateway.model.back import NOBODY, Back
 from gateway.model.light import light
 from gateway.model.tool import Effect
@@ -28,7 +29,7 @@ class ToolCall:
 
     `method` is the MCP method. For every other than `tools/call`, `arguments` is the whole of `params` but `_meta`, and
     `tool` is the method again. `more` are params beside name and arguments (`inputResponses`, `requestState`).
-    `behalf` is for whom it is made.
+    `behalf` is for whom it is made. `measure` takes what is answered.
     """
 
     tool: str
@@ -41,6 +42,7 @@ class ToolCall:
     method: str = "tools/call"
     more: Mapping[str, Any] = field(default_factory=dict, repr=False)
     behalf: Behalf = ITSELF
+    measure: Measure = field(default_factory=Measure, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

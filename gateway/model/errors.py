@@ -71,7 +71,8 @@ class LimitFault(GatewayError):
 class ConnectorFault(GatewayError):
     """The tool's side failed. `sent` is False only when the request provably never left the gateway.
 
-    `rpc` is the JSON-RPC error object (`code`, `message`, `data`) of a server that answered with one, else None.
+    `refused` says that the other side put the request off before it did anything, so that it may be sent again. `rpc`
+    is the JSON-RPC error object (`code`, `message`, `data`) of a server that answered with one, else None.
     """
 
     codes = frozenset({"unavailable", "timeout", "rejected", "forbidden", "credential_expired", "contract_broken"})
@@ -88,8 +89,15 @@ class ConnectorFault(GatewayError):
     ) -> None:
         super().__init__(message, code=code, detail=detail, retry_after_s=retry_after_s)
         self.sent = sent
+        self.refused = False
         self.rpc: Mapping[str, Any] | None = None
         self.retryable = self.code in {"unavailable", "timeout"}
+
+    def reworded(self, message: str, detail: str) -> "ConnectorFault":
+        """Return the same fault in other words."""
+        copy = ConnectorFault(message, code=self.code, detail=detail, retry_after_s=self.retry_after_s, sent=self.sent)
+        copy.refused, copy.rpc = self.refused, self.rpc
+        return copy
 
 
 class OutcomeUnknown(GatewayError):

@@ -18,7 +18,11 @@ from gateway.resilience.retry import backoff_s, cannot_double, in_doubt
 __all__ = ["Executor", "NoteAttempt"]
 
 NoteAttempt = Callable[[Mapping[str, Any]], None]
-"""Takes an attempt's record: `n` from 1, `started_ms` (Unix), `ms`, `code` (`ok`, `cancelled`, a fault's), `reason`."""
+"""Takes an attempt's record.
+
+`n` counts from 1, `started_ms` is Unix time, `ms` how long it took, `code` is `ok`, `cancelled` or a fault's, `reason`
+that fault's; `status` (HTTP) and `bytes` are what was answered, None where the connector does not tell.
+"""
 
 _GRACE_S: Final = 1.0
 _FAILURES: Final = frozenset({"unavailable", "timeout"})
@@ -104,6 +108,7 @@ class Executor:
     async def _attempt(self, guard: _Guard, call: ToolCall, upstream: Upstream, attempt: _Attempt) -> Mapping[str, Any]:
         started_ms, started = self._clock.now_ms(), self._clock.monotonic()
         code, reason = "internal", ""
+        call.measure.begin()
         try:
             raw = await self._placed(guard.bulkhead, call, upstream, attempt)
             code = "ok"
@@ -119,7 +124,8 @@ class Executor:
             else:
                 guard.breaker.record(failed=code in _FAILURES)
             took_ms = int((self._clock.monotonic() - started) * 1000)
-            attempt.note({"n": attempt.n, "started_ms": started_ms, "ms": took_ms, "code": code, "reason": reason})
+            took = {"n": attempt.n, "started_ms": started_ms, "ms": took_ms, "code": code, "reason": reason}
+            attempt.note({**took, "status": call.measure.status, "bytes": call.measure.received})
         return raw
 
     async def _placed(

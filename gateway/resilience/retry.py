@@ -14,17 +14,17 @@ _NO_ANSWER: Final = frozenset({"unavailable", "timeout", "contract_broken"})
 def cannot_double(tool: Tool, call: ToolCall, fault: ConnectorFault) -> bool:
     """Tell whether another attempt cannot make the effect happen twice."""
     keyed = tool.idempotent and call.idempotency_key is not None
-    return tool.effect is Effect.READ or keyed or not fault.sent
+    return tool.effect is Effect.READ or keyed or fault.refused or not fault.sent
 
 
 def in_doubt(tool: Tool, fault: GatewayError) -> bool:
     """Tell whether, after this attempt, nobody knows if the effect has happened.
 
-    A refusal (`rejected`, `credential_expired`) is an answer; a missing or unreadable answer is none.
+    A refusal (`rejected`, `credential_expired`, or put off undone) is an answer; a missing or unreadable one is none.
     """
     if tool.effect is Effect.READ or not isinstance(fault, ConnectorFault):
         return False
-    return fault.sent and fault.code in _NO_ANSWER
+    return fault.sent and not fault.refused and fault.code in _NO_ANSWER
 
 
 def backoff_s(failures: int, base_s: float, cap_s: float, fraction: float) -> float:

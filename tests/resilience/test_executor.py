@@ -23,8 +23,10 @@ def asked(timeout_s: float = 60.0, key: str | None = None) -> ToolCall:
     return ToolCall("do", {}, "call_1", timeout_s, key)
 
 
-def gone(**more: Any) -> ConnectorFault:
-    return ConnectorFault("gone", **more)
+def gone(*, refused: bool = False, **more: Any) -> ConnectorFault:
+    fault = ConnectorFault("gone", **more)
+    fault.refused = refused
+    return fault
 
 
 UNSENT = {"sent": False}
@@ -49,7 +51,8 @@ class Run:
 async def test_a_call_that_succeeds_is_one_attempt() -> None:
     run, upstream = Run(), ScriptedUpstream()
     assert await run.execute(upstream, tool(Effect.IRREVERSIBLE)) == OK
-    assert run.attempts == [{"n": 1, "started_ms": 1_800_000_000_000, "ms": 0, "code": "ok", "reason": ""}]
+    told = {"n": 1, "started_ms": 1_800_000_000_000, "ms": 0, "code": "ok", "reason": ""}
+    assert run.attempts == [{**told, "status": None, "bytes": None}]
     assert upstream.asked == [asked()]
 
 
@@ -65,6 +68,7 @@ READ, WRITE, IRREVERSIBLE = Effect.READ, Effect.WRITE, Effect.IRREVERSIBLE
         (READ, (False, None), gone(code="rejected"), (False, False)),
         (WRITE, (False, None), gone(**UNSENT), (True, False)),
         (WRITE, (False, None), gone(), (False, True)),
+        (WRITE, (False, None), gone(refused=True), (True, False)),
         (WRITE, (False, "key"), gone(), (False, True)),
         (WRITE, (True, None), gone(), (False, True)),
         (WRITE, (True, "key"), gone(), (True, True)),
@@ -77,6 +81,7 @@ READ, WRITE, IRREVERSIBLE = Effect.READ, Effect.WRITE, Effect.IRREVERSIBLE
         (WRITE, (False, None), gone(code="timeout", **UNSENT), (True, False)),
         (IRREVERSIBLE, (False, None), gone(), (False, True)),
         (IRREVERSIBLE, (False, None), gone(**UNSENT), (True, False)),
+        (IRREVERSIBLE, (False, None), gone(refused=True), (True, False)),
         (IRREVERSIBLE, (True, "key"), gone(), (True, True)),
     ],
 )
@@ -118,6 +123,22 @@ async def test_a_doubt_stays_a_doubt_when_the_breaker_opens_meanwhile() -> None:
         await run.execute(upstream, tool(WRITE, idempotent=True), asked(key="k"))
     assert caught.value.retry_after_s is not None
     assert len(upstream.asked) == 1
+
+
+async def test_what_was_answered_is_kept_of_each_attempt_by_itself() -> None:
+    async def answer(call: ToolCall) -> Mapping[str, Any]:
+        call.measure.add(7, 401)
+        call.measure.add(5, 200)
+        call.measure.add(1)
+        return OK
+
+    async def refuse(call: ToolCall) -> Mapping[str, Any]:
+        call.measure.add(0, 429)
+        raise gone()
+
+    run = Run()
+    await run.execute(ScriptedUpstream(refuse, gone(), answer), tool())
+    assert [(each["status"], each["bytes"]) for each in run.attempts] == [(429, 0), (None, None), (200, 13)]
 
 
 async def test_waits_double_up_to_a_cap_with_full_jitter() -> None:

@@ -125,18 +125,22 @@ async def test_an_answer_that_never_begins_ends_at_its_own_limit(start: Start) -
 @pytest.mark.parametrize(
     ("header", "wait"),
     [
-        ("7", 7.0),
-        ("Fri, 15 Jan 2027 08:00:30 GMT", 30.0),
-        ("Fri, 15 Jan 2027 07:59:30 GMT", 0.0),
-        ("soon", None),
+        ("Retry-After: 7", 7.0),
+        ("Retry-After: Fri, 15 Jan 2027 08:00:30 GMT", 30.0),
+        ("Retry-After: Fri, 15 Jan 2027 07:59:30 GMT", 0.0),
+        ("Retry-After: soon", None),
+        ("X: y", None),
     ],
 )
 @pytest.mark.parametrize("status", ["429 Too Many Requests", "503 Service Unavailable"])
-async def test_a_servers_wish_to_wait_is_heard(start: Start, status: str, header: str, wait: float | None) -> None:
+async def test_a_servers_wish_to_wait_is_heard_and_means_that_it_did_nothing(
+    start: Start, status: str, header: str, wait: float | None
+) -> None:
     async def later(exchange: Exchange) -> None:
-        exchange.http(b"", status, f"Retry-After: {header}")
+        exchange.http(b"", status, header)
 
     async with FaultServer(faults={"later": later}) as server:
         upstream = await start({"url": server.url}, clock=FakeClock(now_ms=1_800_000_000_000))
         got = await fault_of(upstream.call(asked("later")))
         assert (got.code, got.retryable, got.retry_after_s) == ("unavailable", True, wait)
+        assert (got.sent, got.refused) == (True, status.startswith("429") or header != "X: y")

@@ -7,7 +7,7 @@ import pytest
 
 from connectors.mcp.deadline import MOST_STILL_S, Deadline
 from connectors.mcp.talk import Talk
-from gateway.connector import AskRefused
+from gateway.connector import AskRefused, Measure
 from tests.connectors.mcp.client import Client
 from tests.connectors.mcp.conftest import FIXTURES, PYTHON, Start, asked, fault_of, text
 from tests.fixtures.clock import FakeClock
@@ -144,7 +144,7 @@ async def test_a_server_that_asks_twenty_things_at_once_gets_sixteen_of_them_ans
 
 async def test_one_call_asks_only_so_many_questions_and_so_long() -> None:
     clock = FakeClock()
-    talk = Talk(sampler({}), Deadline(clock, 1.0))
+    talk = Talk(sampler({}), Deadline(clock, 1.0), Measure())
     for _ in range(256):
         assert await talk.put("sampling/createMessage", {}) == {}
     with pytest.raises(AskRefused, match="too many"):
@@ -159,7 +159,7 @@ async def test_one_call_asks_only_so_many_questions_and_so_long() -> None:
     clock.passed += 0.75
     assert (deadline.left(), deadline.stood_still()) == (0.25, MOST_STILL_S)
     with pytest.raises(AskRefused, match="in time"):
-        await Talk(sampler(lambda params: asyncio.sleep(600)), deadline).put("sampling/createMessage", {})
+        await Talk(sampler(lambda params: asyncio.sleep(600)), deadline, Measure()).put("sampling/createMessage", {})
 
 
 @pytest.mark.parametrize("era", ["modern", "legacy"])

@@ -37,8 +37,17 @@ async def test_a_status_becomes_the_fault_it_means(
     api.on(FIND, answer({"why": "because"}, status, Retry_After="7"))
     fault = await fault_of(await start(http_section(api)), asked("find"))
     assert (fault.code, fault.retryable, fault.retry_after_s, fault.sent) == (code, retryable, wait, True)
+    assert fault.refused is (status[:3] in {"429", "503"})
     assert "because" in fault.detail
     assert fault.message.startswith("crm: ")
+
+
+@pytest.mark.parametrize(("status", "refused"), [("429 Too Many", True), ("503 Later", False)])
+async def test_an_unavailable_service_that_names_no_time_may_have_done_something(
+    api: Api, start: Start, status: str, refused: bool
+) -> None:
+    api.on(FIND, answer(status=status))
+    assert (await fault_of(await start(http_section(api)), asked("find"))).refused is refused
 
 
 async def test_a_retry_after_can_be_a_date(api: Api, start: Start) -> None:

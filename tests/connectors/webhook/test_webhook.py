@@ -15,6 +15,7 @@ from gateway.connector import (
     ConnectorFault,
     CredentialExpired,
     Effect,
+    Measure,
     Rejected,
     Secret,
     Surroundings,
@@ -114,8 +115,10 @@ def test_only_a_receiver_that_knows_repetitions_makes_sending_repeatable() -> No
 )
 async def test_a_refusal_is_mapped(api: Api, status: str, fault: type[ConnectorFault], in_doubt: bool) -> None:
     api.on("POST /in", answer(b"no \x1b[31m" + b"x" * 9999, status, "text/plain", Retry_After="7"))
+    measure = Measure()
     with pytest.raises(fault) as caught:
-        await sent(section(f"{api.url}/in"))
+        await sent(section(f"{api.url}/in"), measure=measure)
+    assert (measure.status, measure.received) == (int(status[:3]), 10_007)
     assert caught.value.retry_after_s == (7.0 if in_doubt else None)
     assert caught.value.retryable is in_doubt
     assert "\x1b" not in caught.value.detail
