@@ -26,6 +26,7 @@ class StepStatus(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     UNKNOWN = "unknown"
+    COMPENSATED = "compensated"  # it succeeded, and another call took its effect back
 
 
 @dataclass(frozen=True, slots=True)

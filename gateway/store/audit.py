@@ -18,7 +18,8 @@ class CallRow(NamedTuple):
     """The row that indexes and locks one claimed call.
 
     `key_until` is the event that took the step key away: the ending that released it, or the claim that superseded it.
-    `doubted_seq` is the ending that left the call in doubt, where `end_seq` is what settled it.
+    `doubted_seq` is the ending that left the call in doubt, where another settled it; `undone_seq` the one it had
+    before `end_seq` said that its effect was taken back.
     """
 
     claim_seq: int
@@ -37,6 +38,7 @@ class CallRow(NamedTuple):
     key_until: int | None
     consumed_by: str | None
     doubted_seq: int | None = None
+    undone_seq: int | None = None
 
 
 class RunRow(NamedTuple):
@@ -116,6 +118,7 @@ class _Audit:
         self._approvals = 0
         self._running: dict[str, CallRow] = {}
         self._doubted: dict[str, CallRow] = {}
+        self._undone: dict[str, CallRow] = {}
         self._consuming: dict[str, tuple[int, list[str]]] = {}  # by running call: its claim, the steps it uses up
         self._used: dict[str, tuple[int, str]] = {}  # by step: its claim, who used it up according to its row
         self._superseded: dict[int, CallRow] = {}  # by the claim that took the key: who had it before
@@ -147,13 +150,25 @@ class _Audit:
         if row.doubted_seq == link[0] and terms["status"] == StepStatus.UNKNOWN and not terms["release"]:
             self._doubted[link[3]] = row
             return
-        self._check_ended(link, row, terms)
+        self._check_last(link, row, terms)
 
     def settled(self, link: Link) -> None:
         row = self._doubted.pop(link[3], None)
         if row is None:
             raise _contradicted(link[0], f"the record of call {link[3]}, which was not in doubt")
+        self._check_last(link, row, _terms(link, "ending"))
+
+    def compensated(self, link: Link) -> None:
+        row = self._undone.pop(link[3], None)
+        if row is None:
+            raise _contradicted(link[0], f"the record of call {link[3]}, whose effect was not taken back")
         self._check_ended(link, row, _terms(link, "ending"))
+
+    def _check_last(self, link: Link, row: CallRow, terms: Mapping[str, Any]) -> None:
+        if row.undone_seq == link[0] and terms["status"] == StepStatus.SUCCEEDED and not terms["release"]:
+            self._undone[link[3]] = row
+            return
+        self._check_ended(link, row, terms)
 
     def _check_ended(self, link: Link, row: CallRow, terms: Mapping[str, Any]) -> None:
         if (row.end_seq, row.ended_ms, row.status) != (link[0], link[1], terms["status"]):
@@ -189,6 +204,8 @@ class _Audit:
     def conclude(self) -> None:
         for row in self._doubted.values():
             raise _contradicted(row.claim_seq, f"the status of call {row.call_id}, which no event settles,")
+        for row in self._undone.values():
+            raise _contradicted(row.claim_seq, f"the status of call {row.call_id}, which no event takes back,")
         for call_id, (seq, consumes) in self._consuming.items():
             self._check_consumed(seq, call_id, consumes)
         for step, (seq, _) in self._used.items():
@@ -225,6 +242,7 @@ _CHECKS: Final[Mapping[str, Callable[[_Audit, Link], None]]] = {
     EventKind.CALL_CLAIMED: _Audit.claimed,
     EventKind.CALL_FINISHED: _Audit.ended,
     EventKind.CALL_SETTLED: _Audit.settled,
+    EventKind.CALL_COMPENSATED: _Audit.compensated,
     EventKind.RUN_OPENED: _Audit.opened,
     **{kind: _Audit.approval for kind in EventKind if kind.startswith(("approval.", "standing."))},
 }

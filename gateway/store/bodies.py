@@ -12,10 +12,10 @@ import orjson
 
 from gateway.codec import CodecError, dump
 from gateway.model.errors import StoreFault
-from gateway.model.facts import RunRef
+from gateway.model.facts import RunRef, StepStatus
 from gateway.store.ports import Ending, Intent, PauseRecord, Record
 
-__all__ = ["claim_body", "ending_body", "load", "pause_event", "record_body", "run_body"]
+__all__ = ["claim_body", "compensated_body", "ending_body", "load", "pause_event", "record_body", "run_body"]
 
 # 2^64 has 20 digits. Mapping every digit to one byte and searching for a run costs a tenth of a regular expression.
 _DIGITS: Final = bytes(ord("0") if ord("0") <= byte <= ord("9") else ord(" ") for byte in range(256))
@@ -40,6 +40,12 @@ def ending_body(ending: Ending) -> bytes:
     """Return the text of an ending's event. Raises `StoreFault` when it cannot be written."""
     terms = {"status": str(ending.status), "release": ending.release}
     return _text({**ending.body, "ending": terms}, ending.call_id)
+
+
+def compensated_body(ending: Ending) -> bytes:
+    """Return the text of the event that says which call took back what another had done."""
+    terms = {"status": str(StepStatus.COMPENSATED), "release": False}
+    return _text({"outcome": "compensated", "compensated_by": ending.call_id, "ending": terms}, ending.compensates)
 
 
 def record_body(record: Record) -> bytes:

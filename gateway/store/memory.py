@@ -9,7 +9,7 @@ from gateway.model.errors import StoreFault
 from gateway.model.facts import PriorScope, RunRef, Step, StepStatus
 from gateway.store.approvals import Answered, ApprovalAsk, ApprovalChange, ApprovalFilter, ApprovalRow, ApprovalTrail
 from gateway.store.audit import CallRow, RunRow, Totals, audit
-from gateway.store.bodies import claim_body, ending_body, pause_event, record_body, run_body
+from gateway.store.bodies import claim_body, compensated_body, ending_body, pause_event, record_body, run_body
 from gateway.store.chain import GENESIS, link_of, seal
 from gateway.store.evidence import Evidence, holds, recorded_from, step_from
 from gateway.store.memory_approvals import Shelf
@@ -49,6 +49,7 @@ class _Call:
     consumed_by: str | None = None
     delivered: bool = False
     doubted_seq: int | None = None
+    undone_seq: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,34 +111,37 @@ class MemoryStore:
         return Claimed(ClaimVerdict.CLAIMED)
 
     async def finish(self, ending: Ending) -> None:
-        body = ending_body(ending)
         call = self._calls.get(ending.call_id)
         if call is None or call.end is not None:
             reason = "was never claimed" if call is None else "has ended already"
             raise StoreFault("The outcome cannot be recorded.", detail=f"{ending.call_id} {reason}")
-        claim = call.claim
-        told = (ending.at_ms, EventKind.CALL_FINISHED, claim.call_id, claim.run_id)
-        call.end = self._append((*told, claim.agent, claim.on_behalf_of, claim.tool), body)
-        call.status = ending.status
-        if ending.release:
-            self._release(call, call.end.seq)
-            if ending.returns:
-                self._shelf.give_back(ending.returns, ending.call_id, ending.at_ms)
+        self._end(call, ending, EventKind.CALL_FINISHED)
 
     async def settle(self, ending: Ending) -> None:
-        body = ending_body(ending)
         call = self._calls.get(ending.call_id)
         if call is None or call.status is not StepStatus.UNKNOWN or call.end is None:
             raise StoreFault("Nothing was settled.", detail=f"{ending.call_id} is no call in doubt")
-        claim = call.claim
-        told = (ending.at_ms, EventKind.CALL_SETTLED, claim.call_id, claim.run_id)
-        call.doubted_seq = call.end.seq
-        call.end = self._append((*told, claim.agent, claim.on_behalf_of, claim.tool), body)
+        doubted = call.end.seq
+        self._end(call, ending, EventKind.CALL_SETTLED)
+        call.doubted_seq = doubted
+
+    def _end(self, call: _Call, ending: Ending, kind: EventKind) -> None:
+        call.end = self._ended(call.claim, ending, kind, ending_body(ending))
         call.status = ending.status
         if ending.release:
             self._release(call, call.end.seq)
             if ending.returns:
                 self._shelf.give_back(ending.returns, ending.call_id, ending.at_ms)
+        undone = self._calls.get(ending.compensates) if ending.status is StepStatus.SUCCEEDED else None
+        if undone is not None and undone.end is not None and undone.status is StepStatus.SUCCEEDED:
+            body = compensated_body(ending)
+            undone.undone_seq = undone.end.seq
+            undone.end = self._ended(undone.claim, ending, EventKind.CALL_COMPENSATED, body)
+            undone.status = StepStatus.COMPENSATED
+
+    def _ended(self, claim: Event, ending: Ending, kind: EventKind, body: bytes) -> Event:
+        told = (ending.at_ms, kind, claim.call_id, claim.run_id, claim.agent, claim.on_behalf_of, claim.tool)
+        return self._append(told, body)
 
     async def record(self, record: Record, *, durable: bool = True) -> None:
         del durable  # memory keeps everything equally well
@@ -392,6 +396,7 @@ class _Tables:
             key_until=call.key_until,
             consumed_by=call.consumed_by,
             doubted_seq=call.doubted_seq,
+            undone_seq=call.undone_seq,
         )
 
     def run(self, run_id: str) -> RunRow | None:

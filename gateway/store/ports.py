@@ -47,6 +47,7 @@ class EventKind(StrEnum):
     CALL_CLAIMED = "call.claimed"  # the intent: durable before anything is sent
     CALL_FINISHED = "call.finished"  # ends a claimed call
     CALL_SETTLED = "call.settled"  # a person or a look-up says how a call in doubt ended
+    CALL_COMPENSATED = "call.compensated"  # another call took the effect of a succeeded one back
     CALL_RECORDED = "call.recorded"  # a whole call that needed no claim: a read, or a refusal
     APPROVAL_ASKED = "approval.asked"
     APPROVAL_APPROVED = "approval.approved"  # one person's consent
@@ -175,7 +176,8 @@ class Claimed:
 class Ending:
     """The outcome of a claimed call. `release` gives consumed steps and the step key back (nothing was sent).
 
-    Then `returns` names the approval that the call used, if any, and that is given back too.
+    Then `returns` names the approval that the call used, if any, and that is given back too. `compensates` is the call
+    whose effect this one took back, if it succeeded.
     """
 
     call_id: str
@@ -184,6 +186,7 @@ class Ending:
     body: Mapping[str, Any] = field(repr=False)
     release: bool = False
     returns: str = ""
+    compensates: str = ""
 
 
 @light
@@ -230,11 +233,17 @@ class Ledger(Protocol):
         ...
 
     async def finish(self, ending: Ending) -> None:
-        """End a claimed call, durably. A call ends once: a second ending raises `StoreFault`."""
+        """End a claimed call, durably. A call ends once: a second ending raises `StoreFault`.
+
+        Where it succeeded and `compensates` a succeeded call, that one is compensated from now on, in one transaction.
+        """
         ...
 
     async def settle(self, ending: Ending) -> None:
-        """Say how a call in doubt ended; from now on it counts as that. Raises `StoreFault`: it is not in doubt."""
+        """Say how a call in doubt ended, as `finish`; from now on it counts as that.
+
+        Raises `StoreFault`: it is not in doubt.
+        """
         ...
 
     async def record(self, record: Record, *, durable: bool = True) -> None:

@@ -277,7 +277,8 @@ async def test_a_deleted_call_row_is_named_by_its_event(path: Path) -> None:
 
 CLONE = (
     "INSERT INTO calls SELECT 100, 'clone', run_id, session, agent, on_behalf_of, tool, arguments_digest, {0},"
-    " started_ms, status, ended_ms, end_seq, {1}, consumed_by, delivered, doubted_seq FROM calls WHERE call_id = 'pay'"
+    " started_ms, status, ended_ms, end_seq, {1}, consumed_by, delivered, doubted_seq, undone_seq FROM calls"
+    " WHERE call_id = 'pay'"
 )
 
 
@@ -417,5 +418,35 @@ async def settled_ledger(path: Path) -> Path:
 )
 async def test_a_changed_settlement_is_named(tmp_path: Path, change: str) -> None:
     path = await settled_ledger(tmp_path / "settled.db")
+    edit(path, change)
+    assert (await verdict(path)).seq >= 1
+
+
+async def compensated_ledger(path: Path) -> Path:
+    store = SqliteStore(path, FakeClock())
+    await store.open()
+    await store.claim(intent("c1", step_key="k"))
+    await store.finish(ending("c1"))
+    await store.claim(intent("r1", "payments.refund"))
+    await store.finish(ending("r1", compensates="c1"))
+    assert await store.verify() == 5
+    await store.close()
+    return path
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE calls SET status = 'succeeded', end_seq = 2, undone_seq = NULL WHERE call_id = 'c1'",
+        "UPDATE calls SET status = 'succeeded' WHERE call_id = 'c1'",
+        "UPDATE calls SET undone_seq = NULL WHERE call_id = 'c1'",
+        "UPDATE calls SET undone_seq = 4 WHERE call_id = 'c1'",
+        "UPDATE calls SET undone_seq = 4 WHERE call_id = 'r1'",
+        "UPDATE calls SET status = 'compensated', end_seq = 5, undone_seq = 4 WHERE call_id = 'r1'",
+        "DELETE FROM events WHERE seq = 5",
+    ],
+)
+async def test_a_changed_compensation_is_named(tmp_path: Path, change: str) -> None:
+    path = await compensated_ledger(tmp_path / "compensated.db")
     edit(path, change)
     assert (await verdict(path)).seq >= 1

@@ -20,7 +20,7 @@ _LINKS: Final = (
 )
 _CALL: Final = (
     "SELECT claim_seq, call_id, run_id, session, agent, on_behalf_of, tool, arguments_digest, step_key, started_ms,"
-    " status, ended_ms, end_seq, key_until, consumed_by, doubted_seq FROM calls WHERE call_id = ?"
+    " status, ended_ms, end_seq, key_until, consumed_by, doubted_seq, undone_seq FROM calls WHERE call_id = ?"
 )
 _RUN: Final = "SELECT opened_seq, id, owner, key, source, status, opened_ms FROM runs WHERE id = ?"
 _TOTALS: Final = (
@@ -31,7 +31,7 @@ _STRAYS: Final = (
     "SELECT c.claim_seq, c.call_id FROM calls c LEFT JOIN events e ON e.seq = c.claim_seq AND e.call_id = c.call_id"
     " AND e.kind = 'call.claimed' WHERE e.seq IS NULL ORDER BY c.claim_seq LIMIT 1",
     "SELECT c.claim_seq, c.call_id FROM calls c LEFT JOIN events e ON e.seq = c.end_seq AND e.call_id = c.call_id"
-    " AND e.kind IN ('call.finished', 'call.settled') WHERE c.end_seq IS NOT NULL AND e.seq IS NULL"
+    " AND e.kind IN ('call.finished', 'call.settled', 'call.compensated') WHERE c.end_seq IS NOT NULL AND e.seq IS NULL"
     " ORDER BY c.claim_seq LIMIT 1",
     "SELECT r.opened_seq, r.id FROM runs r LEFT JOIN events e ON e.seq = r.opened_seq AND e.run_id = r.id"
     " AND e.kind = 'run.opened' WHERE e.seq IS NULL ORDER BY r.opened_seq LIMIT 1",

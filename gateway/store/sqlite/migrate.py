@@ -14,8 +14,8 @@ _TABLE = (
 def migrate(db: sqlite3.Connection, at_ms: int) -> None:
     """Bring the schema up to date. Two processes may do so at once: the second finds it done."""
     found = db.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'migrations'").fetchone()
-    newest = db.execute("SELECT coalesce(max(number), 0) FROM migrations").fetchone()[0] if found[0] else 0
-    if newest < max(number for number, _, _ in _files()):
+    done = {number for (number,) in db.execute("SELECT number FROM migrations")} if found[0] else set()
+    if not done.issuperset(number for number, _, _ in _files()):
         _run(db, at_ms)
 
 

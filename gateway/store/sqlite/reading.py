@@ -47,6 +47,7 @@ _EVENTS: Final = f"SELECT {EVENT_COLUMNS} FROM events WHERE seq > ? AND seq <= ?
 _OF: Final = (
     "seq IN (SELECT claim_seq FROM calls WHERE {0} = ? UNION ALL SELECT end_seq FROM calls WHERE {0} = ? UNION ALL"
     " SELECT doubted_seq FROM calls WHERE {0} = ? UNION ALL"
+    " SELECT undone_seq FROM calls WHERE {0} = ? UNION ALL"
     " SELECT seq FROM events WHERE {0} = ? AND kind NOT IN ('call.claimed', 'call.finished')) AND {0} = ?"
 )
 _OF_CALL: Final = _OF.format("call_id")
@@ -99,9 +100,9 @@ def find_events(db: sqlite3.Connection, wanted: EventFilter, bounds: tuple[int, 
 def _terms(wanted: EventFilter) -> tuple[str, list[str | int]]:
     terms: list[tuple[str, tuple[str | int, ...]]] = []
     if wanted.call_id:
-        terms.append((_OF_CALL, (wanted.call_id,) * 5))
+        terms.append((_OF_CALL, (wanted.call_id,) * 6))
     if wanted.run_id:
-        terms.append((_OF_RUN, (wanted.run_id,) * 5))
+        terms.append((_OF_RUN, (wanted.run_id,) * 6))
     if wanted.agent:
         terms.append(("agent = ?", (wanted.agent,)))
     if wanted.tool.endswith("*"):

@@ -7,7 +7,7 @@ from typing import Any, Final
 from gateway.codec import dump
 from gateway.model.errors import StoreFault
 from gateway.model.facts import RunRef, StepStatus
-from gateway.store.bodies import load, run_body
+from gateway.store.bodies import compensated_body, load, run_body
 from gateway.store.evidence import Evidence, recorded_from, step_from
 from gateway.store.ports import (
     AgentSighting,
@@ -53,6 +53,10 @@ _FINISH: Final = (
 _SETTLE: Final = (
     "UPDATE calls SET status = ?, ended_ms = ?, doubted_seq = end_seq, end_seq = ? WHERE call_id = ?"
     " AND status = 'unknown' RETURNING run_id, agent, on_behalf_of, tool"
+)
+_COMPENSATE: Final = (
+    "UPDATE calls SET status = 'compensated', ended_ms = ?, undone_seq = end_seq, end_seq = ? WHERE call_id = ?"
+    " AND status = 'succeeded' RETURNING run_id, agent, on_behalf_of, tool"
 )
 _RELEASE_KEY: Final = "UPDATE calls SET key_until = ? WHERE call_id = ? AND step_key IS NOT NULL"
 _RELEASE_STEPS: Final = "UPDATE calls SET consumed_by = NULL WHERE consumed_by = ?"
@@ -147,6 +151,7 @@ def finish(tx: Transaction, ending: Ending, body: bytes) -> None:
         raise StoreFault("The outcome cannot be recorded.", detail=f"{ending.call_id} {reason}")
     tx.append((ending.at_ms, EventKind.CALL_FINISHED.value, ending.call_id, *row), body)
     _release(tx, ending, seq)
+    _compensate(tx, ending)
 
 
 def settle(tx: Transaction, ending: Ending, body: bytes) -> None:
@@ -158,6 +163,16 @@ def settle(tx: Transaction, ending: Ending, body: bytes) -> None:
         raise StoreFault("Nothing was settled.", detail=f"{ending.call_id} is no call in doubt")
     tx.append((ending.at_ms, EventKind.CALL_SETTLED.value, ending.call_id, *row), body)
     _release(tx, ending, seq)
+    _compensate(tx, ending)
+
+
+def _compensate(tx: Transaction, ending: Ending) -> None:
+    if not ending.compensates or ending.status is not StepStatus.SUCCEEDED:
+        return
+    told = (ending.at_ms, tx.seq + 1, ending.compensates)
+    for row in tx.db.execute(_COMPENSATE, told).fetchall():  # none, where it is compensated already
+        kind = EventKind.CALL_COMPENSATED.value
+        tx.append((ending.at_ms, kind, ending.compensates, *row), compensated_body(ending))
 
 
 def _release(tx: Transaction, ending: Ending, seq: int) -> None:
