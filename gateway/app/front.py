@@ -47,7 +47,7 @@ def build_front(parts: Parts, guard: Guard, status: Callable[[], Mapping[str, An
     entry = Entry(parts.runner, parts.rules, parts.kept)
     kernel = Kernel(entry, parts.listing, parts.directory, parts.rules)
     welcome = Welcome(parts.upstreams, parts.directory)
-    inputs = Inputs(parts.session_key, parts.clock)
+    inputs = Inputs(parts.session_key, parts.clock, parts.store)
     ends = (parts.notices.stop, sessions.stop, inputs.stop)
     eras = Eras(
         Modern(kernel, inputs, parts.notices, welcome),

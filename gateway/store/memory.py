@@ -13,6 +13,7 @@ from gateway.store.bodies import claim_body, compensated_body, ending_body, paus
 from gateway.store.chain import GENESIS, link_of, seal
 from gateway.store.evidence import Evidence, holds, recorded_from, step_from
 from gateway.store.memory_approvals import Shelf
+from gateway.store.memory_spending import MemorySpending
 from gateway.store.ports import (
     AgentSighting,
     Claimed,
@@ -59,10 +60,11 @@ class _Run:
     opened: Event
 
 
-class MemoryStore:
+class MemoryStore(MemorySpending):
     """Every port, in dictionaries. Nothing awaits between reading and writing, so each method is one transaction."""
 
     def __init__(self, clock: Clock) -> None:
+        super().__init__()
         del clock  # every adapter is built alike; memory stamps nothing by itself
         self._events: list[Event] = []
         self._sessions: dict[str, SessionRecord] = {}

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from gateway.model.facts import PriorScope, RunRef, Step, StepStatus
 from gateway.model.light import light
 from gateway.store.approvals import ApprovalStore, ApprovalUse
+from gateway.store.spending import SpentStore
 
 __all__ = [
     "AgentInventory",
@@ -439,7 +440,9 @@ class SessionStore(Protocol):
         ...
 
 
-class Store(Ledger, RunStore, TokenStore, AgentInventory, SessionStore, PauseStore, ApprovalStore, Protocol):
+class Store(
+    Ledger, RunStore, TokenStore, AgentInventory, SessionStore, PauseStore, ApprovalStore, SpentStore, Protocol
+):
     """One adapter serves every port."""
 
     async def open(self) -> None:

@@ -3,7 +3,8 @@
 A call whose server asks while it is under way (the handshake eras) is parked: it waits in this process for the repeat.
 A client that makes the very call anew, as after an answer it never got, is asked the same again.
 One whose server answered with `input_required` itself is over; its `requestState` travels sealed inside ours. Either
-state opens only for the same principal, endpoint, method, name and arguments, for a while, and once.
+state opens only for the same principal, endpoint, method, name and arguments, for a while, and once, also in the
+processes that come after this one.
 """
 
 import asyncio
@@ -11,7 +12,6 @@ import hashlib
 import os
 import secrets
 from base64 import b64decode, urlsafe_b64encode
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from gateway.codec import CodecError, digest, dump, parse
 from gateway.model.back import AskRefused, Back
 from gateway.model.clock import Clock
+from gateway.store.spending import SpentStore
 from gateway.transport.back import ASK_S, HttpBack
 from gateway.transport.kernel import Answer, Asked
 from gateway.transport.wire import RpcError
@@ -32,7 +33,6 @@ _LIFE_MS: Final = int(ASK_S * 1000)
 _SETTLE_S: Final = 0.005
 _NONCE: Final = 12
 _MAX_PARKED: Final = 64
-_MAX_USED: Final = 100_000
 _INVALID_PARAMS: Final = -32602
 _TOO_MANY: Final = -31429
 """JSON-RPC code of "not now"; outside the range the specification reserves."""
@@ -114,12 +114,12 @@ class _Parked:
 class Inputs:
     """Carries requests through as many rounds of questions as it takes. `key` seals what clients keep in between."""
 
-    def __init__(self, key: bytes, clock: Clock) -> None:
+    def __init__(self, key: bytes, clock: Clock, store: SpentStore) -> None:
         self._cipher = AESGCM(hashlib.sha256(b"toolgate request state\0" + key).digest())
         self._clock = clock
+        self._store = store
         self._parked: dict[str, _Parked] = {}
         self._alike: dict[bytes, str] = {}
-        self._used: OrderedDict[bytes, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._parked)
@@ -129,6 +129,7 @@ class Inputs:
 
         Raises:
             RpcError: its `requestState` is not one for this request, or too many wait; whatever `answer` raises.
+            StoreFault: it cannot be told whether its state was used before.
         """
         back = asked.back
         assert isinstance(back, ModernBack)
@@ -139,7 +140,7 @@ class Inputs:
         if state is None and not back.capabilities:  # nearly every request
             return self._sealed(await answer(asked), asked, principal)
         if state is not None:
-            content = self._open(state, _bound(asked, principal))
+            content = await self._opened(state, _bound(asked, principal))
             if "ticket" in content:
                 return await self._resumed(content["ticket"], asked, principal)
             asked = _with_state(asked, content["state"])
@@ -205,19 +206,19 @@ class Inputs:
         plain = dump({**content, "until": self._clock.now_ms() + _LIFE_MS})
         return urlsafe_b64encode(nonce + self._cipher.encrypt(nonce, plain, bound)).decode()
 
-    def _open(self, state: Any, bound: bytes) -> Mapping[str, Any]:
+    async def _opened(self, state: Any, bound: bytes) -> Mapping[str, Any]:
         try:
             raw = b64decode(state, b"-_", validate=True)
             content = parse(self._cipher.decrypt(raw[:_NONCE], raw[_NONCE:], bound))
         except (InvalidTag, ValueError, TypeError, CodecError):
             raise RpcError(_INVALID_PARAMS, "This requestState is not one for this request.") from None
         assert isinstance(content, dict)
-        used = raw[:_NONCE]  # not the text: the same bytes have several spellings in base64
-        if content["until"] < self._clock.now_ms() or used in self._used:
+        until, now = content["until"], self._clock.now_ms()
+        if until < now:
             raise _had_its_time()
-        self._used[used] = None
-        if len(self._used) > _MAX_USED:
-            self._used.popitem(last=False)
+        used = raw[:_NONCE].hex()  # not the text: the same bytes have several spellings in base64
+        if not await self._store.spend(used, until + 1, now):
+            raise _had_its_time()
         return content
 
 

@@ -60,7 +60,7 @@ class Front:
         door = Door(guard, _challenge, self._deliver, body_limit=body_limit)
         welcome = Welcome(gate.upstreams, gate.directory)
         self.sessions = Sessions(b"s" * 32, gate.clock, gate.store)
-        self.inputs = Inputs(b"s" * 32, gate.clock)
+        self.inputs = Inputs(b"s" * 32, gate.clock, gate.store)
         eras = Eras(
             Modern(kernel, self.inputs, gate.notices, welcome), Legacy(kernel, self.sessions, gate.notices, welcome)
         )

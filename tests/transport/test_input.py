@@ -10,9 +10,8 @@ import pytest
 from gateway.model.back import AskRefused
 from gateway.store.ports import EventKind
 from gateway.transport.back import HttpBack
-from gateway.transport.input import Inputs, ModernBack
-from tests.fixtures.clock import FakeClock
-from tests.pipeline.gate import PAYMENT, Gate, answer, settle
+from gateway.transport.input import ModernBack
+from tests.pipeline.gate import PAYMENT, PERMIT_ALL, Gate, answer, settle
 from tests.transport.asking import ELICIT, LIST, PAY, Asks, Tells, asking_front
 from tests.transport.front import Front
 from tests.transport.peer import Peer, Reply
@@ -330,11 +329,16 @@ async def test_params_that_cannot_be_told_apart_exactly_are_refused() -> None:
     assert reply.status == 400
 
 
-async def test_each_state_that_was_used_is_remembered_by_its_bytes() -> None:
-    inputs = Inputs(b"k" * 32, FakeClock())
-    for _ in range(3):
-        inputs._open(inputs._seal({"state": None}, b"b"), b"b")
-    assert len(inputs._used) == 3
+async def test_a_state_that_was_used_opens_nothing_after_a_restart_either() -> None:
+    asked_for = [answer(resultType="input_required", requestState="s", inputRequests={}) for _ in range(2)]
+    peer = modern_peer(*asked_for, answer({"ok": 1}))
+    used, unused = [await result_of(peer.modern("tools/call", LIST)) for _ in range(2)]
+    await result_of(peer.modern("tools/call", repeat(LIST, used)))
+    gate = Gate(PERMIT_ALL, store=peer.front.gate.store, clock=peer.front.gate.clock)
+    restarted = modern_peer(front=Front(gate))
+    assert await error_of(restarted.modern("tools/call", repeat(LIST, used))) == (400, -32602)
+    assert gate.servers["payments"].asked == []
+    assert (await result_of(restarted.modern("tools/call", repeat(LIST, unused))))["resultType"] == "complete"
 
 
 async def test_logs_are_told_only_to_whoever_asked_for_them() -> None:

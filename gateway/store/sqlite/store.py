@@ -27,7 +27,7 @@ from gateway.store.ports import (
     StepLookup,
     TokenRecord,
 )
-from gateway.store.sqlite import approvals, pauses, reading, sessions, transitions
+from gateway.store.sqlite import approvals, pauses, reading, sessions, spending, transitions
 from gateway.store.sqlite.auditing import audit_ledger, prepare_audit
 from gateway.store.sqlite.connection import Connection
 from gateway.store.sqlite.journal import use_wal
@@ -211,6 +211,10 @@ class SqliteStore:
     async def forget_sessions(self, before_ms: int) -> int:
         gone: int = await self._writer.write(partial(sessions.forget_sessions, before_ms=before_ms), synced=False)
         return gone
+
+    async def spend(self, item: str, until_ms: int, at_ms: int) -> bool:
+        spent: bool = await self._writer.write(partial(spending.spend, item=item, until_ms=until_ms, at_ms=at_ms))
+        return spent
 
     def _with_delivery(self, recorded: Recorded) -> Recorded:
         return replace(recorded, delivered=True) if recorded.call_id in self._delivering else recorded

@@ -1,0 +1,18 @@
+"""What was used up, in memory: the same promises as any other store's, for as long as the process lives."""
+
+__all__ = ["MemorySpending"]
+
+
+class MemorySpending:
+    """The part of a memory store that remembers what was good for one use."""
+
+    def __init__(self) -> None:
+        self._spent: dict[str, int] = {}
+
+    async def spend(self, item: str, until_ms: int, at_ms: int) -> bool:
+        for old in [each for each, until in self._spent.items() if until <= at_ms]:
+            del self._spent[old]
+        if item in self._spent:
+            return False
+        self._spent[item] = until_ms
+        return True

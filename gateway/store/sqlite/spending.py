@@ -1,0 +1,16 @@
+"""What was used up, as rows."""
+
+from typing import Final
+
+from gateway.store.sqlite.transaction import Transaction
+
+__all__ = ["spend"]
+
+_FORGET: Final = "DELETE FROM spent WHERE until_ms <= ?"
+_SPEND: Final = "INSERT OR IGNORE INTO spent (id, until_ms) VALUES (?, ?)"
+
+
+def spend(tx: Transaction, item: str, until_ms: int, at_ms: int) -> bool:
+    """Use something up; False where it was used before."""
+    tx.db.execute(_FORGET, (at_ms,))
+    return tx.db.execute(_SPEND, (item, until_ms)).rowcount == 1
