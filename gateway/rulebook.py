@@ -7,10 +7,10 @@ from typing import Final, Protocol
 
 from gateway.approval.own_tools import APPROVALS_SERVER, APPROVALS_TOOLS
 from gateway.catalog.catalog import Catalog, Live
-from gateway.catalog.config import rule_for
+from gateway.catalog.config import ToolRule, rule_for
 from gateway.catalog.lock import Lock, Pin
-from gateway.catalog.own_tools import OWN_PINS
-from gateway.config.model import GatewayConfig
+from gateway.catalog.own_tools import OWN_PINS, OWN_RULES
+from gateway.config.model import OWN_SERVERS, GatewayConfig
 from gateway.model.facts import Approver
 from gateway.model.tool import Tool
 from gateway.pipeline.rules import Limits, Rules
@@ -20,7 +20,9 @@ from gateway.policy import (
     Bundle,
     LoadOptions,
     PolicySource,
+    ServerEntity,
     compile_allow,
+    compile_quarantine,
     compile_workflows,
     sources_under,
 )
@@ -30,6 +32,9 @@ __all__ = ["build_rules", "policy_sources", "recatalogued", "rules_without_polic
 
 FULFILLED: Final = frozenset({"redact", SELF_APPROVAL[0]})
 """The obligations the gateway carries out; a permit with another one is refused at load."""
+
+_OURS: Final = 100
+"""How far the gateway's own tools are trusted."""
 
 OWN_PERMIT: Final = PolicySource(
     "gateway.own_tools",
@@ -83,7 +88,7 @@ def rules_without_policies(config: GatewayConfig, lock: Lock, live: Mapping[str,
 
 def recatalogued(old: Rules, config: GatewayConfig, lock: Lock, live: Mapping[str, Live]) -> Rules:
     """Return the old rules over a new catalog: what is in force while new policies do not load."""
-    catalog = Catalog.build(_with_own_tools(lock, config), live, config.tools)
+    catalog = Catalog.build(_with_own_tools(lock, config), live, _said(config))
     limits = _limits(config, catalog.tools())
     rules = Rules.of(catalog, old.bundle, old.workflow_keys, config.endpoints, limits)
     return replace(rules, people=old.people, aliases=old.aliases)
@@ -91,16 +96,19 @@ def recatalogued(old: Rules, config: GatewayConfig, lock: Lock, live: Mapping[st
 
 def policy_sources(config: GatewayConfig, home: Place, lock: Lock) -> tuple[PolicySource, ...]:
     """Return every policy text: what `allow:` and `workflows:` compile to, then the files. Raises PolicyLoadError."""
-    tools = Catalog.build(_with_own_tools(lock, config), {}, config.tools).tools()
+    tools = Catalog.pinned(_with_own_tools(lock, config), {}, _said(config)).tools()
     written = [source for path in config.policies for source in sources_under(home.path / path)]
     allowed = {name: agent.allow for name, agent in config.agents.items()}
     own = (OWN_PERMIT, APPROVALS_PERMIT) if config.people else (OWN_PERMIT,)
-    return (*own, *compile_allow(allowed), *compile_workflows(config.workflows, tools), *written)
+    quarantined = [name for name, standing in config.standing().items() if standing.quarantined]
+    shut = compile_quarantine(quarantined)
+    return (*own, *shut, *compile_allow(allowed), *compile_workflows(config.workflows, tools), *written)
 
 
 def _rules(config: GatewayConfig, lock: Lock, live: Mapping[str, Live], sources: tuple[PolicySource, ...]) -> Rules:
     lock = _with_own_tools(lock, config)
-    pinned = Catalog.build(lock, {}, config.tools).tools()
+    pinned = Catalog.pinned(lock, live, _said(config)).tools()
+    catalog = Catalog.build(lock, live, _said(config))
     agents = [
         AgentEntity(
             name=name,
@@ -119,14 +127,28 @@ def _rules(config: GatewayConfig, lock: Lock, live: Mapping[str, Live], sources:
         for tool in (rule.call, *(need.call for need in rule.require))
     }
     rules = Rules.of(
-        Catalog.build(lock, live, config.tools),
-        Bundle.load(sources, pinned, agents, LoadOptions(fulfils=FULFILLED)),
+        catalog,
+        Bundle.load(sources, pinned, agents, LoadOptions(fulfils=FULFILLED, servers=_servers(config, catalog))),
         keys,
         config.endpoints,
         _limits(config, pinned),
     )
     people = {name: Approver(name, tuple(one.roles), tuple(one.teams)) for name, one in config.people.items()}
     return replace(rules, people=people, aliases={name: one.aliases for name, one in config.people.items()})
+
+
+def _said(config: GatewayConfig) -> dict[str, ToolRule]:
+    return {**OWN_RULES, **config.tools}
+
+
+def _servers(config: GatewayConfig, catalog: Catalog) -> tuple[ServerEntity, ...]:
+    """Return the servers as policies see them: one that offers something else than was pinned is quarantined too."""
+    suspect = catalog.suspect()
+    behind = [
+        ServerEntity(name, standing.trust, standing.quarantined or name in suspect)
+        for name, standing in config.standing().items()
+    ]
+    return (*behind, *(ServerEntity(name, _OURS) for name in sorted(OWN_SERVERS)))
 
 
 def _limits(config: GatewayConfig, pinned: Iterable[Tool]) -> Limits:
@@ -140,9 +162,10 @@ def _limits(config: GatewayConfig, pinned: Iterable[Tool]) -> Limits:
 
 
 def _with_own_tools(lock: Lock, config: GatewayConfig) -> Lock:
-    lock = lock.with_server(OWN_SERVER, {str(tool["name"]): Pin.of(tool) for tool in OWN_TOOLS})
+    lock = lock.with_server(OWN_SERVER, {str(tool["name"]): Pin.of(tool, reviewed=True) for tool in OWN_TOOLS})
     for server, pins in OWN_PINS.items():
         lock = lock.with_server(server, pins)
     if config.people:
-        lock = lock.with_server(APPROVALS_SERVER, {str(tool["name"]): Pin.of(tool) for tool in APPROVALS_TOOLS})
+        pins = {str(tool["name"]): Pin.of(tool, reviewed=True) for tool in APPROVALS_TOOLS}
+        lock = lock.with_server(APPROVALS_SERVER, pins)
     return lock

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from heapq import nlargest
 from typing import Any, Final
 
-from gateway.catalog.config import EndpointSection, Names, PinMode, ToolRule, rule_for
+from gateway.catalog.config import EndpointSection, Names, PinMode, ToolRule, TraitsRule, rule_for
 from gateway.catalog.drift import changes
 from gateway.catalog.lock import Lock, Pin
 from gateway.catalog.names import WIRE_NAME, canonical_name, wire_names
@@ -17,11 +17,12 @@ from gateway.catalog.screening import screen
 from gateway.catalog.validation import SchemaRefused, argument_checker, checker
 from gateway.model.answers import PLAIN, Answers
 from gateway.model.errors import RequestFault
-from gateway.model.tool import Effect, Tool, anything
+from gateway.model.tool import Effect, Tool, Traits, anything
 
 __all__ = ["Catalog", "Declared", "Live", "pin_new"]
 
 _MANY: Final = 64
+_NEW: Final = "nobody has approved it yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,16 @@ class Catalog:
             _tool(server, pin, quarantined, (wires, rules, live.get(server))) for server, _, pin, quarantined in found
         )
 
+    @classmethod
+    def pinned(cls, lock: Lock, live: Mapping[str, Live], rules: dict[str, ToolRule]) -> "Catalog":
+        """Build from the pins alone, whatever servers answer now: what policies are checked against.
+
+        `live` only tells what connectors declare of their tools.
+        """
+        found = [(server, name, pin) for server, pins in sorted(lock.servers.items()) for name, pin in pins.items()]
+        wires = wire_names(canonical_name(server, name) for server, name, _ in found)
+        return cls(_tool(server, pin, "", (wires, rules, live.get(server))) for server, _, pin in found)
+
     def within(self, endpoint: EndpointSection) -> "Catalog":
         """Return the part of the catalog that a virtual endpoint shows, under the names it shows.
 
@@ -112,6 +123,10 @@ class Catalog:
             for tool in shown
         ]
         return Catalog([*renamed, *everywhere])
+
+    def suspect(self) -> frozenset[str]:
+        """Return the servers that offer something else than what was pinned, beside tools that are merely new."""
+        return frozenset(tool.server for tool in self._tools.values() if tool.quarantined not in {"", _NEW})
 
     def tools(self) -> list[Tool]:
         """Return every tool, quarantined ones too, by name."""
@@ -186,7 +201,7 @@ def _judged(pin: Pin | None, definition: Mapping[str, Any]) -> tuple[Pin, str]:
         return pin or Pin.of(safe), hostile
     fresh = Pin.of(definition)
     if pin is None:
-        return fresh, "nobody has approved it yet"
+        return fresh, _NEW
     if pin.digest == fresh.digest:
         return pin, ""
     drifted = changes(pin.definition, definition)
@@ -203,6 +218,7 @@ def _tool(
     name = canonical_name(server, upstream_name)
     rule = rule_for(rules, name)
     declared = live.declared.get(upstream_name) if live else None
+    trusted = _is_trusted(pin, rule.traits)
     input_schema = pin.definition.get("inputSchema") or {"type": "object"}
     output_schema = pin.definition.get("outputSchema")
     try:
@@ -227,9 +243,23 @@ def _tool(
         idempotent=rule.idempotent if rule.idempotent is not None else bool(declared and declared.idempotent),
         idempotency_key=tuple(rule.idempotency_key or ()),
         deadline_s=rule.deadline or 60.0,
-        annotations_trusted=True,
+        annotations_trusted=trusted,
+        effect_hinted=rule.effect is None and declared is None and not trusted,
+        traits=_traits(rule.traits),
         quarantined=quarantined,
         groups=tuple(rule.groups or ()),
         undo=rule.undo or (declared.undo if declared else ""),
         answers=PLAIN if rule.caching is None else Answers(rule.caching),
     )
+
+
+def _is_trusted(pin: Pin, said: TraitsRule | None) -> bool:
+    """Tell whether somebody vouches for a server's hints: the operator, or whoever reviewed the pin."""
+    word = said.annotations if said is not None else None
+    return pin.reviewed if word is None else word == "trusted"
+
+
+def _traits(said: TraitsRule | None) -> Traits:
+    if said is None:
+        return Traits()
+    return Traits(said.destructive, said.open_world, said.reversible, said.sink, said.classification or 0)

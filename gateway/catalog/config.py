@@ -10,7 +10,17 @@ from gateway.model.answers import CacheScope, Caching
 from gateway.model.duration import milliseconds
 from gateway.model.tool import Effect
 
-__all__ = ["CacheRule", "EndpointSection", "ListLimit", "Names", "PinMode", "ResultLimit", "ToolRule", "rule_for"]
+__all__ = [
+    "CacheRule",
+    "EndpointSection",
+    "ListLimit",
+    "Names",
+    "PinMode",
+    "ResultLimit",
+    "ToolRule",
+    "TraitsRule",
+    "rule_for",
+]
 
 ListLimit = Annotated[int, Field(ge=1, le=1_000_000)]
 """How many tools are listed before they are searched instead."""
@@ -50,6 +60,27 @@ class PinMode(StrEnum):
     LOCKED = "locked"
 
 
+class TraitsRule(BaseModel):
+    """What the operator says of a tool for the policies to go by; it wins over what the server hints."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    annotations: Literal["trusted", "untrusted"] | None = Field(
+        None, description="Whether the server's hints count; else only where a person approved them (schema approve)."
+    )
+    classification: int | None = Field(
+        None, ge=0, le=100, description="How sensitive its answers are, 0 (public, the default) to 100."
+    )
+    destructive: bool | None = Field(None, description="Whether a call changes or deletes what was there.")
+    open_world: bool | None = Field(
+        None, description="Whether it reaches what anybody may have written, such as the web; else it is taken to."
+    )
+    reversible: bool | None = Field(None, description="Whether what a call does can be undone.")
+    sink: bool | None = Field(
+        None, description="Whether what it is given may leave the house; by default what is open_world does."
+    )
+
+
 class ToolRule(BaseModel):
     """What the operator says of a tool, or of all tools a pattern such as `payments.*` matches."""
 
@@ -68,6 +99,7 @@ class ToolRule(BaseModel):
         None, description="auto: the first schema seen of a new server is pinned; locked: only what a person approved."
     )
     groups: list[str] | None = Field(None, description="Tool groups that policies can name.")
+    traits: TraitsRule | None = Field(None, description="What policies see of it beside its effect.")
     result_limit: ResultLimit | None = Field(
         None, description="Bytes of an answer before it is cut and read with results_read, or none; else the server's."
     )
@@ -111,6 +143,9 @@ class EndpointSection(BaseModel):
 def rule_for(rules: dict[str, ToolRule], tool: str) -> ToolRule:
     """Return the rules for `tool` merged field by field: the longest matching pattern that sets a field wins it."""
     merged: dict[str, object] = {}
+    traits: dict[str, object] = {}
     for pattern in sorted((p for p in rules if fnmatchcase(tool, p)), key=lambda p: ("*" not in p, len(p))):
-        merged.update(rules[pattern].model_dump(exclude_none=True))
-    return ToolRule.model_validate(merged)
+        said = rules[pattern].model_dump(exclude_none=True)
+        traits.update(said.pop("traits", {}))
+        merged.update(said)
+    return ToolRule.model_validate({**merged, "traits": traits} if traits else merged)

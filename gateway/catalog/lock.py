@@ -27,17 +27,29 @@ def pin_digest(definition: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """One approved version of one tool. `effect` is what the person who pinned it took its hints to mean."""
+    """One version of one tool. `effect` is what its hints were taken to mean when it was pinned.
+
+    `reviewed` says that a person looked at this very definition, hints and all; else it was pinned because it was the
+    first that was seen.
+    """
 
     version: int
     digest: str
     effect: Effect
     definition: Mapping[str, Any] = field(repr=False)
+    reviewed: bool = False
 
     @classmethod
-    def of(cls, definition: Mapping[str, Any], *, version: int = 1, effect: Effect | None = None) -> "Pin":
-        """Pin `definition` as it is now; without `effect` the server's hints are taken as the person's word."""
-        return cls(version, pin_digest(definition), effect or _hinted_effect(definition), definition)
+    def of(
+        cls,
+        definition: Mapping[str, Any],
+        *,
+        version: int = 1,
+        effect: Effect | None = None,
+        reviewed: bool = False,
+    ) -> "Pin":
+        """Pin `definition` as it is now; without `effect` by what the server hints."""
+        return cls(version, pin_digest(definition), effect or _hinted_effect(definition), definition, reviewed)
 
 
 def _hinted_effect(definition: Mapping[str, Any]) -> Effect:
@@ -104,11 +116,13 @@ class Lock:
 
 
 def _read_pin(entry: Mapping[str, Any]) -> Pin:
-    pin = Pin(int(entry["version"]), str(entry["digest"]), Effect(entry["effect"]), entry["definition"])
+    reviewed = entry.get("reviewed") is True
+    pin = Pin(int(entry["version"]), str(entry["digest"]), Effect(entry["effect"]), entry["definition"], reviewed)
     if pin_digest(pin.definition) != pin.digest:
         raise ValueError(f"the digest of {pin.definition.get('name')!r} is not that of its definition")
     return pin
 
 
 def _written_pin(pin: Pin) -> dict[str, Any]:
-    return {"version": pin.version, "digest": pin.digest, "effect": pin.effect.value, "definition": pin.definition}
+    told = {"version": pin.version, "digest": pin.digest, "effect": pin.effect.value, "definition": pin.definition}
+    return {**told, "reviewed": True} if pin.reviewed else told

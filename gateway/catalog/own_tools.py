@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from gateway.catalog.config import ToolRule, TraitsRule
 from gateway.catalog.lock import Pin
 from gateway.model.tool import Effect
 
@@ -12,6 +13,7 @@ __all__ = [
     "MAX_DESCRIBED",
     "MAX_FOUND",
     "OWN_PINS",
+    "OWN_RULES",
     "READ_RESULT",
     "READ_WIRE_NAME",
     "RESULTS_SERVER",
@@ -125,10 +127,16 @@ _READ: Final[Mapping[str, Any]] = {
 
 OWN_PINS: Final[Mapping[str, Mapping[str, Pin]]] = {
     TOOLS_SERVER: {
-        "search": Pin.of(_SEARCH),
-        "describe": Pin.of(_DESCRIBE),
-        "call": Pin.of(_CALL, effect=Effect.READ),  # of itself it does nothing: the call it stands for is decided too
+        "search": Pin.of(_SEARCH, reviewed=True),
+        "describe": Pin.of(_DESCRIBE, reviewed=True),
+        "call": Pin.of(_CALL, effect=Effect.READ, reviewed=True),
     },
-    RESULTS_SERVER: {"read": Pin.of(_READ)},
+    RESULTS_SERVER: {"read": Pin.of(_READ, reviewed=True)},
 }
 """The pins of these tools, by server and name."""
+
+OWN_RULES: Final[Mapping[str, ToolRule]] = {
+    CALL_TOOL: ToolRule(effect=Effect.READ, traits=TraitsRule(open_world=False))
+}
+"""What holds of them unless the operator says otherwise: of itself a call through `tools.call` does nothing, for the
+call it stands for is decided too."""

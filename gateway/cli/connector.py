@@ -18,7 +18,7 @@ from gateway.cli.scaffold import Names, files_of, names_of
 from gateway.config import ConfigError
 from gateway.connector import ConnectorFault, ToolCall
 from gateway.connector.package import Packaged, in_folder, installed
-from gateway.connector.registry import ConnectorLoadError
+from gateway.connector.registry import ConnectorLoadError, settings_of
 from gateway.connector.testing import ContractBroken, check_connector
 
 __all__ = ["commands"]
@@ -136,10 +136,9 @@ def _found(name: str, config: Path) -> tuple[Packaged, Mapping[str, Any] | None]
     if name in known:
         return known[name], None
     if config.is_file():
-        section = dict(load_now(config).config.mcpServers.get(name, {}))
-        kind = str(section.pop("connector", "mcp"))
-        if section and kind in known:
-            return known[kind], section
+        kind, settings = settings_of(load_now(config).config.mcpServers.get(name, {}))
+        if settings and kind in known:
+            return known[kind], settings
     raise ConnectorLoadError(f"{name} is no package's folder, no installed connector and no server in {config}")
 
 

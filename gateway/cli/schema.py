@@ -1,6 +1,9 @@
 """`toolgate schema`: what is pinned, what has drifted, and a person's approval."""
 
+import json
 from collections.abc import Mapping
+from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated
 
@@ -70,30 +73,47 @@ def diff(tool: OneTool = "", config: ConfigPath = Path("gateway.yaml"), as_json:
 
 
 def approve(
-    tool: Annotated[str, typer.Argument(help="The tool to accept as it is now, such as payments.pay.")],
+    tool: Annotated[str, typer.Argument(help='The tool to accept as it is now, or a pattern such as "payments.*".')],
     config: ConfigPath = Path("gateway.yaml"),
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Accept a drifted or new tool as it is now: a new version in gateway.lock."""
+    """Accept a drifted, new or unreviewed tool as it is now, hints and all: from now on policies go by its hints."""
     loaded = loaded_from(config)
     home = home_of(loaded)
     pinned, live = _lock(home, False), _live(loaded, False)
-    server, definition = _one(tool, live)
+    accepted: dict[str, Pin] = {}
+    for server, name, definition in _meant(tool, live):
+        called = canonical_name(server, name)
+        old = pinned.servers.get(server, {}).get(name)
+        accepted[called] = pin = _accepted(called, old, definition, ask=not yes)
+        pinned = pinned.with_server(server, {**pinned.servers.get(server, {}), name: pin})
+    pinned.write(home.lock)
+    with_store(loaded, lambda store: _note(store, accepted))
+    for called, pin in accepted.items():
+        done(f"{called} is version {pin.version} now; a running gateway goes by it at once")
+
+
+def _accepted(called: str, old: Pin | None, definition: Mapping[str, object], *, ask: bool) -> Pin:
+    """Show a person what they are about to accept, and return its pin once they do."""
     if hostile := screen(definition):
-        fail_with(Refused("hostile", f"{tool} cannot be approved: {hostile}"))
-    name = str(definition["name"])
-    old = pinned.servers.get(server, {}).get(name)
-    for line in _differences(old, definition) or ["nothing has changed"]:
+        fail_with(Refused("hostile", f"{called} cannot be approved: {hostile}"))
+    for line in _differences(old, definition) or ["nothing has changed since it was pinned"]:
         say(f"  {line}")
-    if not yes and not typer.confirm(f"Accept {tool} as it is now?"):
+    say(f"  its hints: {json.dumps(definition.get('annotations') or {})}")
+    if ask and not typer.confirm(f"Accept {called} as it is now?"):
         raise typer.Exit(FAILED)
-    pin = Pin.of(definition, version=old.version + 1 if old else 1, effect=old.effect if old else None)
-    pinned.with_server(server, {**pinned.servers.get(server, {}), name: pin}).write(home.lock)
-    with_store(loaded, lambda store: _note(store, tool, pin))
-    done(f"{tool} is version {pin.version} now; a running gateway goes by it at once")
+    fresh = Pin.of(definition, effect=old.effect if old else None, reviewed=True)
+    if old is None:
+        return fresh
+    return replace(fresh, version=old.version if old.digest == fresh.digest else old.version + 1)
 
 
-async def _note(store: Store, tool: str, pin: Pin) -> None:
+async def _note(store: Store, accepted: Mapping[str, Pin]) -> None:
+    for tool, pin in accepted.items():
+        await _note_one(store, tool, pin)
+
+
+async def _note_one(store: Store, tool: str, pin: Pin) -> None:
     body = {"what": "schema approved", "version": pin.version, "digest": pin.digest, "by": "command line"}
     await store.record(Record("", SystemClock().now_ms(), "", "", "", tool, body, EventKind.ADMIN))
 
@@ -140,8 +160,9 @@ def _differences(pin: Pin | None, definition: Mapping[str, object]) -> list[str]
     ]
 
 
-def _one(tool: str, live: Mapping[str, Live]) -> tuple[str, Mapping[str, object]]:
-    for server, name, definition in _offered(live):
-        if canonical_name(server, name) == tool:
-            return server, definition
-    fail_with(Refused("unknown_tool", f"no server offers {tool!r}", "toolgate status lists the servers"))
+def _meant(tool: str, live: Mapping[str, Live]) -> list[tuple[str, str, Mapping[str, object]]]:
+    """Return the tools that a name or a pattern means; none is a mistake."""
+    found = [each for each in _offered(live) if fnmatchcase(canonical_name(each[0], each[1]), tool)]
+    if not found:
+        fail_with(Refused("unknown_tool", f"no server offers {tool!r}", "toolgate status lists the servers"))
+    return found

@@ -12,7 +12,9 @@ from gateway.config.document import Document, Trail, read
 from gateway.config.model import GatewayConfig
 from gateway.config.problem import ConfigError
 from gateway.connector.plugin import Connector
+from gateway.connector.registry import STANDING, settings_of
 from gateway.model.problem import Problem
+from gateway.policy.config import StandingSection
 from gateway.workflow.own_tools import OWN_SERVER
 
 __all__ = ["Connectors", "load", "schema", "show"]
@@ -21,7 +23,6 @@ Connectors = Mapping[str, type[Connector[Any]]]
 """The installed connectors by name (gateway.connector.registry.load_connectors)."""
 
 _SERVERS: Final = "mcpServers"
-_DEFAULT_CONNECTOR: Final = "mcp"
 _MASK: Final = "***"
 _MAY_BE_SECRET: Final = frozenset({"env", "headers", "auth"})
 
@@ -41,7 +42,7 @@ def _load(document: Document, resolve: Resolver, connectors: Connectors | None) 
     check(document, GatewayConfig)
     document = resolved(document, (_SERVERS,), resolve)
     config = check(document, GatewayConfig)
-    problems = [*_endpoint_problems(document, config)]
+    problems = [*_endpoint_problems(document, config), *_standing_problems(document, config)]
     for name, section in config.mcpServers.items() if connectors is not None else ():
         problems += _server_problems(document, name, section, connectors or {})
     if problems:
@@ -66,12 +67,19 @@ def _endpoint_problems(document: Document, config: GatewayConfig) -> Iterator[Pr
                     yield document.problem(("endpoints", endpoint, kind, number), "wrong_value", message, fix)
 
 
+def _standing_problems(document: Document, config: GatewayConfig) -> Iterator[Problem]:
+    for name, section in config.mcpServers.items():
+        try:
+            StandingSection.model_validate({key: section[key] for key in STANDING if key in section})
+        except ValidationError as error:
+            yield from explain(document, error, (_SERVERS, name))
+
+
 def _server_problems(
     document: Document, name: str, section: Mapping[str, Any], connectors: Connectors
 ) -> list[Problem]:
     trail: Trail = (_SERVERS, name)
-    settings = dict(section)
-    kind = settings.pop("connector", _DEFAULT_CONNECTOR)
+    kind, settings = settings_of(section)
     connector = connectors.get(kind) if isinstance(kind, str) else None
     if connector is None:
         installed = ", ".join(sorted(connectors)) or "none"

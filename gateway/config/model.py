@@ -10,8 +10,9 @@ from gateway.approval.config import ApprovalsSection, People
 from gateway.approval.own_tools import APPROVALS_SERVER
 from gateway.catalog.config import EndpointSection, ListLimit, ResultLimit, ToolRule
 from gateway.catalog.own_tools import RESULTS_SERVER, TOOLS_SERVER
+from gateway.connector.registry import STANDING
 from gateway.identity.config import Agents, IdentityConfig
-from gateway.policy.config import WorkflowSection
+from gateway.policy.config import StandingSection, WorkflowSection
 from gateway.resilience.config import ResilienceConfig
 from gateway.workflow.own_tools import OWN_SERVER
 
@@ -113,7 +114,8 @@ class GatewayConfig(BaseModel):
         default={},
         repr=False,
         description="The servers behind the gateway, as MCP hosts write them; `connector: NAME` uses a plugin. "
-        "Texts may refer to ${VAR}, ${VAR:-default} and ${secret:name}.",
+        "Texts may refer to ${VAR}, ${VAR:-default} and ${secret:name}. `trust` (0 to 100) and `quarantined` say how "
+        "policies see the server.",
     )
     tools: Annotated[dict[str, ToolRule], Field(max_length=10_000)] = Field(
         default={}, description='What the operator says of tools, by name or pattern such as "payments.*".'
@@ -138,3 +140,10 @@ class GatewayConfig(BaseModel):
     resilience: ResilienceConfig = Field(
         default=ResilienceConfig(), description="How hard the gateway tries, and when it stops."
     )
+
+    def standing(self) -> dict[str, StandingSection]:
+        """Return what each server's entry says of the server itself. Raises `pydantic.ValidationError`."""
+        return {
+            name: StandingSection.model_validate({key: section[key] for key in STANDING if key in section})
+            for name, section in self.mcpServers.items()
+        }

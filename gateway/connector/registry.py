@@ -9,9 +9,12 @@ from gateway.connector.credential import Sought
 from gateway.connector.plugin import Connector, Surroundings
 from gateway.connector.upstream import Upstream
 
-__all__ = ["GROUP", "ConnectorLoadError", "build_upstream", "load_connectors", "sought_in"]
+__all__ = ["GROUP", "STANDING", "ConnectorLoadError", "build_upstream", "load_connectors", "settings_of", "sought_in"]
 
 GROUP: Final = "gateway.connectors"
+STANDING: Final = ("trust", "quarantined")
+"""What a section says about its server rather than to the connector."""
+
 _DEFAULT: Final = "mcp"
 
 
@@ -45,6 +48,12 @@ def _load(point: EntryPoint) -> type[Connector[Any]]:
     return connector
 
 
+def settings_of(section: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return the connector that a section of `mcpServers` names (or the default), and what that connector reads."""
+    settings = {name: value for name, value in section.items() if name not in STANDING}
+    return settings.pop("connector", _DEFAULT), settings
+
+
 def build_upstream(
     name: str,
     section: Mapping[str, Any],
@@ -61,8 +70,7 @@ def build_upstream(
         ConnectorLoadError: no such connector is installed.
         pydantic.ValidationError: a key is unknown or a value is wrong.
     """
-    settings = dict(section)
-    kind = settings.pop("connector", _DEFAULT)
+    kind, settings = settings_of(section)
     connector = registry.get(kind)
     if connector is None:
         known = ", ".join(sorted(registry)) or "none"
@@ -76,8 +84,7 @@ def sought_in(
 ) -> Iterator[Sought]:
     """Yield what valid sections, references replaced, say of credentials that the gateway keeps."""
     for name, section in sections.items():
-        settings = dict(section)
-        connector = registry[settings.pop("connector", _DEFAULT)]
-        sought = connector.sought(connector.configure(settings, None), name)
+        kind, settings = settings_of(section)
+        sought = registry[kind].sought(registry[kind].configure(settings, None), name)
         if sought is not None:
             yield sought

@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.model.answers import PLAIN, Answers
 
-__all__ = ["Effect", "Tool", "anything"]
+__all__ = ["Effect", "Tool", "Traits", "anything"]
 
 
 class Effect(StrEnum):
@@ -25,6 +25,21 @@ def anything(value: Any) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Traits:
+    """What the operator says of a tool beside its effect; None where nothing is said.
+
+    `open_world`: it reaches what anybody may have written. `sink`: what it is given may leave the house.
+    `classification` is how sensitive its answers are, on the operator's own scale.
+    """
+
+    destructive: bool | None = None
+    open_world: bool | None = None
+    reversible: bool | None = None
+    sink: bool | None = None
+    classification: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Tool:
     """One pinned version of one tool.
 
@@ -33,7 +48,8 @@ class Tool:
     agent acts on. `breaks_input` and `breaks_output` say what in a value breaks the pinned schemas, or nothing.
     `idempotency_key` lists the arguments whose values name one effect for ever. `quarantined` says why the tool may
     not be called, or is empty. `deadline_s` bounds a whole call, retries included. `annotations_trusted` is True once
-    a person pinned the server's hints. `answers` is what the operator declares of its answers.
+    a person vouched for the server's hints; `effect_hinted` is True while nothing else speaks for `effect`.
+    `answers` is what the operator declares of its answers.
 
     What else of a server is governed is a tool too, called as its canonical name `server.method` says
     (`files.resources/read`): `method` is the MCP method, and its arguments are the request's params.
@@ -55,6 +71,8 @@ class Tool:
     idempotency_key: tuple[str, ...] = ()
     deadline_s: float = 60.0
     annotations_trusted: bool = False
+    effect_hinted: bool = False
+    traits: Traits = Traits()
     quarantined: str = ""
     method: str = "tools/call"
     groups: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ from gateway.policy.bundle import Bundle
 from gateway.policy.cases import Case, CaseFile, CaseResult, read_cases, run_cases
 from gateway.policy.config import Require, Rule, WorkflowSection
 from gateway.policy.decide import decide
-from gateway.policy.entities import AgentEntity
+from gateway.policy.entities import AgentEntity, ServerEntity
 from gateway.policy.explain import Explanation, Verdict, explain
 from gateway.policy.given import Question, decision_input, from_json, to_json
 from gateway.policy.lint import check
@@ -21,6 +21,7 @@ from gateway.policy.matrix import matrix, may, may_ask, visible
 from gateway.policy.outlook import Outlook
 from gateway.policy.policies import LoadOptions, Policy
 from gateway.policy.problem import PolicyLoadError
+from gateway.policy.quarantine import compile_quarantine
 from gateway.policy.source import PolicySource, sources_under
 from gateway.policy.sugar import compile_workflows
 
@@ -41,11 +42,13 @@ __all__ = [
     "Question",
     "Require",
     "Rule",
+    "ServerEntity",
     "Verdict",
     "WorkflowSection",
     "approved",
     "check",
     "compile_allow",
+    "compile_quarantine",
     "compile_workflows",
     "could_be_approved",
     "decide",

@@ -17,6 +17,7 @@ from gateway.policy.entities import (
     TOOL,
     AgentEntity,
     Entity,
+    ServerEntity,
     Uid,
     action_of,
     agent_entity,
@@ -57,25 +58,25 @@ class Bundle:
         checked: Checked,
         tools: Sequence[Tool],
         agents: Sequence[AgentEntity],
-        servers: frozenset[str] = frozenset(),
+        servers: Sequence[ServerEntity] = (),
     ) -> None:
         self.sources = tuple(sources)
         self.policies = checked.policies
         self.schema = checked.schema
         self.tools: Mapping[str, Tool] = MappingProxyType({tool.name: tool for tool in tools})
         self.agents: Mapping[str, AgentEntity] = MappingProxyType({agent.name: agent for agent in agents})
-        self.servers = servers
+        self.servers: Mapping[str, ServerEntity] = MappingProxyType({server.name: server for server in servers})
         self.digest = digest({"schema": checked.schema, "policies": [[one.name, one.text] for one in sources]})
         self.environments = frozenset(checked.schema[NAMESPACE]["entityTypes"]["Environment"]["enum"])
         self._shapes = checked.shapes
         self._priors = checked.priors
-        self._tool_entities = {tool.name: tool_entities(tool) for tool in tools}
+        self._tool_entities = {tool.name: tool_entities(tool, self.server(tool.server)) for tool in tools}
         self._for_anyone, self._for_one = _by_principal(checked.policies)
         self._request = lru_cache(maxsize=_REQUESTS)(self._build_request)
         self._situation = lru_cache(maxsize=_SITUATIONS)(self._build_situation)
         self._near: dict[int, tuple[Request | DecisionInput, Situation]] = {}
         self._outlook = lru_cache(maxsize=_OUTLOOKS)(self._build_outlook)
-        self._operations = Operations(checked.policies, self._known_agent, self._candidates)
+        self._operations = Operations(checked.policies, self._known_agent, self._candidates, self.server)
         self._operation_situation = lru_cache(maxsize=_OPERATION_SITUATIONS)(self._build_situation)
         self._large_situation = lru_cache(maxsize=_LARGE_SITUATIONS)(self._build_situation)
 
@@ -109,6 +110,10 @@ class Bundle:
         """The lookups worth an index: a tool and the argument paths it is found by."""
         queries = (query for found in self._priors.values() for query in found)
         return frozenset((query.tool, tuple(step for step, _ in query.bindings)) for query in queries)
+
+    def server(self, name: str) -> ServerEntity:
+        """Return a server as policies see it; one that is not known is not trusted."""
+        return self.servers.get(name, ServerEntity(name))
 
     def priors_for(self, tool: str) -> tuple[PriorQuery, ...]:
         """Return the earlier steps to look up before a call of `tool` can be decided."""
@@ -197,7 +202,8 @@ def _is_about(given: Request | DecisionInput, request: Request | DecisionInput) 
 
 def _version(tool: Tool) -> tuple[object, ...]:
     """Return what of a tool the policies were checked against."""
-    return tool.digest, tool.effect, tool.server, tool.quarantined, tool.groups, tool.annotations_trusted
+    said = tool.effect, tool.effect_hinted, tool.traits, tool.annotations_trusted
+    return tool.digest, tool.server, tool.quarantined, tool.groups, said
 
 
 def _by_principal(policies: Sequence[Policy]) -> tuple[list[Policy], dict[Uid, list[Policy]]]:

@@ -13,11 +13,11 @@ from gateway.model.facts import Approver, Facts, PriorQuery, PriorScope, RunRef,
 from gateway.model.identity import Identity
 from gateway.model.operation import operation_named
 from gateway.model.problem import Problem
-from gateway.model.tool import Effect, Tool
+from gateway.model.tool import Effect, Tool, Traits
 from gateway.policy.bundle import Bundle
-from gateway.policy.config import Duration
+from gateway.policy.config import Duration, StandingSection
 from gateway.policy.decide import decide
-from gateway.policy.entities import AgentEntity
+from gateway.policy.entities import AgentEntity, ServerEntity
 from gateway.policy.given import Approval, Question, Surroundings, approving_input, compose
 from gateway.policy.prior import duration_ms
 from gateway.policy.problem import PolicyLoadError
@@ -45,7 +45,8 @@ class CaseTool(_Data):
     input: dict[str, Any] = Field(default_factory=dict, description="Its input schema.")
     output: dict[str, Any] | None = Field(default=None, description="Its output schema.")
     annotations: dict[str, Any] = Field(default_factory=dict, description="The hints of its server.")
-    trusted: bool = Field(default=False, description="Whether a person pinned those hints.")
+    trusted: bool = Field(default=False, description="Whether a person vouched for those hints.")
+    traits: Traits = Field(default=Traits(), description="What the operator says of it beside its effect.")
     groups: tuple[str, ...] = Field(default=(), description="Its tool groups.")
     undo: str = Field(default="", description="The tool that undoes it.")
     quarantined: str = Field(default="", description="Why it may not be called, if so.")
@@ -124,6 +125,7 @@ class CaseFile(_Data):
     """Cases, and the tools and agents they are about where they do not use the gateway's own."""
 
     tools: dict[str, CaseTool] = Field(default_factory=dict, description="Tools by canonical name.")
+    servers: dict[str, StandingSection] = Field(default_factory=dict, description="Their servers: trust, quarantined.")
     agents: dict[str, CaseAgent] = Field(default_factory=dict, description="Agents by name.")
     people: dict[str, CasePerson] = Field(default_factory=dict, description="People by name.")
     beside: str = Field(default="", description="Cedar to load beside the policies under test.")
@@ -132,6 +134,10 @@ class CaseFile(_Data):
     def pinned(self) -> tuple[Tool, ...]:
         """Return the file's tools as the catalog would pin them."""
         return tuple(_tool(name, tool) for name, tool in self.tools.items())
+
+    def standing(self) -> tuple[ServerEntity, ...]:
+        """Return the file's servers; what it does not tell of is not trusted."""
+        return tuple(ServerEntity(name, one.trust, one.quarantined) for name, one in self.servers.items())
 
     def registered(self) -> tuple[AgentEntity, ...]:
         """Return the file's agents."""
@@ -284,4 +290,5 @@ def _tool(name: str, tool: CaseTool) -> Tool:
         quarantined=tool.quarantined,
         groups=tool.groups,
         undo=tool.undo,
+        traits=tool.traits,
     )

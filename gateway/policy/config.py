@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, S
 from gateway.model.facts import PriorScope
 from gateway.policy.prior import duration_ms
 
-__all__ = ["Duration", "Require", "Rule", "WorkflowSection"]
+__all__ = ["Duration", "Require", "Rule", "StandingSection", "WorkflowSection"]
 
 
 def _duration(text: str) -> str:
@@ -28,6 +28,15 @@ Scalar = StrictBool | StrictInt | StrictFloat | StrictStr
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StandingSection(_Section):
+    """What an entry of `mcpServers` says of the server itself, for the policies to go by."""
+
+    trust: StrictInt = Field(
+        default=0, ge=0, le=100, description="How far what it says is trusted: 0 (not at all, the default) to 100."
+    )
+    quarantined: StrictBool = Field(default=False, description="Whether nothing of it may be used for now.")
 
 
 class Require(_Section):

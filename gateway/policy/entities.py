@@ -17,10 +17,12 @@ __all__ = [
     "TOOL",
     "AgentEntity",
     "Entity",
+    "ServerEntity",
     "Uid",
     "action_entity",
     "action_of",
     "agent_entity",
+    "is_open_world",
     "part_entity",
     "reference",
     "server_entity",
@@ -55,6 +57,15 @@ class AgentEntity:
     tier: int = 0
     runtime: str = ""
     attested: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ServerEntity:
+    """A configured server as policies see it: how far it is trusted, and whether something is wrong with it."""
+
+    name: str
+    trust: int = 0
+    quarantined: bool = False
 
 
 def uid(kind: str, name: str) -> dict[str, str]:
@@ -92,39 +103,57 @@ def user_entity(person: Approver) -> Entity:
     return _entity(uid("User", person.name), {}, groups)
 
 
-def tool_entities(tool: Tool) -> tuple[Entity, ...]:
+def tool_entities(tool: Tool, server: ServerEntity) -> tuple[Entity, ...]:
     """Return the entities of a tool: itself, its action, its server.
 
-    Hints of a server count only where a person pinned them and the declared effect does not contradict them; without
-    them a tool is taken for open to the world, and one that writes for destructive.
+    What the operator says wins. Hints of a server count only where a person vouched for them and the declared effect
+    does not contradict them; without them a tool is taken for open to the world and what it is given for lost to it,
+    and one that writes, or that only its server calls harmless, for destructive.
     """
-    hints = tool.definition.get("annotations") if tool.annotations_trusted else None
-    hints = hints if isinstance(hints, Mapping) else {}
-    harmless = tool.effect is Effect.WRITE and hints.get("destructiveHint") is False
-    open_world = hints.get("openWorldHint") is not False
+    said, is_read = tool.traits, tool.effect is Effect.READ and not tool.effect_hinted
+    open_world = is_open_world(tool)
     attributes = {
         "name": tool.name,
-        "readOnly": tool.effect is Effect.READ,
-        "destructive": tool.effect is not Effect.READ and not harmless,
+        "server": reference(SERVER, tool.server),
+        "readOnly": is_read,
+        "destructive": not is_read and _either(said.destructive, not _adds_only(tool)),
         "idempotent": tool.idempotent,
         "openWorld": open_world,
         "annotationsTrusted": tool.annotations_trusted,
-        "reversible": tool.effect is Effect.READ or tool.undo != "",
+        "reversible": is_read or _either(said.reversible, tool.undo != ""),
         "pinned": tool.quarantined == "",
-        "sink": open_world,
-        "classification": 0,
+        "sink": _either(said.sink, open_world),
+        "classification": said.classification,
     }
     groups = [uid("ToolGroup", name) for name in sorted(tool.groups)]
     return (
         _entity(uid(TOOL, tool.name), attributes, [uid(SERVER, tool.server), *groups]),
         _entity(action_of(tool.name), {}, [action_of(CALL_TOOL)]),
-        server_entity(tool.server),
+        server_entity(server),
     )
 
 
-def server_entity(name: str) -> Entity:
+def is_open_world(tool: Tool) -> bool:
+    """Tell whether a tool may reach what anybody has written."""
+    return _either(tool.traits.open_world, _hints(tool).get("openWorldHint") is not False)
+
+
+def _adds_only(tool: Tool) -> bool:
+    return tool.effect is Effect.WRITE and _hints(tool).get("destructiveHint") is False
+
+
+def _hints(tool: Tool) -> Mapping[str, Any]:
+    hints = tool.definition.get("annotations") if tool.annotations_trusted else None
+    return hints if isinstance(hints, Mapping) else {}
+
+
+def _either(said: bool | None, otherwise: bool) -> bool:
+    return otherwise if said is None else said
+
+
+def server_entity(server: ServerEntity) -> Entity:
     """Return the entity of a server."""
-    return _entity(uid(SERVER, name), {"trust": 0, "quarantined": False}, [])
+    return _entity(uid(SERVER, server.name), {"trust": server.trust, "quarantined": server.quarantined}, [])
 
 
 def part_entity(kind: str, server: str, name: str | None) -> Entity:
@@ -132,7 +161,7 @@ def part_entity(kind: str, server: str, name: str | None) -> Entity:
 
     None stands for any of them: then its URI or name is there and has no value.
     """
-    attributes = {"uri" if kind == DOCUMENT else "name": name}
+    attributes = {"uri" if kind == DOCUMENT else "name": name, "server": reference(SERVER, server)}
     return _entity(uid(kind, f"{server}/{name or ''}"), attributes, [uid(SERVER, server)])
 
 

@@ -18,6 +18,7 @@ from gateway.policy.entities import (
     PROMPT,
     SERVER,
     Entity,
+    ServerEntity,
     Uid,
     action_entity,
     action_of,
@@ -55,7 +56,7 @@ class Operations:
     """Builds the requests about what is no tool, and says what can be hoped for from them.
 
     `agent` returns the entity of an identity, and none where the agent is not known; `candidates` those of the policies
-    that may concern a principal.
+    that may concern a principal; `server` what is known of a server.
     """
 
     def __init__(
@@ -63,7 +64,9 @@ class Operations:
         policies: Iterable[Policy],
         agent: Callable[[Identity], tuple[Entity, ...]],
         candidates: Callable[[Uid], Iterable[Policy]],
+        server: Callable[[str], ServerEntity],
     ) -> None:
+        self._server = server
         self._by_uri = frozenset(policy.id for policy in policies if _judges_uris(policy))
         self._agent = agent
         self._candidates = candidates
@@ -87,7 +90,10 @@ class Operations:
 
     def _request(self, identity: Identity, subject: _Subject) -> Request:
         action = ACTION_OF.get(subject.method)
-        entities = [*self._agent(identity), *_resources(subject)]
+        server = server_entity(self._server(subject.server))
+        entities = [*self._agent(identity), server]
+        if subject.kind != SERVER:
+            entities.append(part_entity(subject.kind, subject.server, subject.name))
         if action is not None:
             entities.append(action_entity(action))
         named = action_of(_writable(subject.method) if action is None else action)
@@ -157,15 +163,10 @@ def _kinds(method: str) -> tuple[str, ...]:
     return (PROMPT,) if method == GET_PROMPT else (DOCUMENT,)
 
 
-def _resources(subject: _Subject) -> tuple[Entity, ...]:
-    server = server_entity(subject.server)
-    if subject.kind == SERVER:
-        return (server,)
-    return part_entity(subject.kind, subject.server, subject.name), server
-
-
 def _uid(subject: _Subject) -> Mapping[str, str]:
-    entity: Mapping[str, str] = _resources(subject)[0]["uid"]
+    if subject.kind == SERVER:
+        return uid(SERVER, subject.server)
+    entity: Mapping[str, str] = part_entity(subject.kind, subject.server, subject.name)["uid"]
     return entity
 
 

@@ -11,7 +11,7 @@ from gateway.model.problem import Problem
 from gateway.model.tool import Tool
 from gateway.policy.annotations import Terms, read_annotations
 from gateway.policy.cedar import CedarError, load_schema, parse, pst, validate
-from gateway.policy.entities import CALL_TOOL, NAMESPACE, Uid, action_of
+from gateway.policy.entities import CALL_TOOL, NAMESPACE, ServerEntity, Uid, action_of
 from gateway.policy.need import APPROVAL, Equality, Need, equalities, need_of, tested
 from gateway.policy.problem import PolicyLoadError
 from gateway.policy.projection import scope_of_action
@@ -34,12 +34,12 @@ class LoadOptions:
     `fulfils` are the kinds of obligation the gateway carries out (`redact`, `max_calls`, …): a permit with another one
     is refused at load. `environments` are the names `Gateway::Environment` may have. `servers` are those that are
     configured, with tools or without; empty where they are not known, and then only policies about tools alone can be
-    checked for servers that do not exist.
+    checked for servers that do not exist, and no server is trusted.
     """
 
     fulfils: frozenset[str] = frozenset()
     environments: tuple[str, ...] = ENVIRONMENTS
-    servers: frozenset[str] = frozenset()
+    servers: tuple[ServerEntity, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,7 +127,8 @@ def _entity_types(environments: Sequence[str]) -> Json:
     owner = {"owner": (_named("User"), True)}
     agent = {**owner, "tier": (_LONG, True), "runtime": (_STRING, True), "attested": (_BOOL, True)}
     flags = ["readOnly", "destructive", "idempotent", "openWorld", "annotationsTrusted", "reversible", "pinned", "sink"]
-    tool = {"name": (_STRING, True), **{flag: (_BOOL, True) for flag in flags}, "classification": (_LONG, True)}
+    of = {"server": (_named("Server"), True)}
+    tool = {**of, "name": (_STRING, True), **{flag: (_BOOL, True) for flag in flags}, "classification": (_LONG, True)}
     server = {"trust": (_LONG, True), "quarantined": (_BOOL, True)}
     return {
         "Agent": {"memberOfTypes": groups, "shape": _record(agent)},
@@ -137,8 +138,8 @@ def _entity_types(environments: Sequence[str]) -> Json:
         "Server": {"shape": _record(server)},
         "ToolGroup": {"memberOfTypes": ["ToolGroup"]},
         "Tool": {"memberOfTypes": ["Server", "ToolGroup"], "shape": _record(tool)},
-        "Prompt": {"memberOfTypes": ["Server"], "shape": _record({"name": (_STRING, True)})},
-        "Document": {"memberOfTypes": ["Server"], "shape": _record({"uri": (_STRING, True)})},
+        "Prompt": {"memberOfTypes": ["Server"], "shape": _record({**of, "name": (_STRING, True)})},
+        "Document": {"memberOfTypes": ["Server"], "shape": _record({**of, "uri": (_STRING, True)})},
         "Run": {"shape": _record({"owner": (_named("Agent"), True), "status": (_STRING, True)})},
         "Environment": {"enum": list(environments)},
     }

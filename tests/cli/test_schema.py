@@ -86,6 +86,17 @@ def test_approving_what_has_not_changed_says_so(house: House) -> None:
     assert "nothing has changed" in house.run("schema", "approve", "probe.pay", "--yes").output
 
 
+def test_hints_are_shown_and_count_once_a_person_accepted_them_and_the_version_stays(house: House) -> None:
+    house.run("schema", "lock")
+    assert not any(pin.reviewed for pin in locked(house).values())
+    approved = house.run("schema", "approve", "probe.*", "--yes")
+    assert 'its hints: {"readOnlyHint": true}' in approved.output
+    assert {name: (pin.reviewed, pin.version) for name, pin in locked(house).items()} == {
+        "pay": (True, 1),
+        "list": (True, 1),
+    }
+
+
 def test_a_person_may_decline(house: House) -> None:
     house.run("schema", "lock")
     house.offers(DRIFTED, LIST)

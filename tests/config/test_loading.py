@@ -243,3 +243,13 @@ def test_the_schema_for_editors_describes_every_field() -> None:
 def test_no_section_has_more_than_ten_fields() -> None:
     sections = GatewayConfig.model_json_schema()["$defs"]  # what composes them has as many as there are concepts
     assert {name: n for name, node in sections.items() if (n := len(node.get("properties", {}))) > 10} == {}
+
+
+def test_what_is_said_of_a_server_itself_is_checked_and_kept_from_its_connector(tmp_path: Path) -> None:
+    shop = "connector: shop, base_url: https://shop.example.com, api_key: k"
+    path = write(tmp_path, f"version: 1\nmcpServers:\n  shop: {{ {shop}, trust: 60, quarantined: true }}\n")
+    standing = load(path, resolve, CONNECTORS).standing()["shop"]
+    assert (standing.trust, standing.quarantined) == (60, True)
+    wrong = f"version: 1\nmcpServers:\n  shop: {{ {shop}, trust: 101, quarantined: maybe }}\n"
+    found = refused(tmp_path, wrong, connectors=CONNECTORS)
+    assert [(line, message.split(":")[0]) for line, _, _, message, _ in found] == [(3, "`trust`"), (3, "`quarantined`")]

@@ -141,9 +141,11 @@ async def settle() -> None:
 
 
 def lock_of(definitions: Mapping[str, Sequence[Mapping[str, Any]]]) -> Lock:
-    """Pin every definition as it is, and the gateway's own tools."""
+    """Pin every definition as a person approved it, and the gateway's own tools."""
     pinned = {**definitions, OWN_SERVER: OWN_TOOLS}
-    pins = {server: {str(tool["name"]): Pin.of(tool) for tool in tools} for server, tools in pinned.items()}
+    pins = {
+        server: {str(tool["name"]): Pin.of(tool, reviewed=True) for tool in tools} for server, tools in pinned.items()
+    }
     return Lock({**pins, **OWN_PINS})
 
 

@@ -4,7 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from gateway.policy import AgentEntity, Bundle, PolicySource, check, read_cases, run_cases, sources_under
+from gateway.policy import (
+    AgentEntity,
+    Bundle,
+    LoadOptions,
+    PolicySource,
+    check,
+    read_cases,
+    run_cases,
+    sources_under,
+)
 from tests.policy.acme import TOOLS
 
 FOLDER = Path(__file__).parents[2] / "policies"
@@ -19,7 +28,7 @@ def cases_of(pack):
 def bundle_of(pack):
     cases = cases_of(pack)
     sources = [*sources_under(FOLDER / f"{pack}.cedar"), PolicySource("beside", cases.beside)]
-    return Bundle.load(sources, cases.pinned(), cases.registered())
+    return Bundle.load(sources, cases.pinned(), cases.registered(), LoadOptions(servers=cases.standing()))
 
 
 def test_every_pack_has_cases_and_every_cases_file_a_pack():

@@ -3,7 +3,16 @@
 import pytest
 
 from gateway.model.operation import ACTION_OF, ASKS, operation
-from gateway.policy import AgentEntity, Bundle, LoadOptions, PolicyLoadError, check, compile_allow, may_ask
+from gateway.policy import (
+    AgentEntity,
+    Bundle,
+    LoadOptions,
+    PolicyLoadError,
+    ServerEntity,
+    check,
+    compile_allow,
+    may_ask,
+)
 from tests.policy.acme import AGENTS, CHECK, LIST, MAIL, PAY, PAYER, PAYMENT, TOOLS, ask
 
 OFFERED = frozenset(ACTION_OF) - ASKS
@@ -171,7 +180,7 @@ def test_a_pattern_that_matches_no_tool_is_pointed_at():
 
 def test_a_server_that_is_not_configured_is_pointed_at_where_the_servers_are_known():
     sources = compile_allow({"payer": ["paymnts.*", "docs.resources/read", "docz.elicitation/create"]})
-    known = Bundle.load(sources, TOOLS, AGENTS, LoadOptions(servers=frozenset({"payments", "docs"})))
+    known = Bundle.load(sources, TOOLS, AGENTS, LoadOptions(servers=(ServerEntity("payments"), ServerEntity("docs"))))
     assert [(one.code, one.fix) for one in check(known)] == [
         ("unknown_entity", "did you mean 'payments'?"),
         ("unknown_entity", "did you mean 'docs'?"),

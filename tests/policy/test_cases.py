@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.policy import PolicyLoadError, read_cases, run_cases
+from gateway.policy import PolicyLoadError, ServerEntity, read_cases, run_cases
 from tests.policy.acme import PERMIT_ALL, PRECONDITION, load
 
 BUNDLE = load(PERMIT_ALL, PRECONDITION)
@@ -135,13 +135,16 @@ def test_a_file_may_bring_its_own_tools_and_agents():
         "c",
         """
         tools:
-          a.b: {effect: write, input: {type: object}, annotations: {destructiveHint: false}, trusted: true, groups: [g]}
+          a.b: {effect: write, input: {type: object}, annotations: {destructiveHint: false}, trusted: true, groups: [g],
+            traits: {classification: 3}}
+        servers: {a: {trust: 60}}
         agents:
           x: {owner: o, teams: [t], roles: [r]}
         cases: []
         """,
     )
     [pinned], [agent] = cases.pinned(), cases.registered()
+    assert (pinned.traits.classification, cases.standing()) == (3, (ServerEntity("a", 60),))
     assert (pinned.name, pinned.server, pinned.groups, pinned.annotations_trusted) == ("a.b", "a", ("g",), True)
     assert (agent.name, agent.owner, agent.teams, agent.roles) == ("x", "o", ("t",), ("r",))
 
