@@ -48,7 +48,7 @@ def build_runner(parts: Parts, noted: Callable[[Call, Outcome], None]) -> Runner
         Decide(inflight),
         Claim(parts.recorder, inflight, parts.owned, parts.redactor, parts.approving.parking),
         Execute(parts.executor, parts.upstreams, own, asking, ResultCache(parts.clock)),
-        Check(),
+        Check(parts.clock),
         Redact(parts.redactor),
     )
     kit = Kit(parts.recorder, inflight, parts.owned, parts.clock, parts.ids, noted)

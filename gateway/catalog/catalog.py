@@ -9,13 +9,13 @@ from heapq import nlargest
 from typing import Any, Final
 
 from gateway.catalog.config import EndpointSection, Names, PinMode, ToolRule, TraitsRule, rule_for
+from gateway.catalog.declared import answers_of
 from gateway.catalog.drift import changes
 from gateway.catalog.lock import Lock, Pin
 from gateway.catalog.names import WIRE_NAME, canonical_name, wire_names
 from gateway.catalog.own_tools import OWN_PINS
 from gateway.catalog.screening import screen
 from gateway.catalog.validation import SchemaRefused, argument_checker, checker
-from gateway.model.answers import PLAIN, Answers
 from gateway.model.errors import RequestFault
 from gateway.model.tool import Effect, Tool, Traits, anything
 
@@ -249,7 +249,7 @@ def _tool(
         quarantined=quarantined,
         groups=tuple(rule.groups or ()),
         undo=rule.undo or (declared.undo if declared else ""),
-        answers=PLAIN if rule.caching is None else Answers(rule.caching),
+        answers=answers_of(rule),
     )
 
 

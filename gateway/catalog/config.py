@@ -4,14 +4,12 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.model.answers import CacheScope, Caching
-from gateway.model.duration import milliseconds
+from gateway.catalog.answers import CacheRule, Duration, Ensure, IncompleteRule, StaleRule
 from gateway.model.tool import Effect
 
 __all__ = [
-    "CacheRule",
     "EndpointSection",
     "ListLimit",
     "Names",
@@ -27,30 +25,6 @@ ListLimit = Annotated[int, Field(ge=1, le=1_000_000)]
 
 ResultLimit = Annotated[int, Field(ge=1024, le=1_000_000_000)] | Literal["none"]
 """How many bytes of JSON an answer may have before the rest of it is kept behind a handle."""
-
-
-def _duration(text: str) -> str:
-    milliseconds(text)
-    return text
-
-
-Duration = Annotated[str, AfterValidator(_duration)]
-ToolPattern = Annotated[str, Field(min_length=1, max_length=256)]
-
-
-class CacheRule(BaseModel):
-    """How long an answer of a read is good for, and for whom. `cache: 60s` is short for `cache: { ttl: 60s }`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    ttl: Duration = Field(description="How old an answer may be that is given again: 60s, 15m, 24h.")
-    scope: CacheScope = Field(
-        CacheScope.AGENT,
-        description="agent: to the same agent for the same user; user: to every agent of that user; everybody.",
-    )
-    invalidated_by: Annotated[list[ToolPattern], Field(max_length=64)] | None = Field(
-        None, description="The writes that end it, by name or pattern; by default every one through the same server."
-    )
 
 
 class PinMode(StrEnum):
@@ -106,15 +80,13 @@ class ToolRule(BaseModel):
     cache: CacheRule | Duration | None = Field(
         None, description="How long an answer is given again, of a read only: 60s, or { ttl, scope, invalidated_by }."
     )
-
-    @property
-    def caching(self) -> Caching | None:
-        """How answers are given again, or None where they are not."""
-        rule = CacheRule(ttl=self.cache, scope=CacheScope.AGENT) if isinstance(self.cache, str) else self.cache
-        if rule is None:
-            return None
-        writes = None if rule.invalidated_by is None else tuple(rule.invalidated_by)
-        return Caching(milliseconds(rule.ttl), rule.scope, writes)
+    incomplete: IncompleteRule | None = Field(
+        None, description="When an answer is labelled incomplete: { more, required, count }."
+    )
+    stale: StaleRule | None = Field(None, description="When an answer is labelled stale: { at, after }.")
+    ensure: Ensure | None = Field(
+        None, description='What fields of an answer must be, or it is withheld: { status: paid, amount: "> 0" }.'
+    )
 
 
 class Names(StrEnum):

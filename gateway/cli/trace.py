@@ -165,6 +165,7 @@ def _data(line: CallLine) -> dict[str, Any]:
         "duration_ms": line.duration_ms,
         "replayed_from": line.replayed_from,
         "source": line.source,
+        "labels": list(line.labels),
     }
 
 

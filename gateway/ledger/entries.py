@@ -114,6 +114,8 @@ def _end(call: Call, outcome: Outcome, ended_ms: int, kept: Mapping[str, Any]) -
     match outcome:
         case Succeeded(_, replayed_from):
             body |= {"outcome": "succeeded", **_bounded("result", kept["result"])}
+            if call.has("labels"):
+                body["labels"] = list(call.labels)
             if replayed_from is not None:
                 body["replayed_from"] = replayed_from
         case Denied():
@@ -222,12 +224,13 @@ def _step(step: Step, kept: Mapping[str, Any]) -> dict[str, Any]:
         "at_ms": step.at_ms,
         "on_behalf_of": step.on_behalf_of,
         "consumed_by": step.consumed_by,
+        **({"labels": list(step.labels)} if step.labels else {}),
         **kept,
     }
 
 
 def _step_from(body: Mapping[str, Any]) -> Step:
-    return Step(**{**body, "status": StepStatus(body["status"])})
+    return Step(**{**body, "status": StepStatus(body["status"]), "labels": tuple(body.get("labels", ()))})
 
 
 def _approval(approval: Approval) -> dict[str, Any]:

@@ -26,7 +26,7 @@ class CallLine:
 
     `code` is the error's, of a failed or unknown call. `credential_id`, `on_behalf_of` and `delegation` say on whose
     authority it was made; `policies` and `bundle` what decided it. `message` is what the agent was told. `source` says
-    where the answer is from, where the tool did not give it to this very call.
+    where the answer is from, where the tool did not give it to this very call, and `labels` what to know of it.
     """
 
     seq: int
@@ -46,6 +46,7 @@ class CallLine:
     duration_ms: int | None
     replayed_from: str
     source: str
+    labels: tuple[str, ...]
     asked: Mapping[str, Any] = field(repr=False)
     ended: Mapping[str, Any] = field(repr=False)
 
@@ -166,6 +167,7 @@ def _line(start: Event, end: Event | None) -> CallLine:
         bundle=decision.get("bundle", ""),
         duration_ms=None if at is None else at - received,
         replayed_from=ended.get("replayed_from", ""),
+        labels=tuple(ended.get("labels", ())),
         source=_source(_part(ended, "source")),
         asked=asked,
         ended=ended,

@@ -1,14 +1,22 @@
 """What the operator declares of a tool's answers, and where an answer came from that the tool did not give itself."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
-__all__ = ["INCOMPLETE_META", "PLAIN", "Answers", "CacheScope", "Caching", "Source"]
+__all__ = ["INCOMPLETE_META", "PLAIN", "Answers", "CacheScope", "Caching", "Label", "Source"]
 
 
 INCOMPLETE_META: Final = "io.toolgate/incomplete"
 """The `_meta` key with which a connector says that there is more than its result holds."""
+
+
+class Label(StrEnum):
+    """What a reader of an answer has to know before acting on it."""
+
+    INCOMPLETE = "incomplete"  # there is more than it holds
+    STALE = "stale"  # it was observed too long ago
 
 
 class CacheScope(StrEnum):
@@ -33,9 +41,17 @@ class Caching:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What is declared of one tool's answers; nothing of it means that they pass as they come."""
+    """What is declared of one tool's answers; nothing of it means that they pass as they come.
+
+    `incomplete` judges an MCP result, `stale` one at a time (Unix milliseconds), and `breach` says which assertion
+    one breaks, or nothing. `labels` are those that are declared.
+    """
 
     caching: Caching | None = None
+    incomplete: Callable[[Mapping[str, Any]], bool] | None = field(default=None, compare=False)
+    stale: Callable[[Mapping[str, Any], int], bool] | None = field(default=None, compare=False)
+    breach: Callable[[Mapping[str, Any]], str] | None = field(default=None, compare=False)
+    labels: frozenset[Label] = frozenset()
 
 
 PLAIN: Final = Answers()

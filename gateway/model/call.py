@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from gateway.model.answers import Source
+from gateway.model.answers import Label, Source
 from gateway.model.decision import Decision, DecisionInput
 from gateway.model.facts import Facts
 from gateway.model.identity import Identity
@@ -36,6 +36,7 @@ class Call:
     attempts: list[Mapping[str, Any]]  # execute: list of attempt records
     source: Source  # execute: where the answer is from, unless the tool gave it to this very call
     raw: Mapping[str, Any]  # execute: the tool's raw result object
+    labels: tuple[Label, ...]  # check, or claim where it is from the record: what its reader has to know
     checked: Mapping[str, Any]  # check: the raw result, known to keep its schema
     result: Mapping[str, Any]  # redact: what the agent gets
 

@@ -52,7 +52,8 @@ class Step:
     """An earlier call, read back from the ledger and checked against its hash.
 
     `output` is the structured content of a succeeded call, else None. `consumed_by` is the call that used it up.
-    `started_at_ms` orders steps; `at_ms` is when it ended (or started, while executing).
+    `labels` say what to know of the output before acting on it (`incomplete`, `stale`). `started_at_ms` orders steps;
+    `at_ms` is when it ended (or started, while executing).
     """
 
     call_id: str
@@ -66,6 +67,7 @@ class Step:
     output: Mapping[str, Any] | None = field(default=None, repr=False)
     on_behalf_of: str | None = None
     consumed_by: str | None = None
+    labels: tuple[str, ...] = ()
 
 
 @light

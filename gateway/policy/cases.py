@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gateway.codec import digest
+from gateway.model.answers import Label
 from gateway.model.decision import Decision
 from gateway.model.facts import Approver, Facts, PriorQuery, PriorScope, RunRef, Step, StepStatus
 from gateway.model.identity import Identity
@@ -79,6 +80,7 @@ class Past(_Data):
     by: str | None = Field(default=None, description="The agent that made it; the case's agent if absent.")
     other_run: bool = Field(default=False, description="Whether it belongs to another run and session.")
     consumed: bool = Field(default=False, description="Whether another call used it up.")
+    labels: tuple[Label, ...] = Field(default=(), description="What its answer is labelled: incomplete, stale.")
 
 
 class CaseApproval(_Data):
@@ -269,6 +271,7 @@ def _step(case: Case, past: Past, number: int) -> Step:
         arguments=past.arguments,
         output=past.output,
         consumed_by="call_other" if past.consumed else None,
+        labels=past.labels,
     )
 
 

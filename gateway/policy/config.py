@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
+from gateway.model.answers import Label
 from gateway.model.facts import PriorScope
 from gateway.policy.prior import duration_ms
 
@@ -50,6 +51,9 @@ class Require(_Section):
         default_factory=dict, description="What its result must say, for example result: passed."
     )
     within: Duration | None = Field(default=None, description="How old it may be: 15m, 24h, 1h30m.")
+    accept: tuple[Label, ...] = Field(
+        default=(), description="Labels its answer may carry; of those declared for the tool, none by default."
+    )
     once: bool = Field(default=False, description="Whether one such call serves one call only.")
     scope: PriorScope = Field(
         default=PriorScope.RUN, description="Where to look: the same run, session, agent, or user."

@@ -277,6 +277,7 @@ _STEP: Final[Mapping[str, Callable[[Step], Any]]] = {
     "startedAt": lambda step: instant(step.started_at_ms),
     "consumed": lambda step: step.consumed_by is not None,
     "run": lambda step: step.run_id,
+    "labels": lambda step: list(step.labels),
     "delegator": lambda step: None if step.on_behalf_of is None else reference("User", step.on_behalf_of),
 }
 """`context.prior.<name>` besides its input and output: each attribute from the step; None is an absent one."""

@@ -114,6 +114,7 @@ def _prior(step: ToolShapes) -> Json:
         "startedAt": (_DATETIME, True),
         "consumed": (_BOOL, True),
         "run": (_STRING, True),
+        "labels": (_STRINGS, True),
         "delegator": (_named("User"), False),
         "input": (cedar_type(step.input), True),
     }

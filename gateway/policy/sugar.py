@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+from gateway.model.answers import Label
 from gateway.model.facts import PriorQuery, PriorScope
 from gateway.model.problem import Problem
 from gateway.model.tool import Tool
@@ -35,10 +36,11 @@ def compile_workflows(workflows: Mapping[str, WorkflowSection], tools: Sequence[
         )
         for tool in tools
     }
+    labels = {tool.name: tool.answers.labels for tool in tools}
     problems: list[Problem] = []
     sources: list[PolicySource] = []
     for name, workflow in workflows.items():
-        compiler = _Workflow(name, workflow, shapes)
+        compiler = _Workflow(name, workflow, shapes, labels)
         sources.append(PolicySource(f"workflows.{name}", "\n".join(compiler.policies())))
         problems += compiler.problems
     if problems:
@@ -49,11 +51,18 @@ def compile_workflows(workflows: Mapping[str, WorkflowSection], tools: Sequence[
 class _Workflow:
     """Compiles one workflow; collects what is wrong with it."""
 
-    def __init__(self, name: str, workflow: WorkflowSection, shapes: Mapping[str, ToolShapes]) -> None:
+    def __init__(
+        self,
+        name: str,
+        workflow: WorkflowSection,
+        shapes: Mapping[str, ToolShapes],
+        labels: Mapping[str, frozenset[Label]],
+    ) -> None:
         self.problems: list[Problem] = []
         self._name = name
         self._workflow = workflow
         self._shapes = shapes
+        self._labels = labels
 
     def policies(self) -> Iterator[str]:
         ids: dict[str, int] = {}
@@ -76,7 +85,7 @@ class _Workflow:
         return (
             f"@id({quoted(name)})\n"
             f"@prior({quoted(prior_text(query))})\n"
-            f"@message({quoted(_message(require))})\n"
+            f"@message({quoted(_message(require, self._refused(require)))})\n"
             f"@remedy({quoted(require.call)})\n"
             f"forbid (principal, action == Gateway::Action::{quoted(call)}, resource)\n"
             f"unless {{\n  {conditions}\n}};\n"
@@ -94,6 +103,8 @@ class _Workflow:
         yield f'{prior}.status == "ok"'
         if require.once:
             yield f"!{prior}.consumed"
+        for label in self._refused(require):
+            yield f"!{prior}.labels.contains({quoted(label)})"
         if require.scope is not PriorScope.USER:
             yield f"{prior}.by == principal"
         yield from self._results(require, prior)
@@ -103,6 +114,10 @@ class _Workflow:
         yield f'{age} >= duration("0s")'
         if require.within is not None:
             yield f"{age} <= duration({quoted(require.within)})"
+
+    def _refused(self, require: Require) -> list[Label]:
+        """Return the labels that the tool's answers can carry and this requirement does not take."""
+        return sorted(self._labels[require.call].difference(require.accept))
 
     def _equality(self, call: str, step: str, path: str, prior: str) -> Iterator[str]:
         here = field_at(self._shapes[call].input, path.split("."))
@@ -138,12 +153,13 @@ def _kind(found: Field | None) -> Kind | None:
     return None if found is None or found.shape is None else found.shape.kind
 
 
-def _message(require: Require) -> str:
+def _message(require: Require, refused: Sequence[Label]) -> str:
     same = f" for the same {', '.join(require.same)}" if require.same else ""
     where = "".join(f", with {path} {wanted}" for path, wanted in require.where.items())
     within = f" in the last {require.within}" if require.within else ""
     once = "; each such call serves once" if require.once else ""
-    return f"{require.call} must have succeeded{same}{where}{within}{once}."
+    labels = f"; an answer labelled {' or '.join(refused)} does not count" if refused else ""
+    return f"{require.call} must have succeeded{same}{where}{within}{once}{labels}."
 
 
 def _access(root: str, path: str) -> str:

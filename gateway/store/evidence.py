@@ -40,6 +40,7 @@ def step_from(evidence: Evidence) -> Step:
         output=_output(ended),
         on_behalf_of=claim.on_behalf_of or None,
         consumed_by=evidence.consumed_by,
+        labels=_labels(ended),
     )
 
 
@@ -103,6 +104,11 @@ def _bodies(evidence: Evidence) -> tuple[dict[str, Any], dict[str, Any] | None]:
 
 def _status(ended: Mapping[str, Any] | None) -> StepStatus:
     return StepStatus.EXECUTING if ended is None else StepStatus(ended["ending"]["status"])
+
+
+def _labels(ended: Mapping[str, Any] | None) -> tuple[str, ...]:
+    labels = None if ended is None else ended.get("labels")
+    return tuple(map(str, labels)) if type(labels) is list else ()
 
 
 def _output(ended: Mapping[str, Any] | None) -> Mapping[str, Any] | None:

@@ -22,6 +22,7 @@ from gateway.transport.wire import RpcError
 __all__ = [
     "CACHED_META",
     "DENIED",
+    "LABELS_META",
     "REFUSAL_META",
     "REPLAYED_META",
     "identity_fault",
@@ -36,6 +37,7 @@ DENIED: Final = -31403
 
 REFUSAL_META: Final = "io.toolgate/refusal"
 CACHED_META: Final = "io.toolgate/cached"
+LABELS_META: Final = "io.toolgate/labels"
 REPLAYED_META: Final = "io.toolgate/replayed-from"
 _FIRST: Final = "Call this first: {} {}, then repeat this call."
 _INSTEAD: Final = "Make this call instead: {} {}"
@@ -75,12 +77,14 @@ def tool_result(ended: Ended, wire_name: WireName) -> dict[str, Any]:
 
 
 def _told(call: Call, outcome: Succeeded) -> dict[str, Any]:
-    """Return the `_meta` of an answer that the tool did not give to this very call, which it says."""
+    """Return the `_meta` that says where an answer is from, if not from this very call, and how it is labelled."""
     told: dict[str, Any] = {}
     if outcome.replayed_from is not None:
         told[REPLAYED_META] = outcome.replayed_from
     if call.has("source"):
         told[CACHED_META] = {"call": call.source.call_id, "ageMs": call.source.age_ms}
+    if call.has("labels"):
+        told[LABELS_META] = list(call.labels)
     if not told:
         return told
     meta = outcome.result.get("_meta")

@@ -24,6 +24,7 @@ PRIOR = Step(
     arguments={"payment_id": 7, "token": "secret"},
     output={"risk": "low"},
     on_behalf_of="ann",
+    labels=("stale",),
 )
 FACTS = Facts(now_ms=T0, run=RUN, step=3, priors={"fraud": PRIOR}, environment="staging")
 DECISION = Decision(

@@ -247,7 +247,7 @@ class Gate:
             Decide(self.inflight, patience_s=0.01),
             Claim(self.recorder, self.inflight, self.owned, self.redactor, self.approving.parking),
             Execute(self.executor, self.upstreams, self._own(), self.asking, self.cache),
-            Check(),
+            Check(self.clock),
             Redact(self.redactor),
         )
 

@@ -1,8 +1,11 @@
 """`workflows:` compile to Cedar that says the same."""
 
+from dataclasses import replace
+
 import pytest
 from pydantic import ValidationError
 
+from gateway.model.answers import Answers, Label
 from gateway.model.facts import PriorScope
 from gateway.model.tool import Effect
 from gateway.policy import (
@@ -203,3 +206,32 @@ def test_a_malformed_requirement_is_refused(wrong):
 def test_a_workflow_without_rules_is_refused():
     with pytest.raises(ValidationError):
         WorkflowSection.model_validate({"key": "id", "rules": []})
+
+
+LABELLED = Answers(labels=frozenset({Label.INCOMPLETE, Label.STALE}))
+
+
+@pytest.mark.parametrize(
+    ("accept", "labels", "allowed"),
+    [
+        ([], (), True),
+        ([], ("incomplete",), False),
+        ([], ("stale",), False),
+        (["stale"], ("stale",), True),
+        (["stale"], ("incomplete", "stale"), False),
+        (["incomplete", "stale"], ("incomplete", "stale"), True),
+    ],
+)
+def test_an_answer_with_a_label_that_is_declared_counts_only_where_it_is_accepted(accept, labels, allowed):
+    tools = [replace(one, answers=LABELLED) if one.name == "fraud.check" else one for one in TOOLS]
+    bundle = compiled(workflow({**REQUIRE, "accept": accept}), tools)
+    [source] = [source for source in bundle.sources if source.name == "workflows.w"]
+    name = source.text.partition("context.prior has ")[2].partition(" ")[0]
+    decision = ask(bundle, PAY, PAYMENT, facts(**{name: step(labels=labels)}))
+    assert decision.allowed is allowed
+    assert allowed or "an answer labelled" in decision.message
+
+
+def test_a_tool_of_which_no_labels_are_declared_is_asked_for_none():
+    [source] = compile_workflows({"w": workflow(REQUIRE)}, TOOLS)
+    assert "labels" not in source.text

@@ -27,6 +27,14 @@ async def test_a_step_comes_back_with_all_that_was_recorded(store: Store) -> Non
     assert step_.output == {"risk": "low", "score": 2**70}
 
 
+async def test_what_is_to_be_known_of_an_answer_comes_back_with_its_step(store: Store) -> None:
+    await store.claim(intent("c1", "fraud.check", {}))
+    await store.finish(ending("c1", body={"result": {}, "labels": ["incomplete", "stale"]}))
+    step_ = (await store.steps([lookup()]))[0]
+    assert step_ is not None
+    assert step_.labels == ("incomplete", "stale")
+
+
 async def test_a_step_in_flight_is_found_as_executing(store: Store) -> None:
     await store.claim(intent("c1", "fraud.check", {}))
     step_ = (await store.steps([lookup()]))[0]

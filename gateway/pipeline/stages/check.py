@@ -1,16 +1,24 @@
 """Stage 9: hold the answer against its contract."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+from gateway.model.answers import INCOMPLETE_META, Label
 from gateway.model.call import Call
+from gateway.model.clock import Clock
 from gateway.model.errors import ConnectorFault
 
-__all__ = ["Check", "breach"]
+__all__ = ["Check", "breach", "is_incomplete"]
 
 
 class Check:
-    """Sets `call.checked`: the raw result, known to be what its method answers with and to keep the pinned schema."""
+    """Sets `call.checked`: the raw result, known to be what its method answers with and to keep the pinned schema.
+
+    And `call.labels`, where there are any. A tool's own error has none: it says itself that something is wrong.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
 
     async def __call__(self, call: Call) -> None:
         broken = breach(call, call.raw)
@@ -20,7 +28,28 @@ class Check:
                 f"{broken}.",
                 code="contract_broken",
             )
+        labels = tuple(self._labels(call, call.raw))
+        if labels:
+            call.labels = labels
         call.checked = call.raw
+
+    def _labels(self, call: Call, result: Mapping[str, Any]) -> Iterator[Label]:
+        if result.get("isError") is True or result.get("resultType", "complete") != "complete":
+            return
+        if is_incomplete(call, result):
+            yield Label.INCOMPLETE
+        stale = call.tool.answers.stale
+        if stale is not None and stale(result, self._clock.now_ms()):
+            yield Label.STALE
+
+
+def is_incomplete(call: Call, result: Mapping[str, Any]) -> bool:
+    """Tell whether an answer is not everything: its connector says so, or what is declared of the tool's answers."""
+    meta = result.get("_meta")
+    if meta is not None and isinstance(meta, Mapping) and INCOMPLETE_META in meta:
+        return True
+    incomplete = call.tool.answers.incomplete
+    return incomplete is not None and incomplete(result)
 
 
 def breach(call: Call, result: Mapping[str, Any]) -> str:
@@ -42,11 +71,15 @@ def _tool_result(call: Call, result: Mapping[str, Any]) -> str:
         return "content is not a list"
     if content is None and "structuredContent" not in result:
         return "neither content nor structuredContent"
-    if call.tool.output_schema is None or result.get("isError") is True:
+    if result.get("isError") is True:
         return ""
-    if "structuredContent" not in result:
-        return "structuredContent is missing"
-    return call.tool.breaks_output(result["structuredContent"])
+    if call.tool.output_schema is not None:
+        if "structuredContent" not in result:
+            return "structuredContent is missing"
+        if broken := call.tool.breaks_output(result["structuredContent"]):
+            return broken
+    breach_of = call.tool.answers.breach
+    return "" if breach_of is None else breach_of(result)
 
 
 def _list_of(name: str) -> Callable[[Call, Mapping[str, Any]], str]:

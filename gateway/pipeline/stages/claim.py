@@ -4,6 +4,7 @@ import asyncio
 import logging
 
 from gateway.ledger.recorder import Recorder
+from gateway.model.answers import Label
 from gateway.model.call import Call
 from gateway.model.errors import GatewayError, LimitFault, OutcomeUnknown, RequestFault
 from gateway.model.facts import StepStatus
@@ -121,6 +122,8 @@ class Claim:
         if not isinstance(result, dict):
             text = f"This call was carried out before (#{recorded.call_id}); its answer was too large to be kept."
             result = {"content": [{"type": "text", "text": text}]}
+        if labels := recorded.end_body.get("labels"):
+            call.labels = tuple(map(Label, labels))
         # An answer that was recorded under older policies is delivered under those of today.
         return Succeeded(delivered(self._redactor, call, result), replayed_from=recorded.call_id)
 

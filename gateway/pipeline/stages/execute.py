@@ -8,12 +8,11 @@ from gateway.cache.results import Fetched, ResultCache
 from gateway.connector import ITSELF, Behalf, Secret
 from gateway.connector.pool import Upstreams
 from gateway.connector.upstream import ToolCall
-from gateway.model.answers import INCOMPLETE_META
 from gateway.model.back import Back
 from gateway.model.call import Call
 from gateway.model.tool import Effect
 from gateway.pipeline.asking import Asking
-from gateway.pipeline.stages.check import breach
+from gateway.pipeline.stages.check import breach, is_incomplete
 from gateway.resilience.executor import Executor
 
 __all__ = ["OWN_META_PREFIX", "Execute", "OwnTool", "nothing_more"]
@@ -111,6 +110,4 @@ class Execute:
 
 def _is_whole(call: Call, result: Mapping[str, Any]) -> bool:
     """Tell whether a result may be given to others as well: no error, nothing broken, nothing left out."""
-    meta = result.get("_meta")
-    cut_short = isinstance(meta, Mapping) and INCOMPLETE_META in meta
-    return result.get("isError") is not True and not cut_short and not breach(call, result)
+    return result.get("isError") is not True and not breach(call, result) and not is_incomplete(call, result)

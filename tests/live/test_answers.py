@@ -1,4 +1,4 @@
-"""Reads answered from the cache, through the door: a real server that writes down what it is asked."""
+"""What is declared of answers, through the door: a real server that writes down what it is asked."""
 
 import json
 from collections.abc import AsyncIterator
@@ -14,11 +14,21 @@ from tests.live.raw import probe_section, probes, received
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+DECLARED = """
+tools:
+  probe.exact: { cache: 60s }
+  probe.echo: { incomplete: { more: [got.next], required: [got.rows] } }
+"workflows":  # quoted: `inside` adds agents before an unquoted one
+  closing:
+    key: account
+    rules: [{ call: probe.act, require: [{ call: probe.echo, within: 1h }] }]
+"""
+
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def gate(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Inside]:
     home: Path = tmp_path_factory.mktemp("cache")
-    async with inside(home, probes(probe_section(home / "probe"), more="tools: { probe.exact: { cache: 60s } }")) as up:
+    async with inside(home, probes(probe_section(home / "probe"), more=DECLARED)) as up:
         yield up
 
 
@@ -42,6 +52,21 @@ async def test_the_second_call_is_not_sent_another_principals_is_and_a_write_end
 
         assert "io.toolgate/cached" not in ((await call(other, "probe_exact", read)).meta or {})
         assert asked(gate) == before + 1
-        assert code(await call(other, "probe_act", {})) == "ok"
+        assert code(await call(other, "probe_odd", {})) == "ok"
         assert "io.toolgate/cached" not in ((await call(payer, "probe_exact", read)).meta or {})
         assert asked(gate) == before + 3
+
+
+async def test_what_depends_on_a_truncated_page_is_denied_until_everything_was_read(gate: Inside) -> None:
+    account = {"account": "a1"}
+    async with gate.client("modern") as payer:
+        page = await call(payer, "probe_echo", {**account, "rows": [1], "next": "page 2"})
+        assert (code(page), (page.meta or {})["io.toolgate/labels"]) == ("ok", ["incomplete"])
+        denied = await call(payer, "probe_act", account)
+        assert code(denied) == "denied"
+        refusal = (denied.meta or {})["io.toolgate/refusal"]
+        assert "an answer labelled incomplete does not count" in refusal["message"]
+        assert refusal["remedies"][0]["tool"] == "probe_echo"
+        whole = await call(payer, "probe_echo", {**account, "rows": [1, 2], "next": None})
+        assert "io.toolgate/labels" not in (whole.meta or {})
+        assert code(await call(payer, "probe_act", account)) == "ok"
