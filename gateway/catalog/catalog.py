@@ -243,6 +243,7 @@ def _tool(
         idempotent=rule.idempotent if rule.idempotent is not None else bool(declared and declared.idempotent),
         idempotency_key=tuple(rule.idempotency_key or ()),
         deadline_s=rule.deadline or 60.0,
+        attempt_s=rule.attempt,
         annotations_trusted=trusted,
         effect_hinted=rule.effect is None and declared is None and not trusted,
         traits=_traits(rule.traits),

@@ -69,6 +69,9 @@ class ToolRule(BaseModel):
     )
     undo: str | None = Field(None, description="The tool that compensates this one.")
     deadline: float | None = Field(None, gt=0, le=3600, description="Seconds for a whole call, retries included.")
+    attempt: float | None = Field(
+        None, gt=0, le=3600, description="Seconds for one attempt at what may be tried again; the rest is for the next."
+    )
     pin: PinMode | None = Field(
         None, description="auto: the first schema seen of a new server is pinned; locked: only what a person approved."
     )

@@ -47,9 +47,10 @@ class Tool:
     server calls it. `definition` is the pinned MCP tool object, unchanged. `digest` is the SHA-256 of what in it an
     agent acts on. `breaks_input` and `breaks_output` say what in a value breaks the pinned schemas, or nothing.
     `idempotency_key` lists the arguments whose values name one effect for ever. `quarantined` says why the tool may
-    not be called, or is empty. `deadline_s` bounds a whole call, retries included. `annotations_trusted` is True once
-    a person vouched for the server's hints; `effect_hinted` is True while nothing else speaks for `effect`.
-    `answers` is what the operator declares of its answers.
+    not be called, or is empty. `deadline_s` bounds a whole call, retries included, and `attempt_s` one attempt that is
+    not the last, where another cannot double anything. `annotations_trusted` is True once a person vouched for the
+    server's hints; `effect_hinted` is True while nothing else speaks for `effect`. `answers` is what the operator
+    declares of its answers.
 
     What else of a server is governed is a tool too, called as its canonical name `server.method` says
     (`files.resources/read`): `method` is the MCP method, and its arguments are the request's params.
@@ -70,6 +71,7 @@ class Tool:
     idempotent: bool = False
     idempotency_key: tuple[str, ...] = ()
     deadline_s: float = 60.0
+    attempt_s: float | None = None
     annotations_trusted: bool = False
     effect_hinted: bool = False
     traits: Traits = Traits()

@@ -13,7 +13,7 @@ from gateway.model.tool import Tool
 from gateway.resilience.breaker import Breaker, BreakerState
 from gateway.resilience.bulkhead import Bulkhead
 from gateway.resilience.config import ResilienceConfig
-from gateway.resilience.retry import backoff_s, cannot_double, in_doubt
+from gateway.resilience.retry import backoff_s, cannot_double, in_doubt, repeatable
 
 __all__ = ["Executor", "NoteAttempt"]
 
@@ -41,6 +41,7 @@ class _Attempt:
     n: int
     ends: float
     note: NoteAttempt
+    most_s: float | None = None
 
 
 class _LeftAlone(ConnectorFault):
@@ -72,15 +73,17 @@ class Executor:
         """
         ends = self._clock.monotonic() + call.timeout_s
         guard = self._guard(tool.server)
+        most_s = tool.attempt_s if tool.attempt_s and repeatable(tool, call) else None
         doubt, number = False, 0
         while True:
             number += 1
+            attempt = _Attempt(number, ends, note, most_s if number < self._settings.max_attempts else None)
             try:
                 self._pass_breaker(guard.breaker, tool.server)
-                return await self._attempt(guard, call, upstream, _Attempt(number, ends, note))
+                return await self._attempt(guard, call, upstream, attempt)
             except (ConnectorFault, LimitFault) as fault:
                 doubt = doubt or in_doubt(tool, fault)
-                wait = self._wait_s(tool, call, fault, _Attempt(number, ends, note))
+                wait = self._wait_s(tool, call, fault, attempt)
                 if wait is None and doubt:
                     raise _unknown(tool, call, fault) from fault
                 if wait is None:
@@ -131,12 +134,13 @@ class Executor:
     async def _placed(
         self, bulkhead: Bulkhead, call: ToolCall, upstream: Upstream, attempt: _Attempt
     ) -> Mapping[str, Any]:
-        fresh = attempt.n == 1 and not bulkhead.full  # nothing has used up any of its time
+        whole = attempt.n == 1 and attempt.most_s is None and not bulkhead.full  # nothing has used up any of its time
         await bulkhead.take(self._left(attempt.ends))
+        if not whole:
+            left = self._left(attempt.ends)
+            call = replace(call, timeout_s=left if attempt.most_s is None else min(left, attempt.most_s))
         try:
-            return await _within_deadline(
-                upstream, call if fresh else replace(call, timeout_s=self._left(attempt.ends))
-            )
+            return await _within_deadline(upstream, call)
         finally:
             bulkhead.give_back()
 

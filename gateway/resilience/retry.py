@@ -6,15 +6,19 @@ from gateway.connector.upstream import ToolCall
 from gateway.model.errors import ConnectorFault, GatewayError
 from gateway.model.tool import Effect, Tool
 
-__all__ = ["backoff_s", "cannot_double", "in_doubt"]
+__all__ = ["backoff_s", "cannot_double", "in_doubt", "repeatable"]
 
 _NO_ANSWER: Final = frozenset({"unavailable", "timeout", "contract_broken"})
 
 
+def repeatable(tool: Tool, call: ToolCall) -> bool:
+    """Tell whether the call may be made again, whatever became of it."""
+    return tool.effect is Effect.READ or (tool.idempotent and call.idempotency_key is not None)
+
+
 def cannot_double(tool: Tool, call: ToolCall, fault: ConnectorFault) -> bool:
     """Tell whether another attempt cannot make the effect happen twice."""
-    keyed = tool.idempotent and call.idempotency_key is not None
-    return tool.effect is Effect.READ or keyed or fault.refused or not fault.sent
+    return repeatable(tool, call) or fault.refused or not fault.sent
 
 
 def in_doubt(tool: Tool, fault: GatewayError) -> bool:

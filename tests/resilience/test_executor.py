@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -167,6 +168,20 @@ async def test_every_attempt_gets_what_is_left_of_the_deadline() -> None:
     with pytest.raises(ConnectorFault):
         await run.execute(upstream, tool(), asked(timeout_s=10.0))
     assert [call.timeout_s for call in upstream.asked] == [10.0, 6.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("effect", "key", "timeouts"),
+    [(READ, None, [4.0, 4.0, 9.8]), (WRITE, "key", [4.0, 4.0, 9.8]), (WRITE, None, [10.0])],
+)
+async def test_one_attempt_leaves_time_for_the_next_where_there_may_be_one(
+    effect: Effect, key: str | None, timeouts: list[float]
+) -> None:
+    run, upstream = Run(max_attempts=3), ScriptedUpstream(*[gone(code="timeout", retry_after_s=0.1)] * 3)
+    of = replace(tool(effect, idempotent=True), attempt_s=4.0)
+    with pytest.raises((ConnectorFault, OutcomeUnknown)):
+        await run.execute(upstream, of, asked(timeout_s=10.0, key=key))
+    assert [call.timeout_s for call in upstream.asked] == pytest.approx(timeouts, abs=0.11)
 
 
 async def test_an_upstream_that_ignores_its_deadline_is_cut_off() -> None:
