@@ -116,7 +116,7 @@ class Executor:
             raw = await self._placed(guard.bulkhead, call, upstream, attempt)
             code = "ok"
         except GatewayError as fault:
-            code, reason = fault.code, fault.detail or fault.message
+            code, reason = fault.code, f"{fault.message} {fault.detail}".rstrip()
             raise
         except asyncio.CancelledError:
             code = "cancelled"
