@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.store.sqlite import SqliteStore
 from gateway.store.sqlite.journal import use_wal
 from gateway.store.sqlite.migrate import migrate
 
@@ -61,3 +62,12 @@ def test_a_migration_that_fails_leaves_nothing_behind(db: sqlite3.Connection) ->
         migrate(db, 0)
     assert not db.in_transaction
     assert db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'migrations'").fetchone() == (0,)
+
+
+async def test_a_migration_that_was_left_out_is_made_up_for(ledger_path: Path, sqlite: SqliteStore) -> None:
+    await sqlite.close()
+    with closing(sqlite3.connect(ledger_path)) as db, db:
+        db.execute("DROP TABLE pauses")
+        db.execute("DELETE FROM migrations WHERE name = '0004_pauses.sql'")
+    await sqlite.open()
+    assert await sqlite.pauses() == []
