@@ -8,6 +8,7 @@ from gateway.model.facts import StepStatus
 from gateway.store.approval_events import OPENS, check_last
 from gateway.store.approvals import ApprovalRow
 from gateway.store.bodies import load
+from gateway.store.budgets import BudgetCounter, Counters, Settled
 from gateway.store.chain import Head, Link, broken, checked
 from gateway.store.ports import EventKind
 
@@ -77,6 +78,10 @@ class AuditedTables(Protocol):
         """Return an approval's row."""
         ...
 
+    def counters(self) -> Iterable[BudgetCounter]:
+        """Return every counter of a budget, by key and time."""
+        ...
+
     def totals(self) -> Totals:
         """Count the rows."""
         ...
@@ -121,6 +126,8 @@ class _Audit:
         self._undone: dict[str, CallRow] = {}
         self._consuming: dict[str, tuple[int, list[str]]] = {}  # by running call: its claim, the steps it uses up
         self._used: dict[str, tuple[int, str]] = {}  # by step: its claim, who used it up according to its row
+        self._counters = Counters()
+        self._counted: dict[str, int] = {}  # by key of a budget: the last event that told of it
         self._superseded: dict[int, CallRow] = {}  # by the claim that took the key: who had it before
 
     def claimed(self, link: Link) -> None:
@@ -133,6 +140,9 @@ class _Audit:
         if row.end_seq is None and (row.status, row.ended_ms, row.key_until) != (StepStatus.EXECUTING, None, None):
             raise _contradicted(link[0], f"the status of call {link[3]}, which no event ends,")
         self._running[link[3]] = row
+        for key, start_ms, amount in terms.get("charges", ()):
+            self._counters.reserve(key, start_ms, amount)
+            self._counted[key] = link[0]
         if row.consumed_by is not None:
             self._used[link[3]] = (link[0], row.consumed_by)
         if terms["consumes"]:
@@ -144,6 +154,7 @@ class _Audit:
     def ended(self, link: Link) -> None:
         self._ended += 1
         terms = _terms(link, "ending")
+        self._settle(link, terms)
         row = self._running.pop(link[3], None)
         if row is None:
             raise _contradicted(link[0], f"the record of call {link[3]}, which was not under way")
@@ -156,13 +167,21 @@ class _Audit:
         row = self._doubted.pop(link[3], None)
         if row is None:
             raise _contradicted(link[0], f"the record of call {link[3]}, which was not in doubt")
-        self._check_last(link, row, _terms(link, "ending"))
+        terms = _terms(link, "ending")
+        self._settle(link, terms)
+        self._check_last(link, row, terms)
 
     def compensated(self, link: Link) -> None:
         row = self._undone.pop(link[3], None)
         if row is None:
             raise _contradicted(link[0], f"the record of call {link[3]}, whose effect was not taken back")
         self._check_ended(link, row, _terms(link, "ending"))
+
+    def _settle(self, link: Link, terms: Mapping[str, Any]) -> None:
+        for told in terms.get("charges", ()):
+            settled = Settled(*told)
+            self._counters.settle(settled)
+            self._counted[settled.key] = link[0]
 
     def _check_last(self, link: Link, row: CallRow, terms: Mapping[str, Any]) -> None:
         if row.undone_seq == link[0] and terms["status"] == StepStatus.SUCCEEDED and not terms["release"]:
@@ -217,9 +236,16 @@ class _Audit:
             stray = self._tables.stray()
         if stray is not None:
             raise _contradicted(stray[0], f"the row of {stray[1]}, which no event tells of,")
+        self._check_counters()
         shared = self._tables.shared_key()
         if shared is not None:
             raise _contradicted(shared[0], f"the step key of call {shared[1]}, held by another call too,")
+
+    def _check_counters(self) -> None:
+        told, kept = set(self._counters.all()), set(self._tables.counters())
+        for counter in sorted(told ^ kept):
+            seq = self._counted.get(counter.key, 1)
+            raise _contradicted(seq, f"the counter of budget {counter.key}")
 
     def _check_consumed(self, seq: int, call_id: str, consumes: list[str]) -> None:
         for step in consumes:

@@ -1,8 +1,9 @@
 """The JSON text of event bodies, with the members by which the call rows can be rebuilt from the events alone.
 
-A claim's body gets the member `claim` (`session`, `step_key`, `arguments_digest`, `consumes`: the call ids it uses up,
-and `approval` where it uses one),
-an ending's the member `ending` (`status`, `release`); a run's opening consists of `owner`, `key`, `source`, `status`.
+A claim's body gets the member `claim` (`session`, `step_key`, `arguments_digest`, `consumes`: the call ids it uses up;
+where there are such also `approval`, and `charges`: key, part of time and amount of what it reserves), an ending's the
+member `ending` (`status`, `release`, and `charges`: key, part of time, what is given back, what is spent); a run's
+opening consists of `owner`, `key`, `source`, `status`.
 """
 
 import json
@@ -33,12 +34,16 @@ def claim_body(intent: Intent) -> bytes:
     }
     if intent.approval is not None:
         terms["approval"] = intent.approval.id
+    if intent.charges:
+        terms["charges"] = [[each.key, each.start_ms, each.amount] for each in intent.charges]
     return _text({**intent.body, "claim": terms}, intent.call_id)
 
 
 def ending_body(ending: Ending) -> bytes:
     """Return the text of an ending's event. Raises `StoreFault` when it cannot be written."""
-    terms = {"status": str(ending.status), "release": ending.release}
+    terms: dict[str, Any] = {"status": str(ending.status), "release": ending.release}
+    if ending.charges:
+        terms["charges"] = [list(each) for each in ending.charges]
     return _text({**ending.body, "ending": terms}, ending.call_id)
 
 

@@ -1,7 +1,7 @@
 """A store in memory: the same promises as any other, for as long as the process lives."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.model.clock import Clock
@@ -10,6 +10,7 @@ from gateway.model.facts import PriorScope, RunRef, Step, StepStatus
 from gateway.store.approvals import Answered, ApprovalAsk, ApprovalChange, ApprovalFilter, ApprovalRow, ApprovalTrail
 from gateway.store.audit import CallRow, RunRow, Totals, audit
 from gateway.store.bodies import claim_body, compensated_body, ending_body, pause_event, record_body, run_body
+from gateway.store.budgets import BudgetCounter, Counters
 from gateway.store.chain import GENESIS, link_of, seal
 from gateway.store.evidence import Evidence, holds, recorded_from, step_from
 from gateway.store.memory_approvals import Shelf
@@ -77,6 +78,7 @@ class MemoryStore(MemorySpending):
         self._tokens: dict[str, TokenRecord] = {}
         self._sightings: dict[tuple[str, bool], AgentSighting] = {}
         self._shelf = Shelf(self._events, self._append)
+        self._counters = Counters()
 
     async def open(self) -> None:
         """Do nothing: memory is always open."""
@@ -92,7 +94,7 @@ class MemoryStore(MemorySpending):
                 return Claimed(ClaimVerdict.CONFLICT, recorded_from(self._evidence(superseded)))
             if superseded.status is not StepStatus.FAILED:
                 return Claimed(ClaimVerdict.RECORDED, recorded_from(self._evidence(superseded)))
-        refusal = self._stale_or_consumed(intent)
+        refusal = self._stale_or_consumed(intent) or self._short(intent)
         if refusal is not None:
             return refusal
         if intent.call_id in self._calls:
@@ -106,11 +108,16 @@ class MemoryStore(MemorySpending):
         self._run_steps[intent.run_id] += 1
         if intent.step_key is not None:
             self._keys[intent.agent, intent.tool, intent.step_key] = intent.call_id
+        self._use(intent)
+        return Claimed(ClaimVerdict.CLAIMED)
+
+    def _use(self, intent: Intent) -> None:
         for use in intent.uses:
             if use.consume:
                 self._calls[use.call_id].consumed_by = intent.call_id
+        for charge in intent.charges:
+            self._counters.reserve(charge.key, charge.start_ms, charge.amount)
         self._shelf.use(intent)
-        return Claimed(ClaimVerdict.CLAIMED)
 
     async def finish(self, ending: Ending) -> None:
         call = self._calls.get(ending.call_id)
@@ -130,6 +137,8 @@ class MemoryStore(MemorySpending):
     def _end(self, call: _Call, ending: Ending, kind: EventKind) -> None:
         call.end = self._ended(call.claim, ending, kind, ending_body(ending))
         call.status = ending.status
+        for settled in ending.charges:
+            self._counters.settle(settled)
         if ending.release:
             self._release(call, call.end.seq)
             if ending.returns:
@@ -144,6 +153,9 @@ class MemoryStore(MemorySpending):
     def _ended(self, claim: Event, ending: Ending, kind: EventKind, body: bytes) -> Event:
         told = (ending.at_ms, kind, claim.call_id, claim.run_id, claim.agent, claim.on_behalf_of, claim.tool)
         return self._append(told, body)
+
+    async def budget_counters(self, keys: Sequence[str] | None = None) -> list[BudgetCounter]:
+        return list(self._counters.all(keys))
 
     async def record(self, record: Record, *, durable: bool = True) -> None:
         del durable  # memory keeps everything equally well
@@ -183,7 +195,8 @@ class MemoryStore(MemorySpending):
 
     async def verify(self) -> int:
         head = (self._events[-1].seq, self._events[-1].hash) if self._events else (0, GENESIS)
-        return audit(map(link_of, self._events), head, _Tables(self._events, self._calls, self._runs, self._shelf.rows))
+        tables = _Tables(self._events, self._calls, self._runs, self._shelf.rows, self._counters)
+        return audit(map(link_of, self._events), head, tables)
 
     async def open_run(self, run: RunRef, key: str, at_ms: int) -> RunRef:
         for open_ in self._runs.values():
@@ -271,6 +284,10 @@ class MemoryStore(MemorySpending):
                 return Claimed(ClaimVerdict.CONSUMED, call_id=found.consumed_by)
         usable = intent.approval is None or self._shelf.is_usable(intent.approval, intent.at_ms)
         return None if usable else Claimed(ClaimVerdict.STALE)
+
+    def _short(self, intent: Intent) -> Claimed | None:
+        short = self._counters.short(intent.charges)
+        return Claimed(ClaimVerdict.SHORT, short=short) if short else None
 
     async def ask_approval(self, ask: ApprovalAsk) -> Answered:
         return self._shelf.ask(ask)
@@ -375,6 +392,7 @@ class _Tables:
     calls: dict[str, _Call]
     runs: dict[str, _Run]
     approvals: dict[str, ApprovalRow]
+    kept: Counters
 
     def call(self, call_id: str) -> CallRow | None:
         call = self.calls.get(call_id)
@@ -410,6 +428,9 @@ class _Tables:
 
     def approval(self, approval_id: str) -> ApprovalRow | None:
         return self.approvals.get(approval_id)
+
+    def counters(self) -> Iterator[BudgetCounter]:
+        return self.kept.all()
 
     def totals(self) -> Totals:
         ended = sum(call.end is not None for call in self.calls.values())

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from gateway.model.bill import Charge
 from gateway.model.facts import PriorScope, RunRef, Step, StepStatus
 from gateway.model.light import light
 from gateway.store.approvals import ApprovalStore, ApprovalUse
+from gateway.store.budgets import BudgetStore, Settled, Shortage
 from gateway.store.spending import SpentStore
 
 __all__ = [
@@ -129,6 +131,7 @@ class Intent:
     body: Mapping[str, Any] = field(repr=False)
     uses: tuple[StepUse, ...] = ()
     approval: ApprovalUse | None = None
+    charges: tuple[Charge, ...] = ()
 
 
 class ClaimVerdict(StrEnum):
@@ -139,6 +142,7 @@ class ClaimVerdict(StrEnum):
     CONFLICT = "conflict"  # the same key with other arguments
     CONSUMED = "consumed"  # a single-use step was used by another call
     STALE = "stale"  # a step the decision relied on is no longer the latest, or its approval is gone: decide again
+    SHORT = "short"  # a budget has not enough left: see `short`
 
 
 @light
@@ -170,6 +174,7 @@ class Claimed:
     verdict: ClaimVerdict
     recorded: Recorded | None = None
     call_id: str = ""
+    short: tuple[Shortage, ...] = ()
 
 
 @light
@@ -178,7 +183,8 @@ class Ending:
     """The outcome of a claimed call. `release` gives consumed steps and the step key back (nothing was sent).
 
     Then `returns` names the approval that the call used, if any, and that is given back too. `compensates` is the call
-    whose effect this one took back, if it succeeded.
+    whose effect this one took back, if it succeeded. `charges` settle what was reserved; what none of them names stays
+    reserved.
     """
 
     call_id: str
@@ -188,6 +194,7 @@ class Ending:
     release: bool = False
     returns: str = ""
     compensates: str = ""
+    charges: tuple[Settled, ...] = ()
 
 
 @light
@@ -227,7 +234,7 @@ class Ledger(Protocol):
     """The append-only record of calls, and the locks on it."""
 
     async def claim(self, intent: Intent) -> Claimed:
-        """Take the step key, check and consume `uses`, write the intent: all durable (fsync) or nothing.
+        """Take the step key, check and consume `uses`, reserve `charges`, write the intent: all durable, or nothing.
 
         A FAILED row with the same key and arguments is superseded: the claim is CLAIMED.
         """
@@ -441,7 +448,16 @@ class SessionStore(Protocol):
 
 
 class Store(
-    Ledger, RunStore, TokenStore, AgentInventory, SessionStore, PauseStore, ApprovalStore, SpentStore, Protocol
+    Ledger,
+    RunStore,
+    TokenStore,
+    AgentInventory,
+    SessionStore,
+    PauseStore,
+    ApprovalStore,
+    SpentStore,
+    BudgetStore,
+    Protocol,
 ):
     """One adapter serves every port."""
 

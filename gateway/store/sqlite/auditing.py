@@ -7,8 +7,10 @@ from typing import Any, Final
 
 from gateway.store.approvals import ApprovalRow
 from gateway.store.audit import CallRow, RunRow, Totals, audit
+from gateway.store.budgets import BudgetCounter
 from gateway.store.chain import Link
 from gateway.store.sqlite.approvals import row_of
+from gateway.store.sqlite.budgets import find_counters
 from gateway.store.sqlite.transaction import read_head
 
 __all__ = ["audit_ledger", "prepare_audit"]
@@ -86,6 +88,9 @@ class _Tables:
 
     def approval(self, approval_id: str) -> ApprovalRow | None:
         return row_of(self.db, approval_id)
+
+    def counters(self) -> list[BudgetCounter]:
+        return find_counters(self.db, None)
 
     def totals(self) -> Totals:
         return Totals._make(self.db.execute(_TOTALS).fetchone())

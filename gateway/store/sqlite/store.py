@@ -11,6 +11,7 @@ from gateway.model.clock import Clock
 from gateway.model.facts import RunRef, Step
 from gateway.store.approvals import Answered, ApprovalAsk, ApprovalChange, ApprovalFilter, ApprovalTrail
 from gateway.store.bodies import claim_body, ending_body, record_body
+from gateway.store.budgets import BudgetCounter
 from gateway.store.evidence import recorded_from, step_from
 from gateway.store.ports import (
     AgentSighting,
@@ -27,7 +28,7 @@ from gateway.store.ports import (
     StepLookup,
     TokenRecord,
 )
-from gateway.store.sqlite import approvals, pauses, reading, sessions, spending, transitions
+from gateway.store.sqlite import approvals, budgets, pauses, reading, sessions, spending, transitions
 from gateway.store.sqlite.auditing import audit_ledger, prepare_audit
 from gateway.store.sqlite.connection import Connection
 from gateway.store.sqlite.journal import use_wal
@@ -198,6 +199,9 @@ class SqliteStore:
 
     async def list_approvals(self, wanted: ApprovalFilter) -> list[ApprovalTrail]:
         return await self._read_from.run(approvals.list_all, wanted)
+
+    async def budget_counters(self, keys: Sequence[str] | None = None) -> list[BudgetCounter]:
+        return await self._read_from.run(budgets.find_counters, keys)
 
     async def put_session(self, session: SessionRecord) -> None:
         await self._writer.write(partial(sessions.put_session, session=session), synced=False)

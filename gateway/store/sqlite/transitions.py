@@ -20,7 +20,7 @@ from gateway.store.ports import (
     TokenRecord,
 )
 from gateway.store.sightings import merged
-from gateway.store.sqlite import approvals
+from gateway.store.sqlite import approvals, budgets
 from gateway.store.sqlite.lookups import IndexedSteps, find_holder, find_step
 from gateway.store.sqlite.transaction import Transaction
 
@@ -88,7 +88,11 @@ def claim(tx: Transaction, intent: Intent, body: bytes, indexed: IndexedSteps) -
     approval = None if intent.approval is None else approvals.is_usable(tx, intent.approval, intent.at_ms)
     if approval is None and intent.approval is not None:
         return Claimed(ClaimVerdict.STALE)
+    short = budgets.short(tx, intent.charges)
+    if short:
+        return Claimed(ClaimVerdict.SHORT, short=short)
     _write_claim(tx, intent, holder, body)
+    budgets.reserve(tx, intent.charges)
     if approval is not None:
         approvals.use(tx, approval, intent)
     return Claimed(ClaimVerdict.CLAIMED)
@@ -176,6 +180,7 @@ def _compensate(tx: Transaction, ending: Ending) -> None:
 
 
 def _release(tx: Transaction, ending: Ending, seq: int) -> None:
+    budgets.settle(tx, ending.charges)
     if ending.release:
         tx.db.execute(_RELEASE_KEY, (seq, ending.call_id))
         tx.db.execute(_RELEASE_STEPS, (ending.call_id,))

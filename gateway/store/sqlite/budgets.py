@@ -1,0 +1,53 @@
+"""The counters of budgets, as rows that follow from the events."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Final
+
+from gateway.model.bill import Charge
+from gateway.store.budgets import KEPT, BudgetCounter, Settled, Shortage, is_short
+from gateway.store.sqlite.transaction import Transaction
+
+__all__ = ["find_counters", "reserve", "settle", "short"]
+
+_ALL: Final = "SELECT key, start_ms, spent, reserved FROM budget_counters"
+_OF_KEY: Final = f"{_ALL} WHERE key = ? AND start_ms >= ? ORDER BY start_ms"
+_RESERVE: Final = (
+    "INSERT INTO budget_counters (key, start_ms, spent, reserved) VALUES (?, ?, 0, ?)"
+    " ON CONFLICT (key, start_ms) DO UPDATE SET reserved = reserved + excluded.reserved"
+)
+_FORGET: Final = (
+    "DELETE FROM budget_counters WHERE key = ?1 AND start_ms <="
+    " (SELECT start_ms FROM budget_counters WHERE key = ?1 ORDER BY start_ms DESC LIMIT 1 OFFSET ?2)"
+)
+_SETTLE: Final = "UPDATE budget_counters SET reserved = reserved - ?, spent = spent + ? WHERE key = ? AND start_ms = ?"
+
+
+def short(tx: Transaction, charges: Sequence[Charge]) -> tuple[Shortage, ...]:
+    """Return the charges that do not fit."""
+    found = []
+    for charge in charges:
+        counters = tuple(BudgetCounter._make(row) for row in tx.db.execute(_OF_KEY, (charge.key, charge.since_ms)))
+        if is_short(charge, counters):
+            found.append(Shortage(charge, counters))
+    return tuple(found)
+
+
+def reserve(tx: Transaction, charges: Sequence[Charge]) -> None:
+    """Put the amounts of a claim aside."""
+    for charge in charges:
+        tx.db.execute(_RESERVE, (charge.key, charge.start_ms, charge.amount))
+        tx.db.execute(_FORGET, (charge.key, KEPT))
+
+
+def settle(tx: Transaction, charges: Sequence[Settled]) -> None:
+    """Give the amounts of a claim back or away."""
+    for key, start_ms, reserved, spent in charges:
+        tx.db.execute(_SETTLE, (reserved, spent, key, start_ms))
+
+
+def find_counters(db: sqlite3.Connection, keys: Sequence[str] | None) -> list[BudgetCounter]:
+    """Return the counters of these keys, or every one, by key and time."""
+    if keys is None:
+        return [BudgetCounter._make(row) for row in db.execute(f"{_ALL} ORDER BY key, start_ms")]
+    return [BudgetCounter._make(row) for key in sorted(set(keys)) for row in db.execute(_OF_KEY, (key, -(2**63)))]
