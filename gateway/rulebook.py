@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from gateway.approval.own_tools import APPROVALS_SERVER, APPROVALS_TOOLS
+from gateway.budget.budgets import Budgets, Told
 from gateway.catalog.catalog import Catalog, Live
 from gateway.catalog.config import ToolRule, rule_for
 from gateway.catalog.lock import Lock, Pin
@@ -28,7 +29,7 @@ from gateway.policy import (
 )
 from gateway.workflow.own_tools import OWN_SERVER, OWN_TOOLS
 
-__all__ = ["build_rules", "policy_sources", "recatalogued", "rules_without_policies"]
+__all__ = ["budgets_of", "build_rules", "policy_sources", "recatalogued", "rules_without_policies"]
 
 FULFILLED: Final = frozenset({"redact", SELF_APPROVAL[0]})
 """The obligations the gateway carries out; a permit with another one is refused at load."""
@@ -91,7 +92,17 @@ def recatalogued(old: Rules, config: GatewayConfig, lock: Lock, live: Mapping[st
     catalog = Catalog.build(_with_own_tools(lock, config), live, _said(config))
     limits = _limits(config, catalog.tools())
     rules = Rules.of(catalog, old.bundle, old.workflow_keys, config.endpoints, limits)
-    return replace(rules, people=old.people, aliases=old.aliases)
+    budgets = budgets_of(config, (tool.name for tool in catalog.tools()))
+    return replace(rules, people=old.people, aliases=old.aliases, budgets=budgets)
+
+
+def budgets_of(config: GatewayConfig, tools: Iterable[str]) -> Budgets:
+    """Return what calls of these tools cost, and what they are charged to."""
+    allowances = config.budgets.limited()
+    allowances |= {f"agent:{name}": dict(agent.budget) for name, agent in config.agents.items()}
+    teams = {name: agent.teams for name, agent in config.agents.items()}
+    prices = {tool: rule.cost for tool in tools if (rule := rule_for(config.tools, tool)).cost}
+    return Budgets(Told(allowances, teams, prices, OWN_SERVERS))
 
 
 def policy_sources(config: GatewayConfig, home: Place, lock: Lock) -> tuple[PolicySource, ...]:
@@ -134,7 +145,12 @@ def _rules(config: GatewayConfig, lock: Lock, live: Mapping[str, Live], sources:
         _limits(config, pinned),
     )
     people = {name: Approver(name, tuple(one.roles), tuple(one.teams)) for name, one in config.people.items()}
-    return replace(rules, people=people, aliases={name: one.aliases for name, one in config.people.items()})
+    return replace(
+        rules,
+        people=people,
+        aliases={name: one.aliases for name, one in config.people.items()},
+        budgets=budgets_of(config, (tool.name for tool in rules.catalog.tools())),
+    )
 
 
 def _said(config: GatewayConfig) -> dict[str, ToolRule]:

@@ -38,7 +38,7 @@ def build_runner(parts: Parts, noted: Callable[[Call, Outcome], None]) -> Runner
         **parts.approving.own_tools,
         "resources/subscribe": nothing_more,
     }
-    past = Past(parts.store, parts.approving.consents)
+    past = Past(parts.store, parts.approving.consents, parts.store)
     stages = (
         Identify(parts.authenticator),
         Admit(parts.admission),

@@ -4,9 +4,10 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
 
 from gateway.catalog.answers import CacheRule, Duration, Ensure, IncompleteRule, StaleRule
+from gateway.model.limit import checked_prices
 from gateway.model.tool import Effect
 
 __all__ = [
@@ -25,6 +26,10 @@ ListLimit = Annotated[int, Field(ge=1, le=1_000_000)]
 
 ResultLimit = Annotated[int, Field(ge=1024, le=1_000_000_000)] | Literal["none"]
 """How many bytes of JSON an answer may have before the rest of it is kept behind a handle."""
+
+
+Cost = Annotated[dict[str, StrictStr | StrictInt | StrictFloat], Field(max_length=16), AfterValidator(checked_prices)]
+"""Prices by unit; of an argument that is a list, its elements are counted."""
 
 
 class PinMode(StrEnum):
@@ -77,6 +82,9 @@ class ToolRule(BaseModel):
     )
     groups: list[str] | None = Field(None, description="Tool groups that policies can name.")
     traits: TraitsRule | None = Field(None, description="What policies see of it beside its effect.")
+    cost: Cost | None = Field(
+        None, description="What a call costs, by unit: a number, or the argument that says it: {usd: amount}."
+    )
     result_limit: ResultLimit | None = Field(
         None, description="Bytes of an answer before it is cut and read with results_read, or none; else the server's."
     )

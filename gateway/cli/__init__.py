@@ -26,6 +26,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "pause": ("gateway.cli.pause:pause", "Stop everything, a team, an agent, a server, a tool or a run."),
     "unpause": ("gateway.cli.pause:unpause", "Let it go on."),
     "approvals": ("gateway.cli.approvals:commands", "Calls that wait for a person: list, show, approve, deny, edit."),
+    "budget": ("gateway.cli.budget:budget", "Budgets: limits, spent, reserved, left; what the record saved."),
     "policy": ("gateway.cli.policy:commands", "The policies: check, test, explain, show."),
     "schema": ("gateway.cli.schema:commands", "Pinned schemas: gateway.lock."),
     "connector": ("gateway.cli.connector:commands", "Connectors: begin one, test it, list those installed."),

@@ -17,7 +17,7 @@ Resolver = Callable[[str], str]
 """Replaces the references in a text. Raises `ValueError`, whose `code` (if it has one) is stable."""
 
 Model = TypeVar("Model", bound=BaseModel)
-_SHORT: Final = 12
+_SHORT: Final = 20
 
 
 def check(document: Document, model: type[Model]) -> Model:

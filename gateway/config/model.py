@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from gateway.approval.config import ApprovalsSection, People
 from gateway.approval.own_tools import APPROVALS_SERVER
+from gateway.budget.config import BudgetsSection
 from gateway.catalog.config import EndpointSection, ListLimit, ResultLimit, ToolRule
 from gateway.catalog.own_tools import RESULTS_SERVER, TOOLS_SERVER
 from gateway.connector.registry import STANDING
@@ -126,6 +127,9 @@ class GatewayConfig(BaseModel):
     )
     approvals: ApprovalsSection = Field(
         default=ApprovalsSection(), description="How long people are asked, and how long their consent is good for."
+    )
+    budgets: BudgetsSection = Field(
+        default=BudgetsSection(), description="What may be used up: by all, by a team, in a run, of a tool."
     )
     identity: IdentityConfig = Field(default=IdentityConfig(), description="What all agents' credentials share.")
     workflows: Annotated[dict[str, WorkflowSection], Field(max_length=1000)] = Field(

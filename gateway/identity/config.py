@@ -5,9 +5,20 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    StringConstraints,
+    model_validator,
+)
 
 from gateway.model.identity import ANONYMOUS_AGENT
+from gateway.model.limit import checked_limits
 
 __all__ = ["AgentConfig", "AgentName", "Agents", "AuthConfig", "IdentityConfig", "JwtAuth", "safe_url"]
 
@@ -33,6 +44,12 @@ def _not_reserved(name: str) -> str:
 SafeUrl = Annotated[str, Field(max_length=2048), AfterValidator(safe_url)]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\s/]+$")]
 Pattern = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^\S+$")]
+_Amount = StrictStr | StrictInt | StrictFloat
+Budget = Annotated[
+    dict[str, _Amount | Annotated[list[_Amount], Field(max_length=8)]],
+    Field(max_length=16),
+    AfterValidator(checked_limits),
+]
 Algorithm = Literal["ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"]
 
 AgentName = Annotated[
@@ -110,6 +127,9 @@ class AgentConfig(BaseModel):
     auth: AuthConfig = Field(default=AuthConfig(), description="How the agent proves who it is.")
     tier: int = Field(0, ge=0, le=100, description="How far the agent is trusted; policies compare it.")
     runtime: str = Field("", max_length=128, description="What the agent runs on, for policies and the inventory.")
+    budget: Budget = Field(
+        default={}, description="What it may use up, by unit: {usd: 2000/day, calls: 60/minute}; see `budgets:`."
+    )
     environment: Word | None = Field(None, description="Overrides the gateway's environment for this agent.")
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from gateway.codec import CodecError, digest, dump
+from gateway.ledger.charging import cost_texts
+from gateway.model.bill import Left
 from gateway.model.call import Call
 from gateway.model.decision import Decision
 from gateway.model.facts import Approval, Approver, Facts, RunRef, Step, StepStatus
@@ -86,6 +88,8 @@ def _claim(call: Call, kept: Mapping[str, Any], redact: Redact) -> dict[str, Any
         }
     if call.has("facts"):
         body["facts"] = _facts(call.facts, kept["priors"])
+    if call.has("bill") and call.bill.cost:
+        body["cost"] = cost_texts(call.bill.cost)
     return body
 
 
@@ -145,6 +149,7 @@ def facts_from(body: Mapping[str, Any]) -> Facts:
         repeat_of=facts["repeat_of"],
         environment=facts["environment"],
         approval=_approval_from(facts.get("approval")),
+        budget=Left(**facts["budget"]) if "budget" in facts else None,
     )
 
 
@@ -202,8 +207,11 @@ def _decision(decision: Decision, said: Mapping[str, Any]) -> dict[str, Any]:
 def _facts(facts: Facts, priors: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     run = facts.run
     approval = {} if facts.approval is None else {"approval": _approval(facts.approval)}
+    left = facts.budget
+    budget = {} if left is None else {"budget": {"calls": left.calls, "cost": left.cost}}
     return {
         **approval,
+        **budget,
         "now_ms": facts.now_ms,
         "run": {"id": run.id, "owner": run.owner, "source": run.source, "status": run.status},
         "step": facts.step,

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from gateway.ledger.charging import settled
 from gateway.ledger.entries import Redact, claim_body, end_body, record_body
+from gateway.model.bill import NO_BILL, Bill
 from gateway.model.call import Call
 from gateway.model.clock import Clock
 from gateway.model.facts import StepStatus
@@ -42,6 +44,7 @@ class Recorder:
             body=claim_body(call, self._redact),
             uses=tuple(uses),
             approval=_relied_on(call),
+            charges=_bill(call).charges,
         )
         return await self._ledger.claim(intent)
 
@@ -62,7 +65,11 @@ class Recorder:
         # What failed for certain used nothing up; where an effect is in doubt, the pipeline never says failed.
         relied, released = _relied_on(call), status is StepStatus.FAILED
         returns = relied.id if relied is not None and released else ""
-        await self._ledger.finish(Ending(call.id, now, status, body, release=released, returns=returns))
+        result = outcome.result if isinstance(outcome, Succeeded) else None
+        charges = settled(_bill(call), status, result, now - call.received_ms)
+        await self._ledger.finish(
+            Ending(call.id, now, status, body, release=released, returns=returns, charges=charges)
+        )
 
     async def record(self, call: Call, outcome: Outcome) -> None:
         """Write a call that made no claim: a read, a refusal, a repeat. Raises `StoreFault`."""
@@ -101,6 +108,10 @@ class Recorder:
             }
             await self._ledger.finish(Ending(recorded.call_id, now, StepStatus.UNKNOWN, body))
         return doubtful
+
+
+def _bill(call: Call) -> Bill:
+    return call.bill if call.has("bill") else NO_BILL
 
 
 def _relied_on(call: Call) -> ApprovalUse | None:

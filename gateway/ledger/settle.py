@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.ledger.charging import settled_later
 from gateway.ledger.trace import CallLine, one_line
 from gateway.model.errors import RequestFault
 from gateway.model.facts import StepStatus
@@ -40,7 +41,8 @@ async def settle(ledger: Ledger, call_id: str, status: StepStatus, said: Mapping
     else:
         body["error"] = {"code": "rejected", "message": text, "detail": ""}
     approval = "" if succeeded else line.asked.get("claim", {}).get("approval", "")
-    await ledger.settle(Ending(call_id, at_ms, status, body, release=not succeeded, returns=approval))
+    charges = settled_later(line.asked, succeeded=succeeded)
+    await ledger.settle(Ending(call_id, at_ms, status, body, release=not succeeded, returns=approval, charges=charges))
     settled = await one_line(ledger, call_id)
     assert settled is not None
     return settled

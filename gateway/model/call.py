@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from gateway.model.answers import Label, Source
+from gateway.model.bill import Bill
 from gateway.model.decision import Decision, DecisionInput
 from gateway.model.facts import Facts
 from gateway.model.identity import Identity
@@ -29,6 +30,7 @@ class Call:
     arguments_digest: str  # validate
     bundle: Any  # gather: the policy bundle that gather and decide share
     facts: Facts  # gather
+    bill: Bill  # gather: what it costs, and the budgets it is charged to
     step_key: str | None  # gather: the idempotency key of this step, or None for reads without one
     given: DecisionInput  # decide: the DecisionInput
     decision: Decision  # decide

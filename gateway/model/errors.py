@@ -61,11 +61,23 @@ class IdentityFault(GatewayError):
 
 
 class LimitFault(GatewayError):
-    """Not now: `retry_after_s` says when."""
+    """Not now: `retry_after_s` says when. `told` are members of the refusal that a program may go by."""
 
     codes = frozenset({"rate_limited", "budget_exceeded", "in_progress", "paused", "shutting_down"})
     default_code = "rate_limited"
     retryable = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        detail: str = "",
+        retry_after_s: float | None = None,
+        told: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message, code=code, detail=detail, retry_after_s=retry_after_s)
+        self.told: Mapping[str, Any] = told or {}
 
 
 class ConnectorFault(GatewayError):

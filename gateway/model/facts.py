@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from gateway.model.bill import Left
 from gateway.model.light import light
 
 __all__ = ["Approval", "Approver", "Facts", "PriorQuery", "PriorScope", "RunRef", "Step", "StepStatus"]
@@ -115,7 +116,7 @@ class Facts:
     `now_ms` is read once, so a decision can be replayed. `priors` maps a query's name to the latest started step that
     matches it; a name is absent where there is none. `step` counts the run's calls before this one. `repeat_of` is the
     recorded call this one repeats: then the facts are those the original was decided on. `approval` is what people said
-    to this call, if they did.
+    to this call, if they did. `budget` is what is left of its budgets, where it has any and a policy asks.
     """
 
     now_ms: int
@@ -125,3 +126,4 @@ class Facts:
     repeat_of: str | None = None
     environment: str = "production"
     approval: Approval | None = None
+    budget: Left | None = None

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from gateway.budget.budgets import Budgets
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.config import EndpointSection, Names
 from gateway.model.facts import Approver
@@ -31,7 +32,7 @@ class Rules:
     `workflow_keys` maps a canonical tool name to (workflow, argument path): the argument that names the run.
     `endpoints` are the virtual endpoints by name, and `views` the part of the catalog that each shows. `limits.results`
     is by canonical tool name; a tool that is not in it answers at any length. `people` may be asked for approvals, by
-    name; `aliases` is what else each of them is called.
+    name; `aliases` is what else each of them is called. `budgets` says what calls cost and are charged to.
     """
 
     catalog: Catalog
@@ -42,6 +43,7 @@ class Rules:
     limits: Limits = field(default_factory=Limits)
     people: Mapping[str, Approver] = field(default_factory=dict)
     aliases: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    budgets: Budgets = field(default_factory=Budgets)
 
     @classmethod
     def of(

@@ -70,6 +70,7 @@ class Bundle:
         self.environments = frozenset(checked.schema[NAMESPACE]["entityTypes"]["Environment"]["enum"])
         self._shapes = checked.shapes
         self._priors = checked.priors
+        self._reads_budget = any(policy.need.reads(("base", "budget")) for policy in checked.policies)
         self._tool_entities = {tool.name: tool_entities(tool, self.server(tool.server)) for tool in tools}
         self._for_anyone, self._for_one = _by_principal(checked.policies)
         self._request = lru_cache(maxsize=_REQUESTS)(self._build_request)
@@ -110,6 +111,11 @@ class Bundle:
         """The lookups worth an index: a tool and the argument paths it is found by."""
         queries = (query for found in self._priors.values() for query in found)
         return frozenset((query.tool, tuple(step for step, _ in query.bindings)) for query in queries)
+
+    @property
+    def reads_budget(self) -> bool:
+        """Whether some policy asks what is left of budgets."""
+        return self._reads_budget
 
     def server(self, name: str) -> ServerEntity:
         """Return a server as policies see it; one that is not known is not trusted."""

@@ -78,7 +78,8 @@ def decision_input(
 ) -> DecisionInput:
     """Put a call before the policies of `bundle`. Never raises, whatever the arguments hold."""
     situation = bundle.situation(bundle.request(identity, tool, arguments))
-    if not situation.steady or situation.remedy_paths or facts.priors or facts.approval is not None:
+    told = facts.priors or facts.approval is not None or facts.budget is not None
+    if told or not situation.steady or situation.remedy_paths:
         return compose(bundle, Question(identity, tool, arguments, facts))
     key = facts.environment, identity.on_behalf_of, identity.scopes  # all that a steady context is made of
     given = situation.inputs.get(key)
@@ -248,10 +249,11 @@ def _delegator(question: Question) -> dict[str, Any] | None:
 
 
 def _budget(question: Question) -> dict[str, Any] | None:
-    around = question.surroundings
-    if around.calls_left is None:
+    left, around = question.facts.budget, question.surroundings
+    if left is None and around.calls_left is None:
         return None
-    return {"callsLeft": around.calls_left, "costLeft": extension("decimal", around.cost_left)}
+    calls, cost = (around.calls_left, around.cost_left) if left is None else (left.calls, left.cost)
+    return {"callsLeft": calls, "costLeft": extension("decimal", cost)}
 
 
 def _consent(question: Question) -> Approval | None:

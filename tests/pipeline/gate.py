@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from gateway.approval.config import ApprovalsSection
 from gateway.approval.own_tools import APPROVALS_SERVER, APPROVALS_TOOLS
+from gateway.budget.budgets import Budgets
 from gateway.cache.results import ResultCache
 from gateway.catalog.catalog import Catalog, Live
 from gateway.catalog.config import ToolRule
@@ -187,13 +189,15 @@ class Gate:
         settings: ResilienceConfig | None = None,
         people: Sequence[Approver] = (),
         tools: Mapping[str, ToolRule] | None = None,
+        budgets: Budgets | None = None,
     ) -> None:
         self.clock = clock or FakeClock()
         self.ids = ids or CountingIds()
         self.store = store or MemoryStore(self.clock)
         self.ledger: Ledger = ledger or self.store
         self.redactor = Redactor([SECRET])
-        self.rules = RulesInForce(rules_of(*(policies or (PERMIT_ALL,)), keys=keys, people=people, tools=tools))
+        rules = rules_of(*(policies or (PERMIT_ALL,)), keys=keys, people=people, tools=tools)
+        self.rules = RulesInForce(replace(rules, budgets=budgets or Budgets()))
         self.pauses = Pauses(self.store, self.clock)
         self.pauses.take([], float("inf"))
         self.admission = Admission(self.clock, rate, self.pauses.check_agent)
@@ -243,13 +247,16 @@ class Gate:
             Admit(self.admission),
             Resolve(self.rules, self.pauses),
             Validate(),
-            Gather(self.rules, self.runs, Past(self.ledger, self.approving.consents), self.clock, "production"),
+            Gather(self.rules, self.runs, self._past(), self.clock, "production"),
             Decide(self.inflight, patience_s=0.01),
             Claim(self.recorder, self.inflight, self.owned, self.redactor, self.approving.parking),
             Execute(self.executor, self.upstreams, self._own(), self.asking, self.cache),
             Check(self.clock),
             Redact(self.redactor),
         )
+
+    def _past(self) -> Past:
+        return Past(self.ledger, self.approving.consents, self.store)
 
     def walking(self, stages: Sequence[Stage]) -> Runner:
         """Return a runner over other stages."""

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 
+from gateway.budget.refusal import exceeded
 from gateway.ledger.recorder import Recorder
 from gateway.model.answers import Label
 from gateway.model.call import Call
@@ -27,7 +28,7 @@ _LOG = logging.getLogger(__name__)
 class Claim:
     """Sets `call.intent`; stops with the recorded outcome when this step was made before, or where people are asked.
 
-    A read that consumes nothing and that no precondition ever asks about skips the claim.
+    A read that consumes nothing, is charged to no budget and that no precondition ever asks about skips the claim.
     """
 
     def __init__(
@@ -67,6 +68,8 @@ class Claim:
                     code="idempotency_conflict",
                     detail=claimed.recorded.call_id if claimed.recorded else "",
                 )
+            case ClaimVerdict.SHORT:
+                raise exceeded(claimed.short, call.bill.at_ms)
             case _:  # consumed or stale since gather: the facts say so now
                 raise DecideAgain
 
@@ -99,6 +102,7 @@ class Claim:
             and call.step_key is None
             and not call.decision.consumes
             and call.facts.approval is None
+            and not call.bill.charges
             and call.tool.name not in call.bundle.prior_sources
         )
 

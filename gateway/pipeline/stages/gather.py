@@ -4,13 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from gateway.budget.budgets import Budgets
 from gateway.ledger.entries import facts_from
 from gateway.ledger.keys import next_step
+from gateway.model.bill import Left
 from gateway.model.call import Call
 from gateway.model.clock import Clock
 from gateway.model.facts import Facts, PriorQuery, PriorScope, RunRef, Step, StepStatus
 from gateway.pipeline.consent import Consents
 from gateway.pipeline.rules import RulesInForce
+from gateway.store.budgets import BudgetStore
 from gateway.store.ports import Ledger, StepLookup
 from gateway.workflow.runs import Runs
 
@@ -19,14 +22,15 @@ __all__ = ["Gather", "Past", "lookup_for"]
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """Where facts come from: what was called before, and what people said."""
+    """Where facts come from: what was called before, what people said, what was used up."""
 
     ledger: Ledger
     consents: Consents
+    budgets: BudgetStore
 
 
 class Gather:
-    """Sets `call.facts`, `call.step_key` and `call.bundle`.
+    """Sets `call.facts`, `call.step_key`, `call.bill` and `call.bundle`.
 
     A repeat of a recorded call is decided on the facts recorded with the original, under today's policies: what was
     consumed or has grown stale since must not turn a recorded answer into a refusal.
@@ -37,6 +41,7 @@ class Gather:
         self._runs = runs
         self._ledger = past.ledger
         self._consents = past.consents
+        self._budgets = past.budgets
         self._clock = clock
         self._environment = environment
 
@@ -47,6 +52,7 @@ class Gather:
             call.identity, call.request.caller, call.request.run, self._workflow_key(call, rules.workflow_keys)
         )
         now = self._clock.now_ms()
+        call.bill = rules.budgets.bill(call, run.id, now)
         step = await next_step(self._ledger, call.identity.agent, call.tool, run.id, call)
         call.step_key = step.key
         repeats = step.repeats
@@ -59,8 +65,19 @@ class Gather:
             call.facts = replace(recorded, run=run, repeat_of=repeats.call_id, environment=self._environment)
             return
         priors = await self._priors(call, run, now)
-        facts = Facts(now_ms=now, run=run, step=self._runs.steps(run.id), priors=priors, environment=self._environment)
+        facts = Facts(
+            now_ms=now,
+            run=run,
+            step=self._runs.steps(run.id),
+            priors=priors,
+            environment=self._environment,
+            budget=await self._left(call) if call.bill.charges and call.bundle.reads_budget else None,
+        )
         call.facts = await self._consents.added(call, facts)
+
+    async def _left(self, call: Call) -> Left:
+        counters = await self._budgets.budget_counters([charge.key for charge in call.bill.charges])
+        return Budgets.left(call.bill, counters)
 
     def _workflow_key(self, call: Call, keys: Mapping[str, tuple[str, str]]) -> tuple[str, str] | None:
         named = keys.get(call.tool.name)
