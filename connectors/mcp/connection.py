@@ -120,13 +120,15 @@ class Connection:
                 self._pass_backoff()
             return await self._start(timeout_s)
 
-    async def hold_session(self, once: Callable[[], Awaitable[_T]]) -> _T:
+    async def hold_session(self, once: Callable[[], Awaitable[_T]], agreed: Era | None = None) -> _T:
         """Run `once`; where the server has dropped the session, which it says before it does anything, once more.
+
+        `agreed` is what was agreed when that began, where it is not just beginning.
 
         Raises:
             ConnectorFault: what `once` raised, a JSON-RPC error among it; with the server's name.
         """
-        agreed = self._era
+        agreed = agreed or self._era
         try:
             try:
                 result = await once()
@@ -138,8 +140,12 @@ class Connection:
             raise self._terms.faults.named(self._terms.faults.refusal(error)) from error
         except ConnectorFault as fault:
             raise self._terms.faults.named(fault) from fault
-        self._starts, self._not_before = 0, 0.0
+        self.works()
         return result
+
+    def works(self) -> None:
+        """Take note that the server has answered: it need not be waited for any more, should it go."""
+        self._starts, self._not_before = 0, 0.0
 
     async def want_logs(self, level: str, timeout_s: float) -> None:
         """Have a legacy server send log messages from `level` on, where it takes levels at all.

@@ -29,6 +29,9 @@ _MAX_INTERIM: Final = 8
 _DRAIN_S: Final = 1.0
 _CLOSE_S: Final = 1.0
 _LEAST_WAIT_S: Final = 0.005
+_END: Final = b"\r\n\r\n"
+_KNOWN_HEADS: Final = 128
+_KNOWN_HEAD: Final = 2048
 _MANY_EVENTS: Final = 256
 _EVENT_S: Final = 0.0002
 
@@ -92,6 +95,33 @@ class Reading:
         return 0.0
 
 
+class _KnownHeads:
+    """The heads of plain answers that were parsed before, by their bytes: headers, and the length of the body."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, tuple[Mapping[bytes, bytes], int]] = {}
+
+    def reply(self, data: bytes) -> Reply | None:
+        """Return the answer that `data` is, if it is one, whole, and with a known head."""
+        end = data.find(_END) + len(_END)
+        known = self._known.get(data[:end])
+        if known is None or known[1] != len(data) - end:
+            return None
+        return Reply(200, known[0], data[end:], known[1])
+
+    def learn(self, data: bytes, headers: Mapping[bytes, bytes]) -> None:
+        """Remember the head of an answer of status 200, if `data` is that answer, the whole of it."""
+        end = data.find(_END) + len(_END)
+        head = data[:end]
+        if headers.get(b"content-length") != b"%d" % (len(data) - end) or b"transfer-encoding" in headers:
+            return
+        if end > _KNOWN_HEAD or not head.startswith(b"HTTP/1.1 200") or head.count(b"\n") != head.count(b"\r\n"):
+            return  # the first empty line may not be where the parser saw the end
+        if len(self._known) >= _KNOWN_HEADS:
+            self._known.clear()
+        self._known[head] = headers, len(data) - end
+
+
 class HttpClient:
     """Sends requests to one URL over a pool of connections.
 
@@ -108,6 +138,7 @@ class HttpClient:
         self.limits = limits
         self._idle: list[_Connection] = []
         self._open: set[_Connection] = set()
+        self._heads = _KnownHeads()
 
     async def exchange(self, head: bytes, body: bytes | None, timeout_s: float, reading: Reading) -> Reply:
         """Send one request and return its answer. `head` is the request line and headers, each ending in CR LF.
@@ -119,12 +150,18 @@ class HttpClient:
         """
         loop = asyncio.get_running_loop()
         ends = loop.time() + timeout_s
-        connection = self._pooled(loop.time()) or await self._connect(timeout_s)
+        connection = self._pooled(ends - timeout_s)
+        if connection is None:
+            connection = await self._connect(timeout_s)
+            timeout_s = ends - loop.time()
         request = b"%b\r\n" % head if body is None else b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
         try:
-            reply = await connection.exchange(request, ends - loop.time(), reading)
+            reply = await connection.begin(request, timeout_s, reading)
         except ConnectorFault:
             reading.weigh(connection.received, connection.status)
+            raise
+        except asyncio.CancelledError:
+            connection.abort()
             raise
         reading.weigh(reply.received, reply.status)
         return reply
@@ -178,7 +215,7 @@ class HttpClient:
 
     def _freed(self, connection: "_Connection") -> None:
         if len(self._idle) < self.limits.idle_connections:
-            connection.idle_until = asyncio.get_running_loop().time() + self.limits.idle_s
+            connection.idle_until = connection.loop.time() + self.limits.idle_s
             self._idle.append(connection)
         else:
             connection.abort()
@@ -193,7 +230,7 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, client: HttpClient) -> None:
         loop = asyncio.get_running_loop()
-        self._loop = loop
+        self.loop = loop
         self._client = client
         self._limits = client.limits
         self._parser = HttpResponseParser(self)
@@ -201,23 +238,18 @@ class _Connection(asyncio.Protocol):
         self.lost: asyncio.Future[None] = loop.create_future()
         self._transport: Any = None
         self._answer: asyncio.Future[Reply] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._drained: asyncio.TimerHandle | None = None
         self._reset()
 
     def _reset(self) -> None:
+        self._parsed = False  # nothing of the answer was given to the parser yet
         self._headers: dict[bytes, bytes] = {}
         self._header_bytes = 0
-        self._early = 0
-        self.status = 0
-        self._started = False  # the final answer's headers are complete
-        self._complete = False
-        self._to_eof = False
-        self._surplus = False
-        self._reusable = False
-        self._interim = 0
+        self._early = self._interim = self._burst = self.status = self.received = 0
+        self._started = self._complete = self._to_eof = self._surplus = self._reusable = False
         self._body = bytearray()
-        self.received = 0
         self._events: EventStream | None = None
-        self._burst = 0
 
     @property
     def usable(self) -> bool:
@@ -227,32 +259,41 @@ class _Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    async def exchange(self, request: bytes, timeout_s: float, reading: Reading) -> Reply:
-        self._reset()
+    def begin(self, request: bytes, timeout_s: float, reading: Reading) -> "asyncio.Future[Reply]":
+        """Send a request; the future gets the answer, or the fault."""
+        if self._parsed:
+            self._reset()
         self._reading = reading
-        reading.ends = self._loop.time() + timeout_s - reading.stood_still()
-        answer: asyncio.Future[Reply] = self._loop.create_future()
+        now = self.loop.time()
+        reading.ends = now + timeout_s - reading.stood_still()
+        answer: asyncio.Future[Reply] = self.loop.create_future()
         self._answer = answer
         first = max(timeout_s if reading.patient else min(self._limits.first_byte_s, timeout_s), 0.0)
-        self._limit = reading.ends - timeout_s + first
-        self._timer = self._loop.call_later(first, self._late)
+        self._limit_to(reading.ends - timeout_s + first)
         self._transport.write(request)
-        try:
-            return await answer
-        except asyncio.CancelledError:
-            self.abort()
-            raise
+        return answer
+
+    def _limit_to(self, limit: float) -> None:
+        """Have the exchange fail when `limit` has passed; a timer left from another one serves if it is earlier."""
+        self._limit = limit
+        timer = self._timer
+        if timer is None or timer.when() > limit:
+            if timer is not None:
+                timer.cancel()
+            self._timer = self.loop.call_at(limit, self._late)
 
     def _late(self) -> None:
         """The limit has passed, unless the exchange's clock stood still meanwhile: then it comes later."""
-        left = self._limit + self._reading.stood_still() - self._loop.time()
+        self._timer = None
+        if self._answer is None or self._answer.done():
+            return  # it was left over
+        left = self._limit + self._reading.stood_still() - self.loop.time()
         if left > 0:
-            self._timer = self._loop.call_later(max(left, _LEAST_WAIT_S), self._late)
+            self._timer = self.loop.call_later(max(left, _LEAST_WAIT_S), self._late)
         else:
             self._fail(TimedOut("The server did not answer in time."))
 
     def _fail(self, fault: ConnectorFault) -> None:
-        self._timer.cancel()
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(fault)
         self._answer = None
@@ -268,10 +309,12 @@ class _Connection(asyncio.Protocol):
         if self._answer is None:  # bytes nobody asked for
             self.abort()
             return
+        if not self._parsed and self._is_like_another(data, self._answer):
+            return
+        self._parsed = True
         first = self._early == 0
         self._burst = 0
-        if not self._started:
-            self._early += len(data)
+        self._early += 0 if self._started else len(data)
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
@@ -282,21 +325,37 @@ class _Connection(asyncio.Protocol):
         if self._burst > _MANY_EVENTS:
             self._rest()
         if self._complete:
+            if first:
+                self._learn(data)
             self._finish()
         elif not self._started and self._early > self._limits.header_bytes:
             self._fail(_broken("The server's headers are too large."))
         elif first and not self._answer.done():
-            self._timer.cancel()
-            self._limit = self._reading.ends
-            self._timer = self._loop.call_at(self._limit, self._late)
+            self._limit_to(self._reading.ends)
+
+    def _is_like_another(self, data: bytes, answer: "asyncio.Future[Reply]") -> bool:
+        """Take an answer that needs no parsing, and tell whether it was one."""
+        reply = self._client._heads.reply(data)
+        if reply is None or answer.done():
+            return False
+        answer.set_result(reply)
+        self._answer = None
+        self._client._freed(self)
+        return True
+
+    def _learn(self, data: bytes) -> None:
+        if self._reusable and not self._surplus and self.status == 200 and self._events is None:
+            self._client._heads.learn(data, self._headers)
 
     def _rest(self) -> None:
         """Read no faster than 5,000 events a second: whoever sends more takes the time of everybody else's calls."""
         self._transport.pause_reading()
-        self._loop.call_later(self._burst * _EVENT_S, self._transport.resume_reading)
+        self.loop.call_later(self._burst * _EVENT_S, self._transport.resume_reading)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._client._gone(self)
+        if self._timer is not None:
+            self._timer.cancel()
         if not self.lost.done():
             self.lost.set_result(None)
         if self._answer is None:
@@ -372,7 +431,7 @@ class _Connection(asyncio.Protocol):
             self._burst += 1
             if reading.event(data):
                 self._settle(data)
-                self._timer = self._loop.call_later(_DRAIN_S, self.abort)
+                self._drained = self.loop.call_later(_DRAIN_S, self.abort)
                 return
         reading.last_id = self._events.last_id or reading.last_id
         if self._events.retry_ms is not None:
@@ -381,7 +440,6 @@ class _Connection(asyncio.Protocol):
             self._reject("The server's event stream is too large.")
 
     def _settle(self, body: bytes) -> None:
-        self._timer.cancel()
         if self._answer is not None and not self._answer.done():
             self._answer.set_result(Reply(self.status, self._headers, body, self.received))
 
@@ -390,7 +448,9 @@ class _Connection(asyncio.Protocol):
         if self._events is not None and self._answer is not None and not self._answer.done():
             self._fail(Unavailable("The server's event stream ended without the answer."))
             return
-        self._timer.cancel()
+        if self._drained is not None:
+            self._drained.cancel()
+            self._drained = None
         self._settle(bytes(self._body))
         self._answer = None
         if self._reusable and not self._surplus and self.usable:

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -106,13 +106,13 @@ class HttpWire:
             self._session, self._legacy = b"", False
             self._drop_kept_stream()
         session = self._session
-        listens = ear is not None and ear.listens
-        if ear is not None and listens:
-            await self._listening(timeout_s)
+        if ear is not None and ear.listens:
+            if self._alone:
+                await self._listening(timeout_s)
             self._ears.enter(number, ear)
         try:
             try:
-                reply = await self._send(encode(number, method, params, ear), headers, timeout_s, answer)
+                reply = await self._sent(encode(number, method, params, ear), headers, timeout_s, answer)
             except ConnectorFault as cut:
                 if cut.code != "unavailable" or not answer.last_id or not self._open:
                     raise
@@ -122,18 +122,25 @@ class HttpWire:
                 self._tell_cancelled(number, headers)
             raise
         finally:
-            if listens:
-                self._ears.leave(number)
+            self._ears.leave(number)
         if answer.found is None:
             answer.found = message_in(reply, number, session, self._clock)
         if method == "initialize":
             self._session = reply.headers.get(b"mcp-session-id", b"")
         return result_of(answer.found, reply.status)
 
-    async def _send(self, body: bytes, headers: bytes, timeout_s: float, reading: Reading) -> Reply:
-        head = self._post + headers
+    def _sent(self, body: bytes, headers: bytes, timeout_s: float, reading: Reading) -> Awaitable[Reply]:
+        if self._showing is None:
+            return self._client.exchange(self._head(headers), body, timeout_s, reading)
+        return self._send(body, headers, timeout_s, reading)
+
+    def _head(self, headers: bytes) -> bytes:
         if self._session:
-            head += b"Mcp-Session-Id: %b\r\n" % self._session
+            return b"%b%bMcp-Session-Id: %b\r\n" % (self._post, headers, self._session)
+        return self._post + headers
+
+    async def _send(self, body: bytes, headers: bytes, timeout_s: float, reading: Reading) -> Reply:
+        head = self._head(headers)
         ends = asyncio.get_running_loop().time() + timeout_s
         reply, sent = await self._exchange(head, body, timeout_s, reading)
         if self._showing is None or reply.status not in REFUSALS:
@@ -227,7 +234,7 @@ class HttpWire:
 
     async def _listening(self, timeout_s: float) -> None:
         """Wait a moment for the session's own stream: many servers ask there, and lose what they ask before it is."""
-        if self._alone and self._stream_tried is not None and not self._stream_tried.is_set():
+        if self._stream_tried is not None and not self._stream_tried.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(_STREAM_S, timeout_s)):
                     await self._stream_tried.wait()

@@ -1,7 +1,7 @@
 """One MCP server as the gateway sees it: opened, listed, called."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from connectors.mcp.connection import Connection, Pace, Terms
@@ -160,7 +160,13 @@ class McpUpstream:
     async def _perform(self, connection: Connection, errand: Errand) -> Mapping[str, Any]:
         """Return the call's result, having answered what a modern server asks meanwhile."""
         for rounds in range(MOST_ROUNDS + 1):
-            result = await connection.hold_session(lambda: self._once(connection, errand))
+            agreed = connection.era
+            try:
+                result = await self._send(connection, errand)
+            except (RpcError, ConnectorFault) as fault:
+                result = await connection.hold_session(self._repeats(connection, errand, fault), agreed)
+            else:
+                connection.works()
             if type(result) is dict and result.get("resultType", "complete") == "complete":
                 return result
             try:
@@ -175,9 +181,17 @@ class McpUpstream:
                 raise self._terms.faults.named(fault) from fault
         raise self._terms.faults.named(Rejected(f"The server asked for input more than {MOST_ROUNDS} times."))
 
-    async def _once(self, connection: Connection, errand: Errand) -> Any:
+    def _repeats(self, connection: Connection, errand: Errand, failed: Exception) -> Callable[[], Awaitable[Any]]:
+        """Return what makes an attempt each time it is called; the first one has `failed` already."""
+        faults = iter((failed,))
+        return lambda: self._once(connection, errand, next(faults, None))
+
+    async def _once(self, connection: Connection, errand: Errand, failed: Exception | None) -> Any:
+        """Send the request, or go on where sending it has `failed` already."""
         call = errand.call
         try:
+            if failed is not None:
+                raise failed
             return await self._send(connection, errand)
         except RpcError as error:
             # Refused unread for headers that the tool's schema asks for: learn the schema, then ask again.

@@ -1,6 +1,6 @@
 """What the gateway needs of whatever performs tool calls."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -97,7 +97,7 @@ class Upstream(Protocol):
         """Return what the connector itself declares of a tool, or None where it only relays a server's hints."""
         ...
 
-    async def call(self, call: ToolCall) -> Mapping[str, Any]:
+    def call(self, call: ToolCall) -> Awaitable[Mapping[str, Any]]:
         """Perform the call once and return the raw MCP result object, unknown fields and all.
 
         Raises:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from gateway.catalog.catalog import Declared, Live
@@ -118,10 +118,10 @@ class _Surveyed:
     def traits(self, tool: str) -> ToolTraits | None:
         return self._upstream.traits(tool)
 
-    async def call(self, call: ToolCall) -> Mapping[str, Any]:
+    def call(self, call: ToolCall) -> Awaitable[Mapping[str, Any]]:
         if call.method == "tools/call":
             self._survey.check(self._server, call.tool)
-        return await self._upstream.call(call)
+        return self._upstream.call(call)
 
     def offer(self) -> Offer:
         return self._upstream.offer()

@@ -13,6 +13,7 @@ from gateway.model.tool import Tool
 from gateway.resilience.breaker import Breaker, BreakerState
 from gateway.resilience.bulkhead import Bulkhead
 from gateway.resilience.config import ResilienceConfig
+from gateway.resilience.overseer import Overseer
 from gateway.resilience.retry import backoff_s, cannot_double, in_doubt, repeatable
 
 __all__ = ["Executor", "NoteAttempt"]
@@ -56,6 +57,7 @@ class Executor:
         self._ids = ids
         self._settings = settings or ResilienceConfig()
         self._guards: dict[str, _Guard] = {}
+        self._overseer = Overseer()
 
     def breakers(self) -> Mapping[str, BreakerState]:
         """Return how the breaker of every server that was called stands now."""
@@ -113,7 +115,15 @@ class Executor:
         code, reason = "internal", ""
         call.measure.begin()
         try:
-            raw = await self._placed(guard.bulkhead, call, upstream, attempt)
+            if waits := not guard.bulkhead.take_now():
+                await guard.bulkhead.take(self._left(attempt.ends))
+            try:
+                if waits or attempt.n > 1 or attempt.most_s is not None:  # else nothing has used up any of its time
+                    left = self._left(attempt.ends)
+                    call = replace(call, timeout_s=left if attempt.most_s is None else min(left, attempt.most_s))
+                raw = await self._within_deadline(upstream, call)
+            finally:
+                guard.bulkhead.give_back()
             code = "ok"
         except GatewayError as fault:
             code, reason = fault.code, f"{fault.message} {fault.detail}".rstrip()
@@ -131,18 +141,20 @@ class Executor:
             attempt.note({**took, "status": call.measure.status, "bytes": call.measure.received})
         return raw
 
-    async def _placed(
-        self, bulkhead: Bulkhead, call: ToolCall, upstream: Upstream, attempt: _Attempt
-    ) -> Mapping[str, Any]:
-        whole = attempt.n == 1 and attempt.most_s is None and not bulkhead.full  # nothing has used up any of its time
-        await bulkhead.take(self._left(attempt.ends))
-        if not whole:
-            left = self._left(attempt.ends)
-            call = replace(call, timeout_s=left if attempt.most_s is None else min(left, attempt.most_s))
+    async def _within_deadline(self, upstream: Upstream, call: ToolCall) -> Mapping[str, Any]:
+        """Connectors keep the deadline and say more when it passes; this only catches one that does not."""
+        wait = self._overseer.begin(call.timeout_s + _GRACE_S)
+        before = wait.task.cancelling()
         try:
-            return await _within_deadline(upstream, call)
+            return await upstream.call(call)
+        except TimeoutError as error:
+            raise _late() from error
+        except asyncio.CancelledError as error:
+            if wait.passed and wait.task.uncancel() <= before:
+                raise _late() from error
+            raise
         finally:
-            bulkhead.give_back()
+            self._overseer.end(wait)
 
     def _wait_s(self, tool: Tool, call: ToolCall, fault: GatewayError, attempt: _Attempt) -> float | None:
         """Return how long to wait before the next attempt, in seconds, or None if there must be none."""
@@ -154,33 +166,6 @@ class Executor:
         wait = backoff_s(attempt.n, settings.backoff_base_s, settings.backoff_cap_s, self._ids.fraction())
         wait = max(wait, fault.retry_after_s or 0.0)
         return wait if wait < self._left(attempt.ends) else None
-
-
-async def _within_deadline(upstream: Upstream, call: ToolCall) -> Mapping[str, Any]:
-    """Connectors keep the deadline and say more when it passes; this only catches one that does not.
-
-    It is `asyncio.timeout` without its objects, which took longer than everything else the executor does.
-    """
-    task = asyncio.current_task()
-    assert task is not None
-    before, passed = task.cancelling(), False
-
-    def end() -> None:
-        nonlocal passed
-        passed = True
-        task.cancel()
-
-    timer = asyncio.get_running_loop().call_later(call.timeout_s + _GRACE_S, end)
-    try:
-        return await upstream.call(call)
-    except TimeoutError as error:
-        raise _late() from error
-    except asyncio.CancelledError as error:
-        if passed and task.uncancel() <= before:
-            raise _late() from error
-        raise
-    finally:
-        timer.cancel()
 
 
 def _late() -> ConnectorFault:

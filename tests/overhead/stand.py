@@ -26,7 +26,7 @@ mcpServers:
   echo: {{ type: http, url: "http://127.0.0.1:{port}/mcp" }}
 tools:
   echo.echo: {{ effect: read }}
-  echo.write: {{ effect: write }}
+  echo.write: {{ effect: write, traits: {{ destructive: false }} }}
 agents:
   bench: {{ owner: bench@example.com, allow: ["echo.*"] }}
 policies: [policies]
