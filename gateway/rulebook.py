@@ -9,6 +9,7 @@ from gateway.approval.own_tools import APPROVALS_SERVER, APPROVALS_TOOLS
 from gateway.budget.budgets import Budgets, Told
 from gateway.catalog.catalog import Catalog, Live
 from gateway.catalog.config import ToolRule, rule_for
+from gateway.catalog.declared import fallback_problems
 from gateway.catalog.lock import Lock, Pin
 from gateway.catalog.own_tools import OWN_PINS, OWN_RULES
 from gateway.config.model import OWN_SERVERS, GatewayConfig
@@ -20,6 +21,7 @@ from gateway.policy import (
     AgentEntity,
     Bundle,
     LoadOptions,
+    PolicyLoadError,
     PolicySource,
     ServerEntity,
     compile_allow,
@@ -74,12 +76,15 @@ class Place(Protocol):
 
 
 def build_rules(config: GatewayConfig, home: Place, lock: Lock, live: Mapping[str, Live]) -> Rules:
-    """Build the catalog, and the policies for exactly the pinned tools.
+    """Build the catalog, and the policies for exactly the pinned tools. What stands in for reads is held to be reads.
 
     Raises:
         PolicyLoadError: with every problem found; whatever was in force stays.
     """
-    return _rules(config, lock, live, policy_sources(config, home, lock))
+    rules = _rules(config, lock, live, policy_sources(config, home, lock))
+    if problems := fallback_problems(rules.catalog.tools(), config.mcpServers):
+        raise PolicyLoadError(problems)
+    return rules
 
 
 def rules_without_policies(config: GatewayConfig, lock: Lock, live: Mapping[str, Live]) -> Rules:

@@ -13,7 +13,7 @@ from gateway.home import Home
 from gateway.model.identity import Identity
 from gateway.model.operation import READ_RESOURCE, operation
 from gateway.model.tool import Effect
-from gateway.policy import Outlook, may
+from gateway.policy import Outlook, PolicyLoadError, may
 from gateway.rulebook import build_rules
 from tests.live.probe_server import tool
 
@@ -154,3 +154,9 @@ def test_nothing_of_a_server_that_the_operator_quarantined_is_used() -> None:
     assert may(found.bundle, READER, READ_RESOURCE, "web", None) is Outlook.NEVER
     assert found.bundle.outlook(READER, found.bundle.tools["tools.search"]) is Outlook.ALWAYS
     assert '@id("quarantined.web")' in found.bundle.text
+
+
+def test_what_stands_in_for_anything_but_a_read_is_refused_at_load() -> None:
+    with pytest.raises(PolicyLoadError, match=r"web\.note has the effect write: nothing may be done in its place"):
+        rules(tools={"web.note": {"fallback": ["web.fetch"]}})
+    assert rules(tools={"web.fetch": {"fallback": ["cached"]}}).catalog.resolve("web_fetch").answers.fallbacks

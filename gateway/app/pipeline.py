@@ -11,6 +11,7 @@ from gateway.model.outcome import Outcome
 from gateway.pipeline.asking import Asking
 from gateway.pipeline.finding import finding_tools
 from gateway.pipeline.inflight import InFlight
+from gateway.pipeline.reading import Reading
 from gateway.pipeline.runner import Kit, Runner
 from gateway.pipeline.stages.admit import Admit
 from gateway.pipeline.stages.check import Check
@@ -38,6 +39,7 @@ def build_runner(parts: Parts, noted: Callable[[Call, Outcome], None]) -> Runner
         **parts.approving.own_tools,
         "resources/subscribe": nothing_more,
     }
+    reading = Reading(ResultCache(parts.clock), parts.rules, parts.pauses, parts.redactor, parts.clock)
     past = Past(parts.store, parts.approving.consents, parts.store)
     stages = (
         Identify(parts.authenticator),
@@ -47,7 +49,7 @@ def build_runner(parts: Parts, noted: Callable[[Call, Outcome], None]) -> Runner
         Gather(parts.rules, parts.runs, past, parts.clock, parts.config.server.environment),
         Decide(inflight),
         Claim(parts.recorder, inflight, parts.owned, parts.redactor, parts.approving.parking),
-        Execute(parts.executor, parts.upstreams, own, asking, ResultCache(parts.clock)),
+        Execute(parts.executor, parts.upstreams, own, asking, reading),
         Check(parts.clock),
         Redact(parts.redactor),
     )

@@ -95,9 +95,9 @@ class ResultCache:
         its caller goes away, the next one fetches.
         """
         shelf = self._shelf(call.tool, caching)
-        key = (call.tool.name, call.tool.digest, _audience(call.identity, caching.scope), call.arguments_digest)
-        while True:
-            kept = self._fresh(key, caching)
+        key = _key(call, caching)
+        while caching.ttl_ms:
+            kept = self._kept(key, caching.ttl_ms)
             if kept is not None:
                 return kept.result, self._source(kept.call_id, kept.asked_ms)
             flight = shelf.flights.get(key)
@@ -106,6 +106,13 @@ class ResultCache:
             found = await asyncio.shield(flight.landed)
             if found is not None:
                 return found.result, self._source(flight.call_id, flight.asked_ms)
+        return await self._fetched(call, key, shelf, fetch), None
+
+    def last(self, call: Call, caching: Caching, within_ms: int) -> tuple[Mapping[str, Any], Source] | None:
+        """Return the last answer that such a call was given, if it is no older than `within_ms`."""
+        self._shelf(call.tool, caching)
+        kept = self._kept(_key(call, caching), within_ms)
+        return None if kept is None else (kept.result, self._source(kept.call_id, kept.asked_ms))
 
     def wrote(self, tool: Tool) -> None:
         """Forget what a call of `tool` may change; to be told before it is sent, and again when it has ended."""
@@ -122,12 +129,9 @@ class ResultCache:
             shelf.caching = caching
         return shelf
 
-    def _fresh(self, key: _Key, caching: Caching) -> _Answer | None:
+    def _kept(self, key: _Key, within_ms: int) -> _Answer | None:
         kept = self._answers.get(key)
-        if kept is None:
-            return None
-        if not 0 <= self._clock.now_ms() - kept.asked_ms < caching.ttl_ms:  # below 0: the clock was set back
-            self._drop(key)
+        if kept is None or not 0 <= self._clock.now_ms() - kept.asked_ms < within_ms:  # below 0: the clock was set back
             return None
         self._answers.move_to_end(key)
         return kept
@@ -179,6 +183,10 @@ class ResultCache:
 
     def _source(self, call_id: str, asked_ms: int) -> Source:
         return Source(call_id, max(self._clock.now_ms() - asked_ms, 0))
+
+
+def _key(call: Call, caching: Caching) -> _Key:
+    return call.tool.name, call.tool.digest, _audience(call.identity, caching.scope), call.arguments_digest
 
 
 def _audience(identity: Identity, scope: CacheScope) -> tuple[str, ...]:

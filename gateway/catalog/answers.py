@@ -4,12 +4,22 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
+from gateway.catalog.adapter import AdapterRule
 from gateway.catalog.assertions import assertions
 from gateway.catalog.fields import check_path
-from gateway.model.answers import CacheScope, Caching
+from gateway.model.answers import CacheScope
 from gateway.model.duration import milliseconds
 
-__all__ = ["CacheRule", "Duration", "Ensure", "IncompleteRule", "StaleRule", "caching"]
+__all__ = [
+    "CacheRule",
+    "Duration",
+    "Ensure",
+    "FallbackRule",
+    "Fallbacks",
+    "IncompleteRule",
+    "LastAnswerRule",
+    "StaleRule",
+]
 
 
 def _duration(text: str) -> str:
@@ -74,11 +84,19 @@ class StaleRule(_Section):
     after: Duration = Field(description="How old it may be: 10m.")
 
 
-def caching(rule: CacheRule | str | None) -> Caching | None:
-    """Return how answers are given again, or None where they are not."""
-    if rule is None:
-        return None
-    if isinstance(rule, str):
-        return Caching(milliseconds(rule))
-    writes = None if rule.invalidated_by is None else tuple(rule.invalidated_by)
-    return Caching(milliseconds(rule.ttl), rule.scope, writes)
+class FallbackRule(_Section):
+    """A tool that answers in the place of one that cannot be reached."""
+
+    tool: ToolPattern = Field(description="Its canonical name; a read that the agent may call too.")
+    arguments: AdapterRule = Field(default=AdapterRule(), description="From the arguments of this tool to its own.")
+    result: AdapterRule = Field(default=AdapterRule(), description="From its result to one of this tool.")
+
+
+class LastAnswerRule(_Section):
+    """The last answer, for as long as it is better than none."""
+
+    cached: Duration = Field(description="How old it may be: 24h. `cached` alone stands for an hour.")
+
+
+Fallbacks = Annotated[list[str | FallbackRule | LastAnswerRule], Field(min_length=1, max_length=8)]
+"""What is tried in turn: a tool by name, one with adapters, the last answer (`cached`)."""

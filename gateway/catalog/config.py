@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
 
-from gateway.catalog.answers import CacheRule, Duration, Ensure, IncompleteRule, StaleRule
+from gateway.catalog.answers import CacheRule, Duration, Ensure, Fallbacks, IncompleteRule, StaleRule
 from gateway.model.limit import checked_prices
 from gateway.model.tool import Effect
 
@@ -90,6 +90,9 @@ class ToolRule(BaseModel):
     )
     cache: CacheRule | Duration | None = Field(
         None, description="How long an answer is given again, of a read only: 60s, or { ttl, scope, invalidated_by }."
+    )
+    fallback: Fallbacks | None = Field(
+        None, description="What answers while a read cannot be reached, in turn: [other.tool, cached]."
     )
     incomplete: IncompleteRule | None = Field(
         None, description="When an answer is labelled incomplete: { more, required, count }."

@@ -1,25 +1,83 @@
-"""From what a rule under `tools:` says of answers to what judges them."""
+"""From what a rule under `tools:` says of answers to what judges them and stands in for them."""
 
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
+from typing import Final
 
-from gateway.catalog.answers import caching
+from gateway.catalog.adapter import adapter, result_adapter
+from gateway.catalog.answers import CacheRule, FallbackRule, LastAnswerRule
 from gateway.catalog.assertions import assertions
 from gateway.catalog.config import ToolRule
 from gateway.catalog.labels import is_incomplete, is_stale
-from gateway.model.answers import PLAIN, Answers, Label
+from gateway.model.answers import LAST_ANSWER, PLAIN, Answers, Caching, Fallback, Label
+from gateway.model.duration import milliseconds
+from gateway.model.problem import Problem
+from gateway.model.tool import Effect, Tool
 
-__all__ = ["answers_of"]
+__all__ = ["answers_of", "fallback_problems"]
+
+_LAST_ANSWER_MS: Final = 3_600_000
 
 
 def answers_of(rule: ToolRule) -> Answers:
     """Return what a rule declares of a tool's answers."""
-    if rule.cache is None and rule.incomplete is None and rule.stale is None and rule.ensure is None:
+    declared = {Label.INCOMPLETE: rule.incomplete, Label.STALE: rule.stale, Label.FALLBACK: rule.fallback}
+    labels = {label for label, section in declared.items() if section is not None}
+    if rule.cache is None and rule.ensure is None and not labels:
         return PLAIN
-    declared = {Label.INCOMPLETE: rule.incomplete, Label.STALE: rule.stale}
+    fallbacks = tuple(_fallback(each) for each in rule.fallback or ())
+    kept = [each.within_ms for each in fallbacks if each.tool == LAST_ANSWER]
+    if kept:
+        labels.add(Label.STALE)
     return Answers(
-        caching=caching(rule.cache),
+        caching=_caching(rule.cache, max(kept, default=0)),
+        fallbacks=fallbacks,
         incomplete=None if rule.incomplete is None else partial(is_incomplete, rule.incomplete),
         stale=None if rule.stale is None else partial(is_stale, rule.stale),
         breach=None if rule.ensure is None else assertions(rule.ensure),
-        labels=frozenset(label for label, section in declared.items() if section is not None),
+        labels=frozenset(labels),
     )
+
+
+def fallback_problems(tools: Sequence[Tool], servers: Collection[str]) -> list[Problem]:
+    """Return what is wrong with the fallbacks of these tools: only reads have any, and only reads are any.
+
+    `servers` are those configured. The tools of one that has never answered are not known yet: naming one is no
+    problem, and until it is known it answers nothing.
+    """
+    known = {each.name: each for each in tools}
+    silent = set(servers).difference(each.server for each in tools)
+    return [problem for tool in tools for problem in _problems(tool, known, silent)]
+
+
+def _problems(tool: Tool, known: Mapping[str, Tool], silent: Collection[str]) -> Iterator[Problem]:
+    for fallback in tool.answers.fallbacks:
+        other = known.get(fallback.tool)
+        if tool.effect is not Effect.READ:
+            why = f"{tool.name} has the effect {tool.effect}: nothing may be done in its place"
+        elif other is None and fallback.tool != LAST_ANSWER and fallback.tool.partition(".")[0] not in silent:
+            why = f"{tool.name} falls back on {fallback.tool}, which is no tool"
+        elif other is not None and other.effect is not Effect.READ:
+            why = f"{tool.name} falls back on {other.name}, which has the effect {other.effect}"
+        elif other is tool:
+            why = f"{tool.name} falls back on itself"
+        else:
+            continue
+        yield Problem("tools", 0, 0, "fallback", why, f"correct `fallback` in what `tools:` says of {tool.name}")
+
+
+def _caching(rule: CacheRule | str | None, last_ms: int) -> Caching | None:
+    if rule is None:
+        return Caching(0, last_ms=last_ms) if last_ms else None
+    if isinstance(rule, str):
+        return Caching(milliseconds(rule), last_ms=last_ms)
+    writes = None if rule.invalidated_by is None else tuple(rule.invalidated_by)
+    return Caching(milliseconds(rule.ttl), rule.scope, writes, last_ms)
+
+
+def _fallback(rule: str | FallbackRule | LastAnswerRule) -> Fallback:
+    if isinstance(rule, LastAnswerRule):
+        return Fallback(LAST_ANSWER, within_ms=milliseconds(rule.cached))
+    if isinstance(rule, FallbackRule):
+        return Fallback(rule.tool, adapter(rule.arguments), result_adapter(rule.result))
+    return Fallback(rule, within_ms=_LAST_ANSWER_MS if rule == LAST_ANSWER else 0)

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from gateway.codec import CodecError, digest, dump
 from gateway.ledger.charging import cost_texts
+from gateway.model.answers import Source
 from gateway.model.bill import Left
 from gateway.model.call import Call
 from gateway.model.decision import Decision
@@ -114,7 +115,7 @@ def _end(call: Call, outcome: Outcome, ended_ms: int, kept: Mapping[str, Any]) -
     if call.has("attempts"):
         body["attempts"] = kept["attempts"]
     if call.has("source"):
-        body["source"] = {"call": call.source.call_id, "age_ms": call.source.age_ms}
+        body["source"] = _source(call.source)
     match outcome:
         case Succeeded(_, replayed_from):
             body |= {"outcome": "succeeded", **_bounded("result", kept["result"])}
@@ -132,6 +133,11 @@ def _end(call: Call, outcome: Outcome, ended_ms: int, kept: Mapping[str, Any]) -
             if "raw" in kept:
                 body |= _bounded("raw", kept["raw"])
     return body
+
+
+def _source(source: Source) -> dict[str, Any]:
+    kept = {"call": source.call_id, "age_ms": source.age_ms} if source.call_id else {}
+    return {**kept, "fallback": source.fallback, "because": source.because} if source.fallback else kept
 
 
 def facts_from(body: Mapping[str, Any]) -> Facts:

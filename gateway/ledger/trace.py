@@ -175,7 +175,11 @@ def _line(start: Event, end: Event | None) -> CallLine:
 
 
 def _source(source: Mapping[str, Any]) -> str:
-    return f"the answer to {source['call']}, {source['age_ms']} ms old" if source else ""
+    """Say where an answer is from, in words."""
+    said = [f"{source['fallback']}, because {source['because']}"] if "fallback" in source else []
+    if "call" in source:
+        said.append(f"the answer to {source['call']}, {source['age_ms']} ms old")
+    return "; ".join(said)
 
 
 def _part(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:

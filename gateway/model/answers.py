@@ -5,7 +5,17 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-__all__ = ["INCOMPLETE_META", "PLAIN", "Answers", "CacheScope", "Caching", "Label", "Source"]
+__all__ = [
+    "INCOMPLETE_META",
+    "LAST_ANSWER",
+    "PLAIN",
+    "Answers",
+    "CacheScope",
+    "Caching",
+    "Fallback",
+    "Label",
+    "Source",
+]
 
 
 INCOMPLETE_META: Final = "io.toolgate/incomplete"
@@ -17,6 +27,7 @@ class Label(StrEnum):
 
     INCOMPLETE = "incomplete"  # there is more than it holds
     STALE = "stale"  # it was observed too long ago
+    FALLBACK = "fallback"  # something else answered, because the tool could not be reached
 
 
 class CacheScope(StrEnum):
@@ -31,12 +42,32 @@ class CacheScope(StrEnum):
 class Caching:
     """How long an answer of a read is good for, for whom, and which writes end it.
 
-    `invalidated_by` are patterns of canonical tool names; None stands for every write through the same server.
+    `invalidated_by` are patterns of canonical tool names; None stands for every write through the same server. The last
+    answer is kept for `last_ms`, for when there is no other.
     """
 
     ttl_ms: int
     scope: CacheScope = CacheScope.AGENT
     invalidated_by: tuple[str, ...] | None = None
+    last_ms: int = 0
+
+
+LAST_ANSWER: Final = "cached"
+"""What stands in the place of a tool's name where the last answer is the fallback."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """What answers while a tool cannot be reached: another tool, or `LAST_ANSWER`, which may be `within_ms` old.
+
+    `arguments` makes the other tool's arguments of this one's, `result` this one's result of the other's; the latter
+    raises `ValueError` for a result of which it cannot be made. None: they are alike.
+    """
+
+    tool: str
+    arguments: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = field(default=None, compare=False)
+    result: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = field(default=None, compare=False)
+    within_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +79,7 @@ class Answers:
     """
 
     caching: Caching | None = None
+    fallbacks: tuple[Fallback, ...] = ()
     incomplete: Callable[[Mapping[str, Any]], bool] | None = field(default=None, compare=False)
     stale: Callable[[Mapping[str, Any], int], bool] | None = field(default=None, compare=False)
     breach: Callable[[Mapping[str, Any]], str] | None = field(default=None, compare=False)
@@ -59,7 +91,14 @@ PLAIN: Final = Answers()
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where an answer came from: that of the call `call_id`, which asked the server for it `age_ms` ago."""
+    """Where an answer came from that the tool did not give to this very call.
 
-    call_id: str
-    age_ms: int
+    With a `call_id` it is the answer to that call, which asked the server `age_ms` ago. With a `fallback` (a tool, or
+    `LAST_ANSWER`) it stands in for the tool, `because` of the fault of that code; `labels` are what is known of it.
+    """
+
+    call_id: str = ""
+    age_ms: int = 0
+    fallback: str = ""
+    because: str = ""
+    labels: tuple[Label, ...] = ()

@@ -22,6 +22,7 @@ from gateway.transport.wire import RpcError
 __all__ = [
     "CACHED_META",
     "DENIED",
+    "FALLBACK_META",
     "LABELS_META",
     "REFUSAL_META",
     "REPLAYED_META",
@@ -37,6 +38,7 @@ DENIED: Final = -31403
 
 REFUSAL_META: Final = "io.toolgate/refusal"
 CACHED_META: Final = "io.toolgate/cached"
+FALLBACK_META: Final = "io.toolgate/fallback"
 LABELS_META: Final = "io.toolgate/labels"
 REPLAYED_META: Final = "io.toolgate/replayed-from"
 _FIRST: Final = "Call this first: {} {}, then repeat this call."
@@ -82,7 +84,11 @@ def _told(call: Call, outcome: Succeeded) -> dict[str, Any]:
     if outcome.replayed_from is not None:
         told[REPLAYED_META] = outcome.replayed_from
     if call.has("source"):
-        told[CACHED_META] = {"call": call.source.call_id, "ageMs": call.source.age_ms}
+        source = call.source
+        if source.call_id:
+            told[CACHED_META] = {"call": source.call_id, "ageMs": source.age_ms}
+        if source.fallback:
+            told[FALLBACK_META] = {"tool": source.fallback, "because": source.because}
     if call.has("labels"):
         told[LABELS_META] = list(call.labels)
     if not told:

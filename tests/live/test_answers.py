@@ -17,6 +17,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 DECLARED = """
 tools:
   probe.exact: { cache: 60s }
+  probe.wait_read: { deadline: 0.3, fallback: [{ tool: probe.exact, arguments: { rename: { page: number } } }] }
   probe.echo: { incomplete: { more: [got.next], required: [got.rows] } }
 "workflows":  # quoted: `inside` adds agents before an unquoted one
   closing:
@@ -70,3 +71,15 @@ async def test_what_depends_on_a_truncated_page_is_denied_until_everything_was_r
         whole = await call(payer, "probe_echo", {**account, "rows": [1, 2], "next": None})
         assert "io.toolgate/labels" not in (whole.meta or {})
         assert code(await call(payer, "probe_act", account)) == "ok"
+
+
+async def test_another_tool_answers_for_one_that_hangs_and_it_is_said_and_recorded(gate: Inside) -> None:
+    async with gate.client("modern") as payer:
+        answered = await call(payer, "probe_wait_read", {"page": 7})
+    meta = answered.meta or {}
+    assert (code(answered), answered.structured_content) == ("ok", {"got": {"number": 7}})
+    assert meta["io.toolgate/fallback"] == {"tool": "probe.exact", "because": "timeout"}
+    assert meta["io.toolgate/labels"] == ["fallback"]
+    [event] = [json.loads(e.body) async for e in gate.gateway.store.events(EventFilter(tool="probe.wait_read"))]
+    assert event["source"] == {"fallback": "probe.exact", "because": "timeout"}
+    assert [attempt["code"] for attempt in event["attempts"]] == ["timeout", "ok"]

@@ -39,6 +39,7 @@ from gateway.pipeline.inflight import InFlight
 from gateway.pipeline.kept import Kept
 from gateway.pipeline.listing import Listing
 from gateway.pipeline.notices import Notices
+from gateway.pipeline.reading import Reading
 from gateway.pipeline.rules import Rules, RulesInForce
 from gateway.pipeline.runner import Ended, Kit, Runner
 from gateway.pipeline.stages import Stage
@@ -208,6 +209,7 @@ class Gate:
         self.asking = Asking(self.recorder, self.redactor, self.clock, self.ids)
         self.executor = Executor(self.clock, self.ids, settings)
         self.cache = ResultCache(self.clock)
+        self.reading = Reading(self.cache, self.rules, self.pauses, self.redactor, self.clock)
         trust = Trust(TokenIndex(self.store, self.clock), KeyRing(self.clock), LOCAL_KEY)
         self.authenticator = Authenticator(AGENTS, trust, self.clock)
         self.servers = {name: ScriptedUpstream() for name in DEFINITIONS}
@@ -250,7 +252,7 @@ class Gate:
             Gather(self.rules, self.runs, self._past(), self.clock, "production"),
             Decide(self.inflight, patience_s=0.01),
             Claim(self.recorder, self.inflight, self.owned, self.redactor, self.approving.parking),
-            Execute(self.executor, self.upstreams, self._own(), self.asking, self.cache),
+            Execute(self.executor, self.upstreams, self._own(), self.asking, self.reading),
             Check(self.clock),
             Redact(self.redactor),
         )

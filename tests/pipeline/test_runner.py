@@ -42,7 +42,7 @@ def executing(gate: Gate, do: Callable[[Call], Any]) -> Runner:
         return result
 
     execute = Execute(
-        gate.executor, gate.upstreams, {"payments.pay": own, "payments.list": own}, gate.asking, gate.cache
+        gate.executor, gate.upstreams, {"payments.pay": own, "payments.list": own}, gate.asking, gate.reading
     )
     return gate.walking([execute if isinstance(stage, Execute) else stage for stage in gate.stages])
 

@@ -1,14 +1,15 @@
 """Stage 9: hold the answer against its contract."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from gateway.model.answers import INCOMPLETE_META, Label
 from gateway.model.call import Call
 from gateway.model.clock import Clock
 from gateway.model.errors import ConnectorFault
+from gateway.model.tool import Tool
 
-__all__ = ["Check", "breach", "is_incomplete"]
+__all__ = ["Check", "breach", "is_incomplete", "labels_of", "tool_breach"]
 
 
 class Check:
@@ -28,27 +29,29 @@ class Check:
                 f"{broken}.",
                 code="contract_broken",
             )
-        labels = tuple(self._labels(call, call.raw))
+        labels = labels_of(call.tool, call.raw, self._clock.now_ms())
+        if call.has("source") and call.source.fallback:
+            labels = (Label.FALLBACK, *dict.fromkeys((*call.source.labels, *labels)))
         if labels:
             call.labels = labels
         call.checked = call.raw
 
-    def _labels(self, call: Call, result: Mapping[str, Any]) -> Iterator[Label]:
-        if result.get("isError") is True or result.get("resultType", "complete") != "complete":
-            return
-        if is_incomplete(call, result):
-            yield Label.INCOMPLETE
-        stale = call.tool.answers.stale
-        if stale is not None and stale(result, self._clock.now_ms()):
-            yield Label.STALE
+
+def labels_of(tool: Tool, result: Mapping[str, Any], now_ms: int) -> tuple[Label, ...]:
+    """Return what the reader of an answer has to know."""
+    if result.get("isError") is True or result.get("resultType", "complete") != "complete":
+        return ()
+    incomplete = (Label.INCOMPLETE,) if is_incomplete(tool, result) else ()
+    stale = tool.answers.stale
+    return (*incomplete, Label.STALE) if stale is not None and stale(result, now_ms) else incomplete
 
 
-def is_incomplete(call: Call, result: Mapping[str, Any]) -> bool:
+def is_incomplete(tool: Tool, result: Mapping[str, Any]) -> bool:
     """Tell whether an answer is not everything: its connector says so, or what is declared of the tool's answers."""
     meta = result.get("_meta")
     if meta is not None and isinstance(meta, Mapping) and INCOMPLETE_META in meta:
         return True
-    incomplete = call.tool.answers.incomplete
+    incomplete = tool.answers.incomplete
     return incomplete is not None and incomplete(result)
 
 
@@ -62,10 +65,11 @@ def breach(call: Call, result: Mapping[str, Any]) -> str:
         return "" if isinstance(asked, dict) else "inputRequests is not an object"
     if kind != "complete":
         return f"results of the kind {ascii(kind)[:80]} are not relayed yet"
-    return _OF_METHOD[call.tool.method](call, result)
+    return _OF_METHOD[call.tool.method](call.tool, result)
 
 
-def _tool_result(call: Call, result: Mapping[str, Any]) -> str:
+def tool_breach(tool: Tool, result: Mapping[str, Any]) -> str:
+    """Return what in the result of a tool call breaks the contract of its tool, or nothing."""
     content = result.get("content")
     if content is not None and not isinstance(content, list):
         return "content is not a list"
@@ -73,34 +77,34 @@ def _tool_result(call: Call, result: Mapping[str, Any]) -> str:
         return "neither content nor structuredContent"
     if result.get("isError") is True:
         return ""
-    if call.tool.output_schema is not None:
+    if tool.output_schema is not None:
         if "structuredContent" not in result:
             return "structuredContent is missing"
-        if broken := call.tool.breaks_output(result["structuredContent"]):
+        if broken := tool.breaks_output(result["structuredContent"]):
             return broken
-    breach_of = call.tool.answers.breach
+    breach_of = tool.answers.breach
     return "" if breach_of is None else breach_of(result)
 
 
-def _list_of(name: str) -> Callable[[Call, Mapping[str, Any]], str]:
-    def broken(call: Call, result: Mapping[str, Any]) -> str:
-        del call
+def _list_of(name: str) -> Callable[[Tool, Mapping[str, Any]], str]:
+    def broken(tool: Tool, result: Mapping[str, Any]) -> str:
+        del tool
         return "" if isinstance(result.get(name), list) else f"{name} is not a list"
 
     return broken
 
 
-def _completion(call: Call, result: Mapping[str, Any]) -> str:
-    del call
+def _completion(tool: Tool, result: Mapping[str, Any]) -> str:
+    del tool
     completion = result.get("completion")
     values = completion.get("values") if isinstance(completion, dict) else None
     return "" if isinstance(values, list) else "completion has no values"
 
 
-_OF_METHOD: Final[Mapping[str, Callable[[Call, Mapping[str, Any]], str]]] = {
-    "tools/call": _tool_result,
+_OF_METHOD: Final[Mapping[str, Callable[[Tool, Mapping[str, Any]], str]]] = {
+    "tools/call": tool_breach,
     "resources/read": _list_of("contents"),
     "prompts/get": _list_of("messages"),
     "completion/complete": _completion,
-    "resources/subscribe": lambda call, result: "",
+    "resources/subscribe": lambda tool, result: "",
 }

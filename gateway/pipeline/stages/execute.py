@@ -1,18 +1,17 @@
 """Stage 8: have the server do it."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
 from typing import Any, Final
 
-from gateway.cache.results import Fetched, ResultCache
 from gateway.connector import ITSELF, Behalf, Secret
 from gateway.connector.pool import Upstreams
 from gateway.connector.upstream import ToolCall
-from gateway.model.back import Back
+from gateway.model.answers import PLAIN
+from gateway.model.back import NOBODY
 from gateway.model.call import Call
-from gateway.model.tool import Effect
+from gateway.model.tool import Effect, Tool
 from gateway.pipeline.asking import Asking
-from gateway.pipeline.stages.check import breach, is_incomplete
+from gateway.pipeline.reading import Reading, Sent
 from gateway.resilience.executor import Executor
 
 __all__ = ["OWN_META_PREFIX", "Execute", "OwnTool", "nothing_more"]
@@ -39,10 +38,9 @@ def _behalf(call: Call) -> Behalf:
 
 
 class Execute:
-    """Sets `call.raw`, `call.attempts` and, for an answer that was there already, `call.source`.
+    """Sets `call.raw`, `call.attempts` and, for an answer that the tool did not give to this call, `call.source`.
 
-    Retries, breaker and deadline are the executor's, questions `asking`'s. Only what makes no step is answered from the
-    `cache`: a step says that the tool was called.
+    Retries, breaker and deadline are the executor's, questions `asking`'s, and how reads are answered is `reading`'s.
     """
 
     def __init__(
@@ -51,10 +49,10 @@ class Execute:
         upstreams: Upstreams,
         own: Mapping[str, OwnTool],
         asking: Asking,
-        cache: ResultCache,
+        reading: Reading,
     ) -> None:
         self._executor = executor
-        self._cache = cache
+        self._reading = reading
         self._upstreams = upstreams
         self._own = own
         self._asking = asking
@@ -66,48 +64,40 @@ class Execute:
             call.raw = await own(call)
         elif call.tool.effect is not Effect.READ:
             call.raw = await self._written(call)
-        elif call.tool.answers.caching is None or call.intent or call.request.more:
-            call.raw = await self._sent(call, self._asking.way(call))
+        elif call.tool.answers is PLAIN:
+            call.raw = (await self._sent(call, call.tool, call.arguments)).result
         else:
-            raw, source = await self._cache.read(call, call.tool.answers.caching, partial(self._fetched, call))
+            raw, source = await self._reading.read(call, self._sent)
             if source is not None:
                 call.source = source
             call.raw = raw
 
     async def _written(self, call: Call) -> Mapping[str, Any]:
-        self._cache.wrote(call.tool)
+        self._reading.cache.wrote(call.tool)
         try:
-            return await self._sent(call, self._asking.way(call))
+            return (await self._sent(call, call.tool, call.arguments)).result
         finally:
-            self._cache.wrote(call.tool)  # what was read meanwhile may be what was there before
+            self._reading.cache.wrote(call.tool)  # what was read meanwhile may be what was there before
 
-    async def _fetched(self, call: Call) -> Fetched:
-        back = self._asking.way(call)
-        result = await self._sent(call, back)
-        shared = not back.was_asked and result.get("resultType", "complete") == "complete"
-        return Fetched(result, shared=shared, kept=shared and _is_whole(call, result))
-
-    async def _sent(self, call: Call, back: Back) -> Mapping[str, Any]:
+    async def _sent(self, call: Call, tool: Tool, arguments: Mapping[str, Any]) -> Sent:
+        """Have a tool called: the call's own, or one that stands in for it and can ask its client nothing."""
+        own = tool is call.tool
+        back = self._asking.way(call) if own else NOBODY
         asked = ToolCall(
-            tool=call.tool.upstream_name,
-            arguments=call.arguments,
+            tool=tool.upstream_name,
+            arguments=arguments,
             call_id=call.id,
-            timeout_s=call.tool.deadline_s,
-            idempotency_key=call.step_key if call.tool.idempotent else None,
+            timeout_s=tool.deadline_s,
+            idempotency_key=call.step_key if own and tool.idempotent else None,
             meta={k: v for k, v in call.request.meta.items() if not k.startswith(OWN_META_PREFIX)},
             back=back,
-            method=call.tool.method,
+            method=tool.method,
             more=call.request.more,
             behalf=_behalf(call),
         )
-        raw = await self._executor.execute(
-            call.tool, asked, self._upstreams.get(call.tool.server), call.attempts.append
-        )
-        if raw.get("resultType") == "input_required":
+        attempts = call.attempts
+        note = attempts.append if own else lambda attempt: attempts.append({**attempt, "fallback": tool.name})
+        raw = await self._executor.execute(tool, asked, self._upstreams.get(tool.server), note)
+        if own and raw.get("resultType") == "input_required":
             await self._asking.vet(call, raw.get("inputRequests"))
-        return raw
-
-
-def _is_whole(call: Call, result: Mapping[str, Any]) -> bool:
-    """Tell whether a result may be given to others as well: no error, nothing broken, nothing left out."""
-    return result.get("isError") is not True and not breach(call, result) and not is_incomplete(call, result)
+        return Sent(raw, alone=back.was_asked)

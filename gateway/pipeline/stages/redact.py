@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.model.call import Call
+from gateway.model.decision import Decision
 from gateway.redaction.redactor import Redactor
 
-__all__ = ["Redact", "delivered"]
+__all__ = ["Redact", "delivered", "masked_fields"]
 
 
 class Redact:
@@ -21,12 +22,16 @@ class Redact:
 
 def delivered(redactor: Redactor, call: Call, result: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what of `result` the agent may see: all but secrets and what this call's decision obliges to mask."""
-    fields = tuple(
+    masked: Mapping[str, Any] = redactor.deliver(result, fields=masked_fields(call.decision))
+    return masked
+
+
+def masked_fields(decision: Decision) -> tuple[str, ...]:
+    """Return the fields that a decision obliges to mask."""
+    return tuple(
         name.strip()
-        for key, value in call.decision.obligations
+        for key, value in decision.obligations
         if key == "redact"
         for name in value.split(",")
         if name.strip()
     )
-    masked: Mapping[str, Any] = redactor.deliver(result, fields=fields)
-    return masked
