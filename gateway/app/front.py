@@ -11,6 +11,7 @@ from gateway.app.parts import Parts
 from gateway.identity.metadata import resource_metadata
 from gateway.identity.people import PeopleDoor
 from gateway.pipeline.entry import Entry
+from gateway.pipeline.rollback import Rollback
 from gateway.transport.approvals import ApprovalsApi
 from gateway.transport.endpoint import Door, Eras, McpEndpoint
 from gateway.transport.guard import Guard
@@ -18,9 +19,10 @@ from gateway.transport.input import Inputs
 from gateway.transport.kernel import Kernel
 from gateway.transport.legacy import Legacy
 from gateway.transport.modern import Modern
+from gateway.transport.operator import OperatorApi
 from gateway.transport.server import build_asgi
 from gateway.transport.sessions import Sessions
-from gateway.transport.sides import Operator, Sides
+from gateway.transport.sides import Sides
 from gateway.transport.welcome import Welcome
 
 __all__ = ["Asgi", "Front", "build_front", "operator_token"]
@@ -54,10 +56,11 @@ def build_front(parts: Parts, guard: Guard, status: Callable[[], Mapping[str, An
         Legacy(kernel, sessions, parts.notices, welcome),
     )
     endpoint = McpEndpoint(kernel, eras, Door(guard, parts.challenge, parts.store.deliver))
+    rollback = Rollback(parts.runner, parts.store, parts.rules, parts.owned, parts.clock)
     sides = Sides(
         parts.leases,
         parts.listing.identify,
-        Operator(operator_token(parts.local_key), status),
+        OperatorApi(operator_token(parts.local_key), status, rollback),
         resource_metadata(parts.config.identity, parts.config.agents),
         ApprovalsApi(parts.approving.desk, PeopleDoor(parts.tokens, parts.clock).identify, parts.clock),
     )

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from heapq import nlargest
 from typing import Any, Final
 
-from gateway.catalog.config import EndpointSection, Names, PinMode, ToolRule, TraitsRule, rule_for
+from gateway.catalog.config import EndpointSection, Names, PinMode, ToolRule, TraitsRule, Undo, rule_for
 from gateway.catalog.declared import answers_of
 from gateway.catalog.drift import changes
 from gateway.catalog.lock import Lock, Pin
@@ -249,7 +249,8 @@ def _tool(
         traits=_traits(rule.traits),
         quarantined=quarantined,
         groups=tuple(rule.groups or ()),
-        undo=rule.undo or (declared.undo if declared else ""),
+        accept_irreversible=bool(rule.accept_irreversible),
+        **_undo(server, rule.undo if rule.undo is not None else declared.undo if declared else ""),
         answers=answers_of(rule),
     )
 
@@ -264,3 +265,10 @@ def _traits(said: TraitsRule | None) -> Traits:
     if said is None:
         return Traits()
     return Traits(said.destructive, said.open_world, said.reversible, said.sink, said.classification or 0)
+
+
+def _undo(server: str, said: str | Undo) -> dict[str, Any]:
+    """Return what a tool says of its compensation; a connector may leave its own server's name out."""
+    if isinstance(said, Undo):
+        return {"undo": said.tool, "undo_arguments": tuple(said.arguments.items())}
+    return {"undo": said if "." in said or not said else canonical_name(server, said)}

@@ -18,6 +18,7 @@ __all__ = [
     "ResultLimit",
     "ToolRule",
     "TraitsRule",
+    "Undo",
     "rule_for",
 ]
 
@@ -60,6 +61,19 @@ class TraitsRule(BaseModel):
     )
 
 
+class Undo(BaseModel):
+    """The tool that takes a call's effect back, and what it is called with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tool: str = Field(description="The compensation, by canonical name.", min_length=3)
+    arguments: dict[str, Annotated[str, Field(pattern=r"^(input|output)\..+$")]] = Field(
+        {},
+        description="Argument → where it is on record: input.NAME or output.NAME. Without any, arguments keep their "
+        "names.",
+    )
+
+
 class ToolRule(BaseModel):
     """What the operator says of a tool, or of all tools a pattern such as `payments.*` matches."""
 
@@ -72,7 +86,10 @@ class ToolRule(BaseModel):
     idempotency_key: Annotated[list[str], Field(max_length=16)] | None = Field(
         None, description="The arguments whose values name one effect for ever, such as [payment_id]."
     )
-    undo: str | None = Field(None, description="The tool that compensates this one.")
+    undo: str | Undo | None = Field(None, description="The tool that compensates this one; a name, or as below.")
+    accept_irreversible: bool | None = Field(
+        None, description="Nothing takes it back and nobody is asked, and that is meant: `policy check` lets it pass."
+    )
     deadline: float | None = Field(None, gt=0, le=3600, description="Seconds for a whole call, retries included.")
     attempt: float | None = Field(
         None, gt=0, le=3600, description="Seconds for one attempt at what may be tried again; the rest is for the next."

@@ -24,6 +24,7 @@ from gateway.policy import (
     matrix,
     read_cases,
     run_cases,
+    unguarded,
 )
 from gateway.store.ports import Store
 
@@ -59,12 +60,18 @@ def _unpinned_hint(lock: Path) -> str:
 
 
 def check_policies(config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = False) -> None:
-    """Validate strictly, and point at policies that can match nothing or that allow everything."""
+    """Validate strictly; refuse what can do harm that nothing takes back, and point at what is probably a mistake."""
     rules = rules_of(loaded_from(config, as_json=as_json), as_json=as_json)
-    warnings = check(rules.bundle)
-    lines = [str(problem) for problem in warnings]
-    lines.append(f"{len(rules.bundle.policies)} policies: ok" + (f", {len(warnings)} warning(s)" if warnings else ""))
-    emit({"ok": True, "warnings": [str(problem) for problem in warnings]}, lines, as_json=as_json)
+    warnings, errors = check(rules.bundle), unguarded(rules.bundle)
+    lines = [str(problem) for problem in (*errors, *warnings)]
+    stands = f"{len(errors)} tool(s) unguarded" if errors else "ok"
+    lines.append(
+        f"{len(rules.bundle.policies)} policies: {stands}" + (f", {len(warnings)} warning(s)" if warnings else "")
+    )
+    told = {"errors": [str(problem) for problem in errors], "warnings": [str(problem) for problem in warnings]}
+    emit({"ok": not errors, **told}, lines, as_json=as_json)
+    if errors:
+        raise typer.Exit(FAILED)
 
 
 def run_cases_in(

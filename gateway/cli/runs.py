@@ -11,10 +11,11 @@ import typer
 
 from gateway.cli.output import Refused, done, emit, fail_with, table
 from gateway.cli.place import AsJson, ConfigPath, loaded_from, with_store
+from gateway.cli.rollback import rollback
 from gateway.ledger.settle import settle
-from gateway.ledger.trace import CallLine, call_lines
+from gateway.ledger.trace import CallLine, run_lines
 from gateway.model.facts import StepStatus
-from gateway.store.ports import EventFilter, RunSummary, Store
+from gateway.store.ports import RunSummary, Store
 
 __all__ = ["commands"]
 
@@ -27,6 +28,7 @@ def commands() -> typer.Typer:
     group.command("list")(list_runs)
     group.command("show")(show)
     group.command("settle")(settle_call)
+    group.command("rollback")(rollback)
     return group
 
 
@@ -55,12 +57,12 @@ def show(
     async def work(store: Store) -> list[CallLine] | None:
         if await store.find_run(run) is None:
             return None
-        return [line async for line in call_lines(store, EventFilter(run_id=run, limit=2**31 - 1))]
+        return await run_lines(store, run)
 
     lines = with_store(loaded_from(config, as_json=as_json), work, as_json=as_json)
     if lines is None:
         fail_with(Refused("unknown_run", f"there is no run {run!r}; list them: toolgate runs list"), as_json=as_json)
-    rows = [_step(number, line) for number, line in enumerate(sorted(lines, key=lambda line: line.seq), 1)]
+    rows = [_step(number, line) for number, line in enumerate(lines, 1)]
     emit(
         rows, table([{key: str(value) for key, value in row.items()} for row in rows]) or ["no calls"], as_json=as_json
     )

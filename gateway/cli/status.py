@@ -1,14 +1,13 @@
 """`toolgate status`: is it up, and how are its servers."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from gateway.app import operator_token
 from gateway.cli.output import FAILED, emit, table
-from gateway.cli.place import AsJson, ConfigPath, home_of, loaded_from
+from gateway.cli.place import AsJson, ConfigPath, loaded_from
+from gateway.cli.running import running
 
 __all__ = ["status"]
 
@@ -16,11 +15,12 @@ __all__ = ["status"]
 def status(config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = False) -> None:
     """Show whether the gateway is up, where, and how every server behind it stands."""
     loaded = loaded_from(config, as_json=as_json)
-    home = home_of(loaded)
-    found = _ask(home.path / ".toolgate" / "run.json", home.path / loaded.config.identity.local_key)
-    if found is None:
+    gateway = running(loaded)
+    told = gateway.ask("/-/status") if gateway is not None else None
+    if gateway is None or told is None:
         emit({"up": False}, ["the gateway is not up; start it with: toolgate up"], as_json=as_json)
         raise typer.Exit(FAILED)
+    found = {**gateway.note, **told}
     lines = [f"up at {found['url']}/mcp (pid {found['pid']})", *table(_rows(found["servers"]))]
     if found["policy_problem"]:
         lines.append(f"the policies do not load: {found['policy_problem']}")
@@ -40,17 +40,3 @@ def _rows(servers: dict[str, Any]) -> list[dict[str, str]]:
         {"server": name, "state": each["state"], "tools": str(each["tools"]), "error": each["error"]}
         for name, each in servers.items()
     ]
-
-
-def _ask(note: Path, key: Path) -> dict[str, Any] | None:
-    """Return what the running gateway says of itself, or None where none answers."""
-    import httpx2
-
-    try:
-        running = json.loads(note.read_text(encoding="utf-8"))
-        token = operator_token(key.read_bytes().strip())
-        reply = httpx2.get(f"{running['url']}/-/status", headers={"Authorization": f"Bearer {token}"}, timeout=5)
-        reply.raise_for_status()
-    except (OSError, ValueError, httpx2.HTTPError):
-        return None
-    return {**running, **reply.json()}

@@ -2,7 +2,7 @@
 
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from gateway.identity.config import AgentConfig
@@ -99,6 +99,20 @@ class Authenticator:
             if roster is self._roster:  # else the agents changed meanwhile: ask those in force
                 known = identity
         return known
+
+    def stored(self, recorded: Identity) -> Identity:
+        """Return the agent of a recorded call as it is configured today, acting for whom it acted then.
+
+        Its credentials may have been revoked since: undoing what it did needs none.
+
+        Raises:
+            IdentityFault: there is no such agent any more.
+        """
+        agent = self._roster.agents.get(recorded.agent)
+        if agent is None:
+            raise revoked(f"agent {recorded.agent!r} is not configured any more")
+        today = _identity(recorded.agent, agent, recorded.method, recorded.credential_id, None)
+        return replace(today, on_behalf_of=recorded.on_behalf_of, delegation=recorded.delegation)
 
     def _enrol(self, agents: Mapping[str, AgentConfig]) -> _Roster:
         key = self._trust.local_key

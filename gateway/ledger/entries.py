@@ -71,6 +71,8 @@ def _claim(call: Call, kept: Mapping[str, Any], redact: Redact) -> dict[str, Any
     body: dict[str, Any] = {"received_ms": call.received_ms, **_caller(call), "tool": _tool(call)}
     if call.request.via is not None:
         body["via"] = call.request.via.name
+    if call.request.undoes is not None:
+        body["undoes"] = call.request.undoes.call_id
     if call.has("identity"):
         body["identity"] = _identity(call)
         body["arguments"] = kept["arguments"]

@@ -51,7 +51,9 @@ async def next_step(ledger: Ledger, agent: str, tool: Tool, run_id: str, call: C
     answered from the record; one that failed is tried again under the same key.
     """
     explicit = call.request.idempotency_key
-    if explicit is not None and call.identity.on_behalf_of is not None:  # one user never gets another's answer
+    if call.request.undoes is not None:
+        explicit = f"undoes {call.request.undoes.call_id}"
+    elif explicit is not None and call.identity.on_behalf_of is not None:  # one user never gets another's answer
         explicit = digest([call.identity.on_behalf_of, explicit])
     first = step_key(tool, run_id, call.arguments, call.arguments_digest, explicit)
     if first is None:
@@ -78,7 +80,9 @@ async def _first_unfinished(ledger: Ledger, agent: str, tool: str, step: tuple[s
 
 
 def _is_over(recorded: Recorded | None) -> bool:
-    return recorded is not None and recorded.delivered and recorded.status is StepStatus.SUCCEEDED
+    if recorded is None or recorded.status is StepStatus.COMPENSATED:
+        return recorded is not None
+    return recorded.delivered and recorded.status is StepStatus.SUCCEEDED
 
 
 def _numbered(run_id: str, arguments_digest: str, number: int) -> str:

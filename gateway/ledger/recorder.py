@@ -68,7 +68,16 @@ class Recorder:
         result = outcome.result if isinstance(outcome, Succeeded) else None
         charges = settled(_bill(call), status, result, now - call.received_ms)
         await self._ledger.finish(
-            Ending(call.id, now, status, body, release=released, returns=returns, charges=charges)
+            Ending(
+                call.id,
+                now,
+                status,
+                body,
+                release=released,
+                returns=returns,
+                charges=charges,
+                compensates=call.request.undoes.call_id if call.request.undoes is not None else "",
+            )
         )
 
     async def record(self, call: Call, outcome: Outcome) -> None:

@@ -41,8 +41,17 @@ async def settle(ledger: Ledger, call_id: str, status: StepStatus, said: Mapping
     else:
         body["error"] = {"code": "rejected", "message": text, "detail": ""}
     approval = "" if succeeded else line.asked.get("claim", {}).get("approval", "")
-    charges = settled_later(line.asked, succeeded=succeeded)
-    await ledger.settle(Ending(call_id, at_ms, status, body, release=not succeeded, returns=approval, charges=charges))
+    ending = Ending(
+        call_id,
+        at_ms,
+        status,
+        body,
+        release=not succeeded,
+        returns=approval,
+        charges=settled_later(line.asked, succeeded=succeeded),
+        compensates=line.asked.get("undoes", ""),
+    )
+    await ledger.settle(ending)
     settled = await one_line(ledger, call_id)
     assert settled is not None
     return settled

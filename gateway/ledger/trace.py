@@ -11,18 +11,32 @@ from gateway.codec import dump
 from gateway.model.clock import Clock
 from gateway.store.ports import Event, EventFilter, EventKind, Ledger
 
-__all__ = ["CallLine", "as_csv", "as_json_line", "call_events", "call_lines", "latest_lines", "one_line", "tail"]
+__all__ = [
+    "CallLine",
+    "as_csv",
+    "as_json_line",
+    "call_events",
+    "call_lines",
+    "latest_lines",
+    "one_line",
+    "run_lines",
+    "tail",
+]
 
 _EVERYTHING: Final = 2**31 - 1
 _STARTS: Final = frozenset({EventKind.CALL_CLAIMED, EventKind.CALL_RECORDED})
 _ENDS: Final = frozenset({EventKind.CALL_FINISHED, EventKind.CALL_SETTLED})
 _OF_CALLS: Final = _STARTS | _ENDS
+_COMPENSATED: Final = "compensated"
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True, slots=True)
 class CallLine:
     """One call in one line. `outcome` is `executing` while it runs; `duration_ms` is None until it ended.
+
+    A call whose effect another took back is `compensated` where its later history is read too (`one_line`,
+    `run_lines`); `ended` is how it ended then as ever.
 
     `code` is the error's, of a failed or unknown call. `credential_id`, `on_behalf_of` and `delegation` say on whose
     authority it was made; `policies` and `bundle` what decided it. `message` is what the agent was told. `source` says
@@ -60,7 +74,23 @@ async def one_line(ledger: Ledger, call_id: str) -> CallLine | None:
     """Return one call, or None."""
     events = await call_events(ledger, call_id)
     start = next((event for event in events if event.kind in _STARTS), None)
-    return None if start is None else _line(start, _end_in(events))
+    if start is None:
+        return None
+    line = _line(start, _end_in(events))
+    return replace(line, outcome=_COMPENSATED) if any(map(_took_back, events)) else line
+
+
+async def run_lines(ledger: Ledger, run_id: str) -> list[CallLine]:
+    """Return every call of a run, in the order in which they started, as it stands now."""
+    wanted = EventFilter(run_id=run_id, limit=_EVERYTHING)
+    undone = {event.call_id async for event in ledger.events(wanted) if _took_back(event)}
+    lines = [line async for line in call_lines(ledger, wanted)]
+    marked = [replace(line, outcome=_COMPENSATED) if line.call_id in undone else line for line in lines]
+    return sorted(marked, key=lambda line: line.seq)
+
+
+def _took_back(event: Event) -> bool:
+    return event.kind is EventKind.CALL_COMPENSATED
 
 
 async def call_lines(ledger: Ledger, wanted: EventFilter) -> AsyncIterator[CallLine]:

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.model.back import NOBODY, Back
-from gateway.model.identity import ClientInfo, Credential
+from gateway.model.identity import ClientInfo, Credential, Identity
 from gateway.model.light import light
 from gateway.model.tool import Tool
 
-__all__ = ["CallRequest", "Caller"]
+__all__ = ["CallRequest", "Caller", "Undoing"]
 
 
 @light
@@ -31,6 +31,14 @@ class Caller:
     loopback: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Undoing:
+    """That a request takes back what the recorded call `call_id` did, in the name of who made it."""
+
+    call_id: str
+    identity: Identity
+
+
 @light
 @dataclass(frozen=True, slots=True)
 class CallRequest:
@@ -40,7 +48,8 @@ class CallRequest:
     `idempotency_key` are what `_meta` or a header named, else None. `back` leads to the client while the request is
     under way. `more` are the params beside name and arguments that go on to the server. `endpoint` is the virtual
     endpoint it came through, empty for the one with everything. `operation` is what is asked for where it is no tool.
-    `via` is the gateway's own tool that the agent called to have this one called, if it did.
+    `via` is the gateway's own tool that the agent called to have this one called, if it did. `undoes` is set on what
+    the gateway itself asks for when a run is rolled back; no transport sets it.
     """
 
     name: str
@@ -54,3 +63,4 @@ class CallRequest:
     endpoint: str = ""
     operation: Tool | None = None
     via: Tool | None = None
+    undoes: Undoing | None = None

@@ -52,6 +52,9 @@ class Tool:
     server's hints; `effect_hinted` is True while nothing else speaks for `effect`. `answers` is what the operator
     declares of its answers.
 
+    `undo` is the tool that takes its effect back, with the arguments of the same names, or those that `undo_arguments`
+    takes from `input.…` and `output.…`.
+
     What else of a server is governed is a tool too, called as its canonical name `server.method` says
     (`files.resources/read`): `method` is the MCP method, and its arguments are the request's params.
     """
@@ -79,4 +82,6 @@ class Tool:
     method: str = "tools/call"
     groups: tuple[str, ...] = ()
     undo: str = ""
+    undo_arguments: tuple[tuple[str, str], ...] = ()
+    accept_irreversible: bool = False
     answers: Answers = PLAIN

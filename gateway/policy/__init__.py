@@ -24,6 +24,7 @@ from gateway.policy.problem import PolicyLoadError
 from gateway.policy.quarantine import compile_quarantine
 from gateway.policy.source import PolicySource, sources_under
 from gateway.policy.sugar import compile_workflows
+from gateway.policy.unguarded import unguarded
 
 __all__ = [
     "MOST_PEOPLE",
@@ -64,5 +65,6 @@ __all__ = [
     "run_cases",
     "sources_under",
     "to_json",
+    "unguarded",
     "visible",
 ]

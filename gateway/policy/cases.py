@@ -32,6 +32,7 @@ _STATUSES: Final[Mapping[str, StepStatus]] = {
     "error": StepStatus.FAILED,
     "executing": StepStatus.EXECUTING,
     "unknown": StepStatus.UNKNOWN,
+    "compensated": StepStatus.COMPENSATED,
 }
 
 
@@ -74,7 +75,9 @@ class Past(_Data):
     call: str = Field(description="The tool that was called.")
     arguments: dict[str, Any] = Field(default_factory=dict, description="With which arguments.")
     output: dict[str, Any] | None = Field(default=None, description="Its structured result.")
-    status: Literal["ok", "error", "executing", "unknown"] = Field(default="ok", description="How it ended.")
+    status: Literal["ok", "error", "executing", "unknown", "compensated"] = Field(
+        default="ok", description="How it ended."
+    )
     ago: Duration | None = Field(default=None, description="How long ago; just now if absent.")
     ahead: Duration | None = Field(default=None, description="How far in the future, to test clocks that went back.")
     by: str | None = Field(default=None, description="The agent that made it; the case's agent if absent.")

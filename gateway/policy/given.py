@@ -35,6 +35,7 @@ _STATUS: Mapping[StepStatus, str] = {
     StepStatus.SUCCEEDED: "ok",
     StepStatus.FAILED: "error",
     StepStatus.UNKNOWN: "unknown",
+    StepStatus.COMPENSATED: "compensated",
 }
 
 

@@ -3,15 +3,15 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.approval.values import Approval, ApprovalRefused
-from gateway.codec import CodecError, dump, parse
 from gateway.model.clock import Clock
-from gateway.model.errors import GatewayError, IdentityFault
+from gateway.model.errors import GatewayError, IdentityFault, RequestFault
 from gateway.pipeline.desk import Desk, Grant, described
+from gateway.transport.plain_json import json_answer, json_object
 
 __all__ = ["ApprovalsApi"]
 
@@ -88,7 +88,7 @@ class ApprovalsApi:
             deed = self._deeds.get(request.path_params["deed"])
             if deed is None:
                 raise ApprovalRefused("unknown_approval", f"An approval can be: {', '.join(self._deeds)}.")
-            done = await deed(by, request.path_params["approval"], await _body(request))
+            done = await deed(by, request.path_params["approval"], await _said(request))
             return described(done, self._clock.now_ms())
 
         return await self._answer(request, work)
@@ -97,7 +97,7 @@ class ApprovalsApi:
         """Make a standing approval: `agent`, `tool`, `most`, `until_ms`, perhaps `where`, `on_behalf_of`, `reason`."""
 
         async def work(by: str) -> Any:
-            said = await _body(request)
+            said = await _said(request)
             wanted = Grant(
                 agent=_text(said, "agent"),
                 tool=_text(said, "tool"),
@@ -115,34 +115,21 @@ class ApprovalsApi:
         scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
         try:
             by = await self._identify(bearer.strip() if scheme.lower() == "bearer" else "")
-            return _json(200, await work(by))
+            return json_answer(200, await work(by))
         except IdentityFault as fault:
-            return _json(401, {"error": fault.code, "message": fault.message}, {"WWW-Authenticate": "Bearer"})
+            return json_answer(401, {"error": fault.code, "message": fault.message}, {"WWW-Authenticate": "Bearer"})
         except ApprovalRefused as refused:
-            return _json(_STATUS.get(refused.code, 400), {"error": refused.code, "message": str(refused)})
+            return json_answer(_STATUS.get(refused.code, 400), {"error": refused.code, "message": str(refused)})
         except GatewayError as fault:
-            return _json(503, {"error": fault.code, "message": fault.message})
+            return json_answer(503, {"error": fault.code, "message": fault.message})
 
 
-def _json(status: int, body: Any, headers: Mapping[str, str] | None = None) -> Response:
-    sent = {"Cache-Control": "no-store", **(headers or {})}
-    return Response(dump(body), status, sent, media_type="application/json")
-
-
-async def _body(request: Request) -> Mapping[str, Any]:
-    """Return the JSON object that was sent, an empty one for nothing. Raises `ApprovalRefused`."""
-    raw = b""
+async def _said(request: Request) -> Mapping[str, Any]:
     try:
-        async for chunk in request.stream():
-            raw += chunk
-            if len(raw) > _MOST_BYTES:
-                raise ApprovalRefused("too_large", f"The body is larger than {_MOST_BYTES} bytes.")
-        said = parse(raw) if raw else {}
-    except (CodecError, ClientDisconnect) as error:
-        raise ApprovalRefused("bad_request", f"The body is no JSON: {error}.") from None
-    if not isinstance(said, dict):
-        raise ApprovalRefused("bad_request", "The body is no JSON object.")
-    return said
+        return await json_object(request, _MOST_BYTES)
+    except RequestFault as fault:
+        code = fault.code if fault.code == "too_large" else "bad_request"
+        raise ApprovalRefused(code, fault.message) from None
 
 
 def _text(said: Mapping[str, Any], name: str) -> str:

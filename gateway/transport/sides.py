@@ -1,7 +1,6 @@
 """What is served beside `/mcp`: health, OAuth metadata, the bridges' lease, the operator's status, approvals."""
 
 import asyncio
-import hmac
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,9 +14,10 @@ from gateway.model.errors import IdentityFault
 from gateway.model.identity import Identity
 from gateway.model.request import Caller
 from gateway.transport.approvals import ApprovalsApi
-from gateway.transport.exchange import LOOPBACK_PEERS, Exchange
+from gateway.transport.exchange import Exchange
+from gateway.transport.operator import OperatorApi
 
-__all__ = ["Leases", "Operator", "Sides", "build_sides"]
+__all__ = ["Leases", "Sides", "build_sides"]
 
 _HEARTBEAT_S: Final = 5.0
 _METADATA_PATH: Final = "/.well-known/oauth-protected-resource"
@@ -45,20 +45,12 @@ class Leases:
 
 
 @dataclass(frozen=True, slots=True)
-class Operator:
-    """The machine's own operator: a token only the gateway's user can make, and what it may be told."""
-
-    token: str
-    status: Callable[[], Mapping[str, Any]]
-
-
-@dataclass(frozen=True, slots=True)
 class Sides:
     """What the side paths work with. `metadata` is the RFC 9728 document, or None where OAuth is not configured."""
 
     leases: Leases
     identify: Callable[[Caller, str], Awaitable[Identity]]
-    operator: Operator
+    operator: OperatorApi
     metadata: Mapping[str, Any] | None
     approvals: ApprovalsApi
 
@@ -76,15 +68,6 @@ class Sides:
             return JSONResponse({"error": fault.message}, status_code=401)
         return StreamingResponse(self.leases.hold(), media_type="text/plain")
 
-    async def status(self, request: Request) -> Response:
-        """Tell the machine's own operator how the gateway stands."""
-        given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
-        peer = request.client
-        known = hmac.compare_digest(given, self.operator.token.encode())
-        if peer is None or peer.host not in LOOPBACK_PEERS or not known:
-            return JSONResponse({"error": "unauthenticated"}, status_code=401)
-        return JSONResponse(self.operator.status())
-
     async def resource_metadata(self, request: Request) -> Response:
         """Tell an OAuth client where to get a token."""
         del request
@@ -96,7 +79,7 @@ def build_sides(sides: Sides) -> Starlette:
     routes = [
         Route("/healthz", sides.health),
         Route("/-/lease", sides.lease),
-        Route("/-/status", sides.status),
+        *sides.operator.routes(),
         *sides.approvals.routes(),
     ]
     if sides.metadata is not None:

@@ -107,6 +107,14 @@ class Runs:
         await self._load_steps(run.id)
         return run
 
+    async def of(self, run_id: str) -> RunRef:
+        """Return a run by its id, open or not, whoever owns it. Raises `RequestFault`, `StoreFault`."""
+        run = await self._store.find_run(run_id)
+        if run is None:
+            raise RequestFault("There is no such run.")
+        await self._load_steps(run.id)
+        return run
+
     async def start(self, identity: Identity, caller: Caller) -> RunRef:
         """Open a new run and let the caller's conversation continue in it. Raises `StoreFault`."""
         owner = owner_of(identity)

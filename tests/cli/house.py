@@ -26,7 +26,7 @@ mcpServers:
   payments: { command: sh }
   mail: { command: sh }
 tools:
-  payments.pay: { effect: irreversible }
+  payments.pay: { effect: irreversible, accept_irreversible: true }
   payments.settle: { effect: write, idempotent: true, idempotency_key: [payment_id] }
 agents:
   payer: { owner: finance@acme.example, auth: { token: true, local: true } }

@@ -43,6 +43,15 @@ def test_good_policies_are_ok_and_suspicious_ones_are_pointed_at(house: House) -
     assert (data["ok"], isinstance(data["warnings"], list)) == (True, True)
 
 
+def test_an_irreversible_tool_that_nothing_guards_is_refused(house: House) -> None:
+    text = (house.path / "gateway.yaml").read_text().replace(", accept_irreversible: true", "")
+    (house.path / "gateway.yaml").write_text(text)
+    refused = house.run("policy", "check")
+    assert (refused.exit_code, "accept_irreversible" in refused.output) == (1, True)
+    data = house.json("policy", "check")
+    assert (data["ok"], "irreversible_unguarded" in data["errors"][0]) == (False, True)
+
+
 def test_a_bad_policy_is_told_by_its_place(tmp_path: Path) -> None:
     house = House.with_policies(tmp_path, BAD)
     refused = house.run("policy", "check")

@@ -40,6 +40,7 @@ from gateway.pipeline.kept import Kept
 from gateway.pipeline.listing import Listing
 from gateway.pipeline.notices import Notices
 from gateway.pipeline.reading import Reading
+from gateway.pipeline.rollback import Rollback
 from gateway.pipeline.rules import Rules, RulesInForce
 from gateway.pipeline.runner import Ended, Kit, Runner
 from gateway.pipeline.stages import Stage
@@ -230,6 +231,7 @@ class Gate:
         self.kept = Kept(self.rules, self.clock, self.ids)
         self.stages = self._stages()
         self.runner = self.walking(self.stages)
+        self.rollback = Rollback(self.runner, self.store, self.rules, self.owned, self.clock)
         self.entry = Entry(self.runner, self.rules, self.kept)
         self.directory = Directory(self.upstreams, self.rules)
         self.notices = Notices(self.upstreams, self.rules, self.listing, self.directory, self.clock)

@@ -17,9 +17,10 @@ from gateway.transport.input import Inputs
 from gateway.transport.kernel import Kernel
 from gateway.transport.legacy import Legacy
 from gateway.transport.modern import Modern
+from gateway.transport.operator import OperatorApi
 from gateway.transport.server import build_asgi
 from gateway.transport.sessions import Sessions
-from gateway.transport.sides import Leases, Operator, Sides
+from gateway.transport.sides import Leases, Sides
 from gateway.transport.welcome import Welcome
 from tests.pipeline.gate import LOCAL_KEY, Gate
 
@@ -65,7 +66,7 @@ class Front:
             Modern(kernel, self.inputs, gate.notices, welcome), Legacy(kernel, self.sessions, gate.notices, welcome)
         )
         self.endpoint = McpEndpoint(kernel, eras, door)
-        operator = Operator(OPERATOR, lambda: {"servers": {}})
+        operator = OperatorApi(OPERATOR, lambda: {"servers": {}}, gate.rollback)
         self.tokens = TokenIndex(gate.store, gate.clock)
         people = PeopleDoor(self.tokens, gate.clock)
         approvals = ApprovalsApi(gate.approving.desk, people.identify, gate.clock)

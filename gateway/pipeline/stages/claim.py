@@ -115,6 +115,13 @@ class Claim:
                 code="in_progress",
                 retry_after_s=3.0,
             )
+        if recorded.status is StepStatus.COMPENSATED:
+            raise RequestFault(
+                f"This call was made before (#{recorded.call_id}) and its effect was taken back since. "
+                "To make it again, use another key.",
+                code="idempotency_conflict",
+                detail=recorded.call_id,
+            )
         if recorded.status is StepStatus.UNKNOWN or recorded.end_body is None:
             return Unknown(
                 OutcomeUnknown(

@@ -48,9 +48,7 @@ class Gather:
     async def __call__(self, call: Call) -> None:
         rules = self._rules.current
         call.bundle = rules.bundle
-        run = await self._runs.resolve(
-            call.identity, call.request.caller, call.request.run, self._workflow_key(call, rules.workflow_keys)
-        )
+        run = await self._run(call, rules.workflow_keys)
         now = self._clock.now_ms()
         call.bill = rules.budgets.bill(call, run.id, now)
         step = await next_step(self._ledger, call.identity.agent, call.tool, run.id, call)
@@ -78,6 +76,12 @@ class Gather:
     async def _left(self, call: Call) -> Left:
         counters = await self._budgets.budget_counters([charge.key for charge in call.bill.charges])
         return Budgets.left(call.bill, counters)
+
+    async def _run(self, call: Call, keys: Mapping[str, tuple[str, str]]) -> RunRef:
+        request = call.request
+        if request.undoes is not None:  # whatever became of the run, what it did can be undone
+            return await self._runs.of(request.run or "")
+        return await self._runs.resolve(call.identity, request.caller, request.run, self._workflow_key(call, keys))
 
     def _workflow_key(self, call: Call, keys: Mapping[str, tuple[str, str]]) -> tuple[str, str] | None:
         named = keys.get(call.tool.name)

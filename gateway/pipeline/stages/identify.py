@@ -13,5 +13,8 @@ class Identify:
         self._authenticator = authenticator
 
     async def __call__(self, call: Call) -> None:
+        if call.request.undoes is not None:
+            call.identity = self._authenticator.stored(call.request.undoes.identity)
+            return
         caller = call.request.caller
         call.identity = await self._authenticator.identify(caller.credential, loopback=caller.loopback)
