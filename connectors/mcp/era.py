@@ -63,8 +63,7 @@ class Era:
         kept = {key: value for key, value in meta.items() if key != "progressToken" and not key.startswith(_ENVELOPE)}
         if self.modern:
             kept[_VERSION] = self.version
-            capabilities = self.lends if back is None else back.capabilities
-            kept[_CAPABILITIES] = dict(capabilities) if capabilities else {}
+            kept[_CAPABILITIES] = dict(self.lends) if back is None else {**back.capabilities, **back.declares}
             kept[_CLIENT] = self.client
             if back is not None and back.log_level:
                 kept[_LOG_LEVEL] = back.log_level

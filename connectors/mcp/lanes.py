@@ -70,13 +70,14 @@ class Lanes:
             await asyncio.wait(self._closing)
 
     def _taken(self, back: Back, behalf: Behalf) -> _Lane:
-        key = behalf, dump([back.lane, dict(back.capabilities)])
+        said = {**back.capabilities, **back.declares}
+        key = behalf, dump([back.lane, said])
         for lane in self._lanes:
             if lane.key == key and not lane.whole and not (lane.users and back.takes_input_required):
                 return lane
         if len(self._lanes) >= _MOST:
             self._make_room()
-        lane = _Lane(key, self._make(dict(back.capabilities), behalf))
+        lane = _Lane(key, self._make(said, behalf))
         self._lanes.append(lane)
         return lane
 

@@ -55,7 +55,7 @@ class Gateway(Parts):
         self._stack.push_async_callback(self.credentials.close)
         connect(self.config, self.upstreams, self.survey, self.surroundings)
         self._stack.push_async_callback(self.upstreams.close)
-        self.notices.listen()
+        self.notices.listen(self.elicited)
         self._background(self.upstreams.open())
         await self._first_answers()
         self._loud = logging.ERROR

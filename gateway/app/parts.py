@@ -28,6 +28,7 @@ from gateway.model.request import CallRequest
 from gateway.pause.pauses import Pauses
 from gateway.pipeline.approving import Approving, Ground
 from gateway.pipeline.directory import Directory
+from gateway.pipeline.elicited import Elicited
 from gateway.pipeline.kept import Kept
 from gateway.pipeline.listing import Listing
 from gateway.pipeline.notices import Notices
@@ -100,6 +101,7 @@ class Parts:
         self.listing = Listing(self.authenticator, self.admission, self.rules, self._refused, self.inventory.saw)
         self.directory = Directory(self.upstreams, self.rules)
         self.notices = Notices(self.upstreams, self.rules, self.listing, self.directory, self.clock)
+        self.elicited = Elicited(redactor.deliver)
         self.kept = Kept(self.rules, self.clock, self.ids)
         self.recorder = Recorder(self.store, self.clock, redactor.record, durable_reads=not config.server.early_reads)
         self._loud = logging.DEBUG  # while servers are still answering for the first time

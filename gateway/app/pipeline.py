@@ -31,7 +31,7 @@ __all__ = ["build_runner"]
 def build_runner(parts: Parts, noted: Callable[[Call, Outcome], None]) -> Runner:
     """Return the pipeline over the parts; `noted` is told of every call once its outcome is recorded."""
     inflight = InFlight()
-    asking = Asking(parts.recorder, parts.redactor, parts.clock, parts.ids)
+    asking = Asking(parts.recorder, parts.redactor, parts.clock, parts.ids, parts.elicited)
     own: dict[str, OwnTool] = {
         f"{OWN_SERVER}.start": partial(start_run, parts.runs),
         **finding_tools(parts.listing),

@@ -23,7 +23,8 @@ class AskRefused(Exception):
 class Back:
     """The way back to one client for one request. This one leads nowhere: what is said is lost, questions are refused.
 
-    `capabilities` is what the client can be asked for, in MCP's form (`{"elicitation": {}, …}`). `lane` names the one
+    `capabilities` is what the client can be asked for, in MCP's form (`{"elicitation": {}, …}`), `declares` what else
+    it says it knows that servers may go by (`{"extensions": {…}, "experimental": {…}}`). `lane` names the one
     client session of one principal: only requests of one lane may share a server's session that holds state of the
     client. `log_level` is the least severe log message it wants, or empty where it named none. With
     `takes_input_required` the client repeats a request that is answered with `input_required` (2026-07-28); without,
@@ -32,6 +33,7 @@ class Back:
     """
 
     capabilities: Mapping[str, Any] = _NOTHING
+    declares: Mapping[str, Any] = _NOTHING
     lane: str = ""
     log_level: str = ""
     wants_progress: bool = False

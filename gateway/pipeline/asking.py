@@ -14,6 +14,7 @@ from gateway.model.errors import ConnectorFault, GatewayError, RequestFault
 from gateway.model.operation import operation
 from gateway.model.outcome import Denied, Failed, Outcome, Succeeded
 from gateway.model.request import CallRequest
+from gateway.pipeline.elicited import Elicited
 from gateway.policy import decide, decision_input, may_ask
 from gateway.redaction.redactor import Redactor
 
@@ -27,11 +28,12 @@ _REFUSED: Final = -31403
 class Asking:
     """Puts the policies between a server's questions and the client."""
 
-    def __init__(self, recorder: Recorder, redactor: Redactor, clock: Clock, ids: IdSource) -> None:
+    def __init__(self, recorder: Recorder, redactor: Redactor, clock: Clock, ids: IdSource, elicited: Elicited) -> None:
         self._recorder = recorder
         self._redactor = redactor
         self._clock = clock
         self._ids = ids
+        self._elicited = elicited
 
     def way(self, call: Call) -> Back:
         """Return the way back to the client of `call` that its server may use."""
@@ -48,6 +50,10 @@ class Asking:
         """Return what the client may see of a notification."""
         shown: Mapping[str, Any] = self._redactor.deliver(params)
         return shown
+
+    def refused(self, call: Call, fault: ConnectorFault) -> None:
+        """Take note of why a server refused a call: it may want its client to go somewhere first."""
+        self._elicited.required(call.tool.server, fault.rpc, call.request.caller.session)
 
     async def vet(self, call: Call, questions: Any) -> None:
         """Decide the questions of an `input_required` result, which the client is asked with the answer itself.
@@ -72,6 +78,7 @@ class Asking:
     async def ask(self, call: Call, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
         """Put a question to the client of `call` and return its answer. Raises `AskRefused`."""
         asked = await self._decided(call, method, params)
+        self._elicited.asked(call.tool.server, params, call.request.caller.session)
         try:
             result = await call.request.back.ask(method, self._redactor.deliver(params))
         except AskRefused as refusal:
@@ -123,6 +130,7 @@ class _Governed(Back):
         self._call = call
         self._back = back = call.request.back
         self.capabilities = capabilities
+        self.declares = back.declares
         self.lane = back.lane
         self.log_level = back.log_level
         self.wants_progress = back.wants_progress

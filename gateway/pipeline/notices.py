@@ -13,6 +13,7 @@ from gateway.model.errors import ConnectorFault, GatewayError, LimitFault
 from gateway.model.identity import Credential, Identity
 from gateway.model.request import Caller
 from gateway.pipeline.directory import Directory, Place
+from gateway.pipeline.elicited import COMPLETE, Elicited
 from gateway.pipeline.listing import Listing
 from gateway.pipeline.rules import RulesInForce
 from gateway.policy import Outlook, may
@@ -174,10 +175,10 @@ class Notices:
                     del self._watched[server]  # whoever comes next has it tried again
                     _LOG.warning("%s does not tell of its resources: %s", server, fault.message)
 
-    def listen(self) -> None:
-        """Hear every server from now on."""
+    def listen(self, elicited: Elicited) -> None:
+        """Hear every server from now on; `elicited` knows whom a server sent to a page."""
         for name in self._upstreams.names():
-            self._upstreams.get(name).on_notice(partial(self._heard, name))
+            self._upstreams.get(name).on_notice(partial(self._heard, name, elicited))
 
     def tools_changed(self) -> None:
         """Take note that other rules are in force."""
@@ -207,7 +208,7 @@ class Notices:
                 if number % _AT_ONCE == 0:
                     await asyncio.sleep(0)
 
-    def _heard(self, server: str, method: str, params: Mapping[str, Any]) -> None:
+    def _heard(self, server: str, elicited: Elicited, method: str, params: Mapping[str, Any]) -> None:
         if method in _LISTS and method != TOOLS_CHANGED:  # changed tools are news once the catalog has them
             self._directory.forget(server)
             self._changed.add((_LISTS[method], server))
@@ -215,6 +216,11 @@ class Notices:
         elif method == UPDATED and isinstance(params.get("uri"), str):
             self._updated.add(Place(server, params["uri"]))
             self._news.set()
+        elif method == COMPLETE:
+            session, shown = elicited.completed(server, params)
+            for subscriber in self._subscribers:
+                if session and subscriber.caller.session == session:
+                    subscriber.tell(method, shown)
 
     def _tell(self, subscriber: Subscriber, changed: set[tuple[str, str]], updated: set[Place]) -> None:
         for name in sorted(subscriber.lists.intersection(name for name, _ in changed)):

@@ -7,18 +7,29 @@ from typing import Any, Final
 
 from starlette.types import Send
 
+from gateway.codec import dump
 from gateway.model.back import AskRefused, Back
 from gateway.transport.sessions import Session
 from gateway.transport.streams import EventStream, send_stream
 from gateway.transport.wire import RpcRequest, send_json
 
-__all__ = ["ASK_S", "LEVELS", "HttpBack", "LegacyBack", "askable", "progress_token"]
+__all__ = ["ASK_S", "LEVELS", "HttpBack", "LegacyBack", "askable", "declared", "progress_token"]
 
 ASK_S: Final = 600.0
 """How long a client may take to answer a server's question, in seconds."""
 
 LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 _ASKABLE: Final = ("elicitation", "sampling", "roots")
+_NOT_PASSED: Final = frozenset(
+    {
+        "io.modelcontextprotocol/tasks",
+        "io.modelcontextprotocol/oauth-client-credentials",
+        "io.modelcontextprotocol/enterprise-managed-authorization",
+    }
+)
+"""Extensions between a client and the gateway alone: how it authorises itself, and what the gateway does not route."""
+
+_MOST_DECLARED: Final = 8192
 _PRIMED_SINCE: Final = "2025-11-25"
 _PROGRESS: Final = "notifications/progress"
 _MESSAGE: Final = "notifications/message"
@@ -111,6 +122,7 @@ class LegacyBack(HttpBack):
         self._request_id = request.id
         self.logs_by_default = True  # the specification leaves it to the server
         self.capabilities = session.capabilities if streaming else {}
+        self.declares = session.declares
 
     async def ask(self, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
         stream = self.stream()
@@ -159,6 +171,17 @@ def askable(said: Any) -> dict[str, Any]:
     if not isinstance(said, dict):
         return {}
     return {name: said[name] for name in _ASKABLE if isinstance(said.get(name), dict)}
+
+
+def declared(said: Any) -> dict[str, Any]:
+    """Return what of a client's capabilities says which extensions and experiments it knows; none over 8 KiB."""
+    if not isinstance(said, dict):
+        return {}
+    found = {name: said[name] for name in ("extensions", "experimental") if isinstance(said.get(name), dict)}
+    if "extensions" in found:
+        found["extensions"] = {name: each for name, each in found["extensions"].items() if name not in _NOT_PASSED}
+    found = {name: each for name, each in found.items() if each}
+    return found if not found or len(dump(found)) <= _MOST_DECLARED else {}
 
 
 def progress_token(params: Mapping[str, Any]) -> str | int | None:

@@ -50,6 +50,7 @@ class ModernBack(Back):
         self._way = way
         self._gone = ""
         self.capabilities = capabilities
+        self.declares = way.declares
         self.lane = way.lane
         self.log_level = way.log_level
         self.wants_progress = way.wants_progress

@@ -10,10 +10,10 @@ from gateway.model.errors import GatewayError
 from gateway.model.identity import Identity
 from gateway.model.request import Caller
 from gateway.pipeline.notices import LIST_CHANGED, Notices, Subscriber
-from gateway.transport.back import LEVELS, LegacyBack, askable
+from gateway.transport.back import LEVELS, LegacyBack, askable, declared
 from gateway.transport.exchange import Exchange, client_info
 from gateway.transport.kernel import SERVER_INFO, Answer, Asked, Kernel
-from gateway.transport.sessions import Session, Sessions
+from gateway.transport.sessions import Session, Sessions, Told
 from gateway.transport.streams import EventStream, request_of, send_stream
 from gateway.transport.welcome import Welcome
 from gateway.transport.wire import HttpRefusal, RpcError, RpcRequest, send_json, send_status
@@ -134,8 +134,8 @@ class Legacy:
         client = client_info(params.get("clientInfo"))
         endpoint = exchange.endpoint
         identity = await self._kernel.identify(exchange.caller(version, client), "initialize", params, endpoint)
-        said = askable(params.get("capabilities"))
-        session = await self._sessions.open(identity, version, endpoint, said, client)
+        said = params.get("capabilities")
+        session = await self._sessions.open(identity, version, endpoint, Told(askable(said), declared(said), client))
         await self._welcome.settled()
         result = {
             "protocolVersion": version,

@@ -14,7 +14,7 @@ from gateway.model.identity import Identity
 from gateway.model.operation import TOOL_CALL
 from gateway.model.request import Caller
 from gateway.pipeline.notices import Notices, Subscriber
-from gateway.transport.back import LEVELS, HttpBack, askable, progress_token
+from gateway.transport.back import LEVELS, HttpBack, askable, declared, progress_token
 from gateway.transport.exchange import Exchange, client_info
 from gateway.transport.input import Inputs, ModernBack
 from gateway.transport.kernel import SERVER_INFO, Answer, Asked, Kernel
@@ -85,9 +85,11 @@ class Modern:
         if method == "tools/call":
             self._check_param_headers(exchange, request.params)
         principal = principal_of(identity)
-        capabilities, level = askable(exchange.meta.get(_CAPABILITIES)), _level(exchange.meta)
+        said = exchange.meta.get(_CAPABILITIES)
+        capabilities, level = askable(said), _level(exchange.meta)
         token, lane = progress_token(request.params), _lane(principal, capabilities, level)
         way = HttpBack(exchange.send, token, level, streaming=exchange.head.takes_streams, lane=lane)
+        way.declares = declared(said)
         exchange.goes_back(way)
         back = ModernBack(way, capabilities) if method in _INTERACTIVE else way
         asked = Asked(method, request.params, caller, exchange.headers, back, exchange.endpoint)

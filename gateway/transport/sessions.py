@@ -21,7 +21,7 @@ from gateway.pipeline.notices import Subscriber
 from gateway.store.ports import SessionRecord, SessionStore
 from gateway.transport.streams import EventStream, Shelf, Streams
 
-__all__ = ["Session", "Sessions", "principal_of"]
+__all__ = ["Session", "Sessions", "Told", "principal_of"]
 
 _LIFE_MS: Final = 7 * 24 * 3600 * 1000
 _MAX_LIVE: Final = 10_000
@@ -30,12 +30,22 @@ _FORGET_EVERY: Final = 1000
 _MAX_SAID: Final = 8192
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a client says of itself in the handshake: what it can be asked, what else it knows, and its name."""
+
+    capabilities: Mapping[str, Any] = field(default_factory=dict)
+    declares: Mapping[str, Any] = field(default_factory=dict)
+    client: ClientInfo = field(default_factory=ClientInfo)
+
+
 @dataclass(slots=True)
 class Session:
     """An open legacy session: what its client said of itself, and what is going on in it.
 
-    `capabilities` is what the client declared; `subscriptions` are the resource URIs it wants news of, as it knows
-    them. `under_way` holds its unanswered requests by JSON-RPC id, `asked` the questions it has not answered.
+    `capabilities` and `declares` are what the client said (see `Back`); `subscriptions` are the resource URIs it wants
+    news of, as it knows them. `under_way` holds its unanswered requests by JSON-RPC id, `asked` the questions it has
+    not answered.
     """
 
     id: str
@@ -44,6 +54,7 @@ class Session:
     streams: Streams
     endpoint: str = ""
     capabilities: Mapping[str, Any] = field(default_factory=dict)
+    declares: Mapping[str, Any] = field(default_factory=dict)
     client: ClientInfo = field(default_factory=ClientInfo)
     log_level: str = ""
     subscriptions: frozenset[str] = frozenset()
@@ -76,21 +87,20 @@ class Sessions:
         self._shelf = Shelf()
         self._opened = 0
 
-    async def open(
-        self, identity: Identity, version: str, endpoint: str, said: Mapping[str, Any], client: ClientInfo
-    ) -> Session:
+    async def open(self, identity: Identity, version: str, endpoint: str, told: Told) -> Session:
         """Open a session; its id is 128 random bits, the time, the version and a seal over them and the principal.
 
-        `said` are the client's capabilities; of more than 8 KiB there is none. Raises `StoreFault`.
+        Of capabilities of more than 8 KiB there is none. Raises `StoreFault`.
         """
         if self._opened % _FORGET_EVERY == 0:
             await self._store.forget_sessions(self._clock.now_ms() - _LIFE_MS)
         self._opened += 1
         head = f"{secrets.token_hex(16)}.{self._clock.now_ms():x}.{version}"
         principal = principal_of(identity)
-        said = said if len(dump(said)) <= _MAX_SAID else {}
+        said = told.capabilities if len(dump(told.capabilities)) <= _MAX_SAID else {}
         session_id = f"{head}.{self._seal(head, principal)}"
-        session = Session(session_id, principal, version, Streams(self._shelf), endpoint, said, client)
+        streams = Streams(self._shelf)
+        session = Session(session_id, principal, version, streams, endpoint, said, told.declares, told.client)
         await self.save(session)
         self._keep(session)
         await self._make_room(principal)
@@ -116,6 +126,7 @@ class Sessions:
             "version": session.version,
             "endpoint": session.endpoint,
             "capabilities": dict(session.capabilities),
+            "declares": dict(session.declares),
             "client": [session.client.name, session.client.version],
             "log_level": session.log_level,
             "subscriptions": sorted(session.subscriptions),
@@ -153,6 +164,7 @@ class Sessions:
             Streams(self._shelf),
             body["endpoint"],
             body["capabilities"],
+            body.get("declares", {}),
             ClientInfo(*body["client"]),
             body["log_level"],
             frozenset(body["subscriptions"]),

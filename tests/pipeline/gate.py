@@ -33,6 +33,7 @@ from gateway.pause.pauses import Pauses
 from gateway.pipeline.approving import Approving, Ground
 from gateway.pipeline.asking import Asking
 from gateway.pipeline.directory import Directory
+from gateway.pipeline.elicited import Elicited
 from gateway.pipeline.entry import Entry
 from gateway.pipeline.finding import finding_tools
 from gateway.pipeline.inflight import InFlight
@@ -207,7 +208,8 @@ class Gate:
         self.owned = OwnedTasks()
         self.runs = Runs(self.store, self.clock, self.ids, stopped=self.pauses.check_run)
         self.recorder = Recorder(self.ledger, self.clock, self.redactor.record)
-        self.asking = Asking(self.recorder, self.redactor, self.clock, self.ids)
+        self.elicited = Elicited(self.redactor.deliver)
+        self.asking = Asking(self.recorder, self.redactor, self.clock, self.ids, self.elicited)
         self.executor = Executor(self.clock, self.ids, settings)
         self.cache = ResultCache(self.clock)
         self.reading = Reading(self.cache, self.rules, self.pauses, self.redactor, self.clock)

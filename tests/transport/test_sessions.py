@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gateway.model.back import AskRefused
 from gateway.model.identity import ClientInfo, Identity
 from gateway.store.memory import MemoryStore
-from gateway.transport.sessions import Session, Sessions
+from gateway.transport.sessions import Session, Sessions, Told
 
 PAYER = Identity("payer", "token", "tg_1")
 
@@ -38,7 +38,7 @@ def sessions_in(store: MemoryStore, clock: Hand | None = None, key: bytes = b"k"
 
 async def opened(sessions: Sessions, version: str = "2025-11-25", endpoint: str = "") -> Session:
     client = ClientInfo("inspector", "2")
-    return await sessions.open(PAYER, version, endpoint, {"roots": {}}, client)
+    return await sessions.open(PAYER, version, endpoint, Told({"roots": {}}, {"experimental": {"x": {}}}, client))
 
 
 @pytest.fixture
@@ -62,6 +62,7 @@ async def test_a_session_outlives_a_restart_and_a_rotated_token(store: MemorySto
     assert found is not None
     assert found is not session
     assert (found.version, found.endpoint, found.capabilities) == ("2025-06-18", "team", {"roots": {}})
+    assert found.declares == {"experimental": {"x": {}}}
     assert (found.client, found.log_level) == (ClientInfo("inspector", "2"), "warning")
     assert found.subscriptions == {"file:///a", "file:///b"}
 
@@ -160,7 +161,7 @@ async def test_a_session_that_ended_while_something_was_set_is_not_put_back(stor
 
 
 async def test_capabilities_of_any_size_are_not_kept(store: MemoryStore) -> None:
-    session = await sessions_in(store).open(PAYER, "2025-11-25", "", {"roots": {"x": "y" * 9000}}, ClientInfo())
+    session = await sessions_in(store).open(PAYER, "2025-11-25", "", Told({"roots": {"x": "y" * 9000}}))
     assert session.capabilities == {}
 
 
@@ -186,7 +187,7 @@ async def test_a_session_in_use_outlasts_those_that_are_idle(store: MemoryStore)
 
 async def test_of_one_principal_the_idle_session_used_longest_ago_ends_for_one_too_many(store: MemoryStore) -> None:
     sessions = Sessions(b"k" * 32, Hand(), store, most_each=2)
-    other = await sessions.open(replace(PAYER, agent="other"), "2025-11-25", "", {}, ClientInfo())
+    other = await sessions.open(replace(PAYER, agent="other"), "2025-11-25", "", Told())
     first, second = await opened(sessions), await opened(sessions)
     assert await sessions.find(first.id, PAYER) is first
     third = await opened(sessions)

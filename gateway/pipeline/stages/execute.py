@@ -9,6 +9,7 @@ from gateway.connector.upstream import ToolCall
 from gateway.model.answers import PLAIN
 from gateway.model.back import NOBODY
 from gateway.model.call import Call
+from gateway.model.errors import ConnectorFault
 from gateway.model.tool import Effect, Tool
 from gateway.pipeline.asking import Asking
 from gateway.pipeline.reading import Reading, Sent
@@ -97,7 +98,11 @@ class Execute:
         )
         attempts = call.attempts
         note = attempts.append if own else lambda attempt: attempts.append({**attempt, "fallback": tool.name})
-        raw = await self._executor.execute(tool, asked, self._upstreams.get(tool.server), note)
+        try:
+            raw = await self._executor.execute(tool, asked, self._upstreams.get(tool.server), note)
+        except ConnectorFault as fault:
+            self._asking.refused(call, fault)
+            raise
         if own and raw.get("resultType") == "input_required":
             await self._asking.vet(call, raw.get("inputRequests"))
         return Sent(raw, alone=back.was_asked)

@@ -40,6 +40,17 @@ async def test_calls_share_a_connection_only_where_client_and_capabilities_are_t
     assert len({each["pid"] for each in (a, other, more, shared)}) == 4
 
 
+async def test_a_server_is_told_of_the_extensions_its_client_knows_where_it_has_a_connection_of_its_own(
+    start: Start,
+) -> None:
+    knows = {"extensions": {"acme/x": {}}, "experimental": {"y": {}}}
+    legacy, modern = await start(talker()), await start(talker("modern"))
+    assert (await about(legacy, capabilities=ROOTS, declares=knows))["announced"] == {**ROOTS, **knows}
+    assert (await about(legacy, declares=knows))["announced"] == {}
+    told = (await about(modern, declares=knows))["meta"]["io.modelcontextprotocol/clientCapabilities"]
+    assert told == knows
+
+
 async def test_a_log_level_is_set_once_and_again_when_it_changes(start: Start) -> None:
     upstream = await start(talker())
     for level in ("info", "info", "debug", "odd", "odd"):
