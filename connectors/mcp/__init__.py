@@ -1,4 +1,4 @@
-"""The `mcp` connector: any MCP server, over stdio or Streamable HTTP, of either era."""
+"""The `mcp` connector: any MCP server, over stdio, Streamable HTTP or the older SSE transport, of either era."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -7,12 +7,14 @@ from typing import Any
 
 from connectors.mcp.config import HttpServer, StdioServer
 from connectors.mcp.connection import Pace
+from connectors.mcp.era import Protocol
 from connectors.mcp.error_log import ErrorLog
 from connectors.mcp.http_client import HttpClient, HttpLimits
 from connectors.mcp.http_wire import HttpWire
 from connectors.mcp.process import Command, inherited_environment
 from connectors.mcp.sandbox import sandboxed
 from connectors.mcp.showing import Showing
+from connectors.mcp.sse_wire import SseWire
 from connectors.mcp.stdio_wire import StdioWire
 from connectors.mcp.upstream import McpUpstream
 from connectors.mcp.wire import Wire
@@ -62,7 +64,8 @@ class McpConnector(Connector[StdioServer | HttpServer]):
         sought = cls.sought(config, lent.server)
         credential = lent.credential(sought) if sought else None
         concerning = credential.concerning if credential else _nobody
-        return McpUpstream(_over_http(config, lent, credential), config.protocol, lent, pace, concerning)
+        protocol = Protocol.LEGACY if config.type == "sse" else config.protocol
+        return McpUpstream(_over_http(config, lent, credential), protocol, lent, pace, concerning)
 
 
 def _nobody(behalf: Behalf) -> Behalf:
@@ -80,7 +83,10 @@ def _over_http(config: HttpServer, lent: Surroundings, credential: Credential | 
 
     def make(alone: bool, behalf: Behalf) -> Wire:
         showing = Showing(credential, behalf) if credential else None
-        return HttpWire(HttpClient(config.url, limits, tls), showing, lent.clock, alone=alone)
+        client = HttpClient(config.url, limits, tls)
+        if config.type == "sse":
+            return SseWire(config.url, client, showing, lent.clock, alone=alone)
+        return HttpWire(client, showing, lent.clock, alone=alone)
 
     return make
 

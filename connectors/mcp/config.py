@@ -49,9 +49,11 @@ class StdioServer(ConnectorConfig):
 
 
 class HttpServer(ConnectorConfig):
-    """A server reached over Streamable HTTP."""
+    """A server reached over Streamable HTTP, or over the SSE transport that came before it."""
 
-    type: Literal["http", "streamable-http"] = Field("http", description="How the server is spoken to.")
+    type: Literal["http", "streamable-http", "sse"] = Field(
+        "http", description="How the server is spoken to; `sse` is the transport of 2024-11-05."
+    )
     url: str = Field(description="Its MCP endpoint; redirects are not followed.", repr=False)
     headers: Mapping[str, Secret] = Field(default_factory=dict, description="Headers sent with every request.")
     auth: Auth | None = Field(None, description="A credential that the gateway gets and renews by itself.")
@@ -61,6 +63,12 @@ class HttpServer(ConnectorConfig):
     connect_timeout_s: float = Field(10.0, gt=0, le=600, description="How long a connection may take, in seconds.")
     first_byte_timeout_s: float = Field(60.0, gt=0, description="How long an answer may take to begin, in seconds.")
     max_message_bytes: int = Field(4 * _MIB, ge=1024, description="The largest answer taken, in bytes.")
+
+    @model_validator(mode="after")
+    def _is_as_old_as_its_transport(self) -> "HttpServer":
+        if self.type == "sse" and self.protocol is Protocol.MODERN:
+            raise ValueError("protocol: over `type: sse` there is only the legacy one")
+        return self
 
     @model_validator(mode="after")
     def _shows_nothing_in_the_clear(self) -> "HttpServer":

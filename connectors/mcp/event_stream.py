@@ -16,18 +16,21 @@ _PRINTABLE: Final = bytes(byte for byte in range(0x20, 0x100) if byte != 0x7F)
 class EventStream:
     """Cuts a byte stream into events' data.
 
-    One event may hold `limit` bytes, and the whole stream, comments and all, four times that unless it is `endless`.
-    Beyond it `overflowed` is set and nothing more comes out. `last_id` is the id of the last event that had one, also
-    if it had no data, and `retry_ms` how long the server wants a client to wait before it comes back.
+    One event may hold `limit` bytes, and the whole stream, comments and all, four times that; of one that is `endless`,
+    what lies between two events may. Beyond it `overflowed` is set and nothing more comes out. `last_id` is the id of
+    the last event that had one, also if it had no data, and `retry_ms` how long the server wants a client to wait
+    before it comes back.
     """
 
     __slots__ = (
-        "_after_cr", "_data", "_id", "_limit", "_line", "_most", "_size", "_total", "last_id", "overflowed", "retry_ms"
+        "_after_cr", "_data", "_endless", "_id", "_limit", "_line", "_most", "_size", "_total",
+        "last_id", "overflowed", "retry_ms"
     )  # fmt: skip
 
     def __init__(self, limit: int, *, endless: bool = False) -> None:
         self._limit = limit
-        self._most = float("inf") if endless else limit * _MAX_STREAM_FACTOR
+        self._most = limit * _MAX_STREAM_FACTOR
+        self._endless = endless
         self._total = 0
         self._size = 0
         self._line = bytearray()
@@ -66,6 +69,7 @@ class EventStream:
             self.last_id, self._id = self._id, None
         data, self._data, self._size = b"\n".join(self._data), [], 0
         if data:
+            self._total = 0 if self._endless else self._total
             yield data
 
     def _note(self, line: bytes) -> None:

@@ -10,7 +10,7 @@ from connectors.mcp.ears import Ears
 from connectors.mcp.http_client import HttpClient, Reading, Reply
 from connectors.mcp.http_status import message_in, refuse_status
 from connectors.mcp.resuming import KeptStream, resumed
-from connectors.mcp.showing import REFUSALS, Showing
+from connectors.mcp.showing import Showing, Shown
 from connectors.mcp.wire import Ear, answer_to, encode, result_of
 from gateway.connector import Clock, CodecError, ConnectorFault, Notice, TimedOut, Unavailable, dump, parse
 
@@ -33,7 +33,7 @@ class HttpWire:
 
     def __init__(self, client: HttpClient, showing: Showing | None, clock: Clock, *, alone: bool = False) -> None:
         self._client = client
-        self._showing = showing
+        self._shown = Shown(client, showing)
         self._clock = clock
         self._ears = Ears(alone=alone)
         self._numbers = itertools.count(1)
@@ -112,7 +112,7 @@ class HttpWire:
             self._ears.enter(number, ear)
         try:
             try:
-                reply = await self._sent(encode(number, method, params, ear), headers, timeout_s, answer)
+                reply = await self._send(encode(number, method, params, ear), headers, timeout_s, answer)
             except ConnectorFault as cut:
                 if cut.code != "unavailable" or not answer.last_id or not self._open:
                     raise
@@ -129,41 +129,13 @@ class HttpWire:
             self._session = reply.headers.get(b"mcp-session-id", b"")
         return result_of(answer.found, reply.status)
 
-    def _sent(self, body: bytes, headers: bytes, timeout_s: float, reading: Reading) -> Awaitable[Reply]:
-        if self._showing is None:
-            return self._client.exchange(self._head(headers), body, timeout_s, reading)
-        return self._send(body, headers, timeout_s, reading)
+    def _send(self, body: bytes, headers: bytes, timeout_s: float, reading: Reading) -> Awaitable[Reply]:
+        return self._shown.send(self._head(headers), body, timeout_s, reading)
 
     def _head(self, headers: bytes) -> bytes:
         if self._session:
             return b"%b%bMcp-Session-Id: %b\r\n" % (self._post, headers, self._session)
         return self._post + headers
-
-    async def _send(self, body: bytes, headers: bytes, timeout_s: float, reading: Reading) -> Reply:
-        head = self._head(headers)
-        ends = asyncio.get_running_loop().time() + timeout_s
-        reply, sent = await self._exchange(head, body, timeout_s, reading)
-        if self._showing is None or reply.status not in REFUSALS:
-            return reply
-        await self._showing.refused(sent, reply, again=False)
-        reply, sent = await self._exchange(head, body, _left(ends), reading)
-        if reply.status in REFUSALS:
-            await self._showing.refused(sent, reply, again=True)
-        return reply
-
-    async def _exchange(
-        self, head: bytes, body: bytes | None, timeout_s: float, reading: Reading
-    ) -> tuple[Reply, Mapping[str, str]]:
-        """Send one request with what the server is shown; return that too."""
-        if self._showing is None:
-            return await self._client.exchange(head, body, timeout_s, reading), {}
-        ends = asyncio.get_running_loop().time() + timeout_s
-        try:
-            async with asyncio.timeout(timeout_s):
-                sent, lines = await self._showing.lines()
-        except TimeoutError:
-            raise TimedOut("The gateway's credential for this server could not be had in time.", sent=False) from None
-        return await self._client.exchange(head + lines, body, _left(ends), reading), sent
 
     async def _fetch(self, timeout_s: float, reading: Reading) -> Reply:
         """Read the session's own stream, or another from where `reading` ended."""
@@ -172,7 +144,7 @@ class HttpWire:
             head += b"Mcp-Session-Id: %b\r\n" % self._session
         if reading.last_id:
             head += b"Last-Event-ID: %b\r\n" % reading.last_id
-        return (await self._exchange(head, None, timeout_s, reading))[0]
+        return await self._shown.once(head, None, timeout_s, reading)
 
     async def _doze(self, seconds: float) -> None:
         nap = asyncio.ensure_future(self._clock.sleep(seconds))
@@ -228,7 +200,7 @@ class HttpWire:
         head = b"%b%bMcp-Session-Id: %b\r\n" % (self._delete, self._settled, self._session)
         self._session = b""
         try:
-            await self._exchange(head, b"", _CLOSE_S, Reading())
+            await self._shown.once(head, b"", _CLOSE_S, Reading())
         except ConnectorFault:
             return
 
@@ -245,10 +217,6 @@ class HttpWire:
             return []
         kept.cancel()
         return [kept]
-
-
-def _left(ends: float) -> float:
-    return ends - asyncio.get_running_loop().time()
 
 
 class _Answer(Reading):

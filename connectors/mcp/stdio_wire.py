@@ -1,12 +1,12 @@
 """MCP's stdio transport, client side: one JSON-RPC message per line over a child's pipes."""
 
 import asyncio
-import itertools
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from connectors.mcp.awaited import Awaited
 from connectors.mcp.ears import Ears
 from connectors.mcp.error_log import ErrorLog
 from connectors.mcp.process import Child, Command
@@ -17,15 +17,12 @@ __all__ = ["Noise", "StdioWire"]
 
 _MAX_UNSENT: Final = 16 * 1024 * 1024
 _MAX_NOISE: Final = 1000
-_LEAST_WAIT_S: Final = 0.005
 _MANY_MESSAGES: Final = 256
 _MESSAGE_S: Final = 0.0002
 _NOT_RUNNING: Final = "The server is not running."
 _ID_FIRST: Final = re.compile(rb'\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"id"\s*:\s*(\d{1,18})\s*,')
 _ID_LAST: Final = re.compile(rb'[,{]\s*"id"\s*:\s*(\d{1,18})\s*(?:,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*$')
 _HEAD: Final = 256
-_Line = tuple[Mapping[str, Any], int]
-"""A message, and how many bytes it took."""
 
 
 @dataclass(slots=True)
@@ -49,9 +46,8 @@ class StdioWire:
         self._command = command
         self._limit = line_bytes
         self._log = log
-        self._numbers = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[_Line]] = {}
         self._ears = Ears(alone=alone)
+        self._awaited = Awaited(self._ears)
         self._lost: Callable[[], None] = lambda: None
         self._child: Child | None = None
         self._line = bytearray()
@@ -98,16 +94,10 @@ class StdioWire:
     async def request(
         self, method: str, params: Mapping[str, Any], headers: bytes, timeout_s: float, ear: Ear | None = None
     ) -> Any:
-        number = next(self._numbers)
-        self._write(encode(number, method, params, ear))
-        answer: asyncio.Future[_Line] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = answer
+        number = self._awaited.begin()
         try:
-            if ear is None or not ear.listens:
-                async with asyncio.timeout(timeout_s):
-                    message, size = await answer
-            else:
-                message, size = await self._heard(number, timeout_s, ear)
+            self._write(encode(number, method, params, ear))
+            message, size = await self._awaited.wait(number, timeout_s, ear)
         except TimeoutError:
             self._tell_cancelled(number)
             raise TimedOut("The server did not answer in time.") from None
@@ -115,25 +105,10 @@ class StdioWire:
             self._tell_cancelled(number)
             raise
         finally:
-            self._waiting.pop(number, None)
+            self._awaited.forget(number)
         if ear is not None:
             ear.weigh(size)
         return result_of(message)
-
-    async def _heard(self, number: int, timeout_s: float, ear: Ear) -> _Line:
-        """Return the answer to a request for which `ear` listens meanwhile."""
-        answer, loop = self._waiting[number], asyncio.get_running_loop()
-        ends = loop.time() + timeout_s - ear.stood_still()
-        self._ears.enter(number, ear)
-        try:
-            while not answer.done():
-                left = ends + ear.stood_still() - loop.time()
-                if left <= 0:
-                    raise TimeoutError
-                await asyncio.wait({answer}, timeout=max(left, _LEAST_WAIT_S))
-        finally:
-            self._ears.leave(number)
-        return answer.result()
 
     def _write(self, message: bytes) -> None:
         child = self._child
@@ -153,9 +128,7 @@ class StdioWire:
         self._lost()
 
     def _fail_all(self, why: str) -> None:
-        for answer in self._waiting.values():
-            if not answer.done():
-                answer.set_exception(Unavailable(why, detail=self._log.tail()))
+        self._awaited.fail_all(Unavailable(why, detail=self._log.tail()))
 
     def _output(self, data: bytes) -> None:
         first, *others = data.split(b"\n")
@@ -219,13 +192,10 @@ class StdioWire:
             self._child.write(message + b"\n")
 
     def _response(self, message: Mapping[str, Any], size: int) -> None:
-        number = message.get("id")
-        answer = self._waiting.pop(number, None) if type(number) is int else None
-        if answer is None or answer.done():
-            self.noise.foreign += 1
-        else:
+        if self._awaited.answered(message, size):
             self._noise_run = 0
-            answer.set_result((message, size))
+        else:
+            self.noise.foreign += 1
 
     def _silence(self) -> None:
         """End a server that floods the gateway with lines that answer nothing: reading them would starve the others."""
@@ -237,6 +207,5 @@ class StdioWire:
     def _unusable(self, line: bytes, why: str) -> None:
         """End the one call that a line which cannot be read says it answers, if it says so where only its id can be."""
         named = _ID_FIRST.match(line) or _ID_LAST.search(line)
-        answer = self._waiting.get(int(named[1])) if named else None
-        if answer is not None and not answer.done():
-            answer.set_exception(ConnectorFault(why, code="contract_broken"))
+        if named:
+            self._awaited.fail(int(named[1]), ConnectorFault(why, code="contract_broken"))

@@ -12,7 +12,7 @@ from gateway.config.model import OWN_SERVERS
 __all__ = ["DEFAULT_POLICY", "Import", "import_hosts"]
 
 _TAKEN: Final = ("type", "command", "args", "env", "cwd", "url", "headers")
-_TYPES: Final = frozenset({"stdio", "http", "streamable-http", "streamableHttp"})
+_TYPES: Final = frozenset({"stdio", "http", "streamable-http", "streamableHttp", "sse"})
 _SOUNDS_SECRET: Final = re.compile(r"KEY|TOKEN|SECRET|PASS|PWD|CREDENTIAL|AUTH|COOKIE|DSN", re.IGNORECASE)
 _LOOKS_SECRET: Final = re.compile(
     r"\b(?:sk-[\w-]{8,}|sk_(?:live|test)_\w{8,}|gh[opsu]_\w{16,}|github_pat_\w{16,}|glpat-[\w-]{16,}|xox[abprs]-[\w-]{8,}"

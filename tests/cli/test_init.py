@@ -166,13 +166,13 @@ def test_without_servers_an_empty_configuration_is_written(tmp_path: Path) -> No
 
 def test_servers_that_cannot_be_imported_are_an_error(tmp_path: Path) -> None:
     host = tmp_path / ".mcp.json"
-    host.write_text('{"mcpServers": {"old": {"type": "sse", "url": "https://x"}}}')
+    host.write_text('{"mcpServers": {"old": {"type": "websocket", "url": "https://x"}}}')
     result = toolgate("init", "--no-pin", "--config", tmp_path / "gateway.yaml", "--host-file", host, "--yes")
     assert (result.exit_code, "nothing_to_import" in result.output) == (1, True)
 
 
 def test_a_server_that_stays_with_the_host_is_still_there(desktop: Path) -> None:
-    desktop.write_text(json.dumps({"mcpServers": {**SERVERS, "old": {"type": "sse", "url": "https://x"}}}))
+    desktop.write_text(json.dumps({"mcpServers": {**SERVERS, "old": {"type": "websocket", "url": "https://x"}}}))
     result = imported(desktop)
     assert "old stays as it is" in result.output
     assert list(json.loads(desktop.read_text())["mcpServers"]) == ["toolgate", "old"]

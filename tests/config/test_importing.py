@@ -95,7 +95,7 @@ def test_servers_of_one_name_that_differ_are_both_kept() -> None:
     [
         ("text", "not an object"),
         ({"command": "x", "disabled": True}, "disabled"),
-        ({"type": "sse", "url": "https://x"}, "sse"),
+        ({"type": "websocket", "url": "https://x"}, "websocket"),
         ({"args": []}, "neither a command nor a url"),
     ],
 )

@@ -20,7 +20,7 @@ from tests.live.running import ROOT, environment
 
 __all__ = ["ATTEMPTS", "HTTP", "House", "house"]
 
-HTTP: Final = ("modern", "legacy")
+HTTP: Final = ("modern", "legacy", "sse")
 ATTEMPTS: Final = 6
 LARGEST: Final = 100_000
 BRIEF_S: Final = 0.2
@@ -59,7 +59,9 @@ def _config(folder: Path, urls: Mapping[str, str]) -> str:
     own = {"PYTHONPATH": str(ROOT), "FOLDER": str(folder / "pipes")}
     stdio = str(ROOT / "tests/fixtures/fault_stdio.py")
     pipes = {"command": sys.executable, "args": [stdio, "modern", "planned"], "env": own, "stop_grace_s": 0.2}
-    servers: dict[str, Any] = {name: {"url": url} for name, url in urls.items()} | {"pipes": pipes}
+    servers: dict[str, Any] = {
+        name: {"url": url, "type": "sse" if name == "sse" else "http"} for name, url in urls.items()
+    } | {"pipes": pipes}
     config = {
         "version": 1,
         "server": {"listen": "127.0.0.1:0", "store": "sqlite:///data/gateway.db"},

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from tests.faults.plan import TOOLS, step
-from tests.fixtures import http_faults
+from tests.fixtures import http_faults, sse_faults
 from tests.fixtures.book import Book
 from tests.fixtures.fault_http import Exchange, FaultServer
 
@@ -16,9 +16,10 @@ async def main(era: str, folder: Path) -> None:
     async def act(exchange: Exchange) -> None:
         what = step(book, exchange.seen.message["params"])
         if what == "ok":
-            exchange.http(exchange.result(content=[]))
+            exchange.answer(exchange.result(content=[]))
         else:
-            await getattr(http_faults, what)(exchange)
+            own = sse_faults if era == "sse" else http_faults
+            await getattr(own, what, getattr(http_faults, what, None))(exchange)
 
     faults = {str(tool["name"]): act for tool in TOOLS}
     async with FaultServer(era, faults, tools=TOOLS) as server:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.faults.house import HTTP, House
-from tests.faults.test_matrix import KINDS, OVER_HTTP, OVER_PIPES
+from tests.faults.test_matrix import KINDS, OVER_HTTP, OVER_PIPES, OVER_SSE
 from tests.live.raw import Answer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -22,7 +22,7 @@ TRUTHFUL = {"unavailable", "timeout", "contract_broken"}
 async def one(home: House, dice: random.Random) -> tuple[str, str, str, Answer]:
     """Make one call as the dice say."""
     server, kind = dice.choice([*HTTP, "pipes"]), dice.choice(KINDS)
-    known: dict[str, str] = OVER_PIPES if server == "pipes" else OVER_HTTP
+    known = {"pipes": OVER_PIPES, "sse": OVER_SSE}.get(server, OVER_HTTP)
     fault = dice.choice(sorted(known)) if dice.random() < 0.1 else "ok"
     means = known.get(fault, "ok")
     more: dict[str, Any] = {"bytes": 200_000} if fault.startswith("oversize") else {}

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -15,20 +16,29 @@ from tests.connectors.mcp.conftest import FIXTURES, asked, build
 SERVER = str(FIXTURES / "sdk_server.py")
 
 
-@pytest.fixture(scope="module")
-def port() -> Iterator[int]:
+@contextmanager
+def serving(*transport: str) -> Iterator[int]:
+    """Run the server over HTTP until the block ends, and give its port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         number: int = free.getsockname()[1]
     server = subprocess.Popen(
-        [sys.executable, SERVER, str(number)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, SERVER, *transport, str(number)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    while not answers(number):
-        assert server.poll() is None
-        time.sleep(0.02)
-    yield number
-    server.kill()
-    server.wait()
+    try:
+        while not answers(number):
+            assert server.poll() is None
+            time.sleep(0.02)
+        yield number
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    with serving() as number:
+        yield number
 
 
 def answers(port: int) -> bool:
@@ -59,3 +69,8 @@ async def test_the_sdks_server_is_used_over_stdio(protocol: str) -> None:
 @pytest.mark.parametrize("protocol", ["auto", "modern", "legacy"])
 async def test_the_sdks_server_is_used_over_http(port: int, protocol: str) -> None:
     await use(build({"url": f"http://127.0.0.1:{port}/mcp", "protocol": protocol}))
+
+
+async def test_the_sdks_server_is_used_over_the_transport_before_streamable_http() -> None:
+    with serving("sse") as port:
+        await use(build({"type": "sse", "url": f"http://127.0.0.1:{port}/sse"}))
