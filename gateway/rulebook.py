@@ -13,6 +13,7 @@ from gateway.catalog.declared import fallback_problems
 from gateway.catalog.lock import Lock, Pin
 from gateway.catalog.own_tools import OWN_PINS, OWN_RULES
 from gateway.config.model import OWN_SERVERS, GatewayConfig
+from gateway.model.duration import milliseconds
 from gateway.model.facts import Approver
 from gateway.model.tool import Tool
 from gateway.pipeline.rules import Limits, Rules
@@ -27,8 +28,10 @@ from gateway.policy import (
     compile_allow,
     compile_quarantine,
     compile_workflows,
+    is_open_world,
     sources_under,
 )
+from gateway.taint.labels import UNHEEDED, Labels, Source, labels_of
 from gateway.workflow.own_tools import OWN_SERVER, OWN_TOOLS
 
 __all__ = ["budgets_of", "build_rules", "policy_sources", "recatalogued", "rules_without_policies"]
@@ -98,7 +101,7 @@ def recatalogued(old: Rules, config: GatewayConfig, lock: Lock, live: Mapping[st
     limits = _limits(config, catalog.tools())
     rules = Rules.of(catalog, old.bundle, old.workflow_keys, config.endpoints, limits)
     budgets = budgets_of(config, (tool.name for tool in catalog.tools()))
-    return replace(rules, people=old.people, aliases=old.aliases, budgets=budgets)
+    return replace(rules, people=old.people, aliases=old.aliases, budgets=budgets, labels=old.labels)
 
 
 def budgets_of(config: GatewayConfig, tools: Iterable[str]) -> Budgets:
@@ -155,6 +158,7 @@ def _rules(config: GatewayConfig, lock: Lock, live: Mapping[str, Live], sources:
         people=people,
         aliases={name: one.aliases for name, one in config.people.items()},
         budgets=budgets_of(config, (tool.name for tool in rules.catalog.tools())),
+        labels=_labels(config, rules.bundle),
     )
 
 
@@ -170,6 +174,24 @@ def _servers(config: GatewayConfig, catalog: Catalog) -> tuple[ServerEntity, ...
         for name, standing in config.standing().items()
     ]
     return (*behind, *(ServerEntity(name, _OURS) for name in sorted(OWN_SERVERS)))
+
+
+def _labels(config: GatewayConfig, bundle: Bundle) -> Labels:
+    """Return what answers carry, where some policy heeds that."""
+    if not bundle.heeds_taint:
+        return UNHEEDED
+    section = config.taint
+    tools = {
+        name: Source(tool.server, bundle.server(tool.server).trust, is_open_world(tool), tool.traits.classification)
+        for name, tool in bundle.tools.items()
+    }
+    servers = {name: Source(name, server.trust) for name, server in bundle.servers.items()}
+    return Labels(
+        True,
+        {name: labels_of(section, source) for name, source in tools.items()},
+        {name: labels_of(section, source) for name, source in servers.items()},
+        milliseconds(section.window),
+    )
 
 
 def _limits(config: GatewayConfig, pinned: Iterable[Tool]) -> Limits:

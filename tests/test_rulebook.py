@@ -14,7 +14,7 @@ from gateway.model.identity import Identity
 from gateway.model.operation import READ_RESOURCE, operation
 from gateway.model.tool import Effect
 from gateway.policy import Outlook, PolicyLoadError, may
-from gateway.rulebook import build_rules
+from gateway.rulebook import build_rules, recatalogued
 from tests.live.probe_server import tool
 
 READER = Identity("reader", "", "")
@@ -160,3 +160,24 @@ def test_what_stands_in_for_anything_but_a_read_is_refused_at_load() -> None:
     with pytest.raises(PolicyLoadError, match=r"web\.note has the effect write: nothing may be done in its place"):
         rules(tools={"web.note": {"fallback": ["web.fetch"]}})
     assert rules(tools={"web.fetch": {"fallback": ["cached"]}}).catalog.resolve("web_fetch").answers.fallbacks
+
+
+def test_answers_carry_labels_where_a_policy_heeds_them(tmp_path: Path) -> None:
+    heeding = '@id("h") forbid (principal, action, resource) when { context.base.taint.contains("untrusted") };'
+    (tmp_path / "heeding.cedar").write_text(heeding, encoding="utf-8")
+    lock = Lock({"web": {"fetch": Pin.of(FETCH), "note": Pin.of(NOTE)}})
+    written = {
+        "version": 1,
+        "mcpServers": {"web": {"command": "sh", "trust": 60}},
+        "tools": {"web.note": {"traits": {"open_world": False, "classification": 30}}},
+        "taint": {"trusted_from": 50, "private_from": 30, "window": "2h"},
+    }
+    assert not build_rules(GatewayConfig.model_validate(written), Home(tmp_path), lock, {}).labels.heeded
+    config = GatewayConfig.model_validate({**written, "policies": ["heeding.cedar"]})
+    rules_ = build_rules(config, Home(tmp_path), lock, {})
+    labels, tools = rules_.labels, rules_.bundle.tools
+    assert (labels.heeded, labels.window_ms) == (True, 2 * 3_600_000)
+    assert labels.of(tools["web.fetch"]) == ("untrusted", "from:web")
+    assert labels.of(tools["web.note"]) == ("private",)
+    assert labels.of(operation("web", READ_RESOURCE)) == labels.of(tools["tools.search"]) == ()
+    assert recatalogued(rules_, config, lock, {}).labels is labels

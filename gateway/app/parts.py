@@ -35,12 +35,14 @@ from gateway.pipeline.notices import Notices
 from gateway.pipeline.rules import Rules, RulesInForce
 from gateway.pipeline.runner import Runner
 from gateway.pipeline.survey import Survey
+from gateway.pipeline.tainting import Tainting
 from gateway.policy import PolicyLoadError, may_ask
 from gateway.redaction.redactor import Redactor
 from gateway.resilience.admission import Admission
 from gateway.resilience.executor import Executor
 from gateway.resilience.owned import OwnedTasks
 from gateway.rulebook import build_rules, recatalogued, rules_without_policies
+from gateway.taint.taints import Taints
 from gateway.transport.sides import Leases
 from gateway.workflow.runs import Runs
 
@@ -103,7 +105,9 @@ class Parts:
         self.notices = Notices(self.upstreams, self.rules, self.listing, self.directory, self.clock)
         self.elicited = Elicited(redactor.deliver)
         self.kept = Kept(self.rules, self.clock, self.ids)
-        self.recorder = Recorder(self.store, self.clock, redactor.record, durable_reads=not config.server.early_reads)
+        self.tainting = Tainting(self.rules, Taints(self.store, self.clock))
+        early = config.server.early_reads
+        self.recorder = Recorder(self.store, self.clock, redactor.record, self.tainting, durable_reads=not early)
         self._loud = logging.DEBUG  # while servers are still answering for the first time
 
     def _first_rules(self) -> Rules:

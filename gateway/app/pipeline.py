@@ -40,7 +40,7 @@ def build_runner(parts: Parts, noted: Callable[[Call, Outcome], None]) -> Runner
         "resources/subscribe": nothing_more,
     }
     reading = Reading(ResultCache(parts.clock), parts.rules, parts.pauses, parts.redactor, parts.clock)
-    past = Past(parts.store, parts.approving.consents, parts.store)
+    past = Past(parts.store, parts.approving.consents, parts.store, parts.tainting)
     stages = (
         Identify(parts.authenticator),
         Admit(parts.admission),

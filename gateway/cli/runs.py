@@ -12,6 +12,7 @@ import typer
 from gateway.cli.output import Refused, done, emit, fail_with, table
 from gateway.cli.place import AsJson, ConfigPath, loaded_from, with_store
 from gateway.cli.rollback import rollback
+from gateway.cli.taint import add_commands
 from gateway.ledger.settle import settle
 from gateway.ledger.trace import CallLine, run_lines
 from gateway.model.facts import StepStatus
@@ -29,6 +30,7 @@ def commands() -> typer.Typer:
     group.command("show")(show)
     group.command("settle")(settle_call)
     group.command("rollback")(rollback)
+    add_commands(group)
     return group
 
 

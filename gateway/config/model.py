@@ -15,6 +15,7 @@ from gateway.connector.registry import STANDING
 from gateway.identity.config import Agents, IdentityConfig
 from gateway.policy.config import StandingSection, WorkflowSection
 from gateway.resilience.config import ResilienceConfig
+from gateway.taint.config import TaintSection
 from gateway.workflow.own_tools import OWN_SERVER
 
 __all__ = ["OWN_SERVERS", "GatewayConfig", "ServerSection"]
@@ -134,6 +135,10 @@ class GatewayConfig(BaseModel):
     identity: IdentityConfig = Field(default=IdentityConfig(), description="What all agents' credentials share.")
     workflows: Annotated[dict[str, WorkflowSection], Field(max_length=1000)] = Field(
         default={}, description="Which calls need which earlier calls; compiled to Cedar."
+    )
+    taint: TaintSection = Field(
+        default=TaintSection(),
+        description="What counts as untrusted and private, for policies that heed what an agent has read.",
     )
     policies: Annotated[list[str], Field(max_length=100)] = Field(
         default=[], description="Cedar files and folders, relative to this file."

@@ -158,6 +158,7 @@ def facts_from(body: Mapping[str, Any]) -> Facts:
         environment=facts["environment"],
         approval=_approval_from(facts.get("approval")),
         budget=Left(**facts["budget"]) if "budget" in facts else None,
+        taint=tuple(facts.get("taint", ())),
     )
 
 
@@ -217,9 +218,11 @@ def _facts(facts: Facts, priors: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     approval = {} if facts.approval is None else {"approval": _approval(facts.approval)}
     left = facts.budget
     budget = {} if left is None else {"budget": {"calls": left.calls, "cost": left.cost}}
+    taint = {"taint": list(facts.taint)} if facts.taint else {}
     return {
         **approval,
         **budget,
+        **taint,
         "now_ms": facts.now_ms,
         "run": {"id": run.id, "owner": run.owner, "source": run.source, "status": run.status},
         "step": facts.step,

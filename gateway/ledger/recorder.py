@@ -1,7 +1,7 @@
 """Writes calls to the ledger: the intent before, the outcome after, and in one piece what needs no intent."""
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final, Protocol
 
 from gateway.ledger.charging import settled
 from gateway.ledger.entries import Redact, claim_body, end_body, record_body
@@ -14,15 +14,43 @@ from gateway.model.outcome import Outcome, Succeeded, Unknown
 from gateway.store.approvals import ApprovalUse
 from gateway.store.ports import Claimed, Ending, Intent, Ledger, Record, Recorded, StepUse
 
-__all__ = ["Recorder"]
+__all__ = ["Carrying", "Recorder"]
 
 _LONGEST_NAME: Final = 256
 
 
-class Recorder:
-    """Records calls; `redact` takes out what must not be kept. With `durable_reads` a read waits for its commit."""
+class Carrying(Protocol):
+    """Says what answers carry that has to follow whoever reads them."""
 
-    def __init__(self, ledger: Ledger, clock: Clock, redact: Redact, *, durable_reads: bool = True) -> None:
+    def carried(self, call: Call, outcome: Outcome) -> tuple[str, ...]:
+        """Return the labels of what a call is answered."""
+        ...
+
+    def are_news(self, call: Call, carried: tuple[str, ...]) -> bool:
+        """Tell whether the ledger has to mark them."""
+        ...
+
+    def marked(self, call: Call) -> None:
+        """Hear that it has."""
+        ...
+
+
+class Recorder:
+    """Records calls; `redact` takes out what must not be kept. With `durable_reads` a read waits for its commit.
+
+    What an answer carries (`carrying`) is recorded with it, so it follows whoever is given the answer.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        clock: Clock,
+        redact: Redact,
+        carrying: Carrying | None = None,
+        *,
+        durable_reads: bool = True,
+    ) -> None:
+        self._carrying = carrying
         self._ledger = ledger
         self._clock = clock
         self._redact = redact
@@ -61,28 +89,32 @@ class Recorder:
         """Write the outcome of a claimed call. Raises `StoreFault`: then the call stays in doubt."""
         now = self._clock.now_ms()
         body = end_body(call, outcome, now, self._redact)
+        taint = self._taint(call, outcome, body)
         status = _status(outcome)
         # What failed for certain used nothing up; where an effect is in doubt, the pipeline never says failed.
         relied, released = _relied_on(call), status is StepStatus.FAILED
         returns = relied.id if relied is not None and released else ""
         result = outcome.result if isinstance(outcome, Succeeded) else None
         charges = settled(_bill(call), status, result, now - call.received_ms)
-        await self._ledger.finish(
-            Ending(
-                call.id,
-                now,
-                status,
-                body,
-                release=released,
-                returns=returns,
-                charges=charges,
-                compensates=call.request.undoes.call_id if call.request.undoes is not None else "",
-            )
+        ending = Ending(
+            call.id,
+            now,
+            status,
+            body,
+            release=released,
+            returns=returns,
+            charges=charges,
+            compensates=call.request.undoes.call_id if call.request.undoes is not None else "",
+            taint=taint,
         )
+        await self._ledger.finish(ending)
+        self._marked(call, taint)
 
     async def record(self, call: Call, outcome: Outcome) -> None:
         """Write a call that made no claim: a read, a refusal, a repeat. Raises `StoreFault`."""
-        await self._ledger.record(self._whole(call, outcome), durable=self._durable_reads)
+        whole = self._whole(call, outcome)
+        await self._ledger.record(whole, durable=self._durable_reads)
+        self._marked(call, whole.taint)
 
     async def record_later(self, call: Call, outcome: Outcome) -> None:
         """Have it written once the store can be written again. Raises `StoreFault` when too much waits already."""
@@ -91,6 +123,7 @@ class Recorder:
     def _whole(self, call: Call, outcome: Outcome) -> Record:
         now = self._clock.now_ms()
         identified = call.has("identity")
+        body = record_body(call, outcome, now, self._redact)
         return Record(
             call_id=call.id,
             at_ms=now,
@@ -98,8 +131,21 @@ class Recorder:
             agent=call.identity.agent if identified else ANONYMOUS_AGENT,
             on_behalf_of=(call.identity.on_behalf_of or "") if identified else "",
             tool=call.tool.name if call.has("tool") else call.request.name[:_LONGEST_NAME],
-            body=record_body(call, outcome, now, self._redact),
+            body=body,
+            taint=self._taint(call, outcome, body),
         )
+
+    def _taint(self, call: Call, outcome: Outcome, body: dict[str, Any]) -> tuple[str, ...]:
+        """Note in the body what a call's answer carries; return what of it the ledger has to mark."""
+        carried = self._carrying.carried(call, outcome) if self._carrying is not None else ()
+        if not carried:
+            return ()
+        body["taint"] = list(carried)
+        return carried if self._carrying is not None and self._carrying.are_news(call, carried) else ()
+
+    def _marked(self, call: Call, taint: tuple[str, ...]) -> None:
+        if taint and self._carrying is not None:
+            self._carrying.marked(call)
 
     async def recover(self, spare: Callable[[Recorded], bool] = lambda _: False) -> list[Recorded]:
         """End as unknown what a stopped gateway left unfinished; return it. `spare` says which calls still live."""

@@ -117,6 +117,7 @@ class Facts:
     matches it; a name is absent where there is none. `step` counts the run's calls before this one. `repeat_of` is the
     recorded call this one repeats: then the facts are those the original was decided on. `approval` is what people said
     to this call, if they did. `budget` is what is left of its budgets, where it has any and a policy asks.
+    `taint` are the labels of what its run and its principal have read.
     """
 
     now_ms: int
@@ -127,3 +128,4 @@ class Facts:
     environment: str = "production"
     approval: Approval | None = None
     budget: Left | None = None
+    taint: tuple[str, ...] = ()

@@ -81,6 +81,7 @@ class Kept:
         """Answer `results.read`. Raises `RequestFault`: the handle is not one of this principal's, or no longer."""
         asked = call.arguments
         answer = self._find(call.identity, asked["handle"])
+        call.origin = answer.tool
         text = answer.text.decode()
         start = asked.get("offset", 0)
         if start > len(text):

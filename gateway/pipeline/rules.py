@@ -10,6 +10,7 @@ from gateway.catalog.config import EndpointSection, Names
 from gateway.model.facts import Approver
 from gateway.model.identity import Identity
 from gateway.policy import Bundle
+from gateway.taint.labels import UNHEEDED, Labels
 
 __all__ = ["Limits", "Rules", "RulesInForce"]
 
@@ -33,6 +34,7 @@ class Rules:
     `endpoints` are the virtual endpoints by name, and `views` the part of the catalog that each shows. `limits.results`
     is by canonical tool name; a tool that is not in it answers at any length. `people` may be asked for approvals, by
     name; `aliases` is what else each of them is called. `budgets` says what calls cost and are charged to.
+    `labels` are what answers carry.
     """
 
     catalog: Catalog
@@ -44,6 +46,7 @@ class Rules:
     people: Mapping[str, Approver] = field(default_factory=dict)
     aliases: Mapping[str, Sequence[str]] = field(default_factory=dict)
     budgets: Budgets = field(default_factory=Budgets)
+    labels: Labels = UNHEEDED
 
     @classmethod
     def of(

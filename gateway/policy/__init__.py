@@ -13,7 +13,7 @@ from gateway.policy.bundle import Bundle
 from gateway.policy.cases import Case, CaseFile, CaseResult, read_cases, run_cases
 from gateway.policy.config import Require, Rule, WorkflowSection
 from gateway.policy.decide import decide
-from gateway.policy.entities import AgentEntity, ServerEntity
+from gateway.policy.entities import AgentEntity, ServerEntity, is_open_world
 from gateway.policy.explain import Explanation, Verdict, explain
 from gateway.policy.given import Question, decision_input, from_json, to_json
 from gateway.policy.lint import check
@@ -56,6 +56,7 @@ __all__ = [
     "decision_input",
     "explain",
     "from_json",
+    "is_open_world",
     "matrix",
     "may",
     "may_approve",

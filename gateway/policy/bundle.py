@@ -24,6 +24,7 @@ from gateway.policy.entities import (
     tool_entities,
     uid,
 )
+from gateway.policy.need import TAINT
 from gateway.policy.operations import Operations
 from gateway.policy.outlook import Outlook, outlook_of
 from gateway.policy.policies import Checked, LoadOptions, Policy, check_sources
@@ -100,6 +101,11 @@ class Bundle:
     def text(self) -> str:
         """The policies as Cedar, each source under its name: what `toolgate policy show` prints."""
         return "\n".join(f"// {source.name}\n{source.text.rstrip()}\n" for source in self.sources)
+
+    @property
+    def heeds_taint(self) -> bool:
+        """Whether some policy looks at what was read before, and be it in the shadow."""
+        return any(policy.need.reads(TAINT) for policy in self.policies)
 
     @property
     def prior_sources(self) -> frozenset[str]:

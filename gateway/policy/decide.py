@@ -9,8 +9,10 @@ from gateway.model.facts import PriorQuery
 from gateway.policy.bundle import Bundle
 from gateway.policy.cedar import Answer
 from gateway.policy.entities import TOOL, uid
+from gateway.policy.need import TAINT
 from gateway.policy.policies import Policy
 from gateway.policy.refusal import NO_WAY, Way, way_out
+from gateway.policy.remedy import value_at
 from gateway.policy.situation import Situation
 
 __all__ = ["decide"]
@@ -124,7 +126,14 @@ def _message(given: DecisionInput, forbids: Sequence[Policy], answer: Answer, wa
         said = [policy.terms.message or f"Policy {policy.id} forbids this {what}." for policy in forbids]
     else:
         said = [f"No policy allows agent {agent} to make this {what}. Ask the operator to allow it."]
-    return " ".join((*dict.fromkeys(said), *way.running, *_approval_wanted(way)))
+    return " ".join((*dict.fromkeys(said), *_read_before(given, forbids), *way.running, *_approval_wanted(way)))
+
+
+def _read_before(given: DecisionInput, forbids: Sequence[Policy]) -> Iterator[str]:
+    """Say what was read before, where that is what a policy minds."""
+    labels = [str(label) for found in value_at(given.context, TAINT) for label in found]
+    if labels and any(policy.need.reads(TAINT) for policy in forbids):
+        yield f"What was read before carries: {', '.join(labels)}."
 
 
 def _asked(given: DecisionInput) -> str:

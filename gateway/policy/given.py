@@ -82,7 +82,7 @@ def decision_input(
     told = facts.priors or facts.approval is not None or facts.budget is not None
     if told or not situation.steady or situation.remedy_paths:
         return compose(bundle, Question(identity, tool, arguments, facts))
-    key = facts.environment, identity.on_behalf_of, identity.scopes  # all that a steady context is made of
+    key = facts.environment, facts.taint, identity.on_behalf_of, identity.scopes  # all that a steady context is made of
     given = situation.inputs.get(key)
     if given is None:
         given = compose(bundle, Question(identity, tool, arguments, facts))
@@ -292,7 +292,7 @@ _BASE: Final[Mapping[str, Callable[[Question], Any]]] = {
     "delegatedScopes": lambda question: list(question.identity.scopes),
     "run": _run,
     "step": lambda question: question.facts.step,
-    "taint": lambda question: list(question.surroundings.taint),
+    "taint": lambda question: sorted({*question.facts.taint, *question.surroundings.taint}),
     "budget": _budget,
     "approval": _approval,
     "unmodelled": lambda _: [],

@@ -15,6 +15,7 @@ from gateway.store.chain import GENESIS, link_of, seal
 from gateway.store.evidence import Evidence, holds, recorded_from, step_from
 from gateway.store.memory_approvals import Shelf
 from gateway.store.memory_spending import MemorySpending
+from gateway.store.memory_taints import Taints
 from gateway.store.ports import (
     AgentSighting,
     Claimed,
@@ -33,6 +34,7 @@ from gateway.store.ports import (
     TokenRecord,
 )
 from gateway.store.sightings import merged
+from gateway.store.taints import Clearing, Taint
 
 __all__ = ["MemoryStore"]
 
@@ -79,6 +81,7 @@ class MemoryStore(MemorySpending):
         self._sightings: dict[tuple[str, bool], AgentSighting] = {}
         self._shelf = Shelf(self._events, self._append)
         self._counters = Counters()
+        self._taints = Taints(self._events, self._append)
 
     async def open(self) -> None:
         """Do nothing: memory is always open."""
@@ -139,6 +142,7 @@ class MemoryStore(MemorySpending):
         call.status = ending.status
         for settled in ending.charges:
             self._counters.settle(settled)
+        self._taints.mark(call.end, ending.taint)
         if ending.release:
             self._release(call, call.end.seq)
             if ending.returns:
@@ -166,7 +170,8 @@ class MemoryStore(MemorySpending):
 
     def _put(self, record: Record) -> None:
         told = (record.at_ms, record.kind, record.call_id, record.run_id)
-        self._append((*told, record.agent, record.on_behalf_of, record.tool), record_body(record))
+        event = self._append((*told, record.agent, record.on_behalf_of, record.tool), record_body(record))
+        self._taints.mark(event, record.taint)
         if record.kind is EventKind.CALL_RECORDED:
             self._run_steps[record.run_id] += 1
 
@@ -303,6 +308,12 @@ class MemoryStore(MemorySpending):
 
     async def list_approvals(self, wanted: ApprovalFilter) -> list[ApprovalTrail]:
         return self._shelf.list_all(wanted)
+
+    async def taint(self, run_id: str, agent: str, on_behalf_of: str) -> Taint:
+        return self._taints.find(run_id, agent, on_behalf_of)
+
+    async def clear_taint(self, clearing: Clearing) -> bool:
+        return self._taints.clear(clearing)
 
     async def put_pause(self, pause: PauseRecord) -> None:
         self._pauses[pause.scope] = pause

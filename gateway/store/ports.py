@@ -15,6 +15,7 @@ from gateway.model.light import light
 from gateway.store.approvals import ApprovalStore, ApprovalUse
 from gateway.store.budgets import BudgetStore, Settled, Shortage
 from gateway.store.spending import SpentStore
+from gateway.store.taints import TaintStore
 
 __all__ = [
     "AgentInventory",
@@ -63,6 +64,8 @@ class EventKind(StrEnum):
     APPROVAL_RETURNED = "approval.returned"  # the call that used it certainly did nothing
     STANDING_CREATED = "standing.created"
     STANDING_REVOKED = "standing.revoked"
+    TAINT_MARKED = "taint.marked"  # follows the record of a call whose answer carried the labels
+    TAINT_CLEARED = "taint.cleared"  # a person took responsibility for what a run has read
     ADMIN = "admin"  # a token issued, a bundle loaded, a schema approved …
 
 
@@ -185,6 +188,7 @@ class Ending:
     Then `returns` names the approval that the call used, if any, and that is given back too. `compensates` is the call
     whose effect this one took back, if it succeeded. `charges` settle what was reserved; what none of them names stays
     reserved.
+    `taint` are labels of its answer that are to follow its run and its principal.
     """
 
     call_id: str
@@ -195,12 +199,13 @@ class Ending:
     returns: str = ""
     compensates: str = ""
     charges: tuple[Settled, ...] = ()
+    taint: tuple[str, ...] = ()
 
 
 @light
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A whole call in one event: a read that needed no claim, or a refusal."""
+    """A whole call in one event: a read that needed no claim, or a refusal. `taint` as of an `Ending`."""
 
     call_id: str
     at_ms: int
@@ -210,6 +215,7 @@ class Record:
     tool: str
     body: Mapping[str, Any] = field(repr=False)
     kind: EventKind = EventKind.CALL_RECORDED
+    taint: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -457,6 +463,7 @@ class Store(
     ApprovalStore,
     SpentStore,
     BudgetStore,
+    TaintStore,
     Protocol,
 ):
     """One adapter serves every port."""

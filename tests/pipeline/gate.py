@@ -55,6 +55,7 @@ from gateway.pipeline.stages.identify import Identify
 from gateway.pipeline.stages.redact import Redact
 from gateway.pipeline.stages.resolve import Resolve
 from gateway.pipeline.stages.validate import Validate
+from gateway.pipeline.tainting import Tainting
 from gateway.policy import AgentEntity, Bundle, LoadOptions, PolicySource
 from gateway.redaction.redactor import Redactor
 from gateway.resilience.admission import Admission
@@ -63,6 +64,7 @@ from gateway.resilience.executor import Executor
 from gateway.resilience.owned import OwnedTasks
 from gateway.store.memory import MemoryStore
 from gateway.store.ports import Event, EventFilter, EventKind, Ledger, PauseRecord
+from gateway.taint.taints import Taints
 from gateway.workflow.own_tools import OWN_SERVER, OWN_TOOLS, start_run
 from gateway.workflow.runs import Runs
 from tests.fixtures.clock import CountingIds, FakeClock
@@ -207,7 +209,8 @@ class Gate:
         self.inflight = InFlight()
         self.owned = OwnedTasks()
         self.runs = Runs(self.store, self.clock, self.ids, stopped=self.pauses.check_run)
-        self.recorder = Recorder(self.ledger, self.clock, self.redactor.record)
+        self.tainting = Tainting(self.rules, Taints(self.store, self.clock))
+        self.recorder = Recorder(self.ledger, self.clock, self.redactor.record, self.tainting)
         self.elicited = Elicited(self.redactor.deliver)
         self.asking = Asking(self.recorder, self.redactor, self.clock, self.ids, self.elicited)
         self.executor = Executor(self.clock, self.ids, settings)
@@ -262,7 +265,7 @@ class Gate:
         )
 
     def _past(self) -> Past:
-        return Past(self.ledger, self.approving.consents, self.store)
+        return Past(self.ledger, self.approving.consents, self.store, self.tainting)
 
     def walking(self, stages: Sequence[Stage]) -> Runner:
         """Return a runner over other stages."""

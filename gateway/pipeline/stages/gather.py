@@ -13,6 +13,7 @@ from gateway.model.clock import Clock
 from gateway.model.facts import Facts, PriorQuery, PriorScope, RunRef, Step, StepStatus
 from gateway.pipeline.consent import Consents
 from gateway.pipeline.rules import RulesInForce
+from gateway.pipeline.tainting import Tainting
 from gateway.store.budgets import BudgetStore
 from gateway.store.ports import Ledger, StepLookup
 from gateway.workflow.runs import Runs
@@ -22,11 +23,12 @@ __all__ = ["Gather", "Past", "lookup_for"]
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """Where facts come from: what was called before, what people said, what was used up."""
+    """Where facts come from: what was called before, what people said, what was used up, what was read."""
 
     ledger: Ledger
     consents: Consents
     budgets: BudgetStore
+    tainting: Tainting
 
 
 class Gather:
@@ -42,6 +44,7 @@ class Gather:
         self._ledger = past.ledger
         self._consents = past.consents
         self._budgets = past.budgets
+        self._tainting = past.tainting
         self._clock = clock
         self._environment = environment
 
@@ -70,6 +73,7 @@ class Gather:
             priors=priors,
             environment=self._environment,
             budget=await self._left(call) if call.bill.charges and call.bundle.reads_budget else None,
+            taint=await self._tainting.seen(call.identity, run),
         )
         call.facts = await self._consents.added(call, facts)
 

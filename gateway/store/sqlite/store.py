@@ -28,7 +28,7 @@ from gateway.store.ports import (
     StepLookup,
     TokenRecord,
 )
-from gateway.store.sqlite import approvals, budgets, pauses, reading, sessions, spending, transitions
+from gateway.store.sqlite import approvals, budgets, pauses, reading, sessions, spending, taints, transitions
 from gateway.store.sqlite.auditing import audit_ledger, prepare_audit
 from gateway.store.sqlite.connection import Connection
 from gateway.store.sqlite.journal import use_wal
@@ -37,6 +37,7 @@ from gateway.store.sqlite.migrate import migrate
 from gateway.store.sqlite.patience import LOCK_PATIENCE_S
 from gateway.store.sqlite.transaction import Transaction
 from gateway.store.sqlite.writer import Writer
+from gateway.store.taints import Clearing, Taint
 
 __all__ = ["SqliteStore"]
 
@@ -89,7 +90,10 @@ class SqliteStore:
 
     async def record(self, record: Record, *, durable: bool = True) -> None:
         transition = partial(transitions.record, record=record, body=record_body(record))
-        await (self._writer.write(transition, synced=False) if durable else self._writer.write_lazily(transition))
+        if durable or record.taint:  # what it carries has to outlive the machine, as the agent's memory of it may
+            await self._writer.write(transition, synced=bool(record.taint))
+        else:
+            await self._writer.write_lazily(transition)
 
     async def record_later(self, record: Record) -> None:
         self._writer.write_later(partial(transitions.record, record=record, body=record_body(record)))
@@ -202,6 +206,13 @@ class SqliteStore:
 
     async def budget_counters(self, keys: Sequence[str] | None = None) -> list[BudgetCounter]:
         return await self._read_from.run(budgets.find_counters, keys)
+
+    async def taint(self, run_id: str, agent: str, on_behalf_of: str) -> Taint:
+        return await self._read_from.run(taints.find_taint, run_id, agent, on_behalf_of)
+
+    async def clear_taint(self, clearing: Clearing) -> bool:
+        cleared: bool = await self._writer.write(partial(taints.clear_taint, clearing=clearing))
+        return cleared
 
     async def put_session(self, session: SessionRecord) -> None:
         await self._writer.write(partial(sessions.put_session, session=session), synced=False)

@@ -20,7 +20,7 @@ from gateway.store.ports import (
     TokenRecord,
 )
 from gateway.store.sightings import merged
-from gateway.store.sqlite import approvals, budgets
+from gateway.store.sqlite import approvals, budgets, taints
 from gateway.store.sqlite.lookups import IndexedSteps, find_holder, find_step
 from gateway.store.sqlite.transaction import Transaction
 
@@ -146,6 +146,7 @@ def _claimed_before(intent: Intent) -> StoreFault:
 
 def finish(tx: Transaction, ending: Ending, body: bytes) -> None:
     """End a claimed call."""
+    mark = taints.mark_of_ending(tx, ending)
     seq = tx.seq + 1
     told = (ending.status.value, ending.at_ms, seq, ending.call_id)
     row = next(iter(tx.db.execute(_FINISH, told).fetchall()), None)
@@ -154,6 +155,8 @@ def finish(tx: Transaction, ending: Ending, body: bytes) -> None:
         reason = "was never claimed" if found is None else "has ended already"
         raise StoreFault("The outcome cannot be recorded.", detail=f"{ending.call_id} {reason}")
     tx.append((ending.at_ms, EventKind.CALL_FINISHED.value, ending.call_id, *row), body)
+    if mark is not None:
+        tx.append(*mark)
     _release(tx, ending, seq)
     _compensate(tx, ending)
 
@@ -190,8 +193,11 @@ def _release(tx: Transaction, ending: Ending, seq: int) -> None:
 
 def record(tx: Transaction, record: Record, body: bytes) -> None:
     """Append a whole call, or an operator's deed."""
+    mark = taints.mark_of_record(tx, record)
     told = (record.at_ms, record.kind.value, record.call_id, record.run_id)
     tx.append((*told, record.agent, record.on_behalf_of, record.tool), body)
+    if mark is not None:
+        tx.append(*mark)
     if record.kind is EventKind.CALL_RECORDED:
         tx.count_step(record.run_id)
 

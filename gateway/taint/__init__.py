@@ -1,0 +1,1 @@
+"""What agents have read, as labels that follow them (SECURITY.md §4)."""
