@@ -15,6 +15,7 @@ from gateway.model.tool import Effect, Tool
 from gateway.pause.pauses import Pauses
 from gateway.pipeline.rules import RulesInForce
 from gateway.pipeline.stages.check import breach, is_incomplete, labels_of, tool_breach
+from gateway.pipeline.stages.claim import makes_step
 from gateway.pipeline.stages.redact import masked_fields
 from gateway.policy import decide, decision_input
 from gateway.redaction.redactor import Redactor
@@ -59,7 +60,7 @@ class Reading:
             GatewayError: as `send`, where nothing stands in.
         """
         declared = call.tool.answers
-        cached = None if call.intent or call.request.more else declared.caching
+        cached = None if call.request.more or makes_step(call) else declared.caching
         try:
             if cached is None:
                 return (await send(call, call.tool, call.arguments)).result, None
@@ -95,7 +96,7 @@ class Reading:
 
     def _last(self, call: Call, fallback: Fallback) -> tuple[Mapping[str, Any], Source]:
         caching = call.tool.answers.caching
-        if call.intent or caching is None:
+        if caching is None or makes_step(call):
             raise _Unusable("a step says that the tool was called")
         found = self.cache.last(call, caching, fallback.within_ms)
         if found is None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gateway.budget.budgets import Budgets, Told
 from gateway.cache.results import Bounds, Fetched, ResultCache
 from gateway.catalog.config import CacheRule, ToolRule
 from gateway.connector import ConnectorFault
@@ -226,6 +227,14 @@ async def test_a_read_that_a_policy_looks_back_at_is_made_each_time() -> None:
     home = gate(MINUTE, PERMIT_ALL, look)
     await home.run("payments_list", LISTED)
     assert said(await home.run("payments_list", LISTED)) == {"n": 2}
+
+
+async def test_a_call_that_a_budget_counts_may_be_answered_from_the_cache_and_is_counted() -> None:
+    home = Gate(tools={"payments.list": MINUTE}, budgets=Budgets(Told({"agent:payer": {"calls": "2/day"}})))
+    home.servers["payments"].calls += [answer({"n": 1})]
+    assert [said(await home.run("payments_list", LISTED)) for _ in range(2)] == [{"n": 1}] * 2
+    assert asked(home) == 1
+    assert isinstance((await home.run("payments_list", LISTED)).outcome, Failed)
 
 
 async def test_other_terms_begin_anew() -> None:

@@ -20,7 +20,7 @@ from gateway.redaction.redactor import Redactor
 from gateway.resilience.owned import OwnedTasks
 from gateway.store.ports import Claimed, ClaimVerdict, Recorded, StepUse
 
-__all__ = ["Claim"]
+__all__ = ["Claim", "makes_step"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -97,14 +97,7 @@ class Claim:
 
     @staticmethod
     def _may_skip(call: Call) -> bool:
-        return (
-            call.tool.effect is Effect.READ
-            and call.step_key is None
-            and not call.decision.consumes
-            and call.facts.approval is None
-            and not call.bill.charges
-            and call.tool.name not in call.bundle.prior_sources
-        )
+        return call.tool.effect is Effect.READ and not call.bill.charges and not makes_step(call)
 
     async def _from_record(self, call: Call, recorded: Recorded) -> Outcome:
         if recorded.status is StepStatus.EXECUTING:
@@ -137,6 +130,16 @@ class Claim:
             call.labels = tuple(map(Label, labels))
         # An answer that was recorded under older policies is delivered under those of today.
         return Succeeded(delivered(self._redactor, call, result), replayed_from=recorded.call_id)
+
+
+def makes_step(call: Call) -> bool:
+    """Tell whether this very call is one that others rely on, or that relies on others."""
+    return (
+        call.step_key is not None
+        or bool(call.decision.consumes)
+        or call.facts.approval is not None
+        or call.tool.name in call.bundle.prior_sources
+    )
 
 
 def _uses(call: Call) -> tuple[StepUse, ...]:
