@@ -31,6 +31,7 @@ from gateway.policy import (
     is_open_world,
     sources_under,
 )
+from gateway.resilience.probing import probe_problems
 from gateway.taint.labels import UNHEEDED, Labels, Source, labels_of
 from gateway.workflow.own_tools import OWN_SERVER, OWN_TOOLS
 
@@ -79,13 +80,17 @@ class Place(Protocol):
 
 
 def build_rules(config: GatewayConfig, home: Place, lock: Lock, live: Mapping[str, Live]) -> Rules:
-    """Build the catalog, and the policies for exactly the pinned tools. What stands in for reads is held to be reads.
+    """Build the catalog, and the policies for exactly the pinned tools. Fallbacks and probes are held to be reads.
 
     Raises:
         PolicyLoadError: with every problem found; whatever was in force stays.
     """
     rules = _rules(config, lock, live, policy_sources(config, home, lock))
-    if problems := fallback_problems(rules.catalog.tools(), config.mcpServers):
+    problems = [
+        *fallback_problems(rules.catalog.tools(), config.mcpServers),
+        *probe_problems(config.probes, rules.catalog.find),
+    ]
+    if problems:
         raise PolicyLoadError(problems)
     return rules
 

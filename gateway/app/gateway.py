@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack, suppress
+from dataclasses import asdict
 from typing import Any, Final
 
 from gateway.app.front import Asgi, Front, build_front
@@ -70,6 +71,7 @@ class Gateway(Parts):
             self.survey.watch(self.upstreams),
             self.notices.run(),
             self.approving.watch(),
+            self.probing.watch(),
         )
         for work in watches:
             self._background(work)
@@ -140,7 +142,9 @@ class Gateway(Parts):
             "servers": {
                 name: {
                     "state": str(health.state),
+                    "since_ms": health.since_ms,
                     "error": health.error,
+                    "probe": self._probed(name),
                     "breaker": str(breakers.get(name, "closed")),
                     "tools": sum(tool.server == name and not tool.quarantined for tool in tools),
                     "quarantined": {t.name: t.quarantined for t in tools if t.server == name and t.quarantined},
@@ -148,6 +152,10 @@ class Gateway(Parts):
                 for name, health in self.upstreams.health().items()
             },
         }
+
+    def _probed(self, server: str) -> dict[str, Any] | None:
+        probed = self.upstreams.get(server).probed
+        return None if probed is None else asdict(probed)
 
     async def _drain(self) -> None:
         self.admission.stop()

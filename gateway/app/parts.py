@@ -41,6 +41,7 @@ from gateway.redaction.redactor import Redactor
 from gateway.resilience.admission import Admission
 from gateway.resilience.executor import Executor
 from gateway.resilience.owned import OwnedTasks
+from gateway.resilience.probing import Probing, Watched
 from gateway.rulebook import build_rules, recatalogued, rules_without_policies
 from gateway.taint.taints import Taints
 from gateway.transport.sides import Leases
@@ -108,6 +109,8 @@ class Parts:
         self.tainting = Tainting(self.rules, Taints(self.store, self.clock))
         early = config.server.early_reads
         self.recorder = Recorder(self.store, self.clock, redactor.record, self.tainting, durable_reads=not early)
+        watched = Watched(lambda: self.config.probes, lambda: self.rules.current.catalog.find)
+        self.probing = Probing(self.upstreams, watched, self.store, self.clock, self.ids)
         self._loud = logging.DEBUG  # while servers are still answering for the first time
 
     def _first_rules(self) -> Rules:

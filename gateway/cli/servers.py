@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway.app import Home, live_definitions
@@ -10,6 +11,7 @@ from gateway.catalog.lock import Lock
 from gateway.catalog.screening import screen
 from gateway.cli.checks import Check
 from gateway.cli.loaded import Loaded, load_now
+from gateway.cli.running import running
 from gateway.config import GatewayConfig
 
 __all__ = ["ask_servers", "pin_schemas", "probe_servers"]
@@ -37,7 +39,9 @@ def pin_schemas(config: Path) -> int:
 
 def probe_servers(config: GatewayConfig, path: Path) -> Iterable[Check]:
     """Shake hands with every server, with the environment and the credentials it gets from the gateway."""
-    live, silent = ask_servers(load_now(path))
+    loaded = load_now(path)
+    yield from _found_running(loaded)
+    live, silent = ask_servers(loaded)
     for name in config.mcpServers:
         if name in silent:
             fix = "run its command by hand, or correct its entry under mcpServers"
@@ -48,3 +52,18 @@ def probe_servers(config: GatewayConfig, path: Path) -> Iterable[Check]:
         yield Check(f"server {name}", ok=True, message=f"answers with {len(definitions)} tools")
         for tool, why in hostile.items():
             yield Check(f"tool {name}.{tool}", ok=False, message=f"is quarantined: {why}", fix="toolgate schema diff")
+
+
+def _found_running(loaded: Loaded) -> Iterable[Check]:
+    """Yield what the running gateway, if there is one, found of its servers."""
+    gateway = running(loaded)
+    found = gateway.ask("/-/status") if gateway is not None else None
+    for name, each in (found["servers"] if found is not None else {}).items():
+        if each["state"] == "down":
+            since = datetime.fromtimestamp(each["since_ms"] / 1000, UTC).isoformat(" ", "seconds")
+            yield Check(
+                f"server {name}", ok=False, message=f"is down for the running gateway since {since}: {each['error']}"
+            )
+        elif each["breaker"] != "closed":
+            message = f"failed so often that the running gateway leaves it alone (its breaker is {each['breaker']})"
+            yield Check(f"server {name}", ok=True, message=message, warning=True)

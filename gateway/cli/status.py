@@ -1,15 +1,18 @@
 """`toolgate status`: is it up, and how are its servers."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import typer
 
 from gateway.cli.output import FAILED, emit, table
 from gateway.cli.place import AsJson, ConfigPath, loaded_from
 from gateway.cli.running import running
+from gateway.model.clock import SystemClock
 
 __all__ = ["status"]
+
+_UNITS: Final = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
 
 
 def status(config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = False) -> None:
@@ -36,7 +39,26 @@ def status(config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = False) -
 
 
 def _rows(servers: dict[str, Any]) -> list[dict[str, str]]:
+    now_ms = SystemClock().now_ms()
     return [
-        {"server": name, "state": each["state"], "tools": str(each["tools"]), "error": each["error"]}
+        {
+            "server": name,
+            "state": each["state"],
+            "tools": str(each["tools"]),
+            "for": _span(now_ms - each["since_ms"]),
+            "probe": _probe(each["probe"], now_ms),
+            "breaker": each["breaker"],
+            "error": each["error"],
+        }
         for name, each in servers.items()
     ]
+
+
+def _probe(probe: dict[str, Any] | None, now_ms: int) -> str:
+    return "-" if probe is None else f"{probe['took_ms']} ms, {_span(now_ms - probe['at_ms'])} ago"
+
+
+def _span(span_ms: int) -> str:
+    """Return a span of time in its largest unit: 90 s is 1m."""
+    seconds = max(span_ms, 0) // 1000
+    return next((f"{seconds // size}{unit}" for unit, size in _UNITS if seconds >= size), "0s")

@@ -14,7 +14,7 @@ from gateway.catalog.own_tools import RESULTS_SERVER, TOOLS_SERVER
 from gateway.connector.registry import STANDING
 from gateway.identity.config import Agents, IdentityConfig
 from gateway.policy.config import StandingSection, WorkflowSection
-from gateway.resilience.config import ResilienceConfig
+from gateway.resilience.config import Probes, ResilienceConfig
 from gateway.taint.config import TaintSection
 from gateway.workflow.own_tools import OWN_SERVER
 
@@ -148,6 +148,10 @@ class GatewayConfig(BaseModel):
     )
     resilience: ResilienceConfig = Field(
         default=ResilienceConfig(), description="How hard the gateway tries, and when it stops."
+    )
+
+    probes: Probes = Field(
+        default={}, description="How it is looked whether servers answer while nobody calls them: server, or *."
     )
 
     def standing(self) -> dict[str, StandingSection]:

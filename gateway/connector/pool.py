@@ -11,7 +11,7 @@ from gateway.connector.plugin import Surroundings
 from gateway.connector.upstream import Definitions, Notice, Offer, ToolCall, ToolTraits, Upstream
 from gateway.model.errors import ConnectorFault
 
-__all__ = ["TOOLS_CHANGED", "Health", "PoolPace", "State", "Supervised", "Upstreams"]
+__all__ = ["TOOLS_CHANGED", "Health", "PoolPace", "Probed", "State", "Supervised", "Upstreams"]
 
 
 TOOLS_CHANGED: Final = "notifications/tools/list_changed"
@@ -32,6 +32,15 @@ class Health:
 
     state: State
     since_ms: int
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What came of the last probe of a server: when (Unix time), how long it took, and what was wrong, or nothing."""
+
+    at_ms: int
+    took_ms: int
     error: str = ""
 
 
@@ -64,8 +73,11 @@ class Supervised:
         self._tried = asyncio.Event()
         self._trouble = asyncio.Event()
         self._failures = 0
+        self._fails_probe = False
         self._supervisor: asyncio.Task[None] | None = None
         self._listeners: list[Notice] = []
+        self.probed: Probed | None = None
+        self.changed: Callable[[], None] = lambda: None
         upstream.on_notice(self._tell)
 
     @property
@@ -152,6 +164,34 @@ class Supervised:
         self._learn(None)
         return result
 
+    async def probe(self, asked: ToolCall | None, timeout_s: float) -> None:
+        """Look whether the server answers, to a call or else to a listing, and take it for down when it does not.
+
+        A server that only fails its probe is still called by agents: they may find it better than it says.
+        """
+        if self._supervisor is None or self.opening:
+            return
+        if self._failures:
+            self._trouble.set()  # it cannot be reached: try to repair it now
+            return
+        began, at_ms, error = self._clock.monotonic(), self._clock.now_ms(), ""
+        try:
+            async with asyncio.timeout(timeout_s):
+                result = await (self._upstream.tools() if asked is None else self._upstream.call(asked))
+            if isinstance(result, Mapping) and result.get("isError") is True:
+                error = "its probe was answered with an error"
+        except TimeoutError:
+            error = f"its probe was not answered in {timeout_s:g} s"
+        except Exception as fault:  # noqa: BLE001 - a probe that dies would leave its server unwatched
+            error = fault.message if isinstance(fault, ConnectorFault) else repr(fault)
+        self.probed = Probed(at_ms, int((self._clock.monotonic() - began) * 1000), error)
+        self._fails_probe = bool(error) and asked is not None
+        if error:
+            self._become(State.DOWN, error)
+            self._trouble.set()
+        else:
+            self._become(State.UP)
+
     async def _usable(self, timeout_s: float) -> None:
         """Wait for a first opening that is under way; one that failed is reported at once."""
         if self._health.state is State.UP or self._supervisor is None:
@@ -170,7 +210,7 @@ class Supervised:
     def _learn(self, fault: ConnectorFault | None) -> None:
         """Note what a call or a listing tells of the server. Only one that could not be reached is down."""
         if fault is None:
-            if self._health.state is not State.UP:
+            if self._health.state is not State.UP and not self._fails_probe:
                 self._become(State.UP)
         elif not fault.sent and fault.code in {"unavailable", "timeout"}:
             self._become(State.DOWN, fault.message)
@@ -180,6 +220,7 @@ class Supervised:
         if (state, error) != (self._health.state, self._health.error):
             since = self._health.since_ms if state is self._health.state else self._clock.now_ms()
             self._health = Health(state, since, error)
+            self.changed()
 
     async def _supervise(self) -> None:
         """Open the upstream, again and again until it works; later, when it cannot be reached, probe it by listing."""
@@ -195,7 +236,8 @@ class Supervised:
             else:
                 repaired = self._failures > 0 or opened
                 opened, self._failures = True, 0
-                self._become(State.UP)
+                if not self._fails_probe:
+                    self._become(State.UP)
                 if repaired:
                     self._tell(TOOLS_CHANGED, {})  # it may have come back with other tools
             self._tried.set()
@@ -259,6 +301,11 @@ class Upstreams:
     def names(self) -> Sequence[str]:
         """Return the names, in the order they were added."""
         return list(self._members)
+
+    def on_change(self, changed: Callable[[], None]) -> None:
+        """Have `changed` called whenever one of those that are there now stands otherwise."""
+        for member in self._members.values():
+            member.changed = changed
 
     def health(self) -> Mapping[str, Health]:
         """Return how every server stands."""

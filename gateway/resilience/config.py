@@ -1,8 +1,12 @@
 """The `resilience` section of the configuration."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Annotated
 
-__all__ = ["RateLimit", "ResilienceConfig"]
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+
+from gateway.model.duration import milliseconds
+
+__all__ = ["ProbeRule", "Probes", "RateLimit", "ResilienceConfig"]
 
 
 class RateLimit(BaseModel):
@@ -29,3 +33,32 @@ class ResilienceConfig(BaseModel):
     concurrency: int = Field(64, ge=1, description="Calls at one server at the same time.")
     queue: int = Field(256, ge=0, description="Calls that may wait for one of those places; more are refused.")
     rate_limit: RateLimit | None = Field(None, description="How often one agent may call; not limited if not given.")
+
+
+def _duration(text: str) -> str:
+    milliseconds(text)
+    return text
+
+
+class ProbeRule(BaseModel):
+    """How often it is looked whether a server answers, and by what."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    every: Annotated[str, AfterValidator(_duration)] = Field(description="How long between two probes: 15s.")
+    call: str | None = Field(
+        None, description="A read of the server that is called, such as crm.status; by default its tools are listed."
+    )
+    arguments: dict[str, JsonValue] = Field({}, description="The arguments of that call.")
+    timeout_s: float = Field(5.0, gt=0, le=60, description="How long an answer may take, in seconds.")
+
+
+def _own_calls(probes: dict[str, ProbeRule]) -> dict[str, ProbeRule]:
+    for server, rule in probes.items():
+        if rule.call is not None and rule.call.partition(".")[0] != server:
+            raise ValueError(f"the probe of {server!r} calls {rule.call!r}, which is a tool of another server")
+    return probes
+
+
+Probes = Annotated[dict[str, ProbeRule], Field(max_length=1000), AfterValidator(_own_calls)]
+"""The whole `probes:` section: server, or `*` for every other one → how it is looked after."""

@@ -1,6 +1,7 @@
 """`toolgate status` and `toolgate up`: is it up, and if not, why."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,3 +77,26 @@ def test_a_gateway_that_cannot_start_says_why(house: House) -> None:
     (house.path / ".toolgate" / "local.key").chmod(0o644)
     refused = running.command("up", check=False)
     assert (refused.returncode, "private_file" in refused.stderr, "Traceback" in refused.stderr) == (1, True, False)
+
+
+def test_a_server_that_is_down_is_told_by_status_and_doctor(house: House) -> None:
+    text = (house.path / "gateway.yaml").read_text(encoding="utf-8")
+    gone = 'mcpServers:\n  gone: { type: http, url: "http://127.0.0.1:9/mcp" }\n'
+    house.configure(text.replace("mcpServers:\n", gone) + 'probes: { "*": { every: 1s } }\n')
+    gateway = Running(house.path).start()
+    try:
+        give_up = time.monotonic() + 30
+        while (servers := house.json("status")["servers"])["gone"]["state"] != "down" or servers["probe"][
+            "probe"
+        ] is None:
+            assert time.monotonic() < give_up, servers
+        lines = {line.split()[0]: line.split() for line in house.run("status").output.splitlines() if line.strip()}
+        assert lines["SERVER"][:6] == ["SERVER", "STATE", "TOOLS", "FOR", "PROBE", "BREAKER"]
+        assert (lines["gone"][1], lines["gone"][4]) == ("down", "-")
+        assert lines["probe"][1] == "up"
+        assert (lines["probe"][5], lines["probe"][7]) == ("ms,", "ago")
+        checks = [one for one in house.json("doctor")["checks"] if one["name"] == "server gone"]
+        assert "is down for the running gateway since" in checks[0]["message"]
+        assert not checks[0]["ok"]
+    finally:
+        gateway.stop()

@@ -249,3 +249,57 @@ async def test_opening_twice_watches_once() -> None:
     await upstreams.open()
     await upstreams.close()
     assert a.life == ["open", "close"]
+
+
+async def opened(**members: ScriptedUpstream) -> Upstreams:
+    upstreams = pool(**members)
+    await upstreams.open()
+    return upstreams
+
+
+@pytest.mark.parametrize("asked", [None, CALL])
+async def test_a_probe_that_is_not_answered_or_answered_wrongly_finds_a_server_down(asked: ToolCall | None) -> None:
+    server = ScriptedUpstream()
+    upstreams = await opened(a=server)
+    changes: list[State] = []
+    upstreams.on_change(lambda: changes.append(upstreams.health()["a"].state))
+    answers = server.lists if asked is None else server.calls
+    wrong = [ConnectorFault("gone"), asyncio.Event(), RuntimeError("odd")]
+    for each in wrong if asked is None else [*wrong, {"isError": True, "content": []}]:
+        answers[:] = [each]
+        await upstreams.get("a").probe(asked, 0.01)
+        assert upstreams.health()["a"].state is State.DOWN
+        probed = upstreams.get("a").probed
+        assert probed is not None
+        assert probed.error
+        answers.clear()
+        await upstreams.get("a").probe(asked, 0.01)
+        assert upstreams.health()["a"].state is State.UP
+    assert changes[:2] == [State.DOWN, State.UP]
+    await upstreams.close()
+
+
+async def test_agents_still_call_a_server_that_only_fails_its_probe_and_only_a_probe_finds_it_up_again() -> None:
+    server = ScriptedUpstream(ConnectorFault("not well", code="rejected"))
+    upstreams = await opened(a=server)
+    await upstreams.get("a").probe(CALL, 1.0)
+    assert await upstreams.get("a").call(CALL) == OK
+    assert await upstreams.get("a").tools() == [{"name": "a"}]
+    assert upstreams.health()["a"].error == "not well"
+    await upstreams.get("a").probe(CALL, 1.0)
+    assert upstreams.health()["a"].state is State.UP
+    await upstreams.close()
+
+
+async def test_a_server_that_was_never_reached_is_repaired_rather_than_probed() -> None:
+    clock, server = Repairs(), ScriptedUpstream()
+    server.opens.append(ConnectorFault("nobody there", sent=False))
+    upstreams = pool(clock, a=server)
+    await upstreams.get("a").probe(None, 1.0)
+    assert server.life == []
+    await upstreams.open()
+    await upstreams.get("a").probe(None, 1.0)
+    assert server.life == ["open"]
+    await clock.repair()
+    await until(lambda: upstreams.health()["a"].state is State.UP)
+    await upstreams.close()
