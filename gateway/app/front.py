@@ -15,6 +15,7 @@ from gateway.pipeline.rollback import Rollback
 from gateway.transport.approvals import ApprovalsApi
 from gateway.transport.endpoint import Door, Eras, McpEndpoint
 from gateway.transport.guard import Guard
+from gateway.transport.hooks import HooksApi
 from gateway.transport.input import Inputs
 from gateway.transport.kernel import Kernel
 from gateway.transport.legacy import Legacy
@@ -63,5 +64,6 @@ def build_front(parts: Parts, guard: Guard, status: Callable[[], Mapping[str, An
         OperatorApi(operator_token(parts.local_key), status, rollback),
         resource_metadata(parts.config.identity, parts.config.agents),
         ApprovalsApi(parts.approving.desk, PeopleDoor(parts.tokens, parts.clock).identify, parts.clock),
+        HooksApi(parts.hooks),
     )
     return Front(build_asgi(endpoint, guard, sides), ends)

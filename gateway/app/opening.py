@@ -5,7 +5,7 @@ from typing import Final
 
 from gateway.catalog.catalog import Live
 from gateway.config.model import GatewayConfig
-from gateway.connector import Surroundings
+from gateway.connector import Receiver, Surroundings
 from gateway.connector.pool import PoolPace, Upstreams
 from gateway.connector.registry import build_upstream, load_connectors
 from gateway.credentials.keeper import Keeper
@@ -52,8 +52,15 @@ async def live_definitions(
         await keeper.close()
 
 
-def connect(config: GatewayConfig, upstreams: Upstreams, survey: Survey, surroundings: Surroundings) -> None:
-    """Add every configured server, not yet open. Raises `ConnectorLoadError`."""
+def connect(
+    config: GatewayConfig, upstreams: Upstreams, survey: Survey, surroundings: Surroundings
+) -> Mapping[str, Receiver]:
+    """Add every configured server, not yet open; return those that take messages. Raises `ConnectorLoadError`."""
     registry = load_connectors()
+    receivers = {}
     for name, section in config.mcpServers.items():
-        upstreams.add(name, survey.over(name, build_upstream(name, section, registry, surroundings)))
+        upstream = build_upstream(name, section, registry, surroundings)
+        upstreams.add(name, survey.over(name, upstream))
+        if isinstance(upstream, Receiver):
+            receivers[name] = upstream
+    return receivers

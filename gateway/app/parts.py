@@ -29,6 +29,7 @@ from gateway.pause.pauses import Pauses
 from gateway.pipeline.approving import Approving, Ground
 from gateway.pipeline.directory import Directory
 from gateway.pipeline.elicited import Elicited
+from gateway.pipeline.hooks import Hooks
 from gateway.pipeline.kept import Kept
 from gateway.pipeline.listing import Listing
 from gateway.pipeline.notices import Notices
@@ -105,6 +106,7 @@ class Parts:
         self.directory = Directory(self.upstreams, self.rules)
         self.notices = Notices(self.upstreams, self.rules, self.listing, self.directory, self.clock)
         self.elicited = Elicited(redactor.deliver)
+        self.hooks = Hooks(self.store, self.clock, self.ids, redactor.record)
         self.kept = Kept(self.rules, self.clock, self.ids)
         self.tainting = Tainting(self.rules, Taints(self.store, self.clock))
         early = config.server.early_reads

@@ -17,6 +17,7 @@ from gateway.connector.faults import (
 )
 from gateway.connector.measure import Measure
 from gateway.connector.plugin import Connector, ConnectorConfig, Surroundings
+from gateway.connector.receiving import Delivery, Receiver
 from gateway.connector.secret import Secret
 from gateway.connector.upstream import Definitions, Notice, Offer, ToolCall, ToolsOnly, ToolTraits, Upstream
 from gateway.model.back import NOBODY, AskRefused, Back
@@ -42,12 +43,14 @@ __all__ = [
     "Credential",
     "CredentialExpired",
     "Definitions",
+    "Delivery",
     "Effect",
     "IdSource",
     "Measure",
     "MutualTls",
     "Notice",
     "Offer",
+    "Receiver",
     "Refusal",
     "Rejected",
     "Secret",

@@ -66,6 +66,7 @@ class EventKind(StrEnum):
     STANDING_REVOKED = "standing.revoked"
     TAINT_MARKED = "taint.marked"  # follows the record of a call whose answer carried the labels
     TAINT_CLEARED = "taint.cleared"  # a person took responsibility for what a run has read
+    WEBHOOK_RECEIVED = "webhook.received"  # a message of another system, before it is acknowledged
     ADMIN = "admin"  # a token issued, a bundle loaded, a schema approved …
 
 

@@ -15,6 +15,7 @@ from gateway.model.identity import Identity
 from gateway.model.request import Caller
 from gateway.transport.approvals import ApprovalsApi
 from gateway.transport.exchange import Exchange
+from gateway.transport.hooks import HooksApi
 from gateway.transport.operator import OperatorApi
 
 __all__ = ["Leases", "Sides", "build_sides"]
@@ -53,6 +54,7 @@ class Sides:
     operator: OperatorApi
     metadata: Mapping[str, Any] | None
     approvals: ApprovalsApi
+    hooks: HooksApi
 
     async def health(self, request: Request) -> Response:
         """Say that the process answers, and nothing else."""
@@ -81,6 +83,7 @@ def build_sides(sides: Sides) -> Starlette:
         Route("/-/lease", sides.lease),
         *sides.operator.routes(),
         *sides.approvals.routes(),
+        *sides.hooks.routes(),
     ]
     if sides.metadata is not None:
         routes += [Route(path, sides.resource_metadata) for path in (_METADATA_PATH, f"{_METADATA_PATH}/mcp")]

@@ -10,9 +10,11 @@ from gateway.identity.metadata import challenge
 from gateway.identity.people import PeopleDoor
 from gateway.identity.token_index import TokenIndex
 from gateway.model.errors import IdentityFault
+from gateway.pipeline.hooks import Hooks
 from gateway.transport.approvals import ApprovalsApi
 from gateway.transport.endpoint import Door, Eras, McpEndpoint
 from gateway.transport.guard import Guard
+from gateway.transport.hooks import HooksApi
 from gateway.transport.input import Inputs
 from gateway.transport.kernel import Kernel
 from gateway.transport.legacy import Legacy
@@ -67,10 +69,11 @@ class Front:
         )
         self.endpoint = McpEndpoint(kernel, eras, door)
         operator = OperatorApi(OPERATOR, lambda: {"servers": {}}, gate.rollback)
+        self.hooks = Hooks(gate.store, gate.clock, gate.ids, gate.redactor.record)
         self.tokens = TokenIndex(gate.store, gate.clock)
         people = PeopleDoor(self.tokens, gate.clock)
         approvals = ApprovalsApi(gate.approving.desk, people.identify, gate.clock)
-        sides = Sides(self.leases, self.gate.listing.identify, operator, metadata, approvals)
+        sides = Sides(self.leases, self.gate.listing.identify, operator, metadata, approvals, HooksApi(self.hooks))
         self.app = build_asgi(self.endpoint, guard, sides)
 
     async def _deliver(self, call_id: str) -> None:

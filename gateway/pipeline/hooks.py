@@ -1,0 +1,107 @@
+"""Messages of other systems on their way in: checked, kept, acknowledged, and then news for whoever subscribed."""
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Final
+
+from gateway.codec import parse
+from gateway.connector import Delivery, Receiver
+from gateway.ledger.entries import Redact
+from gateway.model.clock import Clock, IdSource
+from gateway.model.errors import ConnectorFault
+from gateway.store.ports import EventFilter, EventKind, Ledger, Record
+
+__all__ = ["Hooks", "UnknownHook"]
+
+_REMEMBERED: Final = 10_000
+_TELL_EVERY_MS: Final = 1_000
+
+
+class UnknownHook(LookupError):
+    """Nothing receives messages there."""
+
+
+class Hooks:
+    """Takes messages for the receivers, by server. A message is on record before it is acknowledged.
+
+    A repetition is told from the latest messages of all hooks, across a restart from those that are kept.
+    """
+
+    def __init__(self, ledger: Ledger, clock: Clock, ids: IdSource, redact: Redact) -> None:
+        self.receivers: dict[str, Receiver] = {}
+        self._ledger = ledger
+        self._clock = clock
+        self._ids = ids
+        self._redact = redact
+        self._seen: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._keeping = asyncio.Lock()
+        self._refused: dict[str, tuple[int, int]] = {}  # by hook: when it was last told of, and how many since
+
+    async def restore(self) -> None:
+        """Give every receiver its latest messages back. Raises `StoreFault`."""
+        for server, receiver in self.receivers.items():
+            for hook, most in receiver.hooks().items():
+                wanted = EventFilter(tool=_named(server, hook), limit=most, latest=True)
+                async for event in self._ledger.events(wanted):
+                    if event.kind is EventKind.WEBHOOK_RECEIVED:
+                        self._take(server, hook, _delivery(event.body, event.at_ms), again=True)
+
+    async def receive(self, server: str, hook: str, headers: Mapping[str, str], body: bytes) -> bool:
+        """Take one message; False for a repetition, which changes nothing.
+
+        Raises:
+            UnknownHook: there is no such hook.
+            ConnectorFault: it is refused; the text is for the sender.
+            StoreFault: it cannot be kept right now, and was not taken.
+        """
+        receiver = self.receivers.get(server)
+        if receiver is None or hook not in receiver.hooks():
+            raise UnknownHook(hook)
+        now = self._clock.now_ms()
+        try:
+            delivery = receiver.check(hook, headers, body, now)
+        except ConnectorFault as fault:
+            await self._tell(server, hook, now, fault.message)
+            raise
+        async with self._keeping:  # a repetition is acknowledged only once the first is on record
+            if (_named(server, hook), delivery.key) in self._seen:
+                return False
+            kept = self._redact([delivery.id, delivery.payload])
+            told = {"id": kept[0], "key": delivery.key, "payload": kept[1]}
+            told["body_digest"] = hashlib.sha256(body).hexdigest()
+            event = _record(self._ids.new("hook"), now, _named(server, hook), told, EventKind.WEBHOOK_RECEIVED)
+            await self._ledger.record(event)
+            self._take(server, hook, Delivery(kept[0], delivery.key, now, kept[1]))
+        return True
+
+    def _take(self, server: str, hook: str, delivery: Delivery, *, again: bool = False) -> None:
+        self._seen[_named(server, hook), delivery.key] = None
+        while len(self._seen) > _REMEMBERED:
+            self._seen.popitem(last=False)
+        self.receivers[server].take(hook, delivery, again=again)
+
+    async def _tell(self, server: str, hook: str, now: int, why: str) -> None:
+        """Put a refusal on record, once a second: a flood of them is counted, not kept."""
+        name = _named(server, hook)
+        last, missed = self._refused.get(name, (0, 0))
+        if now - last < _TELL_EVERY_MS:
+            self._refused[name] = (last, missed + 1)
+            return
+        self._refused[name] = (now, 0)
+        told = {"what": "webhook refused", "why": why, "more_since": missed}
+        await self._ledger.record(_record("", now, name, told, EventKind.ADMIN))
+
+
+def _named(server: str, hook: str) -> str:
+    return f"{server}.hooks/{hook}"
+
+
+def _record(event_id: str, now: int, name: str, body: Mapping[str, object], kind: EventKind) -> Record:
+    return Record(event_id, now, "", "", "", name, body, kind)
+
+
+def _delivery(body: str, at_ms: int) -> Delivery:
+    told = parse(body.encode())
+    return Delivery(told["id"], told["key"], at_ms, told["payload"])
