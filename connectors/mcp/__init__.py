@@ -12,6 +12,7 @@ from connectors.mcp.error_log import ErrorLog
 from connectors.mcp.http_client import HttpClient, HttpLimits
 from connectors.mcp.http_wire import HttpWire
 from connectors.mcp.process import Command, inherited_environment
+from connectors.mcp.resting import RestingUpstream
 from connectors.mcp.sandbox import sandboxed
 from connectors.mcp.showing import Showing
 from connectors.mcp.sse_wire import SseWire
@@ -60,7 +61,11 @@ class McpConnector(Connector[StdioServer | HttpServer]):
         lent = replace(surroundings, redact=_without(secrets.values(), surroundings.redact))
         pace = Pace(open_s=config.start_timeout_s)
         if not isinstance(config, HttpServer):
-            return McpUpstream(_over_pipes(config, lent), config.protocol, lent, pace)
+            if config.stop.after_idle_s is None:
+                return McpUpstream(_over_pipes(config, lent), config.protocol, lent, pace)
+            idle_s = config.stop.after_idle_s
+            pace = replace(pace, rest_after_s=idle_s, lane_idle_s=min(idle_s, pace.lane_idle_s))
+            return RestingUpstream(_over_pipes(config, lent), config.protocol, lent, pace)
         sought = cls.sought(config, lent.server)
         credential = lent.credential(sought) if sought else None
         concerning = credential.concerning if credential else _nobody
@@ -98,7 +103,7 @@ def _over_pipes(config: StdioServer, lent: Surroundings) -> Callable[[bool, Beha
         arguments=config.args,
         environment={**inherited_environment(os.environ), **own},
         directory=config.cwd,
-        stop_grace_s=config.stop_grace_s,
+        stop_grace_s=config.stop.grace_s,
     )
     if config.sandbox is not None:
         command = sandboxed(command, config.sandbox)

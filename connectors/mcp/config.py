@@ -16,6 +16,15 @@ __all__ = ["HttpServer", "StdioServer"]
 _MIB = 1024 * 1024
 
 
+class Stopping(ConnectorConfig):
+    """When a child process ends besides with the gateway, and how."""
+
+    after_idle_s: float | None = Field(
+        None, gt=0, description="Stopped when it was not called for so long, until the next call; never if not given."
+    )
+    grace_s: float = Field(2.0, ge=0, le=60, description="How long each step of stopping it may take, in seconds.")
+
+
 class StdioServer(ConnectorConfig):
     """A server that the gateway starts as its child."""
 
@@ -30,7 +39,7 @@ class StdioServer(ConnectorConfig):
     sandbox: Sandbox | None = Field(None, description="What it may see of this machine; all, if not given.")
     protocol: Protocol = Field(Protocol.AUTO, description="Which MCP era it speaks; `auto` asks it.")
     start_timeout_s: float = Field(30.0, gt=0, le=600, description="How long it may take to start, in seconds.")
-    stop_grace_s: float = Field(2.0, ge=0, le=60, description="How long each step of stopping it may take, in seconds.")
+    stop: Stopping = Field(default=Stopping(), description="When and how it is stopped.")
     max_message_bytes: int = Field(4 * _MIB, ge=1024, description="The largest answer taken, in bytes.")
 
     @field_validator("command", "args", "cwd", "env")

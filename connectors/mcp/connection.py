@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Final, TypeVar
 
 from connectors.mcp.era import Era, Protocol, negotiate
@@ -18,7 +19,10 @@ _MOST_DOUBLINGS: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How long things may take, in seconds; a server that keeps dying is restarted ever more slowly."""
+    """How long things may take, in seconds; a server that keeps dying is restarted ever more slowly.
+
+    A connection of one client is closed when idle for `lane_idle_s`, that of all for `rest_after_s`.
+    """
 
     open_s: float = 30.0
     probe_s: float = 3.0
@@ -26,6 +30,7 @@ class Pace:
     restart_base_s: float = 0.5
     restart_cap_s: float = 30.0
     lane_idle_s: float = 300.0
+    rest_after_s: float = inf
 
 
 class Terms:
@@ -95,6 +100,13 @@ class Connection:
         self._closed = True
         self._era = None
         await self.wire.close()
+
+    async def rest(self, may: Callable[[], bool]) -> None:
+        """Disconnect until the next use, if that `may` be once no opening is under way; never raises."""
+        async with self._opening:
+            if may():
+                self._era = None
+                await self.wire.close()
 
     async def reach(self, timeout_s: float) -> Era:
         """As `ready`, in the server's name."""

@@ -58,7 +58,7 @@ class House:
 def _config(folder: Path, urls: Mapping[str, str]) -> str:
     own = {"PYTHONPATH": str(ROOT), "FOLDER": str(folder / "pipes")}
     stdio = str(ROOT / "tests/fixtures/fault_stdio.py")
-    pipes = {"command": sys.executable, "args": [stdio, "modern", "planned"], "env": own, "stop_grace_s": 0.2}
+    pipes = {"command": sys.executable, "args": [stdio, "modern", "planned"], "env": own, "stop": {"grace_s": 0.2}}
     servers: dict[str, Any] = {
         name: {"url": url, "type": "sse" if name == "sse" else "http"} for name, url in urls.items()
     } | {"pipes": pipes}

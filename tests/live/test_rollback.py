@@ -20,7 +20,7 @@ CONFIG = """
 version: 1
 server: {{ listen: "127.0.0.1:0" }}
 mcpServers:
-  rooms: {{ command: "{python}", args: ["-I", "-S", "{server}", "{deeds}"], protocol: legacy, stop_grace_s: 0.1 }}
+  rooms: {{ command: "{python}", args: ["-I", "-S", "{server}", "{deeds}"], protocol: legacy, stop: {{ grace_s: 0 }} }}
 tools:
   rooms.book: {{ effect: write, undo: rooms.cancel }}
   rooms.cancel: {{ effect: write }}

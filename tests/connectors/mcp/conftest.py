@@ -20,7 +20,8 @@ Start = Callable[..., Awaitable[Upstream]]
 
 def stdio(era: str, *habits: str, **settings: Any) -> dict[str, Any]:
     """The section of a fault server over stdio."""
-    return {"command": PYTHON[0], "args": [*PYTHON[1:], FAULT_STDIO, era, *habits], "stop_grace_s": 0.3, **settings}
+    command = {"command": PYTHON[0], "args": [*PYTHON[1:], FAULT_STDIO, era, *habits]}
+    return {**command, "stop": {"grace_s": 0.3}, **settings}
 
 
 def build(section: Mapping[str, Any], **lent: Any) -> Upstream:

@@ -131,7 +131,7 @@ async def test_a_call_under_way_keeps_its_connection(start: Start) -> None:
 
 async def test_every_connection_ends_with_the_upstream_and_with_the_calls_on_it(tmp_path: Path) -> None:
     log = tmp_path / "pids"
-    upstream = build(talker("legacy", str(log), stop_grace_s=0.3))
+    upstream = build(talker("legacy", str(log), stop={"grace_s": 0.3}))
     await upstream.open()
     for lane in "abc":
         await about(upstream, lane=lane, capabilities=SAMPLING)

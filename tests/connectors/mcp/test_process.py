@@ -72,7 +72,7 @@ async def test_a_child_starts_in_its_own_directory(start: Start, tmp_path: Path)
 
 
 async def test_closing_ends_a_server_that_ignores_sigterm_and_its_grandchildren() -> None:
-    upstream = build(stdio("modern", "ignore-term", stop_grace_s=0.1))
+    upstream = build(stdio("modern", "ignore-term", stop={"grace_s": 0.1}))
     await upstream.open()
     pids = json.loads(text(await upstream.call(asked("family"))))
     assert len(pids) == 3
@@ -89,7 +89,7 @@ async def test_grandchildren_end_with_a_server_that_leaves_politely() -> None:
 
 
 async def test_a_cancelled_close_still_ends_the_server() -> None:
-    upstream = build(stdio("modern", "ignore-term", stop_grace_s=0.1))
+    upstream = build(stdio("modern", "ignore-term", stop={"grace_s": 0.1}))
     await upstream.open()
     pids = json.loads(text(await upstream.call(asked("pids"))))
     closing = asyncio.ensure_future(upstream.close())
@@ -103,7 +103,7 @@ async def test_a_cancelled_close_still_ends_the_server() -> None:
 
 async def test_closing_while_a_server_starts_leaves_none_behind() -> None:
     before = descendants()
-    upstream = build(stdio("modern", "mute-probe", stop_grace_s=0.1))
+    upstream = build(stdio("modern", "mute-probe", stop={"grace_s": 0.1}))
     opening = asyncio.ensure_future(upstream.open())
     while descendants() == before:
         await asyncio.sleep(0)
@@ -115,7 +115,7 @@ async def test_closing_while_a_server_starts_leaves_none_behind() -> None:
 
 async def test_an_opening_that_is_given_up_leaves_no_server_behind() -> None:
     before = descendants()
-    upstream = build(stdio("modern", "deaf", stop_grace_s=0.05))
+    upstream = build(stdio("modern", "deaf", stop={"grace_s": 0.05}))
     opening = asyncio.ensure_future(upstream.open())
     while descendants() == before:
         await asyncio.sleep(0)

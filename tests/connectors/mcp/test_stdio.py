@@ -251,7 +251,7 @@ async def test_a_program_that_cannot_be_started_is_unavailable_and_nothing_was_s
 
 
 async def test_a_server_that_never_answers_fails_to_open_in_time() -> None:
-    upstream = build(stdio("modern", "deaf", start_timeout_s=0.2, stop_grace_s=0.1))
+    upstream = build(stdio("modern", "deaf", start_timeout_s=0.2, stop={"grace_s": 0.1}))
     with pytest.raises(ConnectorFault, match="did not start in time") as caught:
         await upstream.open()
     await upstream.close()
