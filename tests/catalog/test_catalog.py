@@ -70,7 +70,7 @@ def test_the_hints_of_a_pinned_tool_give_its_effect_and_a_rule_overrides_them() 
 def test_what_a_plugin_declares_counts_as_pinned() -> None:
     seen = {"payments": Live([PAY], {"pay": Declared(Effect.IRREVERSIBLE, idempotent=True, undo="refund")})}
     tool = Catalog.build(pin_new(Lock(), seen, {}), seen, {}).resolve("payments_pay")
-    assert (tool.effect, tool.idempotent, tool.undo) == (Effect.IRREVERSIBLE, True, "refund")
+    assert (tool.effect, tool.idempotent, tool.undo) == (Effect.IRREVERSIBLE, True, "payments.refund")
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ budgets:
 def house(tmp_path: Path) -> House:
     house = House.with_policies(tmp_path)
     config = (tmp_path / "gateway.yaml").read_text("utf-8")
-    config = config.replace("effect: irreversible }", "effect: irreversible, cost: { usd: amount } }")
+    config = config.replace("effect: irreversible,", "effect: irreversible, cost: { usd: amount },")
     house.configure(config.replace("finance@acme.example,", "finance@acme.example, budget: { usd: 750 },") + BUDGETS)
     return house
 
