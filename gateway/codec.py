@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 import rfc8785
 
-__all__ = ["MAX_DEPTH", "CodecError", "canonical", "digest", "dump", "parse"]
+__all__ = ["MAX_DEPTH", "CodecError", "canonical", "digest", "dump", "parse", "verbatim"]
 
 MAX_DEPTH: Final = 100
 _KEY = re.compile(rb'"[ \t\r\n]*:')
@@ -138,9 +138,21 @@ def dump(value: Any) -> bytes:
         return orjson.dumps(value)
     except (TypeError, ValueError):
         try:
-            return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8")
+            text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_read_again)
+            return text.encode("utf-8")
         except (TypeError, ValueError, RecursionError) as error:
             raise CodecError(str(error)) from None
+
+
+def verbatim(text: bytes) -> Any:
+    """Return what `dump` writes as `text`, JSON that it wrote before: for what is written again and again."""
+    return orjson.Fragment(text)
+
+
+def _read_again(value: Any) -> Any:
+    if isinstance(value, orjson.Fragment):
+        return json.loads(orjson.dumps(value))
+    raise TypeError(f"{type(value).__name__} is no JSON")
 
 
 def canonical(value: Any) -> bytes:

@@ -4,42 +4,48 @@ A claim says who asked for what and why it was allowed, an ending what came of i
 stage has set yet are simply absent.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
-from gateway.codec import CodecError, digest, dump
+from gateway.codec import CodecError, digest, dump, verbatim
 from gateway.ledger.charging import cost_texts
+from gateway.ledger.parts import Parts, Redact
 from gateway.model.answers import Source
 from gateway.model.bill import Left
 from gateway.model.call import Call
-from gateway.model.decision import Decision
+from gateway.model.decision import Decision, DecisionInput
 from gateway.model.facts import Approval, Approver, Facts, RunRef, Step, StepStatus
+from gateway.model.identity import Identity
 from gateway.model.outcome import Denied, Failed, Outcome, Succeeded, Waiting
+from gateway.model.tool import Tool
 
 __all__ = ["MAX_RESULT_BYTES", "Redact", "claim_body", "end_body", "facts_from", "record_body"]
 
 MAX_RESULT_BYTES: Final = 256 * 1024
 """A larger result is kept as its digest and size."""
 
-Redact = Callable[[Any], Any]
-"""Returns a JSON value without what must not be kept; the shape stays. A tuple holds what never changes."""
+
+def claim_body(call: Call, redact: Redact, parts: Parts | None = None) -> dict[str, Any]:
+    """Return who asked for what, and what decided: everything known before anything is sent.
+
+    With `parts` it is only fit to be dumped: what is known there already stands in it as it was written.
+    """
+    return _claim(call, _kept(_claimed(call, parts), redact), redact, parts)
 
 
-def claim_body(call: Call, redact: Redact) -> dict[str, Any]:
-    """Return who asked for what, and what decided: everything known before anything is sent."""
-    return _claim(call, _kept(_claimed(call), redact), redact)
+def end_body(call: Call, outcome: Outcome, ended_ms: int, redact: Redact, parts: Parts | None = None) -> dict[str, Any]:
+    """Return what came of a call. `parts` as in `claim_body`."""
+    return _end(call, outcome, ended_ms, _kept(_ended(call, outcome), redact), parts)
 
 
-def end_body(call: Call, outcome: Outcome, ended_ms: int, redact: Redact) -> dict[str, Any]:
-    """Return what came of a call."""
-    return _end(call, outcome, ended_ms, _kept(_ended(call, outcome), redact))
-
-
-def record_body(call: Call, outcome: Outcome, ended_ms: int, redact: Redact) -> dict[str, Any]:
-    """Return a whole call: what was asked, what decided, what came of it."""
+def record_body(
+    call: Call, outcome: Outcome, ended_ms: int, redact: Redact, parts: Parts | None = None
+) -> dict[str, Any]:
+    """Return a whole call: what was asked, what decided, what came of it. `parts` as in `claim_body`."""
     denied = {"decision": _said(outcome.decision)} if isinstance(outcome, Denied) else {}
-    kept = _kept({**denied, **_claimed(call), **_ended(call, outcome)}, redact)
-    body = _claim(call, kept, redact) | _end(call, outcome, ended_ms, kept)
+    kept = _kept(denied | _claimed(call, parts) | _ended(call, outcome), redact)
+    body = _claim(call, kept, redact, parts) | _end(call, outcome, ended_ms, kept, parts)
     if isinstance(outcome, Denied) and "decision" not in body:
         body["decision"] = _decision(outcome.decision, kept["decision"])
     return body
@@ -53,52 +59,74 @@ def _kept(found: Mapping[str, Any], redact: Redact) -> dict[str, Any]:
     return dict(zip(found, redact([*found.values()]), strict=True))  # a list: our own names are no names of secrets
 
 
-def _claimed(call: Call) -> dict[str, Any]:
+def _lasts(call: Call, parts: Parts | None) -> bool:
+    return parts is not None and call.has("given") and call.given.lasting
+
+
+def _claimed(call: Call, parts: Parts | None) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if call.has("identity"):
         found["arguments"] = call.arguments if call.has("arguments") else call.request.arguments
-    if call.has("decision"):
-        found["decision"] = _said(call.decision)
-    if call.has("given"):
-        found["given"] = {"context": call.given.context, "notes": call.given.notes}
-    if call.has("facts"):
+    if not _lasts(call, parts):
+        if call.has("decision"):
+            found["decision"] = _said(call.decision)
+        if call.has("given"):
+            found["given"] = {"context": call.given.context, "notes": call.given.notes}
+    if call.has("facts") and call.facts.priors:
         priors = call.facts.priors
         found["priors"] = [{"arguments": step.arguments, "output": step.output} for step in priors.values()]
     return found
 
 
-def _claim(call: Call, kept: Mapping[str, Any], redact: Redact) -> dict[str, Any]:
-    body: dict[str, Any] = {"received_ms": call.received_ms, **_caller(call), "tool": _tool(call)}
+def _claim(call: Call, kept: Mapping[str, Any], redact: Redact, parts: Parts | None) -> dict[str, Any]:
+    body: dict[str, Any] = {"received_ms": call.received_ms, **_caller(call), "tool": _tool(call, parts)}
     if call.request.via is not None:
         body["via"] = call.request.via.name
     if call.request.undoes is not None:
         body["undoes"] = call.request.undoes.call_id
     if call.has("identity"):
-        body["identity"] = _identity(call)
+        identity = call.identity
+        body["identity"] = _identity(identity) if parts is None else parts.of(identity, partial(_identity, identity))
         body["arguments"] = kept["arguments"]
     if call.has("arguments_digest"):
         body["arguments_digest"] = call.arguments_digest
-    if call.has("decision"):
-        body["decision"] = _decision(call.decision, kept["decision"])
-    if call.has("given"):
-        given = call.given
-        body["given"] = {
-            "principal": given.principal,
-            "action": given.action,
-            "resource": given.resource,
-            "entities": list(redact(given.entities)),  # by itself: the redactor knows it from call to call
-            **kept["given"],
-        }
+    if parts is not None and _lasts(call, parts):
+        given, decision = call.given, call.decision
+        said, asked = parts.decided(given, decision, redact, partial(_lasting, given, decision))
+        body["decision"], body["given"] = said, asked
+    else:
+        body |= _decided(call, kept, redact)
     if call.has("facts"):
-        body["facts"] = _facts(call.facts, kept["priors"])
+        body["facts"] = _facts(call.facts, kept.get("priors", ()))
     if call.has("bill") and call.bill.cost:
         body["cost"] = cost_texts(call.bill.cost)
     return body
 
 
+def _decided(call: Call, kept: Mapping[str, Any], redact: Redact) -> dict[str, Any]:
+    body: dict[str, Any] = {}
+    if call.has("decision"):
+        body["decision"] = _decision(call.decision, kept["decision"])
+    if call.has("given"):
+        entities = list(redact(call.given.entities))  # by itself: the redactor knows it from call to call
+        body["given"] = _given(call.given, entities, kept["given"])
+    return body
+
+
+def _lasting(given: DecisionInput, decision: Decision, kept: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    context, notes, message, remedies, errors, *entities = kept
+    said = {"message": message, "remedies": remedies, "errors": errors}
+    return _decision(decision, said), _given(given, entities, {"context": context, "notes": notes})
+
+
+def _given(given: DecisionInput, entities: list[Any], rest: Mapping[str, Any]) -> dict[str, Any]:
+    about = {"principal": given.principal, "action": given.action, "resource": given.resource}
+    return {**about, "entities": entities, **rest}
+
+
 def _ended(call: Call, outcome: Outcome) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    if call.has("attempts"):
+    if call.has("attempts") and any(attempt.get("reason", True) for attempt in call.attempts):
         found["attempts"] = call.attempts
     match outcome:
         case Succeeded(result):
@@ -112,15 +140,15 @@ def _ended(call: Call, outcome: Outcome) -> dict[str, Any]:
     return found
 
 
-def _end(call: Call, outcome: Outcome, ended_ms: int, kept: Mapping[str, Any]) -> dict[str, Any]:
+def _end(call: Call, outcome: Outcome, ended_ms: int, kept: Mapping[str, Any], parts: Parts | None) -> dict[str, Any]:
     body: dict[str, Any] = {"timing": {"received_ms": call.received_ms, "ended_ms": ended_ms}}
     if call.has("attempts"):
-        body["attempts"] = kept["attempts"]
+        body["attempts"] = kept.get("attempts", call.attempts)  # without reasons they are numbers and words of ours
     if call.has("source"):
         body["source"] = _source(call.source)
     match outcome:
         case Succeeded(_, replayed_from):
-            body |= {"outcome": "succeeded", **_bounded("result", kept["result"])}
+            body |= {"outcome": "succeeded", **_bounded("result", kept["result"], parts)}
             if call.has("labels"):
                 body["labels"] = list(call.labels)
             if replayed_from is not None:
@@ -133,7 +161,7 @@ def _end(call: Call, outcome: Outcome, ended_ms: int, kept: Mapping[str, Any]) -
             body["outcome"] = "failed" if isinstance(outcome, Failed) else "unknown"
             body["error"] = {"code": outcome.error.code, **kept["error"]}
             if "raw" in kept:
-                body |= _bounded("raw", kept["raw"])
+                body |= _bounded("raw", kept["raw"], parts)
     return body
 
 
@@ -173,8 +201,7 @@ def _caller(call: Call) -> dict[str, Any]:
     }
 
 
-def _identity(call: Call) -> dict[str, Any]:
-    identity = call.identity
+def _identity(identity: Identity) -> dict[str, Any]:
     return {
         "agent": identity.agent,
         "method": identity.method,
@@ -185,10 +212,13 @@ def _identity(call: Call) -> dict[str, Any]:
     }
 
 
-def _tool(call: Call) -> dict[str, Any]:
+def _tool(call: Call, parts: Parts | None) -> Any:
     if not call.has("tool"):
         return {"name": call.request.name}
-    tool = call.tool
+    return _pinned(call.tool) if parts is None else parts.of(call.tool, partial(_pinned, call.tool))
+
+
+def _pinned(tool: Tool) -> dict[str, Any]:
     return {"name": tool.name, "version": tool.version, "digest": tool.digest, "server": tool.server}
 
 
@@ -270,11 +300,11 @@ def _approval_from(body: Mapping[str, Any] | None) -> Approval | None:
     return Approval(body["id"], body["version"], people, body["at_ms"], body["standing"])
 
 
-def _bounded(name: str, value: Any) -> dict[str, Any]:
+def _bounded(name: str, value: Any, parts: Parts | None) -> dict[str, Any]:
     try:
-        size = len(dump(value))
-        if size <= MAX_RESULT_BYTES:
-            return {name: value}
-        return {f"{name}_bytes": size, f"{name}_digest": digest(value)}
+        text = dump(value)
+        if len(text) <= MAX_RESULT_BYTES:
+            return {name: value if parts is None else verbatim(text)}
+        return {f"{name}_bytes": len(text), f"{name}_digest": digest(value)}
     except CodecError as error:
         return {f"{name}_unreadable": str(error)}

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from gateway.ledger.charging import settled
-from gateway.ledger.entries import Redact, claim_body, end_body, record_body
+from gateway.ledger.entries import claim_body, end_body, record_body
+from gateway.ledger.parts import Parts, Redact
 from gateway.model.bill import NO_BILL, Bill
 from gateway.model.call import Call
 from gateway.model.clock import Clock
@@ -55,6 +56,7 @@ class Recorder:
         self._clock = clock
         self._redact = redact
         self._durable_reads = durable_reads
+        self._parts = Parts()
 
     async def claim(self, call: Call, uses: Sequence[StepUse]) -> Claimed:
         """Write the intent of a decided call and take its locks. Raises `StoreFault`: then nothing may be sent."""
@@ -69,7 +71,7 @@ class Recorder:
             tool=call.tool.name,
             arguments_digest=call.arguments_digest,
             step_key=call.step_key,
-            body=claim_body(call, self._redact),
+            body=claim_body(call, self._redact, self._parts),
             uses=tuple(uses),
             approval=_relied_on(call),
             charges=_bill(call).charges,
@@ -88,7 +90,7 @@ class Recorder:
     async def finish(self, call: Call, outcome: Outcome) -> None:
         """Write the outcome of a claimed call. Raises `StoreFault`: then the call stays in doubt."""
         now = self._clock.now_ms()
-        body = end_body(call, outcome, now, self._redact)
+        body = end_body(call, outcome, now, self._redact, self._parts)
         taint = self._taint(call, outcome, body)
         status = _status(outcome)
         # What failed for certain used nothing up; where an effect is in doubt, the pipeline never says failed.
@@ -123,7 +125,7 @@ class Recorder:
     def _whole(self, call: Call, outcome: Outcome) -> Record:
         now = self._clock.now_ms()
         identified = call.has("identity")
-        body = record_body(call, outcome, now, self._redact)
+        body = record_body(call, outcome, now, self._redact, self._parts)
         return Record(
             call_id=call.id,
             at_ms=now,

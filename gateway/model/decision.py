@@ -19,7 +19,7 @@ class DecisionInput:
     `principal`, `action` and `resource` are Cedar entity uids as `{"type", "id"}`; `context` is Cedar JSON; `entities`
     is the slice as a list of Cedar entity objects. `notes` is what the answer needs and Cedar must not see: the call
     ids of the prior steps, the arguments a remedy is filled in from, the values that could not be put before the
-    policies.
+    policies. One that is `lasting` is the same object for many calls, and stays as it is.
     """
 
     principal: Mapping[str, str]
@@ -28,6 +28,7 @@ class DecisionInput:
     context: Mapping[str, Any] = field(repr=False)
     entities: tuple[Mapping[str, Any], ...] = field(repr=False)
     notes: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    lasting: bool = field(default=False, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from typing import Any, Final
 from gateway.approval.approvals import Approvals
 from gateway.approval.own_tools import LONGEST_S, WAIT_S
 from gateway.approval.values import Approval, ApprovalRefused
-from gateway.ledger.entries import Redact, claim_body
+from gateway.ledger.entries import claim_body
+from gateway.ledger.parts import Redact
 from gateway.model.call import Call
 from gateway.model.clock import Clock
 from gateway.model.decision import Remedy

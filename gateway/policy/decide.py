@@ -18,6 +18,7 @@ from gateway.policy.situation import Situation
 __all__ = ["decide"]
 
 _TOOL: Final = uid(TOOL, "")["type"]
+_LASTING: Final = 64
 _SHOWN: Final = 200
 """How much of a name that came with the request a refusal repeats."""
 
@@ -28,6 +29,17 @@ def decide(bundle: Bundle, given: DecisionInput) -> Decision:
     The same input and bundle always give the same decision. Never raises on what an input can hold.
     """
     situation = bundle.situation(given)
+    if not given.lasting:
+        return _decided(bundle, given, situation)
+    known = situation.decided.get(id(given))
+    if known is None or known[0] is not given:
+        known = given, _decided(bundle, given, situation)
+        if len(situation.decided) < _LASTING:
+            situation.decided[id(given)] = known
+    return known[1]
+
+
+def _decided(bundle: Bundle, given: DecisionInput, situation: Situation) -> Decision:
     unjudged = given.notes.get("unjudged", ())
     if unjudged:
         return _refused_unjudged(bundle, unjudged)

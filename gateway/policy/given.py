@@ -87,7 +87,7 @@ def decision_input(
     if given is None:
         given = compose(bundle, Question(identity, tool, arguments, facts))
         if len(situation.inputs) < _INPUTS:
-            situation.inputs[key] = given
+            given = situation.inputs[key] = replace(given, lasting=True)
     return given
 
 

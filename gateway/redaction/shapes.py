@@ -9,6 +9,12 @@ from gateway.redaction.rewrite import MARK
 
 __all__ = ["SecretKeys", "could_hold_shape", "mask_shapes"]
 
+
+def _stems(hints: Iterable[str], stems: tuple[str, ...]) -> tuple[str, ...]:
+    """Return fewer texts, one of which is in whatever holds one of `hints`: looking for each takes its time."""
+    return (*stems, *(hint for hint in hints if not any(stem in hint for stem in stems)))
+
+
 # Each pattern starts where a word starts, or at a mark that cannot repeat inside what it takes, and what it takes is
 # possessive: no position is looked at more than a few times.
 _TOKENS: Final = re.compile(
@@ -33,12 +39,14 @@ _TOKEN_HINTS: Final = (
     "github_pat_", "xox", "-----begin", "bearer", "basic",
 )  # fmt: skip
 
+_TOKEN_STEMS: Final = _stems(_TOKEN_HINTS, ("gh", "tg", "k_", "----"))
 _ENDINGS: Final = (
     "password", "passwd", "passphrase", "secret", "apikey", "accesskey", "secretkey", "privatekey", "signingkey",
     "encryptionkey", "accesstoken", "refreshtoken", "idtoken", "authtoken", "sessiontoken", "bearertoken", "apitoken",
     "authorization", "credentials",
 )  # fmt: skip
 _EXACT: Final = ("token", "pwd", "cookie", "setcookie", "cvv", "otp")
+_KEY_STEMS: Final = ("key", "pass", "pwd")
 _ASSIGNED: Final = r"""
     ((?:%s)\\{0,3}+["']?\s{0,8}[:=]\s{0,8})                                 # the name and what follows it
     (?:(?:bearer|basic|digest|token)\s{1,4})?+(?!\[redacted\])
@@ -48,7 +56,7 @@ _ASSIGNED: Final = r"""
 
 def could_hold_shape(lowered: str) -> bool:
     """Tell, fast, whether a text (given in lower case) may hold something `mask_shapes` would mask."""
-    return _holds_any(lowered, _TOKEN_HINTS)
+    return _holds_any(lowered, _TOKEN_STEMS) and _holds_any(lowered, _TOKEN_HINTS)
 
 
 def mask_shapes(text: str) -> str:
@@ -69,13 +77,15 @@ class SecretKeys:
         literals = [max(glob.split("*"), key=len) for glob in self._globs]
         hints = {*_ENDINGS, *self._exact, *literals}
         self._hints = tuple(sorted(h for h in hints if not any(other in h for other in hints - {h})))
+        self._stems = _stems(self._hints, _KEY_STEMS)
         names = [*_ENDINGS, *sorted(self._exact - {"token", "cookie", "setcookie"})]
         spelled = "|".join("[_-]?".join(re.escape(char) for char in name) for name in names)
         self._assigned = re.compile(_ASSIGNED % spelled, re.VERBOSE | re.IGNORECASE)
 
     def may_be_in(self, lowered: str) -> bool:
         """Tell, fast, whether texts (in lower case) may hold one of the names."""
-        return _holds_any(lowered.replace("_", "").replace("-", "").replace(" ", ""), self._hints)
+        squeezed = lowered.replace("_", "").replace("-", "").replace(" ", "")
+        return _holds_any(squeezed, self._stems) and _holds_any(squeezed, self._hints)
 
     def hides(self, key: str, value: Any) -> bool:
         """Tell whether the value under `key` is secret. A flag or nothing at all never is."""

@@ -1,6 +1,9 @@
 """What a bundle remembers changes no decision, and is bounded."""
 
+from dataclasses import replace
+
 from gateway.model.identity import Identity
+from gateway.policy import decide, decision_input
 from tests.policy.acme import PAY, PAYMENT, PERMIT_ALL, PRECONDITION, ask, facts, load, step
 
 
@@ -11,3 +14,21 @@ def test_a_bundle_that_has_seen_thousands_of_agents_decides_like_a_fresh_one() -
     for known in (facts(), facts(fraud=step())):
         assert ask(seen, PAY, PAYMENT, known) == ask(fresh, PAY, PAYMENT, known)
     assert ask(seen, PAY, PAYMENT, facts(fraud=step())).allowed
+
+
+def test_a_question_that_stays_the_same_is_answered_once_and_another_bundle_answers_for_itself() -> None:
+    allowing, denying = load(PERMIT_ALL), load()
+    agent = Identity("payer", "token", "t")
+    given = decision_input(allowing, agent, PAY, PAYMENT, facts())
+    assert given.lasting
+    assert given is decision_input(allowing, agent, PAY, {**PAYMENT, "amount": 7}, facts())
+    assert decide(allowing, given) is decide(allowing, given)
+    assert (decide(allowing, given).allowed, decide(denying, given).allowed) == (True, False)
+    assert decide(allowing, replace(given, lasting=False)) == decide(allowing, given)
+
+
+def test_a_question_about_the_time_is_asked_anew() -> None:
+    bundle = load(PERMIT_ALL.replace(";", ' when { context.base.now < datetime("2100-01-01") };'))
+    given = [decision_input(bundle, Identity("payer", "token", "t"), PAY, PAYMENT, facts()) for _ in range(2)]
+    assert given[0] is not given[1]
+    assert not given[0].lasting
