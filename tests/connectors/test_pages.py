@@ -10,14 +10,27 @@ from typer.testing import CliRunner
 
 import connectors
 from connectors.email import EmailConnector
+from connectors.http import HttpConnector
+from connectors.inbox import InboxConnector
+from connectors.mcp import HttpServer, McpConnector, StdioServer
+from connectors.openapi import OpenApiConnector
 from connectors.sql import SqlConnector
 from connectors.webhook import WebhookConnector
 from gateway.cli import build
 from gateway.connector import Connector
-from tests.connectors.rest.page import reference
+from tests.connectors.page import reference
 
 FOLDER = Path(connectors.__file__).parent
-PAGES: list[type[Connector[Any]]] = [EmailConnector, SqlConnector, WebhookConnector]
+PAGES: list[type[Connector[Any]]] = [
+    EmailConnector,
+    HttpConnector,
+    InboxConnector,
+    McpConnector,
+    OpenApiConnector,
+    SqlConnector,
+    WebhookConnector,
+]
+SPEAK_HTTP = {HttpConnector, OpenApiConnector, WebhookConnector}
 MARK = "compares -->\n\n"
 SECRET = "whsec_" + "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWY="
 
@@ -27,8 +40,8 @@ def page(connector: type[Connector[Any]]) -> Path:
 
 
 def declared(connector: type[Connector[Any]]) -> str:
-    whole = reference(connector.config_type)
-    return whole if connector is WebhookConnector else whole.partition("\n\n### What a failure means")[0] + "\n"
+    models = (StdioServer, HttpServer) if connector is McpConnector else (connector.config_type,)
+    return reference(*models, speaks_http=connector in SPEAK_HTTP)
 
 
 @pytest.mark.parametrize("connector", PAGES)
@@ -42,7 +55,7 @@ def test_the_example_of_a_page_is_a_configuration(connector: type[Connector[Any]
     example = page(connector).read_text("utf-8").partition("```yaml\n")[2].partition("```")[0]
     sections = yaml.safe_load(re.sub(r"\$\{secret:\w+\}", SECRET, example))["mcpServers"].values()
     for section in sections:
-        assert section.pop("connector") == connector.name
+        assert section.pop("connector", "mcp") == connector.name
         connector.configure(section, None)
 
 

@@ -12,14 +12,18 @@ from connectors.rest.failures import DEFAULT_FAILURES
 __all__ = ["reference"]
 
 
-def reference(model: type[BaseModel]) -> str:
-    """Return the Markdown tables of every setting below `model`, and of what a failure means."""
-    sections = "\n\n".join(_table(title, each) for title, each in _models("", model))
+def reference(*models: type[BaseModel], speaks_http: bool) -> str:
+    """Return the Markdown tables of every setting below the models, and of what a failure over HTTP means."""
+    sections = "\n\n".join(_table(title, each) for model in models for title, each in _models("", model))
+    return f"{sections}\n\n{_failures()}" if speaks_http else f"{sections}\n"
+
+
+def _failures() -> str:
     statuses: dict[str, list[str]] = {}
     for status, action in DEFAULT_FAILURES.items():
         statuses.setdefault(action.value, []).append(f"`{status}`")
     failures = "\n".join(f"| {', '.join(each)} | `{action}` |" for action, each in statuses.items())
-    return f"{sections}\n\n### What a failure means\n\n| status | the call's error |\n|---|---|\n{failures}\n"
+    return f"### What a failure means\n\n| status | the call's error |\n|---|---|\n{failures}\n"
 
 
 def _models(title: str, model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
@@ -55,17 +59,3 @@ def _table(title: str, model: type[BaseModel]) -> str:
 
 def _plain(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
-
-
-def _write() -> None:
-    """Put the reference into every page."""
-    from tests.connectors.rest.test_pages import FOLDER, PAGES
-
-    for name, model in PAGES:
-        path = FOLDER / name / "README.md"
-        before, mark, _ = path.read_text("utf-8").partition("compares -->\n\n")
-        path.write_text(before + mark + reference(model), "utf-8")
-
-
-if __name__ == "__main__":
-    _write()
