@@ -1,6 +1,6 @@
 """From the files of a gateway to the rules it goes by: the catalog of pinned tools, and policies for exactly these."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol
@@ -25,6 +25,7 @@ from gateway.policy import (
     PolicyLoadError,
     PolicySource,
     ServerEntity,
+    Trial,
     compile_allow,
     compile_quarantine,
     compile_workflows,
@@ -35,10 +36,10 @@ from gateway.resilience.probing import probe_problems
 from gateway.taint.labels import UNHEEDED, Labels, Source, labels_of
 from gateway.workflow.own_tools import OWN_SERVER, OWN_TOOLS
 
-__all__ = ["budgets_of", "build_rules", "policy_sources", "recatalogued", "rules_without_policies"]
+__all__ = ["Written", "budgets_of", "build_rules", "read_policies", "recatalogued", "rules_without_policies"]
 
-FULFILLED: Final = frozenset({"redact", SELF_APPROVAL[0]})
-"""The obligations the gateway carries out; a permit with another one is refused at load."""
+_OPTIONS: Final = LoadOptions(fulfils=frozenset({"redact", SELF_APPROVAL[0]}))
+"""With the obligations the gateway carries out; a permit with another one is refused at load."""
 
 _OURS: Final = 100
 """How far the gateway's own tools are trusted."""
@@ -79,13 +80,28 @@ class Place(Protocol):
         ...
 
 
-def build_rules(config: GatewayConfig, home: Place, lock: Lock, live: Mapping[str, Live]) -> Rules:
+Written = Sequence[PolicySource]
+"""The policies that people wrote, as `read_policies` read them."""
+
+
+def read_policies(config: GatewayConfig, home: Place, lock: Lock, trial: Trial) -> Written:
+    """Return what the policy files say, once `trial` has shown that it can be read. Blocks.
+
+    Raises:
+        PolicyLoadError: a file cannot be read, or its text does harm to whoever reads it.
+    """
+    written = [source for path in config.policies for source in sources_under(home.path / path)]
+    trial.hold(written, Catalog.pinned(_with_own_tools(lock, config), {}, _said(config)).tools(), _OPTIONS)
+    return written
+
+
+def build_rules(config: GatewayConfig, written: Written, lock: Lock, live: Mapping[str, Live]) -> Rules:
     """Build the catalog, and the policies for exactly the pinned tools. Fallbacks and probes are held to be reads.
 
     Raises:
         PolicyLoadError: with every problem found; whatever was in force stays.
     """
-    rules = _rules(config, lock, live, policy_sources(config, home, lock))
+    rules = _rules(config, lock, live, _sources(config, written, lock))
     problems = [
         *fallback_problems(rules.catalog.tools(), config.mcpServers),
         *probe_problems(config.probes, rules.catalog.find),
@@ -118,10 +134,9 @@ def budgets_of(config: GatewayConfig, tools: Iterable[str]) -> Budgets:
     return Budgets(Told(allowances, teams, prices, OWN_SERVERS))
 
 
-def policy_sources(config: GatewayConfig, home: Place, lock: Lock) -> tuple[PolicySource, ...]:
+def _sources(config: GatewayConfig, written: Written, lock: Lock) -> tuple[PolicySource, ...]:
     """Return every policy text: what `allow:` and `workflows:` compile to, then the files. Raises PolicyLoadError."""
     tools = Catalog.pinned(_with_own_tools(lock, config), {}, _said(config)).tools()
-    written = [source for path in config.policies for source in sources_under(home.path / path)]
     allowed = {name: agent.allow for name, agent in config.agents.items()}
     own = (OWN_PERMIT, APPROVALS_PERMIT) if config.people else (OWN_PERMIT,)
     quarantined = [name for name, standing in config.standing().items() if standing.quarantined]
@@ -152,7 +167,7 @@ def _rules(config: GatewayConfig, lock: Lock, live: Mapping[str, Live], sources:
     }
     rules = Rules.of(
         catalog,
-        Bundle.load(sources, pinned, agents, LoadOptions(fulfils=FULFILLED, servers=_servers(config, catalog))),
+        Bundle.load(sources, pinned, agents, replace(_OPTIONS, servers=_servers(config, catalog))),
         keys,
         config.endpoints,
         _limits(config, pinned),

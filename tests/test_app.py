@@ -17,6 +17,7 @@ from gateway.config.model import GatewayConfig
 from gateway.identity.local import load_local_key, local_bearer
 from gateway.model.clock import SystemClock
 from gateway.pipeline.rules import Limits
+from gateway.policy import Trial
 from gateway.redaction.redactor import Redactor
 from gateway.store.memory import MemoryStore
 from gateway.store.sqlite import SqliteStore
@@ -163,6 +164,35 @@ async def test_policies_that_break_while_the_gateway_runs_leave_the_old_ones_in_
         await gateway.survey.refresh(gateway.upstreams)  # a catalog that changes is held against the old policies, too
         assert gateway.status()["bundle"] == digest
         assert "more.cedar" in gateway.status()["policy_problem"]
+        assert await listed(gateway) == ["probe_pay", "run_start"]
+
+
+async def test_a_text_that_would_take_the_gateway_down_takes_down_its_reader_only(house: House) -> None:
+    house.adds("policies: [./more.cedar]\n")
+    (house.path / "more.cedar").write_text(PERMIT_ALL, encoding="utf-8")
+    async with up(house) as gateway:
+        gateway.trial = Trial(house.path / ".toolgate" / "good", command=["/bin/sh", "-c", "kill -SEGV $$"])
+        digest = gateway.status()["bundle"]
+        (house.path / "more.cedar").write_text(f"{PERMIT_ALL}\n// deadly", encoding="utf-8")
+        assert "SIGSEGV" in await gateway.reload(gateway.config)
+        assert await called(gateway, "probe_pay", {"amount": 1}) == "ok"
+        house.offers(PAY, tool("new"))
+        await gateway.survey.refresh(gateway.upstreams)  # nor is it read when a server changes its tools
+        assert gateway.status()["bundle"] == digest
+        assert "SIGSEGV" in gateway.status()["policy_problem"]
+
+
+async def test_policies_that_cannot_be_read_at_the_start_deny_everything_whatever_servers_say(house: House) -> None:
+    house.adds("policies: [./more.cedar]\n")
+    async with up(house) as gateway:
+        await gateway.survey.refresh(gateway.upstreams)
+        assert await listed(gateway) == []
+        assert "more.cedar" in gateway.status()["policy_problem"]
+        house.offers(PAY, tool("new"))
+        await gateway.survey.refresh(gateway.upstreams)
+        assert await listed(gateway) == []
+        (house.path / "more.cedar").write_text(PERMIT_ALL, encoding="utf-8")
+        assert await gateway.reload(gateway.config) == ""
         assert await listed(gateway) == ["probe_pay", "run_start"]
 
 

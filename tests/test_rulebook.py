@@ -9,11 +9,10 @@ import pytest
 from gateway.catalog.catalog import Declared, Live
 from gateway.catalog.lock import Lock, Pin
 from gateway.config import GatewayConfig
-from gateway.home import Home
 from gateway.model.identity import Identity
 from gateway.model.operation import READ_RESOURCE, operation
 from gateway.model.tool import Effect
-from gateway.policy import Outlook, PolicyLoadError, may
+from gateway.policy import Outlook, PolicyLoadError, may, sources_under
 from gateway.rulebook import build_rules, recatalogued
 from tests.live.probe_server import tool
 
@@ -34,7 +33,7 @@ def rules(
     lock = Lock({"web": {str(one["name"]): Pin.of(one, reviewed=reviewed) for one in definitions or (FETCH, NOTE)}})
     sections = {"agents": {"reader": {"allow": ["*"]}}, **sections}
     written = {"version": 1, "mcpServers": {"web": {**SERVERS["web"], **(server or {})}}, **sections}
-    return build_rules(GatewayConfig.model_validate(written), Home(Path()), lock, live or {})
+    return build_rules(GatewayConfig.model_validate(written), (), lock, live or {})
 
 
 def seen(found: Any, name: str, *, of: str = "Tool") -> dict[str, Any]:
@@ -132,7 +131,7 @@ def test_policies_reach_the_trust_of_a_server_from_its_tools_and_documents(tmp_p
     for trust, outlook in ((49, Outlook.NEVER), (50, Outlook.ALWAYS)):
         written = {"version": 1, "mcpServers": {"web": {"command": "sh", "trust": trust}}, "policies": ["trust.cedar"]}
         config = GatewayConfig.model_validate({**written, "agents": {"reader": {}}})
-        bundle = build_rules(config, Home(tmp_path), lock, {}).bundle
+        bundle = build_rules(config, sources_under(tmp_path), lock, {}).bundle
         assert bundle.outlook(READER, bundle.tools["web.fetch"]) is outlook
         assert may(bundle, READER, READ_RESOURCE, "web", "file:///a") is outlook
 
@@ -172,9 +171,9 @@ def test_answers_carry_labels_where_a_policy_heeds_them(tmp_path: Path) -> None:
         "tools": {"web.note": {"traits": {"open_world": False, "classification": 30}}},
         "taint": {"trusted_from": 50, "private_from": 30, "window": "2h"},
     }
-    assert not build_rules(GatewayConfig.model_validate(written), Home(tmp_path), lock, {}).labels.heeded
+    assert not build_rules(GatewayConfig.model_validate(written), (), lock, {}).labels.heeded
     config = GatewayConfig.model_validate({**written, "policies": ["heeding.cedar"]})
-    rules_ = build_rules(config, Home(tmp_path), lock, {})
+    rules_ = build_rules(config, sources_under(tmp_path), lock, {})
     labels, tools = rules_.labels, rules_.bundle.tools
     assert (labels.heeded, labels.window_ms) == (True, 2 * 3_600_000)
     assert labels.of(tools["web.fetch"]) == ("untrusted", "from:web")

@@ -2,8 +2,17 @@
 
 from gateway.app.front import operator_token
 from gateway.app.gateway import Gateway
-from gateway.app.opening import live_definitions, open_store
+from gateway.app.opening import live_definitions, open_store, policy_trial
 from gateway.home import Home
-from gateway.rulebook import build_rules
+from gateway.rulebook import build_rules, read_policies
 
-__all__ = ["Gateway", "Home", "build_rules", "live_definitions", "open_store", "operator_token"]
+__all__ = [
+    "Gateway",
+    "Home",
+    "build_rules",
+    "live_definitions",
+    "open_store",
+    "operator_token",
+    "policy_trial",
+    "read_policies",
+]

@@ -21,7 +21,7 @@ from gateway.model.clock import Clock, SystemClock
 from gateway.model.outcome import Outcome, Succeeded
 from gateway.policy import PolicyLoadError
 from gateway.redaction.redactor import Redactor
-from gateway.rulebook import build_rules
+from gateway.rulebook import build_rules, read_policies
 from gateway.transport.guard import Guard
 
 __all__ = ["Gateway"]
@@ -114,11 +114,14 @@ class Gateway(Parts):
         """
         try:
             lock = pin_new(Lock.read(self.home.lock), self.survey.live, config.tools)
-            rules = build_rules(config, self.home, lock, self.survey.live)
+            written = await asyncio.to_thread(read_policies, config, self.home, lock, self.trial)
+            lock = pin_new(lock, self.survey.live, config.tools)  # whatever answered meanwhile
+            rules = build_rules(config, written, lock, self.survey.live)
         except (LockError, PolicyLoadError) as error:
-            self.policy_problem = str(error)
+            self.policy_problem = self.refused_problem = str(error)
             return str(error)
-        self.lock, self.rules.current, self.config, self.policy_problem = lock, rules, config, ""
+        self.lock, self.rules.current, self.config, self.written = lock, rules, config, written
+        self.policy_problem = self.refused_problem = ""
         for sought in sought_in(config.mcpServers, load_connectors()):
             self.credentials.follow(sought)
         self.notices.tools_changed()

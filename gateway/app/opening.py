@@ -12,12 +12,13 @@ from gateway.credentials.keeper import Keeper
 from gateway.home import Home
 from gateway.model.clock import Clock, SystemClock
 from gateway.pipeline.survey import Survey
+from gateway.policy import Trial
 from gateway.redaction.redactor import Redactor
 from gateway.store.memory import MemoryStore
 from gateway.store.ports import Store
 from gateway.store.sqlite import SqliteStore
 
-__all__ = ["connect", "live_definitions", "open_store"]
+__all__ = ["connect", "live_definitions", "open_store", "policy_trial"]
 
 _ASK_S: Final = 20.0
 
@@ -30,6 +31,11 @@ def open_store(config: GatewayConfig, home: Home, clock: Clock) -> Store:
     path = home.path / url.removeprefix("sqlite:///")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     return SqliteStore(path, clock)
+
+
+def policy_trial(home: Home) -> Trial:
+    """Return what tries policy texts, with the memory of what was good."""
+    return Trial(home.private / "policies.good")
 
 
 async def live_definitions(

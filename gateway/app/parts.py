@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
-from gateway.app.opening import open_store
+from gateway.app.opening import open_store, policy_trial
 from gateway.catalog.catalog import Live, pin_new
 from gateway.catalog.lock import Lock
 from gateway.catalog.names import canonical_name
@@ -43,7 +43,7 @@ from gateway.resilience.admission import Admission
 from gateway.resilience.executor import Executor
 from gateway.resilience.owned import OwnedTasks
 from gateway.resilience.probing import Probing, Watched
-from gateway.rulebook import build_rules, recatalogued, rules_without_policies
+from gateway.rulebook import Written, build_rules, read_policies, recatalogued, rules_without_policies
 from gateway.taint.taints import Taints
 from gateway.transport.sides import Leases
 from gateway.workflow.runs import Runs
@@ -87,7 +87,10 @@ class Parts:
         self.executor = Executor(self.clock, self.ids, config.resilience)
         self.inventory = Inventory(self.store, self.clock)
         self.leases = Leases()
+        self.trial = policy_trial(home)
         self.policy_problem = ""
+        self.refused_problem = ""  # what is wrong with files that are not in force
+        self.written: Written | PolicyLoadError = ()
         self.files_problem = ""  # kept by whoever follows the files
         self.lock = Lock.read(home.lock)
         self.rules = RulesInForce(self._first_rules())
@@ -117,10 +120,18 @@ class Parts:
 
     def _first_rules(self) -> Rules:
         try:
-            return build_rules(self.config, self.home, self.lock, {})
+            self.written = self._read()
+            return build_rules(self.config, self.written, self.lock, {})
         except PolicyLoadError as error:
             self.policy_problem = str(error)  # said aloud in `start`: tools nobody has pinned yet may be all it is
             return rules_without_policies(self.config, self.lock, {})
+
+    def _read(self) -> Written:
+        try:
+            return read_policies(self.config, self.home, self.lock, self.trial)
+        except PolicyLoadError as error:
+            self.written = error  # until the files are read again, no rules can be built
+            raise
 
     def _lends(self, server: str) -> Mapping[str, Any]:
         """Return what clients can be asked for by a server, as far as some policy lets it ask some agent."""
@@ -151,8 +162,10 @@ class Parts:
     def _swap(self, config: GatewayConfig, live: Mapping[str, Live]) -> None:
         """Put new rules in force; when the policies do not load, the old ones stay, over the new catalog."""
         try:
-            self.rules.current = build_rules(config, self.home, self.lock, live)
-            self.policy_problem = ""
+            if isinstance(self.written, PolicyLoadError):
+                raise self.written
+            self.rules.current = build_rules(config, self.written, self.lock, live)
+            self.policy_problem = self.refused_problem
         except PolicyLoadError as error:
             self.policy_problem = str(error)
             _LOG.log(self._loud, "the policies do not load, those in force stay:\n%s", error)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.app import build_rules
+from gateway.app import build_rules, policy_trial, read_policies
 from gateway.catalog.lock import Lock, LockError
 from gateway.cli.loaded import Loaded
 from gateway.cli.output import DENIED, FAILED, USAGE, Refused, emit, fail_with, fail_with_problems, say, table
@@ -46,7 +46,8 @@ def rules_of(loaded: Loaded, *, as_json: bool = False) -> Rules:
     """Return the rules the files describe, or say what is wrong with them and exit with 1."""
     home = home_of(loaded)
     try:
-        return build_rules(loaded.config, home, Lock.read(home.lock), {})
+        lock = Lock.read(home.lock)
+        return build_rules(loaded.config, read_policies(loaded.config, home, lock, policy_trial(home)), lock, {})
     except LockError as error:
         fail_with(Refused("lock", str(error)), as_json=as_json)
     except PolicyLoadError as error:

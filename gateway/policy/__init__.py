@@ -24,6 +24,7 @@ from gateway.policy.problem import PolicyLoadError
 from gateway.policy.quarantine import compile_quarantine
 from gateway.policy.source import PolicySource, sources_under
 from gateway.policy.sugar import compile_workflows
+from gateway.policy.trial import Trial
 from gateway.policy.unguarded import unguarded
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "Require",
     "Rule",
     "ServerEntity",
+    "Trial",
     "Verdict",
     "WorkflowSection",
     "approved",

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
+from gateway.app import policy_trial
 from gateway.catalog.lock import Lock
 from gateway.cli.loaded import load_now
 from gateway.home import Home
 from gateway.model.clock import SystemClock
 from gateway.model.outcome import Succeeded, Waiting
-from gateway.rulebook import build_rules
+from gateway.rulebook import build_rules, read_policies
 from gateway.store.ports import EventFilter
 from gateway.store.sqlite import SqliteStore
 from tests.cli.house import House
@@ -48,7 +49,9 @@ def called(house: House, arguments: dict[str, Any], number: int = 1) -> Any:
         gate.pauses.take([], clock.monotonic())
         loaded = load_now(house.path / "gateway.yaml")
         home = Home(house.path)
-        gate.rules.current = build_rules(loaded.config, home, Lock.read(home.lock), {})
+        lock = Lock.read(home.lock)
+        written = read_policies(loaded.config, home, lock, policy_trial(home))
+        gate.rules.current = build_rules(loaded.config, written, lock, {})
         return (await gate.run("payments_pay", arguments)).outcome
 
     return house.store(work)

@@ -16,6 +16,7 @@ from gateway.cli.loaded import load_now
 from gateway.identity.tokens import Tokens
 from gateway.ledger.trace import CallLine, one_line
 from gateway.model.clock import RandomIds, SystemClock
+from gateway.policy import PolicyLoadError
 from gateway.store.ports import EventFilter
 from gateway.store.sqlite import SqliteStore
 from tests.live.inside import Inside, call, code, inside
@@ -154,7 +155,9 @@ async def test_an_agent_the_policies_do_not_know_is_denied(gate: Inside, era: st
     known = await peer(gate, era)
     running, before = gate.gateway, gate.gateway.rules.current
     others = running.config.model_copy(update={"agents": {"clerk": running.config.agents["clerk"]}})
-    running.rules.current = build_rules(others, running.home, Lock.read(running.home.lock), running.survey.live)
+    assert not isinstance(running.written, PolicyLoadError)
+    lock = Lock.read(running.home.lock)
+    running.rules.current = build_rules(others, running.written, lock, running.survey.live)
     try:
         answer = await known.call("probe_echo")
         assert answer.code == "denied"
