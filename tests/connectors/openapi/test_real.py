@@ -1,21 +1,21 @@
 """Real services through a real gateway, started here; where one is not installed, the skip says how to get it."""
 
 import json
+import os
 import shutil
-import socket
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx2
 import pytest
 
-from tests.live.running import Running, environment, refusal
+from tests.installing import python_packages
+from tests.live.running import Running, refusal
+from tests.live.serving import free_port, served
 
 HERE = Path(__file__).parent
+CHROMA = "chromadb==1.5.9"
 MATCHERS = [
     {"name": "alertname", "value": "disk", "isRegex": False},
     {"name": "host", "value": "db & co", "isRegex": False},
@@ -27,36 +27,6 @@ SILENCE = {
     "createdBy": "agent",
     "comment": "maintenance",
 }
-
-
-@contextmanager
-def served(command: list[str], folder: Path, ready: str) -> Iterator[None]:
-    """Run a service until the block ends; it is up when `ready` answers."""
-    with (folder / "service.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=environment())
-    give_up = time.monotonic() + 60
-    try:
-        while not _answers(ready):
-            if process.poll() is not None or time.monotonic() > give_up:
-                raise AssertionError((folder / "service.log").read_text(errors="replace")[-3000:])
-            time.sleep(0.05)
-        yield
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx2.get(url).status_code == 200
-    except httpx2.TransportError:
-        return False
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
@@ -128,10 +98,18 @@ def test_a_silence_is_created_listed_and_ended_through_the_gateway(tmp_path: Pat
         }
 
 
+def installed_chroma() -> str:
+    """Return chroma's program, installed where continuous integration runs: it is half a gigabyte."""
+    if not os.environ.get("CI"):
+        pytest.skip("NOT TESTED: no chroma on this machine (pip install chromadb, then put `chroma` on PATH; or CI=1)")
+    try:
+        return str(python_packages("chroma", [CHROMA]) / "chroma")
+    except (subprocess.SubprocessError, OSError) as error:
+        pytest.skip(f"NOT TESTED: chroma cannot be installed here: {error}")
+
+
 def test_a_vector_store_is_filled_and_asked_through_its_own_description(tmp_path: Path) -> None:
-    program = shutil.which("chroma") or shutil.which("chroma", path=str(Path(sys.executable).parent))
-    if program is None:
-        pytest.skip("NOT TESTED: no chroma on this machine (pip install chromadb, then put `chroma` on PATH)")
+    program = shutil.which("chroma") or installed_chroma()
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     collections = "/api/v2/tenants/{tenant}/databases/{database}/collections"
