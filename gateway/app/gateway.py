@@ -65,9 +65,11 @@ class Gateway(Parts):
             _LOG.error("the policies do not load, every call is denied until they do:\n%s", self.policy_problem)
         await self.tokens.refresh()
         await self.pauses.refresh()
+        await self.runs.refresh()
         watches = (
             self.tokens.watch(),
             self.pauses.watch(),
+            self.runs.watch(),
             self.inventory.watch(),
             self.survey.watch(self.upstreams),
             self.notices.run(),

@@ -1,17 +1,20 @@
 """Builds the pipeline: the ten stages over the parts, and the tools the gateway offers itself."""
 
 from collections.abc import Callable
-from functools import partial
 
 from gateway.app.parts import Parts
 from gateway.cache.results import ResultCache
 from gateway.catalog.own_tools import READ_RESULT
+from gateway.config.model import OWN_SERVERS
+from gateway.ledger.recollection import Recollections
 from gateway.model.call import Call
 from gateway.model.outcome import Outcome
 from gateway.pipeline.asking import Asking
 from gateway.pipeline.finding import finding_tools
 from gateway.pipeline.inflight import InFlight
+from gateway.pipeline.joining import Joining
 from gateway.pipeline.reading import Reading
+from gateway.pipeline.run_tools import RunTools, Workbench
 from gateway.pipeline.runner import Kit, Runner
 from gateway.pipeline.stages.admit import Admit
 from gateway.pipeline.stages.check import Check
@@ -23,7 +26,6 @@ from gateway.pipeline.stages.identify import Identify
 from gateway.pipeline.stages.redact import Redact
 from gateway.pipeline.stages.resolve import Resolve
 from gateway.pipeline.stages.validate import Validate
-from gateway.workflow.own_tools import OWN_SERVER, start_run
 
 __all__ = ["build_runner"]
 
@@ -32,21 +34,25 @@ def build_runner(parts: Parts, noted: Callable[[Call, Outcome], None]) -> Runner
     """Return the pipeline over the parts; `noted` is told of every call once its outcome is recorded."""
     inflight = InFlight()
     asking = Asking(parts.recorder, parts.redactor, parts.clock, parts.ids, parts.elicited)
+    environment = parts.config.server.environment
+    recollections = Recollections(parts.store, OWN_SERVERS)
+    joining = Joining(parts.rules, parts.clock, environment)
+    bench = Workbench(parts.runs, parts.store, recollections, joining, parts.rules, parts.clock)
     own: dict[str, OwnTool] = {
-        f"{OWN_SERVER}.start": partial(start_run, parts.runs),
+        **RunTools(bench).own_tools,
         **finding_tools(parts.listing),
         READ_RESULT: parts.kept.read,
         **parts.approving.own_tools,
         "resources/subscribe": nothing_more,
     }
     reading = Reading(ResultCache(parts.clock), parts.rules, parts.pauses, parts.redactor, parts.clock)
-    past = Past(parts.store, parts.approving.consents, parts.store, parts.tainting)
+    past = Past(parts.store, parts.approving.consents, parts.store, parts.tainting, recollections)
     stages = (
         Identify(parts.authenticator),
         Admit(parts.admission),
         Resolve(parts.rules, parts.pauses),
         Validate(),
-        Gather(parts.rules, parts.runs, past, parts.clock, parts.config.server.environment),
+        Gather(parts.rules, parts.runs, past, parts.clock, environment),
         Decide(inflight),
         Claim(parts.recorder, inflight, parts.owned, parts.redactor, parts.approving.parking),
         Execute(parts.executor, parts.upstreams, own, asking, reading),

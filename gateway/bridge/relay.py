@@ -75,11 +75,18 @@ class _Flight:
 class Relay:
     """Takes the host's lines one by one and writes whatever the gateway says to them."""
 
-    def __init__(self, launcher: Launcher, output: Output, limit: int = 256, path: str = "/mcp") -> None:
+    def __init__(
+        self,
+        launcher: Launcher,
+        output: Output,
+        limit: int = 256,
+        path: str = "/mcp",
+        extra: Mapping[str, str] | None = None,
+    ) -> None:
         self._launcher = launcher
         self._output = output
         self._limit = limit
-        self._session = Session(path)
+        self._session = Session(path, extra)
         self._flights: dict[tuple[type, object], _Flight] = {}
         self._changed = threading.Condition()
         self._initialized = False

@@ -16,10 +16,14 @@ _RENEWAL_ID: Final = "toolgate-bridge-renewal"
 
 
 class Session:
-    """What `initialize` agreed on, kept so that it can be agreed on again with a gateway that has restarted."""
+    """What `initialize` agreed on, kept so that it can be agreed on again with a gateway that has restarted.
 
-    def __init__(self, path: str = "/mcp") -> None:
+    `extra` are headers that go with every message.
+    """
+
+    def __init__(self, path: str = "/mcp", extra: Mapping[str, str] | None = None) -> None:
         self.path = path
+        self._extra = dict(extra or {})
         self._lock = threading.Lock()
         self._opening: Message | None = None
         self._version = ""
@@ -36,6 +40,7 @@ class Session:
             "Accept": "application/json, text/event-stream",
             "Content-Type": "application/json",
             "Toolgate-Transport": "stdio",
+            **self._extra,
         }
         modern = message.modern_version
         if modern:

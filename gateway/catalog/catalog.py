@@ -252,6 +252,7 @@ def _tool(
         accept_irreversible=bool(rule.accept_irreversible),
         **_undo(server, rule.undo if rule.undo is not None else declared.undo if declared else ""),
         answers=answers_of(rule),
+        once_per_run=rule.once_per_run or False,
     )
 
 

@@ -86,6 +86,11 @@ class ToolRule(BaseModel):
     idempotency_key: Annotated[list[str], Field(max_length=16)] | None = Field(
         None, description="The arguments whose values name one effect for ever, such as [payment_id]."
     )
+    once_per_run: bool | None = Field(
+        None,
+        description="The same call again in a run is answered from the record, also once its answer has arrived: "
+        "for agents that carry out their steps again, as LangGraph does after an interrupt.",
+    )
     undo: str | Undo | None = Field(None, description="The tool that compensates this one; a name, or as below.")
     accept_irreversible: bool | None = Field(
         None, description="Nothing takes it back and nobody is asked, and that is meant: `policy check` lets it pass."

@@ -31,7 +31,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "schema": ("gateway.cli.schema:commands", "Pinned schemas: gateway.lock."),
     "connector": ("gateway.cli.connector:commands", "Connectors: begin one, test it, list those installed."),
     "trace": ("gateway.cli.trace:commands", "Question the ledger: who did what, decided by what."),
-    "runs": ("gateway.cli.runs:commands", "Runs and their steps; settle what is in doubt."),
+    "runs": ("gateway.cli.runs:commands", "Runs: their steps; resume, pause, cancel; settle what is in doubt."),
     "verify": ("gateway.cli.verify:verify", "Check that the ledger's hash chain holds."),
     "stdio": (
         "gateway.cli:stdio",

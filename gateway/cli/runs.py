@@ -3,6 +3,7 @@
 import getpass
 import json
 import time
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -15,11 +16,14 @@ from gateway.cli.rollback import rollback
 from gateway.cli.taint import add_commands
 from gateway.ledger.settle import settle
 from gateway.ledger.trace import CallLine, run_lines
-from gateway.model.facts import StepStatus
-from gateway.store.ports import RunSummary, Store
+from gateway.model.errors import RequestFault
+from gateway.model.facts import RunRef, StepStatus
+from gateway.store.ports import PauseRecord, Store
+from gateway.store.runs import ANYWHERE, AttemptBegin, RunCancel, RunStatus, RunSummary
 
 __all__ = ["commands"]
 
+RunId = Annotated[str, typer.Argument(help="The run's id.")]
 _OUTCOMES: Final = {"succeeded": StepStatus.SUCCEEDED, "failed": StepStatus.FAILED}
 
 
@@ -31,6 +35,10 @@ def commands() -> typer.Typer:
     group.command("settle")(settle_call)
     group.command("rollback")(rollback)
     add_commands(group)
+    group.command("resume")(resume)
+    group.command("pause")(pause_run)
+    group.command("unpause")(unpause_run)
+    group.command("cancel")(cancel)
     return group
 
 
@@ -50,7 +58,7 @@ def list_runs(
 
 
 def show(
-    run: Annotated[str, typer.Argument(help="The run's id.")],
+    run: RunId,
     config: ConfigPath = Path("gateway.yaml"),
     as_json: AsJson = False,
 ) -> None:
@@ -84,7 +92,7 @@ def settle_call(
     status = _OUTCOMES.get(outcome)
     if status is None:
         fail_with(Refused("outcome", f"{outcome!r} is no outcome: write succeeded or failed"))
-    said: dict[str, Any] = {"by": f"os:{getpass.getuser()}", "note": note[:1000]}
+    said: dict[str, Any] = {"by": _operator(), "note": note[:1000]}
     if result:
         try:
             said["result"] = json.loads(result)
@@ -98,12 +106,101 @@ def settle_call(
     done(f"#{line.call_id} ({line.tool}) is settled: {line.outcome}")
 
 
+def resume(
+    run: RunId,
+    again: Annotated[bool, typer.Option("--again", help="Begin it anew although it is paused.")] = False,
+    config: ConfigPath = Path("gateway.yaml"),
+) -> None:
+    """Let a paused run go on; or, where its agent was broken off, have its next calls begin the run anew.
+
+    Then what is on record is answered from it, in the order and as often as it was called, and the first call beyond
+    that is carried out. It holds for all that the agent does without naming a run, until the run has rested for half
+    an hour; conversations that are under way elsewhere are left alone.
+    """
+    by, now = _operator(), time.time_ns() // 1_000_000
+
+    async def work(store: Store) -> str:
+        ref = await _open_run(store, run)
+        paused = await store.end_pause(PauseRecord(f"run:{run}", now, by))
+        if paused and not again:
+            return f"{run} goes on where it was paused; to begin it anew: toolgate runs resume {run} --again"
+        label = (await store.attempt(run, ref.owner)).label
+        begun = await store.begin_attempt(AttemptBegin(run, ref.owner, now, by, label, anew=True))
+        await store.place_run(ref.owner, ANYWHERE, run, now)
+        return f"{run} begins anew (attempt {begun.number}): start the agent {ref.owner} again"
+
+    done(_worked(config, work))
+
+
+def pause_run(
+    run: RunId,
+    reason: Annotated[str, typer.Option(help="Why; shown to the agents.")] = "",
+    config: ConfigPath = Path("gateway.yaml"),
+) -> None:
+    """Stop a run within a second, as `toolgate pause run:ID` does: calls under way end, new ones are refused."""
+    told = PauseRecord(f"run:{run}", time.time_ns() // 1_000_000, _operator(), reason[:500])
+
+    async def work(store: Store) -> str:
+        await _open_run(store, run)
+        await store.put_pause(told)
+        return f"{run} is paused; let it go on with: toolgate runs unpause {run}"
+
+    done(_worked(config, work))
+
+
+def unpause_run(run: RunId, config: ConfigPath = Path("gateway.yaml")) -> None:
+    """Let a paused run go on where it was."""
+    told = PauseRecord(f"run:{run}", time.time_ns() // 1_000_000, _operator())
+
+    async def work(store: Store) -> str:
+        if not await store.end_pause(told):
+            raise RequestFault(f"{run} is not paused; see what is with: toolgate pause")
+        return f"{run} goes on"
+
+    done(_worked(config, work))
+
+
+def cancel(
+    run: RunId,
+    reason: Annotated[str, typer.Option(help="Why; kept on record.")] = "",
+    config: ConfigPath = Path("gateway.yaml"),
+) -> None:
+    """End a run for good: within a second it takes no further call, neither under its id nor under its name."""
+    told = RunCancel(run, time.time_ns() // 1_000_000, _operator(), reason[:500])
+
+    async def work(store: Store) -> str:
+        await _open_run(store, run)
+        if not await store.cancel_run(told):
+            raise RequestFault(f"{run} has ended meanwhile.")
+        return f"{run} is cancelled"
+
+    done(_worked(config, work))
+
+
+async def _open_run(store: Store, run: str) -> RunRef:
+    found = await store.find_run(run)
+    if found is None:
+        raise RequestFault(f"There is no run {run!r}; list them: toolgate runs list")
+    if found.status != RunStatus.OPEN:
+        raise RequestFault(f"{run} is {found.status}.")
+    return found
+
+
+def _worked(config: Path, work: Callable[[Store], Awaitable[str]]) -> str:
+    return with_store(loaded_from(config), work)
+
+
+def _operator() -> str:
+    return f"os:{getpass.getuser()}"
+
+
 def _run(each: RunSummary) -> dict[str, Any]:
     return {
         "run": each.run.id,
         "owner": each.run.owner,
         "opened": _time(each.opened_ms),
         "status": each.run.status,
+        "attempts": each.attempts,
         "calls": each.steps,
         "in_doubt": each.doubtful,
         "key": each.key,

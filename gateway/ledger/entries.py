@@ -15,7 +15,7 @@ from gateway.model.answers import Source
 from gateway.model.bill import Left
 from gateway.model.call import Call
 from gateway.model.decision import Decision, DecisionInput
-from gateway.model.facts import Approval, Approver, Facts, RunRef, Step, StepStatus
+from gateway.model.facts import Approval, Approver, Expected, Facts, RunRef, Step, StepStatus
 from gateway.model.identity import Identity
 from gateway.model.outcome import Denied, Failed, Outcome, Succeeded, Waiting
 from gateway.model.tool import Tool
@@ -253,13 +253,24 @@ def _facts(facts: Facts, priors: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         **approval,
         **budget,
         **taint,
+        **_divergence(facts.expected),
         "now_ms": facts.now_ms,
-        "run": {"id": run.id, "owner": run.owner, "source": run.source, "status": run.status},
+        "run": {"id": run.id, "owner": run.owner, "source": run.source, "status": run.status, **_attempt(run)},
         "step": facts.step,
         "priors": {name: _step(step, kept) for (name, step), kept in zip(facts.priors.items(), priors, strict=True)},
         "repeat_of": facts.repeat_of,
         "environment": facts.environment,
     }
+
+
+def _attempt(run: RunRef) -> dict[str, int]:
+    return {} if run.attempt == 1 else {"attempt": run.attempt, "since": run.since}
+
+
+def _divergence(expected: Expected | None) -> dict[str, Any]:
+    if expected is None:
+        return {}
+    return {"diverged": {"n": expected.n, "tool": expected.tool, "call": expected.call_id}}
 
 
 def _step(step: Step, kept: Mapping[str, Any]) -> dict[str, Any]:

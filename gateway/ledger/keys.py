@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from gateway.codec import digest
 from gateway.model.call import Call
-from gateway.model.facts import StepStatus
+from gateway.model.facts import RunRef, StepStatus
 from gateway.model.light import light
 from gateway.model.tool import Effect, Tool
 from gateway.store.ports import Ledger, Recorded
@@ -43,46 +43,54 @@ def step_key(
     return _numbered(run_id, arguments_digest, 0)
 
 
-async def next_step(ledger: Ledger, agent: str, tool: Tool, run_id: str, call: Call) -> StepKey:
+async def next_step(ledger: Ledger, run: RunRef, call: Call) -> StepKey:
     """Return the key this call has to claim, and the recorded call it repeats.
 
     A configured or explicit key always stands for the same step. Without one, a call that succeeded and whose answer
-    was delivered is over, and the next identical call is a new one; one still running, undelivered or in doubt is
-    answered from the record; one that failed is tried again under the same key.
+    was delivered in this attempt at the run is over, and the next identical call is a new one; one still running,
+    undelivered or in doubt is answered from the record; one that failed is tried again under the same key.
     """
+    agent, tool = call.identity.agent, call.tool
     explicit = call.request.idempotency_key
     if call.request.undoes is not None:
         explicit = f"undoes {call.request.undoes.call_id}"
     elif explicit is not None and call.identity.on_behalf_of is not None:  # one user never gets another's answer
         explicit = digest([call.identity.on_behalf_of, explicit])
-    first = step_key(tool, run_id, call.arguments, call.arguments_digest, explicit)
+    first = step_key(tool, run.id, call.arguments, call.arguments_digest, explicit)
     if first is None:
         return StepKey(None)
     held = await ledger.recorded(agent, tool.name, first)
-    if tool.idempotency_key or explicit is not None or not _is_over(held):
+    if tool.idempotency_key or explicit is not None or tool.once_per_run or not _is_over(held, run):
         return StepKey(first, held)
-    return await _first_unfinished(ledger, agent, tool.name, (run_id, call.arguments_digest))
+    return await _first_unfinished(ledger, run, call)
 
 
-async def _first_unfinished(ledger: Ledger, agent: str, tool: str, step: tuple[str, str]) -> StepKey:
+async def _first_unfinished(ledger: Ledger, run: RunRef, call: Call) -> StepKey:
     """Find the first number whose call is not over: double until one is found, then halve, however many there were."""
+
+    def key(number: int) -> str:
+        return _numbered(run.id, call.arguments_digest, number)
+
+    async def recorded(number: int) -> Recorded | None:
+        return await ledger.recorded(call.identity.agent, call.tool.name, key(number))
+
     over, candidate = 0, 1
-    while _is_over(held := await ledger.recorded(agent, tool, _numbered(*step, candidate))):
+    while _is_over(held := await recorded(candidate), run):
         over, candidate = candidate, candidate * 2
     while candidate - over > 1:
         middle = (over + candidate) // 2
-        between = await ledger.recorded(agent, tool, _numbered(*step, middle))
-        if _is_over(between):
+        between = await recorded(middle)
+        if _is_over(between, run):
             over = middle
         else:
             candidate, held = middle, between
-    return StepKey(_numbered(*step, candidate), held)
+    return StepKey(key(candidate), held)
 
 
-def _is_over(recorded: Recorded | None) -> bool:
+def _is_over(recorded: Recorded | None, run: RunRef) -> bool:
     if recorded is None or recorded.status is StepStatus.COMPENSATED:
         return recorded is not None
-    return recorded.delivered and recorded.status is StepStatus.SUCCEEDED
+    return recorded.status is StepStatus.SUCCEEDED and recorded.delivered >= run.attempt
 
 
 def _numbered(run_id: str, arguments_digest: str, number: int) -> str:

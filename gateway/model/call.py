@@ -32,6 +32,7 @@ class Call:
     facts: Facts  # gather
     bill: Bill  # gather: what it costs, and the budgets it is charged to
     step_key: str | None  # gather: the idempotency key of this step, or None for reads without one
+    recalled: Any  # gather: the recorded read (store.Recorded) that answers this one; only where there is one
     given: DecisionInput  # decide: the DecisionInput
     decision: Decision  # decide
     intent: bool  # claim: True when an intent row stands, so that the outcome must be written to it

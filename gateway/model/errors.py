@@ -48,7 +48,16 @@ class RequestFault(GatewayError):
     """The request itself must change before it can succeed."""
 
     codes = frozenset(
-        {"unknown_tool", "invalid_arguments", "tool_quarantined", "too_large", "idempotency_conflict", "cancelled"}
+        {
+            "unknown_tool",
+            "invalid_arguments",
+            "tool_quarantined",
+            "too_large",
+            "idempotency_conflict",
+            "cancelled",
+            "run_cancelled",
+            "run_superseded",
+        }
     )
     default_code = "invalid_arguments"
 

@@ -8,7 +8,7 @@ from typing import Any
 from gateway.model.bill import Left
 from gateway.model.light import light
 
-__all__ = ["Approval", "Approver", "Facts", "PriorQuery", "PriorScope", "RunRef", "Step", "StepStatus"]
+__all__ = ["Approval", "Approver", "Expected", "Facts", "PriorQuery", "PriorScope", "RunRef", "Step", "StepStatus"]
 
 
 class PriorScope(StrEnum):
@@ -74,12 +74,28 @@ class Step:
 @light
 @dataclass(frozen=True, slots=True)
 class RunRef:
-    """The run a call belongs to. `source` says how it was found: handle, meta, header, key, session or open."""
+    """The run a call belongs to. `source` says how it was found: handle, meta, header, key, session or open.
+
+    `attempt` is how often the caller has begun it, and `since` the event with which it did last: what the run recorded
+    before that is answered from the record.
+    """
 
     id: str
     owner: str
     source: str
     status: str = "open"
+    attempt: int = 1
+    since: int = 0
+
+
+@light
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """The first recorded step of a run that its caller, who began it anew, has not repeated. `n` counts from 1."""
+
+    n: int
+    tool: str
+    call_id: str
 
 
 @light
@@ -116,8 +132,9 @@ class Facts:
     `now_ms` is read once, so a decision can be replayed. `priors` maps a query's name to the latest started step that
     matches it; a name is absent where there is none. `step` counts the run's calls before this one. `repeat_of` is the
     recorded call this one repeats: then the facts are those the original was decided on. `approval` is what people said
-    to this call, if they did. `budget` is what is left of its budgets, where it has any and a policy asks.
-    `taint` are the labels of what its run and its principal have read.
+    to this call, if they did. `budget` is what is left of its budgets, where it has any and a policy asks. `taint` are
+    the labels of what its run and its principal have read. `expected` is set where a run begun anew takes another
+    course than recorded.
     """
 
     now_ms: int
@@ -129,3 +146,4 @@ class Facts:
     approval: Approval | None = None
     budget: Left | None = None
     taint: tuple[str, ...] = ()
+    expected: Expected | None = None

@@ -44,8 +44,8 @@ class Undoing:
 class CallRequest:
     """One governed request as the agent sent it: a `tools/call`, or what reads a resource, gets a prompt, completes.
 
-    `arguments` is the parsed object, forwarded as it is. `meta` is `params._meta` (empty when absent). `run` and
-    `idempotency_key` are what `_meta` or a header named, else None. `back` leads to the client while the request is
+    `arguments` is the parsed object, forwarded as it is. `meta` is `params._meta` (empty when absent). `run`, `attempt`
+    and `idempotency_key` are what `_meta` or a header named, else None. `back` leads to the client while the request is
     under way. `more` are the params beside name and arguments that go on to the server. `endpoint` is the virtual
     endpoint it came through, empty for the one with everything. `operation` is what is asked for where it is no tool.
     `via` is the gateway's own tool that the agent called to have this one called, if it did. `undoes` is set on what
@@ -57,6 +57,7 @@ class CallRequest:
     caller: Caller
     meta: Mapping[str, Any] = field(default_factory=dict, repr=False)
     run: str | None = None
+    attempt: str | None = None
     idempotency_key: str | None = None
     back: Back = NOBODY
     more: Mapping[str, Any] = field(default_factory=dict, repr=False)

@@ -46,11 +46,11 @@ class Tool:
     `name` is canonical (`payments.pay`), `wire_name` what agents see (`payments_pay`), `upstream_name` what the
     server calls it. `definition` is the pinned MCP tool object, unchanged. `digest` is the SHA-256 of what in it an
     agent acts on. `breaks_input` and `breaks_output` say what in a value breaks the pinned schemas, or nothing.
-    `idempotency_key` lists the arguments whose values name one effect for ever. `quarantined` says why the tool may
-    not be called, or is empty. `deadline_s` bounds a whole call, retries included, and `attempt_s` one attempt that is
-    not the last, where another cannot double anything. `annotations_trusted` is True once a person vouched for the
-    server's hints; `effect_hinted` is True while nothing else speaks for `effect`. `answers` is what the operator
-    declares of its answers.
+    `idempotency_key` lists the arguments whose values name one effect for ever; with `once_per_run` all of them name
+    one within a run. `quarantined` says why the tool may not be called, or is empty. `deadline_s` bounds a whole call,
+    retries included, and `attempt_s` one attempt that is not the last, where another cannot double anything.
+    `annotations_trusted` is True once a person vouched for the server's hints; `effect_hinted` is True while nothing
+    else speaks for `effect`. `answers` is what the operator declares of its answers.
 
     `undo` is the tool that takes its effect back, with the arguments of the same names, or those that `undo_arguments`
     takes from `input.…` and `output.…`.
@@ -85,3 +85,4 @@ class Tool:
     undo_arguments: tuple[tuple[str, str], ...] = ()
     accept_irreversible: bool = False
     answers: Answers = PLAIN
+    once_per_run: bool = False

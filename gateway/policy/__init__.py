@@ -7,6 +7,7 @@ from gateway.policy.approve import (
     approved,
     could_be_approved,
     may_approve,
+    may_join,
     people_needed,
 )
 from gateway.policy.bundle import Bundle
@@ -63,6 +64,7 @@ __all__ = [
     "may",
     "may_approve",
     "may_ask",
+    "may_join",
     "people_needed",
     "read_cases",
     "run_cases",

@@ -11,9 +11,9 @@ from gateway.model.tool import Tool
 from gateway.policy.bundle import Bundle
 from gateway.policy.decide import decide
 from gateway.policy.entities import reference, user_entity
-from gateway.policy.given import Question, approving_input
+from gateway.policy.given import Question, approving_input, joining_input
 
-__all__ = ["MOST_PEOPLE", "SELF_APPROVAL", "approved", "could_be_approved", "may_approve", "people_needed"]
+__all__ = ["MOST_PEOPLE", "SELF_APPROVAL", "approved", "could_be_approved", "may_approve", "may_join", "people_needed"]
 
 SELF_APPROVAL: Final = ("self_approval", "allowed")
 """The obligation of a permit that lets people approve what is done for them."""
@@ -33,6 +33,11 @@ def could_be_approved(bundle: Bundle, identity: Identity, tool: Tool) -> bool:
 def may_approve(bundle: Bundle, person: Approver, question: Question) -> Decision:
     """Decide whether a person may approve a call. The decision carries SELF_APPROVAL where they may their own."""
     return decide(bundle, approving_input(bundle, person, question))
+
+
+def may_join(bundle: Bundle, question: Question) -> bool:
+    """Decide whether an agent may make a call in the run of its facts, which is another's."""
+    return decide(bundle, joining_input(bundle, question)).allowed
 
 
 def approved(bundle: Bundle, asked: DecisionInput, people: Sequence[Approver], quorum: int | None = None) -> Decision:

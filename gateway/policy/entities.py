@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from gateway.model.facts import Approver
+from gateway.model.facts import Approver, RunRef
 from gateway.model.identity import Identity
 from gateway.model.tool import Effect, Tool
 
@@ -25,6 +25,7 @@ __all__ = [
     "is_open_world",
     "part_entity",
     "reference",
+    "run_entity",
     "server_entity",
     "tool_entities",
     "uid",
@@ -154,6 +155,12 @@ def _either(said: bool | None, otherwise: bool) -> bool:
 def server_entity(server: ServerEntity) -> Entity:
     """Return the entity of a server."""
     return _entity(uid(SERVER, server.name), {"trust": server.trust, "quarantined": server.quarantined}, [])
+
+
+def run_entity(run: RunRef) -> Entity:
+    """Return the entity of a run; its owner is the agent, whoever it acts for."""
+    owner = reference("Agent", run.owner.partition("/")[0])
+    return _entity(uid("Run", run.id), {"owner": owner, "status": run.status}, [])
 
 
 def part_entity(kind: str, server: str, name: str | None) -> Entity:

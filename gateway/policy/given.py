@@ -11,7 +11,7 @@ from gateway.model.light import light
 from gateway.model.operation import TOOL_CALL
 from gateway.model.tool import Tool
 from gateway.policy.bundle import Bundle
-from gateway.policy.entities import action_entity, action_of, reference, uid, user_entity
+from gateway.policy.entities import action_entity, action_of, reference, run_entity, uid, user_entity
 from gateway.policy.mapper import Mapped, extension, instant, map_record
 from gateway.policy.need import Need
 from gateway.policy.remedy import value_at
@@ -26,6 +26,7 @@ __all__ = [
     "compose",
     "decision_input",
     "from_json",
+    "joining_input",
     "to_json",
 ]
 
@@ -109,6 +110,15 @@ def approving_input(bundle: Bundle, person: Approver, question: Question) -> Dec
     entities = (user_entity(person), action_entity("approve"), *asked.entities)
     request = Request(uid("User", person.name), action_of("approve"), asked.resource, entities, asked.unjudged)
     return _put(bundle, question, request, is_call=False)
+
+
+def joining_input(bundle: Bundle, question: Question) -> DecisionInput:
+    """Put before the policies whether an agent may make a call in a run that is another's: the action `join` on it."""
+    asked = bundle.request(question.identity, question.tool, question.arguments)
+    run = run_entity(question.facts.run)
+    agent = tuple(entity for entity in asked.entities if entity["uid"] == asked.principal)
+    entities = (*agent, action_entity("join"), run)
+    return _put(bundle, question, Request(asked.principal, action_of("join"), run["uid"], entities), is_call=False)
 
 
 def _put(bundle: Bundle, question: Question, request: Request, *, is_call: bool) -> DecisionInput:

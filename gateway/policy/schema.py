@@ -23,6 +23,7 @@ OTHER_ACTIONS: Final[Mapping[str, tuple[list[str], list[str]]]] = {
     "sample": (_AGENT, ["Server"]),
     "elicit": (_AGENT, ["Server"]),
     "list_roots": (_AGENT, ["Server"]),
+    "join": (_AGENT, ["Run"]),
     "approve": (_USER, ["Tool"]),
     "settle": (_USER, ["Run"]),
     "resume": (_USER, ["Run"]),

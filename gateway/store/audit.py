@@ -11,6 +11,7 @@ from gateway.store.bodies import load
 from gateway.store.budgets import BudgetCounter, Counters, Settled
 from gateway.store.chain import Head, Link, broken, checked
 from gateway.store.ports import EventKind
+from gateway.store.runs import RunStatus
 
 __all__ = ["AuditedTables", "CallRow", "RunRow", "Totals", "audit"]
 
@@ -120,6 +121,7 @@ class _Audit:
         self._claimed = 0
         self._ended = 0
         self._opened = 0
+        self._closed: dict[str, int] = {}  # runs that are open no more according to their rows: their opening
         self._approvals = 0
         self._running: dict[str, CallRow] = {}
         self._doubted: dict[str, CallRow] = {}
@@ -205,8 +207,17 @@ class _Audit:
             body = load(link[10])
         except ValueError:
             body = {}
-        told = (link[0], link[4], body.get("owner"), body.get("key"), body.get("source"), body.get("status"), link[1])
-        if self._tables.run(link[4]) != told:
+        status = body.get("status")
+        told = (link[0], link[4], body.get("owner"), body.get("key"), body.get("source"), status, link[1])
+        row = self._tables.run(link[4])
+        if row is not None and row.status == RunStatus.CANCELLED != status:
+            self._closed[link[4]] = link[0]
+            row = row._replace(status=str(status))
+        if row != told:
+            raise _contradicted(link[0], f"the row of run {link[4]}")
+
+    def cancelled(self, link: Link) -> None:
+        if self._closed.pop(link[4], None) is None:
             raise _contradicted(link[0], f"the row of run {link[4]}")
 
     def approval(self, link: Link) -> None:
@@ -227,6 +238,8 @@ class _Audit:
             raise _contradicted(row.claim_seq, f"the status of call {row.call_id}, which no event takes back,")
         for call_id, (seq, consumes) in self._consuming.items():
             self._check_consumed(seq, call_id, consumes)
+        for run, seq in self._closed.items():
+            raise _contradicted(seq, f"the status of run {run}, which no event ends,")
         for step, (seq, _) in self._used.items():
             raise _contradicted(seq, f"consumed_by of call {step}")
         for row in self._superseded.values():
@@ -270,6 +283,7 @@ _CHECKS: Final[Mapping[str, Callable[[_Audit, Link], None]]] = {
     EventKind.CALL_SETTLED: _Audit.settled,
     EventKind.CALL_COMPENSATED: _Audit.compensated,
     EventKind.RUN_OPENED: _Audit.opened,
+    EventKind.RUN_CANCELLED: _Audit.cancelled,
     **{kind: _Audit.approval for kind in EventKind if kind.startswith(("approval.", "standing."))},
 }
 

@@ -15,8 +15,19 @@ from gateway.codec import CodecError, dump
 from gateway.model.errors import StoreFault
 from gateway.model.facts import RunRef, StepStatus
 from gateway.store.ports import Ending, Intent, PauseRecord, Record
+from gateway.store.runs import AttemptBegin, RunCancel
 
-__all__ = ["claim_body", "compensated_body", "ending_body", "load", "pause_event", "record_body", "run_body"]
+__all__ = [
+    "attempt_body",
+    "cancel_body",
+    "claim_body",
+    "compensated_body",
+    "ending_body",
+    "load",
+    "pause_event",
+    "record_body",
+    "run_body",
+]
 
 # 2^64 has 20 digits. Mapping every digit to one byte and searching for a run costs a tenth of a regular expression.
 _DIGITS: Final = bytes(ord("0") if ord("0") <= byte <= ord("9") else ord(" ") for byte in range(256))
@@ -61,6 +72,16 @@ def record_body(record: Record) -> bytes:
 def run_body(run: RunRef, key: str) -> bytes:
     """Return the text of the event that opens a run."""
     return _text({"owner": run.owner, "key": key, "source": run.source, "status": run.status}, run.id)
+
+
+def attempt_body(begin: AttemptBegin, number: int) -> bytes:
+    """Return the text of the event that begins a run anew."""
+    return _text({"attempt": number, "label": begin.label, "by": begin.by}, begin.run_id)
+
+
+def cancel_body(cancel: RunCancel) -> bytes:
+    """Return the text of the event that ends a run."""
+    return _text({"by": cancel.by, "reason": cancel.reason}, cancel.run_id)
 
 
 def pause_event(pause: PauseRecord, deed: str) -> tuple[tuple[str, str, str, str], bytes]:

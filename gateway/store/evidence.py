@@ -9,7 +9,7 @@ from gateway.store.bodies import load
 from gateway.store.chain import broken, check_event
 from gateway.store.ports import Event, Recorded
 
-__all__ = ["Evidence", "holds", "recorded_from", "step_from"]
+__all__ = ["Evidence", "holds", "recorded_from", "recorded_whole", "step_from"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Evidence:
     end: Event | None
     after_end: str | None
     consumed_by: str | None
-    delivered: bool
+    delivered: int
 
 
 def step_from(evidence: Evidence) -> Step:
@@ -61,6 +61,26 @@ def recorded_from(evidence: Evidence) -> Recorded:
         delivered=evidence.delivered,
         claim_body=claimed,
         end_body=ended,
+    )
+
+
+def recorded_whole(event: Event, following: str | None) -> Recorded:
+    """Return the call that one event tells of from beginning to end. Raises `LedgerTampered`."""
+    check_event(event, following)
+    body = load(event.body.encode())
+    succeeded = body.get("outcome") == "succeeded"
+    return Recorded(
+        call_id=event.call_id,
+        tool=event.tool,
+        agent=event.agent,
+        run_id=event.run_id,
+        status=StepStatus.SUCCEEDED if succeeded else StepStatus.FAILED,
+        arguments_digest=body.get("arguments_digest", ""),
+        step_key=None,
+        started_at_ms=event.at_ms,
+        delivered=0,
+        claim_body=body,
+        end_body=body,
     )
 
 

@@ -1,7 +1,6 @@
 """A store in memory: the same promises as any other, for as long as the process lives."""
 
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.model.clock import Clock
@@ -9,11 +8,12 @@ from gateway.model.errors import StoreFault
 from gateway.model.facts import PriorScope, RunRef, Step, StepStatus
 from gateway.store.approvals import Answered, ApprovalAsk, ApprovalChange, ApprovalFilter, ApprovalRow, ApprovalTrail
 from gateway.store.audit import CallRow, RunRow, Totals, audit
-from gateway.store.bodies import claim_body, compensated_body, ending_body, pause_event, record_body, run_body
+from gateway.store.bodies import claim_body, compensated_body, ending_body, pause_event, record_body
 from gateway.store.budgets import BudgetCounter, Counters
 from gateway.store.chain import GENESIS, link_of, seal
-from gateway.store.evidence import Evidence, holds, recorded_from, step_from
+from gateway.store.evidence import Evidence, holds, recorded_from, recorded_whole, step_from
 from gateway.store.memory_approvals import Shelf
+from gateway.store.memory_runs import HeldRun, RunShelf
 from gateway.store.memory_spending import MemorySpending
 from gateway.store.memory_taints import Taints
 from gateway.store.ports import (
@@ -28,11 +28,11 @@ from gateway.store.ports import (
     PauseRecord,
     Record,
     Recorded,
-    RunSummary,
     SessionRecord,
     StepLookup,
     TokenRecord,
 )
+from gateway.store.runs import Attempt, AttemptBegin, Placed, RunCancel, RunChange, RunSummary
 from gateway.store.sightings import merged
 from gateway.store.taints import Clearing, Taint
 
@@ -51,16 +51,9 @@ class _Call:
     status: StepStatus = StepStatus.EXECUTING
     key_until: int | None = None
     consumed_by: str | None = None
-    delivered: bool = False
+    delivered: int = 0
     doubted_seq: int | None = None
     undone_seq: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    ref: RunRef
-    key: str
-    opened: Event
 
 
 class MemoryStore(MemorySpending):
@@ -75,8 +68,7 @@ class MemoryStore(MemorySpending):
         self._calls: dict[str, _Call] = {}
         self._keys: dict[tuple[str, str, str], str] = {}
         self._steps: dict[str, list[str]] = {}
-        self._runs: dict[str, _Run] = {}
-        self._run_steps: Counter[str] = Counter()
+        self._runs = RunShelf(self._events, self._append, self._doubtful)
         self._tokens: dict[str, TokenRecord] = {}
         self._sightings: dict[tuple[str, bool], AgentSighting] = {}
         self._shelf = Shelf(self._events, self._append)
@@ -108,7 +100,7 @@ class MemoryStore(MemorySpending):
             superseded.key_until = claim.seq
         self._calls[intent.call_id] = _Call(intent, claim)
         self._steps.setdefault(intent.tool, []).append(intent.call_id)
-        self._run_steps[intent.run_id] += 1
+        self._runs.steps[intent.run_id] += 1
         if intent.step_key is not None:
             self._keys[intent.agent, intent.tool, intent.step_key] = intent.call_id
         self._use(intent)
@@ -173,7 +165,7 @@ class MemoryStore(MemorySpending):
         event = self._append((*told, record.agent, record.on_behalf_of, record.tool), record_body(record))
         self._taints.mark(event, record.taint)
         if record.kind is EventKind.CALL_RECORDED:
-            self._run_steps[record.run_id] += 1
+            self._runs.steps[record.run_id] += 1
 
     async def steps(self, lookups: Sequence[StepLookup]) -> list[Step | None]:
         found = [self._find(lookup) for lookup in lookups]
@@ -183,9 +175,18 @@ class MemoryStore(MemorySpending):
         call = self._holder(agent, tool, step_key)
         return None if call is None else recorded_from(self._evidence(call))
 
-    async def deliver(self, call_id: str) -> None:
-        if call_id in self._calls:
-            self._calls[call_id].delivered = True
+    async def deliver(self, call_id: str, attempt: int = 1) -> None:
+        call = self._calls.get(call_id)
+        if call is not None:
+            call.delivered = max(call.delivered, attempt)
+
+    async def made(self, call_id: str) -> Recorded | None:
+        call = self._calls.get(call_id)
+        if call is not None:
+            return recorded_from(self._evidence(call))
+        found = (e for e in self._events if (e.call_id, e.kind) == (call_id, EventKind.CALL_RECORDED))
+        event = next(found, None) if call_id else None
+        return None if event is None else recorded_whole(event, self._after(event))
 
     async def unfinished(self) -> list[Recorded]:
         return [recorded_from(self._evidence(call)) for call in self._calls.values() if call.end is None]
@@ -200,38 +201,45 @@ class MemoryStore(MemorySpending):
 
     async def verify(self) -> int:
         head = (self._events[-1].seq, self._events[-1].hash) if self._events else (0, GENESIS)
-        tables = _Tables(self._events, self._calls, self._runs, self._shelf.rows, self._counters)
+        tables = _Tables(self._events, self._calls, self._runs.held, self._shelf.rows, self._counters)
         return audit(map(link_of, self._events), head, tables)
 
     async def open_run(self, run: RunRef, key: str, at_ms: int) -> RunRef:
-        for open_ in self._runs.values():
-            if (open_.ref.owner, open_.key, open_.ref.status) == (run.owner, key, "open"):
-                return open_.ref
-        if run.id in self._runs:
-            raise StoreFault("The run cannot be opened.", detail=f"{run.id} was opened before")
-        agent, _, user = run.owner.partition("/")
-        event = self._append((at_ms, EventKind.RUN_OPENED, "", run.id, agent, user, ""), run_body(run, key))
-        self._runs[run.id] = _Run(run, key, event)
-        return run
+        return self._runs.open(run, key, at_ms)
 
     async def find_run(self, run_id: str) -> RunRef | None:
-        run = self._runs.get(run_id)
-        return None if run is None else run.ref
+        return self._runs.find(run_id)
+
+    async def named_run(self, owner: str, key: str) -> RunRef | None:
+        return self._runs.named(owner, key)
 
     async def count_steps(self, run_id: str) -> int:
-        return self._run_steps[run_id]
+        return self._runs.steps[run_id]
 
     async def runs(self, owner: str, limit: int) -> list[RunSummary]:
-        found = [run for run in reversed(self._runs.values()) if owner in {"", run.ref.owner}]
-        return [self._summary(run) for run in found[:limit]]
+        return self._runs.listed(owner, limit)
 
-    def _summary(self, run: _Run) -> RunSummary:
-        doubtful = [
-            call
-            for call in self._calls.values()
-            if call.intent.run_id == run.ref.id and call.status is StepStatus.UNKNOWN
-        ]
-        return RunSummary(run.ref, run.key, run.opened.at_ms, self._run_steps[run.ref.id], len(doubtful))
+    async def begin_attempt(self, begin: AttemptBegin) -> Attempt:
+        return self._runs.begin(begin)
+
+    async def attempt(self, run_id: str, who: str) -> Attempt:
+        return self._runs.attempt(run_id, who)
+
+    async def cancel_run(self, cancel: RunCancel) -> bool:
+        return self._runs.cancel(cancel)
+
+    async def run_changes(self, after_seq: int) -> list[RunChange]:
+        return self._runs.changes(after_seq)
+
+    async def place_run(self, owner: str, place: str, run_id: str, at_ms: int) -> None:
+        self._runs.place(owner, place, run_id, at_ms)
+
+    async def placed_runs(self, owner: str, places: tuple[str, ...]) -> Mapping[str, Placed]:
+        return self._runs.placed(owner, places)
+
+    def _doubtful(self, run_id: str) -> int:
+        calls = self._calls.values()
+        return sum(call.intent.run_id == run_id and call.status is StepStatus.UNKNOWN for call in calls)
 
     async def put_token(self, token: TokenRecord) -> None:
         if token.id in self._tokens:
@@ -401,7 +409,7 @@ class _Tables:
 
     events: Sequence[Event]
     calls: dict[str, _Call]
-    runs: dict[str, _Run]
+    runs: dict[str, HeldRun]
     approvals: dict[str, ApprovalRow]
     kept: Counters
 

@@ -10,10 +10,11 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from gateway.model.bill import Charge
-from gateway.model.facts import PriorScope, RunRef, Step, StepStatus
+from gateway.model.facts import PriorScope, Step, StepStatus
 from gateway.model.light import light
 from gateway.store.approvals import ApprovalStore, ApprovalUse
 from gateway.store.budgets import BudgetStore, Settled, Shortage
+from gateway.store.runs import RunStore
 from gateway.store.spending import SpentStore
 from gateway.store.taints import TaintStore
 
@@ -32,8 +33,6 @@ __all__ = [
     "PauseStore",
     "Record",
     "Recorded",
-    "RunStore",
-    "RunSummary",
     "SessionRecord",
     "SessionStore",
     "StepLookup",
@@ -48,6 +47,8 @@ class EventKind(StrEnum):
     """What an event says happened."""
 
     RUN_OPENED = "run.opened"
+    RUN_BEGUN = "run.begun"  # a caller begins a run anew: its recorded steps are answered from the record
+    RUN_CANCELLED = "run.cancelled"
     CALL_CLAIMED = "call.claimed"  # the intent: durable before anything is sent
     CALL_FINISHED = "call.finished"  # ends a claimed call
     CALL_SETTLED = "call.settled"  # a person or a look-up says how a call in doubt ended
@@ -154,7 +155,7 @@ class ClaimVerdict(StrEnum):
 class Recorded:
     """A claimed call as the ledger has it. `claim_body` and `end_body` are the events' JSON objects.
 
-    `delivered` is True once its answer reached its caller.
+    `delivered` is the latest attempt at its run in which its answer reached its caller; 0 where it never did.
     """
 
     call_id: str
@@ -165,7 +166,7 @@ class Recorded:
     arguments_digest: str
     step_key: str | None
     started_at_ms: int
-    delivered: bool
+    delivered: int
     claim_body: Mapping[str, Any] = field(repr=False)
     end_body: Mapping[str, Any] | None = field(default=None, repr=False)
 
@@ -283,8 +284,15 @@ class Ledger(Protocol):
         """Return the claimed call that holds this step key, if any; hash-checked like `steps`."""
         ...
 
-    async def deliver(self, call_id: str) -> None:
-        """Note, lazily, that the answer to a claimed call reached its caller."""
+    async def deliver(self, call_id: str, attempt: int = 1) -> None:
+        """Note, lazily, that the answer to a claimed call reached its caller, in which attempt at its run."""
+        ...
+
+    async def made(self, call_id: str) -> Recorded | None:
+        """Return a call by its id, claimed or recorded in one piece; hash-checked like `steps`.
+
+        One without a claim has its record as both bodies and counts as SUCCEEDED or FAILED.
+        """
         ...
 
     async def unfinished(self) -> list[Recorded]:
@@ -305,40 +313,6 @@ class Ledger(Protocol):
         Raises:
             LedgerTampered: naming the first event (seq) that was changed, removed, inserted or moved.
         """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class RunSummary:
-    """One run in one line: `steps` are its recorded calls, `doubtful` those whose outcome is not known."""
-
-    run: RunRef
-    key: str
-    opened_ms: int
-    steps: int
-    doubtful: int
-
-
-class RunStore(Protocol):
-    """The runs, minted by the gateway."""
-
-    async def open_run(self, run: RunRef, key: str, at_ms: int) -> RunRef:
-        """Return the open run with this owner and `key`, else make `run` it. Atomic: two callers get one run.
-
-        `run.owner` is `agent` or `agent/user`. An event `run.opened` is appended for a new one.
-        """
-        ...
-
-    async def find_run(self, run_id: str) -> RunRef | None:
-        """Return a run by id, whoever owns it."""
-        ...
-
-    async def count_steps(self, run_id: str) -> int:
-        """Return how many calls the run holds."""
-        ...
-
-    async def runs(self, owner: str, limit: int) -> list[RunSummary]:
-        """Return the runs of an owner (empty: of everybody), the latest opened first, at most `limit`."""
         ...
 
 

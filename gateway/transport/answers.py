@@ -22,6 +22,7 @@ from gateway.transport.wire import RpcError
 __all__ = [
     "CACHED_META",
     "DENIED",
+    "DIVERGED_META",
     "FALLBACK_META",
     "LABELS_META",
     "REFUSAL_META",
@@ -41,6 +42,8 @@ CACHED_META: Final = "io.toolgate/cached"
 FALLBACK_META: Final = "io.toolgate/fallback"
 LABELS_META: Final = "io.toolgate/labels"
 REPLAYED_META: Final = "io.toolgate/replayed-from"
+DIVERGED_META: Final = "io.toolgate/diverged"
+_DIVERGED: Final = "This run was begun anew and has taken another course: step {} on record, {}, was not repeated."
 _FIRST: Final = "Call this first: {} {}, then repeat this call."
 _INSTEAD: Final = "Make this call instead: {} {}"
 WireName = Callable[[str], str]
@@ -71,7 +74,7 @@ def tool_result(ended: Ended, wire_name: WireName) -> dict[str, Any]:
     result = {
         "content": [{"type": "text", "text": text}],
         "isError": True,
-        "_meta": {REFUSAL_META: refusal},
+        "_meta": {REFUSAL_META: refusal, **_divergence(ended.call)},
     }
     if not ended.call.has("tool") or ended.call.tool.output_schema is None:
         result["structuredContent"] = refusal  # clients hold it against the tool's output schema where there is one
@@ -80,7 +83,7 @@ def tool_result(ended: Ended, wire_name: WireName) -> dict[str, Any]:
 
 def _told(call: Call, outcome: Succeeded) -> dict[str, Any]:
     """Return the `_meta` that says where an answer is from, if not from this very call, and how it is labelled."""
-    told: dict[str, Any] = {}
+    told = _divergence(call)
     if outcome.replayed_from is not None:
         told[REPLAYED_META] = outcome.replayed_from
     if call.has("source"):
@@ -95,6 +98,14 @@ def _told(call: Call, outcome: Succeeded) -> dict[str, Any]:
         return told
     meta = outcome.result.get("_meta")
     return {"_meta": {**(meta if isinstance(meta, dict) else {}), **told}}
+
+
+def _divergence(call: Call) -> dict[str, Any]:
+    expected = call.facts.expected if call.has("facts") else None
+    if expected is None:
+        return {}
+    step = {"step": expected.n, "tool": expected.tool, "call": expected.call_id}
+    return {DIVERGED_META: {"expected": step, "message": _DIVERGED.format(expected.n, expected.tool)}}
 
 
 def rpc_error(outcome: Outcome) -> RpcError | None:

@@ -45,7 +45,7 @@ class Door:
         self,
         guard: Guard,
         challenge: Callable[[IdentityFault, bool], str],
-        delivered: Callable[[str], Awaitable[None]],
+        delivered: Callable[[str, int], Awaitable[None]],
         *,
         body_limit: int = 4 * 1024 * 1024,
     ) -> None:
@@ -138,9 +138,10 @@ class McpEndpoint:
             await exchange.answer(200, body)
             return
         gone = await exchange.client_gone()
-        streamed = await exchange.answer(200, body, read=partial(self._door.delivered, claimed))
+        read = partial(self._door.delivered, claimed, answer.attempt)
+        streamed = await exchange.answer(200, body, read=read)
         if not gone and not streamed:
-            await self._door.delivered(claimed)
+            await read()
 
     async def _error(
         self, exchange: Exchange, status: int, error: Mapping[str, Any], headers: tuple[tuple[str, str], ...] = ()

@@ -22,6 +22,7 @@ _SINGLE: Final = frozenset(
         b"mcp-protocol-version",
         b"mcp-session-id",
         b"origin",
+        b"toolgate-attempt",
         b"toolgate-run",
     }
 )

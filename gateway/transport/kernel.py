@@ -22,10 +22,11 @@ from gateway.pipeline.runner import Ended
 from gateway.transport.answers import identity_fault, operation_error, recorded, rpc_error, tool_result
 from gateway.transport.wire import HttpRefusal, RpcError
 
-__all__ = ["IDEMPOTENCY_META", "RUN_META", "SERVER_INFO", "Answer", "Asked", "Kernel"]
+__all__ = ["ATTEMPT_META", "IDEMPOTENCY_META", "RUN_META", "SERVER_INFO", "Answer", "Asked", "Kernel"]
 
 SERVER_INFO: Final = {"name": "toolgate", "version": __version__}
 RUN_META: Final = "io.toolgate/run"
+ATTEMPT_META: Final = "io.toolgate/attempt"
 IDEMPOTENCY_META: Final = "io.toolgate/idempotency-key"
 _LABEL: Final = re.compile(r"[\x21-\x7e]{1,200}")
 _INVALID_PARAMS: Final = -32602
@@ -69,6 +70,11 @@ class Answer:
             return self.ended.call.id
         outcome = self.ended.outcome
         return (outcome.replayed_from or "") if isinstance(outcome, Succeeded) else ""
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt at its run the call belongs to."""
+        return self.ended.call.facts.run.attempt if self.ended is not None and self.ended.call.has("facts") else 1
 
 
 class Kernel:
@@ -170,6 +176,7 @@ class Kernel:
             caller=asked.caller,
             meta=meta,
             run=_label(meta, RUN_META, headers.get("toolgate-run")),
+            attempt=_label(meta, ATTEMPT_META, headers.get("toolgate-attempt")),
             idempotency_key=_label(meta, IDEMPOTENCY_META, headers.get("idempotency-key")),
             back=asked.back,
             more=_more(asked),
@@ -250,12 +257,14 @@ class Kernel:
 
     async def _govern(self, asked: Asked, what: Any, arguments: Mapping[str, Any]) -> Answer:
         """Have something that is no tool done, through the same pipeline."""
+        meta = _meta(asked.params)
         request = CallRequest(
             name=what.name,
             arguments=arguments,
             caller=asked.caller,
-            meta=_meta(asked.params),
-            run=_label(_meta(asked.params), RUN_META, asked.headers.get("toolgate-run")),
+            meta=meta,
+            run=_label(meta, RUN_META, asked.headers.get("toolgate-run")),
+            attempt=_label(meta, ATTEMPT_META, asked.headers.get("toolgate-attempt")),
             back=asked.back,
             more=_more(asked),
             endpoint=asked.endpoint,

@@ -1,15 +1,24 @@
-"""The tools the gateway itself offers to agents that can use them: `run.start`."""
+"""The tools with which agents handle their own runs: definitions, as pinned."""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
-from gateway.model.call import Call
-from gateway.workflow.runs import Runs
-
-__all__ = ["OWN_SERVER", "OWN_TOOLS", "start_run"]
+__all__ = ["DEFAULT_TOKENS", "LEAST_TOKENS", "MOST_CALLS", "OWN_SERVER", "OWN_TOOLS"]
 
 OWN_SERVER: Final = "run"
 """The server name under which the gateway's own tools stand; no configured server may take it."""
+
+LEAST_TOKENS: Final = 200
+DEFAULT_TOKENS: Final = 1_000
+MOST_CALLS: Final = 100
+_READS: Final = {"readOnlyHint": True, "destructiveHint": False, "openWorldHint": False}
+_TEXT: Final = {"type": "string"}
+_COUNT: Final = {"type": "integer"}
+
+
+def _object(required: list[str], **properties: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
 
 OWN_TOOLS: Final[tuple[Mapping[str, Any], ...]] = (
     {
@@ -18,22 +27,58 @@ OWN_TOOLS: Final[tuple[Mapping[str, Any], ...]] = (
             "Begin a new piece of work: the calls that follow belong together and are checked together. "
             "Call it when you turn to something unrelated to what you did before."
         ),
-        "inputSchema": {"type": "object", "properties": {}, "additionalProperties": False},
-        "outputSchema": {
-            "type": "object",
-            "properties": {"run": {"type": "string"}},
-            "required": ["run"],
-            "additionalProperties": False,
-        },
-        "annotations": {"readOnlyHint": True, "destructiveHint": False, "openWorldHint": False},
+        "inputSchema": _object([]),
+        "outputSchema": _object(["run"], run=_TEXT),
+        "annotations": _READS,
+    },
+    {
+        "name": "resume",
+        "description": (
+            "Go on with a piece of work that was broken off: begin it again at its first step. What it did before is "
+            "answered from the record without being done again; the first call beyond that is carried out."
+        ),
+        "inputSchema": _object(
+            ["run"], run={"type": "string", "minLength": 1, "maxLength": 256, "description": "The run's id: run_…"}
+        ),
+        "outputSchema": _object(["run", "attempt", "recorded"], run=_TEXT, attempt=_COUNT, recorded=_COUNT),
+        "annotations": _READS,
+    },
+    {
+        "name": "brief",
+        "description": (
+            "Say in few words how this piece of work stands: what is in doubt or still waiting, and its last steps. "
+            "Read it when you come back to the work, or have lost the thread."
+        ),
+        "inputSchema": _object(
+            [],
+            max_tokens={
+                "type": "integer",
+                "minimum": LEAST_TOKENS,
+                "maximum": 20_000,
+                "description": f"How long it may be at most; {DEFAULT_TOKENS} if absent.",
+            },
+        ),
+        "annotations": _READS,
+    },
+    {
+        "name": "history",
+        "description": (
+            "Return what was called before, exactly: the calls of a tool whose arguments have these very values, the "
+            "latest first, with time and result. Ask it whether something was done already."
+        ),
+        "inputSchema": _object(
+            [],
+            tool={"type": "string", "maxLength": 400, "description": 'A tool, or a pattern such as "payments.*".'},
+            match={
+                "type": "object",
+                "maxProperties": 16,
+                "description": 'What the arguments must hold, by path: {"payment_id": "p_17", "to.country": "DE"}.',
+            },
+            since={"type": "string", "maxLength": 40, "description": 'A time (2026-11-28T10:00:00Z) or "15m", "2h".'},
+            scope={"enum": ["run", "agent"], "description": "This run, or all that you did; this run if absent."},
+            limit={"type": "integer", "minimum": 1, "maximum": MOST_CALLS, "description": "At most; 20 if absent."},
+        ),
+        "outputSchema": _object(["calls", "more"], calls={"type": "array"}, more={"type": "boolean"}),
+        "annotations": _READS,
     },
 )
-
-
-async def start_run(runs: Runs, call: Call) -> Mapping[str, Any]:
-    """Open a run for the caller and bind the conversation to it; return the MCP result. Raises `StoreFault`."""
-    run = await runs.start(call.identity, call.request.caller)
-    return {
-        "content": [{"type": "text", "text": f"Run {run.id} has begun; the calls that follow belong to it."}],
-        "structuredContent": {"run": run.id},
-    }

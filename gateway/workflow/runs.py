@@ -1,30 +1,33 @@
 """Which run a call belongs to. The gateway mints run ids; callers never have to name one."""
 
 import asyncio
+import contextlib
 import hashlib
 import json
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final, TypeVar
+from typing import Final
 
 from gateway.model.clock import Clock, IdSource
-from gateway.model.errors import RequestFault
+from gateway.model.errors import RequestFault, StoreFault
 from gateway.model.facts import RunRef
 from gateway.model.identity import Identity
-from gateway.model.request import Caller
-from gateway.store.ports import RunStore
+from gateway.model.request import Caller, CallRequest
+from gateway.store.runs import RunStatus, RunStore
+from gateway.workflow.attempts import Attempts
+from gateway.workflow.places import IDLE_MS, Places
+from gateway.workflow.recent import Recent
 
-__all__ = ["CACHED", "IDLE_MS", "Runs", "owner_of"]
+__all__ = ["CACHED", "POLL_S", "Joins", "Runs", "nobody_joins", "owner_of"]
 
-IDLE_MS: Final = 30 * 60_000
 CACHED: Final = 10_000
+POLL_S: Final = 0.4
 _MAX_NAME: Final = 256
 _MAX_KEY: Final = 200
 _PREFIX: Final = "run_"
 _BELIEVED_MS: Final = 1_000
-K = TypeVar("K")
-V = TypeVar("V")
+Joins = Callable[[RunRef], bool]
+"""Tells whether the policies let the caller join a run that is another's."""
 
 
 def owner_of(identity: Identity) -> str:
@@ -36,18 +39,10 @@ def _never(run: RunRef) -> None:
     del run
 
 
-class _Recent(OrderedDict[K, V]):
-    """Remembers the `size` entries that were used last."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self._size = size
-
-    def keep(self, key: K, value: V) -> None:
-        self[key] = value
-        self.move_to_end(key)
-        if len(self) > self._size:
-            self.popitem(last=False)
+def nobody_joins(run: RunRef) -> bool:
+    """Let no run be joined."""
+    del run
+    return False
 
 
 @dataclass(slots=True)
@@ -62,7 +57,7 @@ class Runs:
     """Finds or opens the run of a call (LEDGER.md §2) and counts its calls.
 
     The store decides which of two parallel first calls opens a run; memory, bounded, only spares reads. A conversation
-    is the legacy session, else the trace, else all the caller's calls; `run.start` binds it in one process's memory.
+    is the legacy session, else the trace, else all the caller's calls; `run.start` and `run.resume` place it in a run.
     """
 
     def __init__(
@@ -78,34 +73,42 @@ class Runs:
         self._clock = clock
         self._ids = ids
         self._stopped = stopped
-        self._slots: _Recent[tuple[str, str], _Slot] = _Recent(cached)
-        self._started: _Recent[tuple[str, str], _Slot] = _Recent(cached)
-        self._steps: _Recent[str, int] = _Recent(cached)
+        self._slots: Recent[tuple[str, str], _Slot] = Recent(cached)
+        self._steps: Recent[str, int] = Recent(cached)
+        self._places = Places(store, clock, cached)
+        self._attempts = Attempts(store, clock, cached)
         self._opening: dict[tuple[str, str], asyncio.Task[RunRef]] = {}
+        self._seen = 0
 
     async def resolve(
-        self, identity: Identity, caller: Caller, explicit: str | None, key: tuple[str, str] | None
+        self, identity: Identity, request: CallRequest, key: tuple[str, str] | None, joins: Joins = nobody_joins
     ) -> RunRef:
-        """Return the run of a call.
+        """Return the run of a call, and the attempt at it that its caller is in.
 
-        `explicit` is a run id or the caller's own name for a piece of work; `key` is (workflow, value of its key
-        argument). Sessions, traces and names only group the calls of one owner: they open nobody else's run.
+        The request may name a run id or the caller's own name for a piece of work; `key` is (workflow, value of its
+        key argument). Sessions, traces and names only group the calls of one owner: they open nobody else's run.
 
         Raises:
-            RequestFault: `explicit` is a run id that is not an open run of this caller, or is no usable name.
+            RequestFault: the run named is not an open run of this caller, nor one it may join; or it is no usable
+                name; or the run was cancelled; or this attempt at it was superseded.
             LimitFault: an operator has stopped the run.
             StoreFault: the store cannot answer.
         """
         owner = owner_of(identity)
-        if explicit is not None:
-            run = await self._explicit(owner, explicit)
+        if request.run is not None:
+            run = await self._explicit(owner, request.run, joins)
         elif key is not None:
             run = await self._named(owner, "key", _key("key", *key))
         else:
-            run = self._started_here(owner, caller) or await self._conversation(owner, caller)
+            place = _conversation_key(request.caller)
+            run = await self._places.run(owner, place, request.caller) or await self._conversation(
+                owner, place, request.caller
+            )
+        _check_open(run)
         self._stopped(run)
+        attempt = await self._attempts.of(run.id, owner, request.attempt)
         await self._load_steps(run.id)
-        return run
+        return run if attempt.number == 1 else replace(run, attempt=attempt.number, since=attempt.seq)
 
     async def of(self, run_id: str) -> RunRef:
         """Return a run by its id, open or not, whoever owns it. Raises `RequestFault`, `StoreFault`."""
@@ -119,11 +122,39 @@ class Runs:
         """Open a new run and let the caller's conversation continue in it. Raises `StoreFault`."""
         owner = owner_of(identity)
         run = RunRef(self._ids.new("run"), owner, "handle")
-        now = self._clock.now_ms()
-        run = await self._store.open_run(run, _key("start", run.id), now)
-        self._started.keep((owner, _conversation_key(caller)), _Slot(run, now))
+        run = await self._store.open_run(run, _key("start", run.id), self._clock.now_ms())
+        await self._places.put(owner, _conversation_key(caller), run)
         self._steps.keep(run.id, 0)
         return run
+
+    async def resume(self, identity: Identity, request: CallRequest, run_id: str, joins: Joins) -> RunRef:
+        """Begin a run anew and let the caller's conversation continue in it. Raises as `resolve`."""
+        owner = owner_of(identity)
+        if not run_id.startswith(_PREFIX):
+            raise _unknown()
+        run = await self._explicit(owner, run_id, joins)
+        _check_open(run)
+        self._stopped(run)
+        attempt = await self._attempts.anew(run.id, owner, request.attempt)
+        await self._places.put(owner, _conversation_key(request.caller), run)
+        return replace(run, attempt=attempt.number, since=attempt.seq)
+
+    async def refresh(self) -> None:
+        """Take in what others made of runs since the last time. Raises `StoreFault`."""
+        changes = await self._store.run_changes(self._seen)
+        if changes:
+            self._seen = changes[-1].seq
+            runs = {change.run_id for change in changes}
+            self._slots.drop(place for place, slot in self._slots.items() if slot.run.id in runs)
+            self._places.forget(changes)
+            self._attempts.forget(changes)
+
+    async def watch(self) -> None:
+        """Take in what others make of runs, until cancelled."""
+        while True:
+            with contextlib.suppress(StoreFault):
+                await self.refresh()
+            await self._clock.sleep(POLL_S)
 
     def steps(self, run_id: str) -> int:
         """Return how many calls the run held before this one. The run must have been resolved just now."""
@@ -139,50 +170,33 @@ class Runs:
         if self._opening:
             await asyncio.wait(self._opening.values())
 
-    async def _explicit(self, owner: str, name: str) -> RunRef:
+    async def _explicit(self, owner: str, name: str, joins: Joins) -> RunRef:
         if not name.startswith(_PREFIX):
             if not 0 < len(name) <= _MAX_NAME or not name.isprintable():
                 raise RequestFault(f"A run's name has 1 to {_MAX_NAME} printable characters.")
             return await self._named(owner, "meta", _key("name", name))
         run = await self._find(owner, name) if len(name) <= _MAX_NAME else None
-        if run is None or run.status != "open":
-            raise RequestFault(
-                "There is no open run of yours with this id. Start one with run.start, use a name of your own, "
-                "or leave the run out.",
-                detail="unknown, closed, or another owner's run",
-            )
+        if run is None or (run.owner != owner and not joins(run)):
+            raise _unknown()
         return run
 
     async def _find(self, owner: str, run_id: str) -> RunRef | None:
-        """Return the owner's run, as the store had it within the last second."""
+        """Return a run, as the store had it within the last second."""
         now = self._clock.now_ms()
         slot = self._slots.get((owner, run_id))
         if slot is not None and 0 <= now - slot.used_ms < _BELIEVED_MS:
             return slot.run
         run = await self._store.find_run(run_id)
-        if run is None or run.owner != owner:
+        if run is None:
             return None
         run = replace(run, source="handle")
         self._slots.keep((owner, run_id), _Slot(run, now))
         return run
 
-    def _started_here(self, owner: str, caller: Caller) -> RunRef | None:
-        place = (owner, _conversation_key(caller))
-        slot = self._started.get(place)
-        if slot is None:
-            return None
-        now = self._clock.now_ms()
-        if caller.session is None and now - slot.used_ms > IDLE_MS:
-            del self._started[place]
-            return None
-        slot.used_ms = now
-        self._started.move_to_end(place)
-        return slot.run
-
-    async def _conversation(self, owner: str, caller: Caller) -> RunRef:
+    async def _conversation(self, owner: str, key: str, caller: Caller) -> RunRef:
         if caller.session is not None:
-            return await self._named(owner, "session", _conversation_key(caller))
-        place = (owner, _conversation_key(caller))
+            return await self._named(owner, "session", key)
+        place = (owner, key)
         now = self._clock.now_ms()
         slot = self._slots.get(place)
         if slot is not None and now - slot.used_ms <= IDLE_MS:
@@ -191,7 +205,7 @@ class Runs:
             return slot.run
         # A run that went idle is left at least one period after it opened, so the period makes a new key; and a
         # process that was restarted meanwhile finds the run of the current period again.
-        return await self._open(place, "open", f"{place[1]}:{now // IDLE_MS}")
+        return await self._open(place, "open", f"{key}:{now // IDLE_MS}")
 
     async def _named(self, owner: str, source: str, key: str) -> RunRef:
         slot = self._slots.get((owner, key))
@@ -229,6 +243,24 @@ class Runs:
         held = await self._store.count_steps(run_id)
         if run_id not in self._steps:  # else another call loaded it meanwhile, and may have counted on
             self._steps.keep(run_id, held)
+
+
+def _check_open(run: RunRef) -> None:
+    if run.status != RunStatus.OPEN:
+        raise RequestFault(
+            f"The run was {run.status} by an operator: nothing more is done in it. Begin other work under a name of "
+            "its own.",
+            code="run_cancelled",
+            detail=run.id,
+        )
+
+
+def _unknown() -> RequestFault:
+    return RequestFault(
+        "There is no run of yours with this id. Start one with run.start, use a name of your own, or leave the run "
+        "out.",
+        detail="unknown, or another owner's run",
+    )
 
 
 def _conversation_key(caller: Caller) -> str:

@@ -53,6 +53,20 @@ def test_an_endpoint_that_is_no_name_is_a_usage_error(program: Program) -> None:
     assert b"--endpoint" in err
 
 
+def test_a_run_named_on_the_command_line_is_begun_anew_by_every_process(gateway: FakeGateway, program: Program) -> None:
+    for _ in range(2):
+        with program("--run", "job-42") as process:
+            process.communicate(LINE + LINE.replace(b'"id": 1', b'"id": 2'), timeout=30)
+    calls = [headers for verb, headers, _ in gateway.received if verb == "POST"]
+    assert {each["Toolgate-Run"] for each in calls} == {"job-42"}
+    attempts = [each["Toolgate-Attempt"] for each in calls]
+    assert (attempts[0], attempts[2]) == (attempts[1], attempts[3])
+    assert attempts[0] != attempts[2]
+    with program("--run", "two words") as process:
+        _, err = process.communicate(timeout=30)
+    assert (process.returncode, b"--run" in err) == (2, True)
+
+
 def test_an_interrupt_ends_it_quietly(gateway: FakeGateway, program: Program) -> None:
     with program() as process:
         assert process.stdin is not None

@@ -102,3 +102,63 @@ def test_what_was_settled_is_in_doubt_no_more(house: House) -> None:
 def test_a_run_nobody_opened_is_not_there(house: House) -> None:
     refused = house.run("runs", "show", "run_x")
     assert (refused.exit_code, "toolgate runs list" in refused.output) == (1, True)
+
+
+def calls(house: House, *tools: str, number: int, run: str | None = None) -> list[str]:
+    """Make calls through a gateway of its own; return what their runs were, or why they were refused."""
+
+    async def work(store: SqliteStore) -> list[str]:
+        durable: Any = store
+        ids = CountingIds()
+        for _ in range(1000 * number):
+            ids.new("call")
+        gate = Gate(store=durable, ids=ids)
+        await gate.pauses.refresh()
+        ended = [await gate.run(tool, run=run) for tool in tools]
+        return [
+            each.call.facts.run.id if each.call.has("facts") else str(getattr(each.outcome, "error", None))
+            for each in ended
+        ]
+
+    return house.store(work)
+
+
+def test_a_broken_off_run_is_resumed_by_an_operator_and_its_agent_need_not_know(house: House) -> None:
+    [run] = set(calls(house, "payments_pay", number=1, run="job"))
+    told = house.run("runs", "resume", run)
+    assert (told.exit_code, "attempt 2" in told.output) == (0, True)
+    assert calls(house, "payments_pay", "payments_pay", number=2) == [run, run]
+    steps = house.json("runs", "show", run)
+    assert len(steps) == 3
+    assert [each["attempts"] for each in house.json("runs", "list")] == [2]
+
+
+def test_a_run_is_paused_and_goes_on_where_it_was(house: House) -> None:
+    [run] = calls(house, "payments_pay", number=1, run="job")
+    assert house.run("runs", "pause", run, "--reason", "lunch").exit_code == 0
+    assert "lunch" in calls(house, "payments_pay", number=2, run="job")[0]
+    assert house.run("runs", "unpause", run).exit_code == 0
+    assert "not paused" in house.run("runs", "unpause", run).output
+    house.run("runs", "pause", run)
+    assert "where it was paused" in house.run("runs", "resume", run).output
+    assert calls(house, "payments_pay", number=3, run="job") == [run]
+    house.run("runs", "pause", run)
+    assert "attempt 2" in house.run("runs", "resume", run, "--again").output
+    assert house.json("pause") == []
+
+
+def test_a_cancelled_run_takes_no_call_and_nothing_more_is_done_with_it(house: House) -> None:
+    [run] = calls(house, "payments_pay", number=1, run="job")
+    assert house.run("runs", "cancel", run, "--reason", "wrong account").exit_code == 0
+    assert "cancelled by an operator" in calls(house, "payments_pay", number=2, run="job")[0]
+    assert [each["status"] for each in house.json("runs", "list")] == ["cancelled"]
+    for command in ("resume", "pause", "cancel"):
+        refused = house.run("runs", command, run)
+        assert (refused.exit_code, "is cancelled" in refused.output) == (1, True)
+    assert house.run("verify").exit_code == 0
+
+
+def test_a_run_that_is_not_there_is_not_handled(house: House) -> None:
+    for command in ("resume", "pause", "cancel"):
+        refused = house.run("runs", command, "run_0")
+        assert (refused.exit_code, "toolgate runs list" in refused.output) == (1, True)

@@ -7,7 +7,7 @@ import pytest
 from gateway.codec import digest
 from gateway.ledger.keys import StepKey, next_step, step_key
 from gateway.model.clock import SystemClock
-from gateway.model.facts import StepStatus
+from gateway.model.facts import RunRef, StepStatus
 from gateway.model.tool import Effect
 from gateway.store.memory import MemoryStore
 from gateway.store.ports import ClaimVerdict, Ending, Intent
@@ -67,13 +67,15 @@ class Steps:
         self.tool = tool_ or tool()
         self.call = asked(arguments=ARGUMENTS, key=explicit)
         self.call.identity = replace(IDENTITY, on_behalf_of=user)
+        self.call.tool = self.tool
         self.call.arguments = ARGUMENTS
         self.call.arguments_digest = digest(ARGUMENTS)
+        self.run = RunRef("run_1", "billing", "meta")
         self.made = 0
         self.lookups = 0
 
     async def next(self) -> StepKey:
-        return await next_step(self, "billing", self.tool, "run_1", self.call)  # type: ignore[arg-type]  # only `recorded`
+        return await next_step(self, self.run, self.call)  # type: ignore[arg-type]  # only `recorded`
 
     async def recorded(self, *key: str):
         self.lookups += 1
@@ -88,7 +90,7 @@ class Steps:
         if status is not None:
             await self.ledger.finish(Ending(call_id, 2, status, {}))
         if delivered:
-            await self.ledger.deliver(call_id)
+            await self.ledger.deliver(call_id, self.run.attempt)
         return call_id
 
 
@@ -126,6 +128,28 @@ async def test_after_its_answer_arrived_an_identical_call_is_a_new_one() -> None
     step = await steps.next()
     assert step.key == f"call:run_1:{digest(ARGUMENTS)}:12"
     assert step.repeats is not None
+
+
+async def test_in_a_run_that_is_begun_anew_the_nth_identical_call_is_the_nth_recorded_one() -> None:
+    steps = Steps()
+    made = [await steps.make() for _ in range(3)]
+    steps.run = replace(steps.run, attempt=2)
+    for call_id in made:
+        for _ in range(2):  # as often as its answer does not arrive
+            step = await steps.next()
+            assert step.repeats is not None
+            assert step.repeats.call_id == call_id
+        await steps.ledger.deliver(call_id, 2)
+    assert await steps.next() == StepKey(key_of().replace(":0", ":3"), None)
+
+
+async def test_where_a_call_is_made_once_in_a_run_it_is_never_a_new_one() -> None:
+    steps = Steps(replace(tool(), once_per_run=True))
+    made = await steps.make()
+    for _ in range(3):
+        step = await steps.next()
+        assert step.repeats is not None
+        assert step.repeats.call_id == made
 
 
 @pytest.mark.parametrize("delivered", [False, True])

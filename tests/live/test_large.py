@@ -14,6 +14,7 @@ from gateway.store.ports import EventFilter
 from tests.fixtures.thousand_server import ROWS, names
 from tests.live.inside import Inside, call, code, inside
 from tests.live.running import ROOT
+from tests.pipeline.gate import RUN_TOOLS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -65,7 +66,7 @@ async def test_a_thousand_tools_are_searched_described_and_called_and_none_is_li
         listed = (await client.list_tools()).tools
         assert [tool.name for tool in listed] == [
             "results_read",
-            "run_start",
+            *RUN_TOOLS,
             "tools_call",
             "tools_describe",
             "tools_search",

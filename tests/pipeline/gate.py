@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from gateway.approval.config import ApprovalsSection
@@ -14,6 +13,7 @@ from gateway.catalog.catalog import Catalog, Live
 from gateway.catalog.config import ToolRule
 from gateway.catalog.lock import Lock, Pin
 from gateway.catalog.own_tools import OWN_PINS, READ_RESULT
+from gateway.config.model import OWN_SERVERS
 from gateway.connector import Surroundings
 from gateway.connector.pool import Upstreams
 from gateway.connector.upstream import Upstream
@@ -21,6 +21,7 @@ from gateway.identity.authenticator import Authenticator, Trust
 from gateway.identity.key_source import KeyRing
 from gateway.identity.local import local_bearer
 from gateway.identity.token_index import TokenIndex
+from gateway.ledger.recollection import Recollections
 from gateway.ledger.recorder import Recorder
 from gateway.model.call import Call
 from gateway.model.errors import IdentityFault
@@ -37,12 +38,14 @@ from gateway.pipeline.elicited import Elicited
 from gateway.pipeline.entry import Entry
 from gateway.pipeline.finding import finding_tools
 from gateway.pipeline.inflight import InFlight
+from gateway.pipeline.joining import Joining
 from gateway.pipeline.kept import Kept
 from gateway.pipeline.listing import Listing
 from gateway.pipeline.notices import Notices
 from gateway.pipeline.reading import Reading
 from gateway.pipeline.rollback import Rollback
 from gateway.pipeline.rules import Rules, RulesInForce
+from gateway.pipeline.run_tools import RunTools, Workbench
 from gateway.pipeline.runner import Ended, Kit, Runner
 from gateway.pipeline.stages import Stage
 from gateway.pipeline.stages.admit import Admit
@@ -65,7 +68,7 @@ from gateway.resilience.owned import OwnedTasks
 from gateway.store.memory import MemoryStore
 from gateway.store.ports import Event, EventFilter, EventKind, Ledger, PauseRecord
 from gateway.taint.taints import Taints
-from gateway.workflow.own_tools import OWN_SERVER, OWN_TOOLS, start_run
+from gateway.workflow.own_tools import OWN_SERVER, OWN_TOOLS
 from gateway.workflow.runs import Runs
 from tests.fixtures.clock import CountingIds, FakeClock
 from tests.fixtures.scripted import ScriptedUpstream
@@ -74,9 +77,11 @@ from tests.policy.acme import BOOLEAN, INTEGER, NUMBER, PERMIT_ALL, PRECONDITION
 
 __all__ = [
     "DEFINITIONS",
+    "JOIN",
     "PAYMENT",
     "PERMIT_ALL",
     "PRECONDITION",
+    "RUN_TOOLS",
     "SECRET",
     "Gate",
     "answer",
@@ -109,10 +114,15 @@ DEFINITIONS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     ],
     "mail": [{"name": "send", "inputSchema": record("to", to=MIRRORED, urgent=BOOLEAN)}],
 }
+RUN_TOOLS = [f"run_{name}" for name in sorted(str(tool["name"]) for tool in OWN_TOOLS)]
 TOOL_RULES = {
     "payments.pay": ToolRule(effect=Effect.IRREVERSIBLE),
     "payments.settle": ToolRule(effect=Effect.WRITE, idempotent=True, idempotency_key=["payment_id"]),
 }
+JOIN = """
+@id("join") permit (principal == Gateway::Agent::"other", action == Gateway::Action::"join", resource)
+when { resource.owner == Gateway::Agent::"payer" };
+"""
 AGENTS = agents(
     payer={"auth": {"local": True}},
     other={"auth": {"local": True}},
@@ -234,6 +244,7 @@ class Gate:
         ground = Ground(self.store, self.rules, self.clock, self.ids, self.redactor.record)
         self.approving = Approving(ground, ApprovalsSection(wait_s=0))
         self.kept = Kept(self.rules, self.clock, self.ids)
+        self.recollections = Recollections(self.ledger, OWN_SERVERS)
         self.stages = self._stages()
         self.runner = self.walking(self.stages)
         self.rollback = Rollback(self.runner, self.store, self.rules, self.owned, self.clock)
@@ -242,8 +253,10 @@ class Gate:
         self.notices = Notices(self.upstreams, self.rules, self.listing, self.directory, self.clock)
 
     def _own(self) -> Mapping[str, OwnTool]:
+        joining = Joining(self.rules, self.clock, "production")
+        bench = Workbench(self.runs, self.ledger, self.recollections, joining, self.rules, self.clock)
         return {
-            f"{OWN_SERVER}.start": partial(start_run, self.runs),
+            **RunTools(bench).own_tools,
             **finding_tools(self.listing),
             READ_RESULT: self.kept.read,
             **self.approving.own_tools,
@@ -265,7 +278,7 @@ class Gate:
         )
 
     def _past(self) -> Past:
-        return Past(self.ledger, self.approving.consents, self.store, self.tainting)
+        return Past(self.ledger, self.approving.consents, self.store, self.tainting, self.recollections)
 
     def walking(self, stages: Sequence[Stage]) -> Runner:
         """Return a runner over other stages."""

@@ -13,7 +13,18 @@ from gateway.model.outcome import Denied, Failed, Succeeded
 from gateway.pipeline.rules import Limits, Rules
 from gateway.pipeline.runner import Ended
 from gateway.store.ports import EventKind
-from tests.pipeline.gate import DEFINITIONS, PAYMENT, PERMIT_ALL, PRECONDITION, Gate, answer, caller, request, rules_of
+from tests.pipeline.gate import (
+    DEFINITIONS,
+    PAYMENT,
+    PERMIT_ALL,
+    PRECONDITION,
+    RUN_TOOLS,
+    Gate,
+    answer,
+    caller,
+    request,
+    rules_of,
+)
 
 FINDERS = ["tools_call", "tools_describe", "tools_search"]
 PAY = {"name": "payments_pay", "arguments": PAYMENT}
@@ -74,9 +85,9 @@ async def test_up_to_the_limit_every_tool_is_listed_and_above_it_those_that_find
         "payments_list",
         "payments_pay",
         "payments_settle",
-        "run_start",
+        *RUN_TOOLS,
     ]
-    assert await listed(large(tools=4)) == ["run_start", *FINDERS]
+    assert await listed(large(tools=4)) == [*RUN_TOOLS, *FINDERS]
 
 
 async def test_the_limit_counts_what_the_agent_may_see_at_the_endpoint() -> None:
@@ -86,11 +97,18 @@ async def test_the_limit_counts_what_the_agent_may_see_at_the_endpoint() -> None
         "wide": EndpointSection(list_limit=100, names=Names.BARE),
     }
     gate = large(READS, OWN, tools=3, endpoints=endpoints)
-    assert await listed(gate) == ["run_start", *FINDERS]
+    assert await listed(gate) == [*RUN_TOOLS, *FINDERS]
     assert await listed(gate, "other") == ["payments_list"]
     assert await listed(gate, endpoint="small") == ["payments_list", "payments_pay", "payments_settle"]
     assert await listed(gate, endpoint="tiny") == FINDERS
-    assert await listed(gate, endpoint="wide") == ["check", "send", "list", "pay", "settle", "start"]
+    assert await listed(gate, endpoint="wide") == [
+        "check",
+        "send",
+        "list",
+        "pay",
+        "settle",
+        *(name[4:] for name in RUN_TOOLS),
+    ]
 
 
 @pytest.mark.parametrize("action", ["tools.search", "tools.describe", "tools.call"])

@@ -5,7 +5,7 @@ import pytest
 from gateway.model.errors import IdentityFault, LimitFault, RequestFault
 from gateway.model.outcome import Denied, Failed
 from gateway.resilience.config import RateLimit
-from tests.pipeline.gate import DEFINITIONS, PERMIT_ALL, Gate, caller, rules_of, served
+from tests.pipeline.gate import DEFINITIONS, PERMIT_ALL, RUN_TOOLS, Gate, caller, rules_of, served
 
 READS_ONLY = """
 @id("reads") permit (principal == Gateway::Agent::"other", action in Gateway::Action::"call_tool", resource)
@@ -24,15 +24,15 @@ async def test_tools_are_listed_under_their_wire_names_with_their_pinned_definit
     gate = Gate()
     identity = await gate.listing.identify(caller(), "tools/list")
     listed = {tool["name"]: tool for tool in gate.listing.tools(identity)}
-    assert list(listed) == ["fraud_check", "mail_send", "payments_list", "payments_pay", "payments_settle", "run_start"]
+    assert list(listed) == ["fraud_check", "mail_send", "payments_list", "payments_pay", "payments_settle", *RUN_TOOLS]
     assert listed["fraud_check"] == {**DEFINITIONS["fraud"][0], "name": "fraud_check"}
     assert gate.seen == ["payer"]
 
 
 async def test_each_agent_sees_what_policies_may_let_it_call() -> None:
     gate = Gate(READS_ONLY)
-    assert await names(gate, "other") == ["fraud_check", "payments_list", "run_start"]
-    assert len(await names(gate, "payer")) == 6
+    assert await names(gate, "other") == ["fraud_check", "payments_list", *RUN_TOOLS]
+    assert len(await names(gate, "payer")) == 5 + len(RUN_TOOLS)
 
 
 async def test_a_tool_that_is_hidden_cannot_be_called_either() -> None:
@@ -65,7 +65,7 @@ async def test_a_list_is_made_once_and_again_when_the_rules_change() -> None:
     gate.rules.current = rules_of(READS_ONLY)
     assert gate.listing.tools(identity) is not first
     other = await gate.listing.identify(caller("other"), "tools/list")
-    assert len(gate.listing.tools(other)) == 3
+    assert len(gate.listing.tools(other)) == 2 + len(RUN_TOOLS)
 
 
 async def test_memory_for_lists_is_bounded_however_many_identities_ask() -> None:

@@ -31,7 +31,7 @@ async def test_a_vanished_call_is_named(memory: MemoryStore) -> None:
 
 
 async def test_a_vanished_run_is_named(memory: MemoryStore) -> None:
-    memory._runs.clear()
+    memory._runs.held.clear()
     with pytest.raises(LedgerTampered) as broken:
         await memory.verify()
     assert broken.value.seq == 1

@@ -11,6 +11,7 @@ from gateway.model.errors import LedgerTampered, StoreFault
 from gateway.model.facts import RunRef, StepStatus
 from gateway.store.chain import GENESIS, seal
 from gateway.store.ports import EventFilter
+from gateway.store.runs import RunCancel
 from gateway.store.sqlite import SqliteStore
 from tests.fixtures.clock import FakeClock
 from tests.store.making import T0, ending, intent, lookup, record, step, use
@@ -450,3 +451,32 @@ async def test_a_changed_compensation_is_named(tmp_path: Path, change: str) -> N
     path = await compensated_ledger(tmp_path / "compensated.db")
     edit(path, change)
     assert (await verdict(path)).seq >= 1
+
+
+async def cancelled(path: Path) -> None:
+    store = SqliteStore(path, FakeClock())
+    await store.open()
+    await store.cancel_run(RunCancel("run_1", T0, "os:op"))
+    assert await store.verify() == EVENTS + 1
+    await store.close()
+
+
+async def test_a_run_that_was_opened_again_by_hand_is_named(path: Path) -> None:
+    await cancelled(path)
+    edit(path, "UPDATE runs SET status = 'open' WHERE id = 'run_1'")
+    broken = await verdict(path)
+    assert broken.seq == EVENTS + 1
+    assert "run run_1" in broken.detail
+
+
+async def test_a_run_that_was_ended_by_hand_is_named(path: Path) -> None:
+    edit(path, "UPDATE runs SET status = 'cancelled' WHERE id = 'run_1'")
+    broken = await verdict(path)
+    assert broken.seq == 1
+    assert "no event ends" in broken.detail
+
+
+async def test_a_changed_row_of_a_cancelled_run_is_named(path: Path) -> None:
+    await cancelled(path)
+    edit(path, "UPDATE runs SET owner = 'somebody' WHERE id = 'run_1'")
+    assert (await verdict(path)).seq == 1

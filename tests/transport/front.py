@@ -76,9 +76,9 @@ class Front:
         sides = Sides(self.leases, self.gate.listing.identify, operator, metadata, approvals, HooksApi(self.hooks))
         self.app = build_asgi(self.endpoint, guard, sides)
 
-    async def _deliver(self, call_id: str) -> None:
+    async def _deliver(self, call_id: str, attempt: int) -> None:
         self.delivered.append(call_id)
-        await self.gate.store.deliver(call_id)
+        await self.gate.store.deliver(call_id, attempt)
 
     async def send(
         self, method: str, path: str = "/mcp", *, peer: str = "127.0.0.1", **options: Any

@@ -10,7 +10,7 @@ import pytest
 from gateway.catalog.cut import CUT
 from gateway.pipeline.rules import Limits
 from gateway.store.ports import EventKind
-from tests.pipeline.gate import MIRRORED, PAYMENT, PERMIT_ALL, PRECONDITION, Gate, answer
+from tests.pipeline.gate import MIRRORED, PAYMENT, PERMIT_ALL, PRECONDITION, RUN_TOOLS, Gate, answer
 from tests.transport.asking import ELICIT, Asks, asking_front
 from tests.transport.front import Front, bearer
 from tests.transport.peer import Peer
@@ -54,7 +54,7 @@ async def test_the_way_from_a_search_to_a_call(speaking: Callable[[Front], Rpc])
     front = limited(PERMIT_ALL, PRECONDITION)
     rpc = speaking(front)
     listed = {tool["name"]: tool for tool in (await rpc("tools/list"))["tools"]}
-    assert list(listed) == ["run_start", "tools_call", "tools_describe", "tools_search"]
+    assert list(listed) == [*RUN_TOOLS, "tools_call", "tools_describe", "tools_search"]
     asked = {"name": "tools_search", "arguments": {"query": "pay a payment"}}
     found = (await rpc("tools/call", asked))["structuredContent"]
     jsonschema.validate(found, listed["tools_search"]["outputSchema"])

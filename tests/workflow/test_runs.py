@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from gateway.model.errors import RequestFault, StoreFault
 from gateway.model.facts import RunRef
 from gateway.model.identity import Credential, Identity
-from gateway.model.request import Caller
+from gateway.model.request import Caller, CallRequest
 from gateway.store.memory import MemoryStore
-from gateway.workflow.runs import CACHED, IDLE_MS, Runs, owner_of
+from gateway.workflow.places import IDLE_MS
+from gateway.workflow.runs import CACHED, Runs, owner_of
 from tests.identity.doubles import CountingIds, HandClock, settle
 
 PAYER = Identity("payer", "token", "tg_1")
@@ -24,6 +25,10 @@ OWNERS = (PAYER, READER, FOR_ALICE, FOR_BOB)
 
 def caller(session: str | None = None, trace: str | None = None) -> Caller:
     return Caller(Credential("bearer", "x"), session=session, trace=trace)
+
+
+def asking(where: Caller | None = None, run: str | None = None, attempt: str | None = None) -> CallRequest:
+    return CallRequest("payments_list", {}, where or caller(), run=run, attempt=attempt)
 
 
 class CountedStore(MemoryStore):
@@ -79,7 +84,7 @@ class World:
         explicit: str | None = None,
         key: tuple[str, str] | None = None,
     ) -> RunRef:
-        return await self.runs.resolve(identity, where or caller(), explicit, key)
+        return await self.runs.resolve(identity, asking(where, explicit), key)
 
     async def refusal(self, explicit: str, identity: Identity = PAYER) -> RequestFault:
         with pytest.raises(RequestFault) as refusal:
@@ -182,7 +187,7 @@ async def test_a_run_that_is_no_longer_open_is_refused_within_a_second(world: Wo
     assert (await world.run(explicit=run.id)).id == run.id
     world.store.statuses[run.id] = "cancelled"
     world.clock.jump(1)
-    assert (await world.refusal(run.id)).message == (await world.refusal("run_unknown")).message
+    assert (await world.refusal(run.id)).code == "run_cancelled"
 
 
 async def test_an_open_run_ends_after_the_idle_time_counted_from_its_last_call(world: World) -> None:
@@ -245,7 +250,7 @@ async def test_parallel_first_calls_get_one_run(world: World) -> None:
         runs = await asyncio.gather(*(world.run(**options) for _ in range(20)))
         assert len({run.id for run in runs}) == 1
     processes = [world.process() for _ in range(5)]
-    runs = await asyncio.gather(*(p.resolve(READER, caller("s1"), None, None) for p in processes))
+    runs = await asyncio.gather(*(p.resolve(READER, asking(caller("s1")), None) for p in processes))
     assert len({run.id for run in runs}) == 1
 
 
@@ -324,7 +329,7 @@ async def test_memory_is_bounded_and_forgetting_loses_nothing(world: World) -> N
     for number in range(1, 50):
         await world.run(explicit=f"job-{number}")
         await world.runs.start(PAYER, caller(f"s{number}"))
-    for memory in (world.runs._slots, world.runs._steps, world.runs._started):
+    for memory in (world.runs._slots, world.runs._steps, world.runs._places._held, world.runs._attempts._held):
         assert len(memory) == 10
     assert (await world.run(explicit="job-0")).id == first.id
     assert CACHED == 10_000

@@ -45,6 +45,9 @@ class Claim:
             if await self._recorder.stands(call):  # its twin used the approval a moment ago: be answered as it is
                 raise DecideAgain
             return await self._parking.park(call)
+        if call.has("recalled"):
+            call.intent = False
+            return await self._from_record(call, call.recalled)
         if self._may_skip(call):
             call.intent = False
             return None

@@ -12,6 +12,7 @@ from gateway.model.call import Call
 from gateway.model.errors import ConnectorFault
 from gateway.model.tool import Effect, Tool
 from gateway.pipeline.asking import Asking
+from gateway.pipeline.flights import Flights, Passenger
 from gateway.pipeline.reading import Reading, Sent
 from gateway.resilience.executor import Executor
 
@@ -57,6 +58,8 @@ class Execute:
         self._upstreams = upstreams
         self._own = own
         self._asking = asking
+        self._flights = Flights()
+        self._flights = Flights()
 
     async def __call__(self, call: Call) -> None:
         call.attempts = []
@@ -66,12 +69,29 @@ class Execute:
         elif call.tool.effect is not Effect.READ:
             call.raw = await self._written(call)
         elif call.tool.answers is PLAIN:
-            call.raw = (await self._sent(call, call.tool, call.arguments)).result
+            call.raw = await self._plain(call)
         else:
             raw, source = await self._reading.read(call, self._sent)
             if source is not None:
                 call.source = source
             call.raw = raw
+
+    async def _plain(self, call: Call) -> Mapping[str, Any]:
+        """Make a read, or wait for the same one that another agent makes in this run for the same user."""
+        if call.request.more:
+            return (await self._sent(call, call.tool, call.arguments)).result
+
+        async def read() -> tuple[Mapping[str, Any], bool]:
+            sent = await self._sent(call, call.tool, call.arguments)
+            return sent.result, sent.alone
+
+        identity = call.identity
+        what = (call.facts.run.id, call.tool.name, call.tool.version, call.arguments_digest)
+        passenger = Passenger((what, identity.on_behalf_of, identity.issuer), identity.agent, call.id)
+        raw, made_by = await self._flights.fly(passenger, read)
+        if made_by != call.id:
+            call.attempts.append({"n": 0, "code": "shared", "reason": f"#{made_by}"})
+        return raw
 
     async def _written(self, call: Call) -> Mapping[str, Any]:
         self._reading.cache.wrote(call.tool)

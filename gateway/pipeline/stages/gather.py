@@ -2,21 +2,24 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from gateway.budget.budgets import Budgets
 from gateway.ledger.entries import facts_from
-from gateway.ledger.keys import next_step
+from gateway.ledger.keys import StepKey, next_step
+from gateway.ledger.recollection import Recollection, Recollections
 from gateway.model.bill import Left
 from gateway.model.call import Call
 from gateway.model.clock import Clock
-from gateway.model.facts import Facts, PriorQuery, PriorScope, RunRef, Step, StepStatus
+from gateway.model.facts import Expected, Facts, PriorQuery, PriorScope, RunRef, Step, StepStatus
 from gateway.pipeline.consent import Consents
+from gateway.pipeline.joining import Joining
 from gateway.pipeline.rules import RulesInForce
 from gateway.pipeline.tainting import Tainting
 from gateway.store.budgets import BudgetStore
-from gateway.store.ports import Ledger, StepLookup
-from gateway.workflow.runs import Runs
+from gateway.store.ports import Ledger, Recorded, StepLookup
+from gateway.workflow.runs import Runs, owner_of
 
 __all__ = ["Gather", "Past", "lookup_for"]
 
@@ -29,10 +32,12 @@ class Past:
     consents: Consents
     budgets: BudgetStore
     tainting: Tainting
+    recollections: Recollections
 
 
 class Gather:
-    """Sets `call.facts`, `call.step_key`, `call.bill` and `call.bundle`.
+    """Sets `call.facts`, `call.step_key`, `call.bill` and `call.bundle`; and `call.recalled`, the recorded read that
+    answers the call, where there is one.
 
     A repeat of a recorded call is decided on the facts recorded with the original, under today's policies: what was
     consumed or has grown stale since must not turn a recorded answer into a refusal.
@@ -45,8 +50,10 @@ class Gather:
         self._consents = past.consents
         self._budgets = past.budgets
         self._tainting = past.tainting
+        self._recollections = past.recollections
         self._clock = clock
         self._environment = environment
+        self._joining = Joining(rules, clock, environment)
 
     async def __call__(self, call: Call) -> None:
         rules = self._rules.current
@@ -54,14 +61,12 @@ class Gather:
         run = await self._run(call, rules.workflow_keys)
         now = self._clock.now_ms()
         call.bill = rules.budgets.bill(call, run.id, now)
-        step = await next_step(self._ledger, call.identity.agent, call.tool, run.id, call)
+        step = await next_step(self._ledger, run, call)
         call.step_key = step.key
-        repeats = step.repeats
-        if (
-            repeats is not None
-            and repeats.status is not StepStatus.FAILED
-            and repeats.arguments_digest == call.arguments_digest
-        ):
+        repeats, expected = _repeated(step, call), None
+        if run.attempt > 1:
+            repeats, expected = await self._recollected(call, run, step, repeats)
+        if repeats is not None:
             recorded = facts_from(repeats.claim_body)
             call.facts = replace(recorded, run=run, repeat_of=repeats.call_id, environment=self._environment)
             return
@@ -72,6 +77,7 @@ class Gather:
             step=self._runs.steps(run.id),
             priors=priors,
             environment=self._environment,
+            expected=expected,
             budget=await self._left(call) if call.bill.charges and call.bundle.reads_budget else None,
             taint=await self._tainting.seen(call.identity, run),
         )
@@ -85,7 +91,31 @@ class Gather:
         request = call.request
         if request.undoes is not None:  # whatever became of the run, what it did can be undone
             return await self._runs.of(request.run or "")
-        return await self._runs.resolve(call.identity, request.caller, request.run, self._workflow_key(call, keys))
+        key = self._workflow_key(call, keys)
+        return await self._runs.resolve(call.identity, request, key, partial(self._joining.may, call))
+
+    async def _recollected(
+        self, call: Call, run: RunRef, step: StepKey, repeats: Recorded | None
+    ) -> tuple[Recorded | None, Expected | None]:
+        """Find what a call repeats in a run that was begun anew, or else what it makes in the place of what."""
+        if self._recollections.is_apart(call.tool.name):
+            return repeats, None
+        recollection = await self._recollections.of(run, owner_of(call.identity))
+        if repeats is not None:
+            recollection.repeated(repeats.call_id, call.id)
+        elif step.key is None:
+            repeats = await self._recalled(call, recollection)
+        return repeats, None if repeats is not None else recollection.expected()
+
+    async def _recalled(self, call: Call, recollection: Recollection) -> Recorded | None:
+        """Return the recorded read that answers this one; one whose answer was not kept whole is made again."""
+        call_id = recollection.recalled(call.tool.name, call.arguments_digest, call.id)
+        if not call_id:
+            return None
+        recorded = await self._recollections.call(call_id)
+        if recorded is not None:
+            call.recalled = recorded
+        return recorded
 
     def _workflow_key(self, call: Call, keys: Mapping[str, tuple[str, str]]) -> tuple[str, str] | None:
         named = keys.get(call.tool.name)
@@ -101,6 +131,14 @@ class Gather:
         wanted = [(query, lookup) for query in queries if (lookup := lookup_for(query, call, run, now)) is not None]
         steps = await self._ledger.steps([lookup for _, lookup in wanted])
         return {query.name: step for (query, _), step in zip(wanted, steps, strict=True) if step is not None}
+
+
+def _repeated(step: StepKey, call: Call) -> Recorded | None:
+    """Return the recorded call that answers this one, if it does."""
+    held = step.repeats
+    if held is None or held.status is StepStatus.FAILED or held.arguments_digest != call.arguments_digest:
+        return None
+    return held
 
 
 def lookup_for(query: PriorQuery, call: Call, run: RunRef, now_ms: int) -> StepLookup | None:

@@ -14,8 +14,10 @@ __all__ = [
     "EVENT_COLUMNS",
     "IndexedSteps",
     "event_from",
+    "find_call",
     "find_holder",
     "find_step",
+    "find_whole",
     "index_sql",
     "indexable",
     "unfinished",
@@ -40,6 +42,13 @@ _BEHIND: Final = (
 _FROM_CALLS: Final = f"{_SELECT} FROM calls c CROSS JOIN events e{_BEHIND} WHERE e.seq = c.claim_seq AND h.id = 1"
 _FROM_EVENTS: Final = f"{_SELECT} FROM events e CROSS JOIN calls c{_BEHIND} WHERE c.claim_seq = e.seq AND h.id = 1"
 _HOLDER: Final = f"{_FROM_CALLS} AND c.agent = ? AND c.tool = ? AND c.step_key = ? AND c.key_until IS NULL"
+_CALL: Final = f"{_FROM_CALLS} AND c.call_id = ?"
+_WHOLE: Final = (
+    f"SELECT {_EVENT.format('e')}, e.prev_hash, e.hash,"  # noqa: S608 - constant names
+    " coalesce(after_e.prev_hash, CASE WHEN h.seq = e.seq THEN h.hash END)"
+    " FROM events e CROSS JOIN chain_head h LEFT JOIN events after_e ON after_e.seq = e.seq + 1"
+    " WHERE e.call_id = ? AND e.kind NOT IN ('call.claimed', 'call.finished') AND e.kind = 'call.recorded' AND h.id = 1"
+)
 _UNFINISHED: Final = f"{_FROM_CALLS} AND c.end_seq IS NULL ORDER BY c.claim_seq"
 _LATEST: Final = " AND c.started_ms >= ? ORDER BY c.claim_seq DESC"
 _LATEST_EVENT: Final = " AND c.started_ms >= ? ORDER BY e.seq DESC"
@@ -71,6 +80,18 @@ def find_holder(db: sqlite3.Connection, agent: str, tool: str, step_key: str) ->
     """Return what stands behind the call that holds a step key."""
     row = db.execute(_HOLDER, (agent, tool, step_key)).fetchone()
     return None if row is None else _evidence(row)
+
+
+def find_call(db: sqlite3.Connection, call_id: str) -> Evidence | None:
+    """Return what stands behind a claimed call."""
+    row = db.execute(_CALL, (call_id,)).fetchone()
+    return None if row is None else _evidence(row)
+
+
+def find_whole(db: sqlite3.Connection, call_id: str) -> tuple[Event, str | None] | None:
+    """Return the event of a call that made no claim, and the hash that its successor, or the head, names."""
+    row = db.execute(_WHOLE, (call_id,)).fetchone() if call_id else None
+    return None if row is None else (event_from(row[:11]), row[11])
 
 
 def unfinished(db: sqlite3.Connection) -> Iterator[Evidence]:
@@ -132,7 +153,7 @@ def _is_plain(path: str) -> bool:
 
 def _evidence(row: tuple[Any, ...]) -> Evidence:
     end = None if row[11] is None else event_from(row[11:22])
-    return Evidence(event_from(row[:11]), row[22], end, row[23], row[24], bool(row[25]))
+    return Evidence(event_from(row[:11]), row[22], end, row[23], row[24], row[25])
 
 
 def event_from(row: tuple[Any, ...]) -> Event:

@@ -4,26 +4,24 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Final
 
-from gateway.model.facts import RunRef
-from gateway.store.evidence import Evidence
-from gateway.store.ports import AgentSighting, Event, EventFilter, RunSummary, StepLookup, TokenRecord
+from gateway.store.evidence import Evidence, recorded_from, recorded_whole
+from gateway.store.ports import AgentSighting, Event, EventFilter, Recorded, StepLookup, TokenRecord
 from gateway.store.sqlite.lookups import (
     EVENT_COLUMNS,
     IndexedSteps,
     event_from,
+    find_call,
     find_holder,
     find_step,
+    find_whole,
     unfinished,
 )
 from gateway.store.sqlite.transitions import SIGHTING_COLUMNS, sighting_from
 
 __all__ = [
-    "count_steps",
     "find_events",
-    "find_open_run",
+    "find_made",
     "find_recorded",
-    "find_run",
-    "find_runs",
     "find_sightings",
     "find_steps",
     "find_tokens",
@@ -31,15 +29,6 @@ __all__ = [
     "seq_bounds",
 ]
 
-_RUN: Final = "SELECT id, owner, source, status FROM runs WHERE id = ?"
-_OPEN_RUN: Final = "SELECT id, owner, source, status FROM runs WHERE owner = ? AND key = ? AND status = 'open'"
-_RUNS: Final = (
-    "SELECT r.id, r.owner, r.source, r.status, r.key, r.opened_ms, coalesce(s.steps, 0),"
-    " (SELECT count(*) FROM calls c WHERE c.run_id = r.id AND c.status = 'unknown')"
-    " FROM runs r LEFT JOIN run_steps s ON s.run_id = r.id WHERE (? = '' OR r.owner = ?)"
-    " ORDER BY r.opened_seq DESC LIMIT ?"
-)
-_STEPS: Final = "SELECT steps FROM run_steps WHERE run_id = ?"
 _TOKENS: Final = "SELECT id, agent, digest, created_ms, expires_ms, revoked_ms FROM tokens ORDER BY created_ms, id"
 _SIGHTINGS: Final = f"SELECT {SIGHTING_COLUMNS} FROM sightings ORDER BY last_seen_ms DESC, agent, known"  # noqa: S608 - constant names
 _EVENTS: Final = f"SELECT {EVENT_COLUMNS} FROM events WHERE seq > ? AND seq <= ?"  # noqa: S608 - constant names
@@ -67,6 +56,15 @@ def find_steps(db: sqlite3.Connection, lookups: Sequence[StepLookup], indexed: I
 def find_recorded(db: sqlite3.Connection, agent: str, tool: str, step_key: str) -> Evidence | None:
     """Return what stands behind the call that holds a step key."""
     return find_holder(db, agent, tool, step_key)
+
+
+def find_made(db: sqlite3.Connection, call_id: str) -> Recorded | None:
+    """Return a call by its id. Raises `LedgerTampered`."""
+    evidence = find_call(db, call_id)
+    if evidence is not None:
+        return recorded_from(evidence)
+    whole = find_whole(db, call_id)
+    return None if whole is None else recorded_whole(*whole)
 
 
 def find_unfinished(db: sqlite3.Connection) -> list[Evidence]:
@@ -114,29 +112,6 @@ def _terms(wanted: EventFilter) -> tuple[str, list[str | int]]:
     if wanted.until_ms:
         terms.append(("+at_ms < ?", (wanted.until_ms,)))
     return "".join(f" AND {term}" for term, _ in terms), [value for _, values in terms for value in values]
-
-
-def find_run(db: sqlite3.Connection, run_id: str) -> RunRef | None:
-    """Return a run by id."""
-    row = db.execute(_RUN, (run_id,)).fetchone()
-    return None if row is None else RunRef(*row)
-
-
-def find_open_run(db: sqlite3.Connection, owner: str, key: str) -> RunRef | None:
-    """Return the open run of an owner and key."""
-    row = db.execute(_OPEN_RUN, (owner, key)).fetchone()
-    return None if row is None else RunRef(*row)
-
-
-def count_steps(db: sqlite3.Connection, run_id: str) -> int:
-    """Return how many calls a run holds."""
-    row = db.execute(_STEPS, (run_id,)).fetchone()
-    return 0 if row is None else int(row[0])
-
-
-def find_runs(db: sqlite3.Connection, owner: str, limit: int) -> list[RunSummary]:
-    """Return the runs of an owner, or all, the latest first."""
-    return [RunSummary(RunRef(*row[:4]), *row[4:]) for row in db.execute(_RUNS, (owner, owner, limit))]
 
 
 def find_tokens(db: sqlite3.Connection) -> list[TokenRecord]:

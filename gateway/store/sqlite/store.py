@@ -1,7 +1,7 @@
 """The SQLite store: one writer, one reader, each a connection with its own thread."""
 
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,12 +23,12 @@ from gateway.store.ports import (
     PauseRecord,
     Record,
     Recorded,
-    RunSummary,
     SessionRecord,
     StepLookup,
     TokenRecord,
 )
-from gateway.store.sqlite import approvals, budgets, pauses, reading, sessions, spending, taints, transitions
+from gateway.store.runs import Attempt, AttemptBegin, Placed, RunCancel, RunChange, RunSummary
+from gateway.store.sqlite import approvals, budgets, pauses, reading, runs, sessions, spending, taints, transitions
 from gateway.store.sqlite.auditing import audit_ledger, prepare_audit
 from gateway.store.sqlite.connection import Connection
 from gateway.store.sqlite.journal import use_wal
@@ -60,7 +60,7 @@ class SqliteStore:
         self._read_from = Connection(self._path, _prepare_reader, patience_s=patience_s)
         self._writer = Writer(self._write_to)
         self._indexed: IndexedSteps = frozenset()
-        self._delivering: set[str] = set()
+        self._delivering: dict[str, int] = {}
 
     async def open(self) -> None:
         await self._write_to.run(_is_there)
@@ -108,9 +108,19 @@ class SqliteStore:
         found = await self._read_from.run(reading.find_recorded, agent, tool, step_key)
         return None if found is None else self._with_delivery(recorded_from(found))
 
-    async def deliver(self, call_id: str) -> None:
-        self._delivering.add(call_id)
-        self._writer.note(partial(transitions.deliver, call_id=call_id), partial(self._delivering.discard, call_id))
+    async def deliver(self, call_id: str, attempt: int = 1) -> None:
+        self._delivering[call_id] = attempt
+        told = partial(transitions.deliver, call_id=call_id, attempt=attempt)
+        self._writer.note(told, partial(self._delivered, call_id, attempt))
+
+    def _delivered(self, call_id: str, attempt: int) -> None:
+        if self._delivering.get(call_id) == attempt:  # else a later attempt is still to be written
+            del self._delivering[call_id]
+
+    async def made(self, call_id: str) -> Recorded | None:
+        await self._writer.flush()  # a read may have been recorded lazily
+        found = await self._read_from.run(reading.find_made, call_id)
+        return None if found is None else self._with_delivery(found)
 
     async def unfinished(self) -> list[Recorded]:
         return [recorded_from(evidence) for evidence in await self._read_from.run(reading.find_unfinished)]
@@ -144,20 +154,43 @@ class SqliteStore:
             await connection.close()
 
     async def open_run(self, run: RunRef, key: str, at_ms: int) -> RunRef:
-        found = await self._read_from.run(reading.find_open_run, run.owner, key)
+        found = await self._read_from.run(runs.find_named, run.owner, key)
         if found is not None:
             return found
-        opened: RunRef = await self._writer.write(partial(transitions.open_run, run=run, key=key, at_ms=at_ms))
+        opened: RunRef = await self._writer.write(partial(runs.open_run, run=run, key=key, at_ms=at_ms))
         return opened
 
     async def find_run(self, run_id: str) -> RunRef | None:
-        return await self._read_from.run(reading.find_run, run_id)
+        return await self._read_from.run(runs.find_run, run_id)
+
+    async def named_run(self, owner: str, key: str) -> RunRef | None:
+        return await self._read_from.run(runs.find_named, owner, key)
 
     async def count_steps(self, run_id: str) -> int:
-        return await self._read_from.run(reading.count_steps, run_id)
+        return await self._read_from.run(runs.count_steps, run_id)
 
     async def runs(self, owner: str, limit: int) -> list[RunSummary]:
-        return await self._read_from.run(reading.find_runs, owner, limit)
+        return await self._read_from.run(runs.find_runs, owner, limit)
+
+    async def begin_attempt(self, begin: AttemptBegin) -> Attempt:
+        begun: Attempt = await self._writer.write(partial(runs.begin_attempt, begin=begin))
+        return begun
+
+    async def attempt(self, run_id: str, who: str) -> Attempt:
+        return await self._read_from.run(runs.find_attempt, run_id, who)
+
+    async def cancel_run(self, cancel: RunCancel) -> bool:
+        cancelled: bool = await self._writer.write(partial(runs.cancel_run, cancel=cancel))
+        return cancelled
+
+    async def run_changes(self, after_seq: int) -> list[RunChange]:
+        return await self._read_from.run(runs.find_changes, after_seq)
+
+    async def place_run(self, owner: str, place: str, run_id: str, at_ms: int) -> None:
+        await self._writer.write(partial(runs.place_run, owner=owner, place=place, run_id=run_id, at_ms=at_ms))
+
+    async def placed_runs(self, owner: str, places: tuple[str, ...]) -> Mapping[str, Placed]:
+        return await self._read_from.run(runs.find_placed, owner, places)
 
     async def put_token(self, token: TokenRecord) -> None:
         await self._writer.write(partial(transitions.put_token, token=token))
@@ -232,7 +265,7 @@ class SqliteStore:
         return spent
 
     def _with_delivery(self, recorded: Recorded) -> Recorded:
-        return replace(recorded, delivered=True) if recorded.call_id in self._delivering else recorded
+        return replace(recorded, delivered=attempt) if (attempt := self._delivering.get(recorded.call_id)) else recorded
 
     def _prepare_writer(self, db: sqlite3.Connection) -> None:
         use_wal(db, self._patience_s)

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from gateway.codec import dump
 from gateway.model.errors import StoreFault
-from gateway.model.facts import RunRef, StepStatus
-from gateway.store.bodies import compensated_body, load, run_body
+from gateway.model.facts import StepStatus
+from gateway.store.bodies import compensated_body, load
 from gateway.store.evidence import Evidence, recorded_from, step_from
 from gateway.store.ports import (
     AgentSighting,
@@ -29,7 +29,6 @@ __all__ = [
     "claim",
     "deliver",
     "finish",
-    "open_run",
     "put_token",
     "record",
     "revoke_tokens",
@@ -60,9 +59,7 @@ _COMPENSATE: Final = (
 )
 _RELEASE_KEY: Final = "UPDATE calls SET key_until = ? WHERE call_id = ? AND step_key IS NOT NULL"
 _RELEASE_STEPS: Final = "UPDATE calls SET consumed_by = NULL WHERE consumed_by = ?"
-_DELIVER: Final = "UPDATE calls SET delivered = 1 WHERE call_id = ?"
-_FIND_OPEN: Final = "SELECT id, owner, source, status FROM runs WHERE owner = ? AND key = ? AND status = 'open'"
-_OPEN: Final = "INSERT INTO runs (opened_seq, id, owner, key, source, status, opened_ms) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_DELIVER: Final = "UPDATE calls SET delivered = max(delivered, ?) WHERE call_id = ?"
 _ISSUE: Final = "INSERT INTO tokens (id, agent, digest, created_ms, expires_ms, revoked_ms) VALUES (?, ?, ?, ?, ?, ?)"
 _REVOKE: Final = (
     "UPDATE tokens SET revoked_ms = ?1 WHERE agent = ?2 AND (revoked_ms IS NULL OR revoked_ms > ?1) AND id <> ?3 "
@@ -202,25 +199,9 @@ def record(tx: Transaction, record: Record, body: bytes) -> None:
         tx.count_step(record.run_id)
 
 
-def deliver(tx: Transaction, call_id: str) -> None:
-    """Note that a call's answer reached its caller."""
-    tx.db.execute(_DELIVER, (call_id,))
-
-
-def open_run(tx: Transaction, run: RunRef, key: str, at_ms: int) -> RunRef:
-    """Return the open run of this owner and key, else open `run`."""
-    found = tx.db.execute(_FIND_OPEN, (run.owner, key)).fetchone()
-    if found is not None:
-        return RunRef(*found)
-    body = run_body(run, key)
-    told = (run.id, run.owner, key, run.source, run.status, at_ms)
-    try:
-        tx.db.execute(_OPEN, (tx.seq + 1, *told))
-    except sqlite3.IntegrityError as error:
-        raise StoreFault("The run cannot be opened.", detail=f"{run.id} was opened before") from error
-    agent, _, user = run.owner.partition("/")
-    tx.append((at_ms, EventKind.RUN_OPENED.value, "", run.id, agent, user, ""), body)
-    return run
+def deliver(tx: Transaction, call_id: str, attempt: int) -> None:
+    """Note that a call's answer reached its caller, in which attempt at its run."""
+    tx.db.execute(_DELIVER, (attempt, call_id))
 
 
 def put_token(tx: Transaction, token: TokenRecord) -> None:

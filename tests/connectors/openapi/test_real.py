@@ -66,7 +66,7 @@ def test_a_silence_is_created_listed_and_ended_through_the_gateway(tmp_path: Pat
     ):
         token = running.token("ops")
         listed = running.rpc("tools/list", token=token).json()["result"]["tools"]
-        names = {tool["name"] for tool in listed} - {"run_start"}
+        names = {tool["name"] for tool in listed if not tool["name"].startswith("run_")}
         assert names == {"api_getSilences", "api_getSilence", "api_postSilences", "api_deleteSilence"}
 
         made = running.call(token, "api_postSilences", {"body": SILENCE})

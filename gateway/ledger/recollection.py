@@ -1,0 +1,135 @@
+"""What a run has recorded when its caller begins it anew: which of it is repeated, and where the caller strays."""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gateway.model.facts import Expected, RunRef, StepStatus
+from gateway.store.bodies import load
+from gateway.store.ports import Event, EventFilter, EventKind, Ledger, Recorded
+from gateway.store.runs import told_caller
+
+__all__ = ["Recollection", "Recollections"]
+
+_EVERYTHING: Final = 2**31 - 1
+_CACHED: Final = 256
+_ENDS: Final = frozenset({EventKind.CALL_FINISHED, EventKind.CALL_SETTLED})
+
+
+@dataclass(slots=True)
+class _Step:
+    """A recorded step: `keyed` where its step key finds it, `by` the call that it answered in this attempt."""
+
+    n: int
+    tool: str
+    digest: str
+    call_id: str
+    keyed: bool
+    by: str = ""
+
+
+class Recollection:
+    """The steps a caller made in a run before it began anew, in their order, and how far it has repeated them.
+
+    The nth identical call since then is the nth recorded one: parallel calls may come in any order.
+    """
+
+    def __init__(self, steps: Iterable[_Step], answered: Iterable[tuple[str, str]]) -> None:
+        self._steps = OrderedDict((step.call_id, step) for step in steps)
+        self._alike: dict[tuple[str, str], list[_Step]] = {}
+        for step in self._steps.values():
+            if not step.keyed:
+                self._alike.setdefault((step.tool, step.digest), []).append(step)
+        for call_id, by in answered:
+            self.repeated(call_id, by)
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def recalled(self, tool: str, digest: str, by: str) -> str:
+        """Return the recorded read that the call `by` repeats, or nothing; each answers one call."""
+        alike = self._alike.get((tool, digest), ())
+        found = next((step for step in alike if step.by in {"", by}), None)
+        if found is None:
+            return ""
+        found.by = by
+        return found.call_id
+
+    def repeated(self, call_id: str, by: str) -> None:
+        """Note that the call `by` repeated a recorded one."""
+        step = self._steps.get(call_id)
+        if step is not None:
+            step.by = by
+
+    def expected(self) -> Expected | None:
+        """Return the first recorded step that was not repeated yet, or None where all were."""
+        step = next((step for step in self._steps.values() if not step.by), None)
+        return None if step is None else Expected(step.n, step.tool, step.call_id)
+
+
+class Recollections:
+    """Recollections of the runs that are gone through again just now. `apart` are servers whose tools are no steps."""
+
+    def __init__(self, ledger: Ledger, apart: frozenset[str]) -> None:
+        self._ledger = ledger
+        self._apart = apart
+        self._held: OrderedDict[tuple[str, str, int], Recollection] = OrderedDict()
+
+    def is_apart(self, tool: str) -> bool:
+        """Tell whether a tool's calls are no steps: they are never answered from the record."""
+        return tool.partition(".")[0] in self._apart
+
+    async def of(self, run: RunRef, who: str) -> Recollection:
+        """Return what a caller may repeat of a run. Raises `StoreFault`."""
+        place = (run.id, who, run.since)
+        held = self._held.get(place)
+        if held is None:
+            read = await self._read(run, told_caller(who))
+            held = self._held.setdefault(place, read)  # another call may have read it meanwhile, and gone on with it
+        self._held.move_to_end(place)
+        if len(self._held) > _CACHED:
+            self._held.popitem(last=False)
+        return held
+
+    async def call(self, call_id: str) -> Recorded | None:
+        """Return a recorded call whose whole answer is kept, hash-checked, or None. Raises `StoreFault`."""
+        recorded = await self._ledger.made(call_id)
+        whole = recorded is not None and recorded.end_body is not None and "result" in recorded.end_body
+        return recorded if whole else None
+
+    async def _read(self, run: RunRef, who: tuple[str, str]) -> Recollection:
+        steps: dict[str, _Step] = {}
+        answered: list[tuple[str, str]] = []
+        async for event in self._ledger.events(EventFilter(run_id=run.id, limit=_EVERYTHING)):
+            if (event.agent, event.on_behalf_of) != who or self.is_apart(event.tool):
+                continue
+            body = load(event.body.encode())
+            if event.kind is EventKind.CALL_COMPENSATED:  # its repeat is a new call
+                steps.pop(event.call_id, None)
+            elif event.kind in _ENDS:
+                if body["ending"]["status"] == StepStatus.FAILED:
+                    steps.pop(event.call_id, None)
+            elif event.seq > run.since:
+                answered += [(body["replayed_from"], event.call_id)] if "replayed_from" in body else []
+            else:
+                step = _step_in(event, body)
+                if step is not None:
+                    steps[event.call_id] = step
+        for n, step in enumerate(steps.values(), 1):
+            step.n = n
+        return Recollection(steps.values(), answered)
+
+
+def _step_in(event: Event, body: Mapping[str, Any]) -> _Step | None:
+    """Return the step that an event begins, or tells of as a whole."""
+    if "undoes" in body:  # not the agent's own
+        return None
+    if event.kind is EventKind.CALL_CLAIMED:
+        claim = body["claim"]
+        return _Step(0, event.tool, claim["arguments_digest"], event.call_id, claim["step_key"] is not None)
+    made = event.kind is EventKind.CALL_RECORDED and body.get("outcome") == "succeeded" and "replayed_from" not in body
+    result = body.get("result")
+    if not made or (isinstance(result, Mapping) and result.get("isError") is True):
+        return None
+    return _Step(0, event.tool, body.get("arguments_digest", ""), event.call_id, keyed=False)

@@ -1,0 +1,78 @@
+"""Reads under way, so that what several agents read in one run at once is read once."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.model.errors import GatewayError
+from gateway.model.light import light
+
+__all__ = ["Flights", "Passenger", "Raw", "Read"]
+
+Raw = Mapping[str, Any]
+Read = Callable[[], Awaitable[tuple[Raw, bool]]]
+"""Makes a read; returns its answer, and whether that is for the client of this very call alone."""
+
+_Arrival = asyncio.Future[Raw | GatewayError | None]
+
+
+@light
+@dataclass(frozen=True, slots=True)
+class Passenger:
+    """A read of a call: `key` says what is read for whom, `who` asks for it."""
+
+    key: object
+    who: str
+    call_id: str
+
+
+@dataclass(slots=True)
+class _Flight:
+    leader: Passenger
+    waiting: list[_Arrival] = field(default_factory=list)
+
+
+class Flights:
+    """Shares what is under way: who comes first makes the read, others wait for its answer.
+
+    An agent that asks twice at once is answered twice: it may want to see whether something changes.
+    """
+
+    def __init__(self) -> None:
+        self._under_way: dict[object, _Flight] = {}
+
+    async def fly(self, passenger: Passenger, read: Read) -> tuple[Raw, str]:
+        """Return the answer of a read, and whose call made it. Raises what the read raises.
+
+        A leader that is called off, or whose server has a question to it, leaves the read to those who wait.
+        """
+        while (flight := self._under_way.get(passenger.key)) is not None and flight.leader.who != passenger.who:
+            arrival: _Arrival = asyncio.get_running_loop().create_future()
+            flight.waiting.append(arrival)
+            answer = await arrival
+            if isinstance(answer, GatewayError):
+                raise answer
+            if answer is not None:
+                return answer, flight.leader.call_id
+        if flight is not None:
+            return (await read())[0], passenger.call_id
+        return await self._lead(passenger, read), passenger.call_id
+
+    async def _lead(self, passenger: Passenger, read: Read) -> Raw:
+        flight = self._under_way[passenger.key] = _Flight(passenger)
+        answer: Raw | GatewayError | None = None
+        try:
+            raw, alone = await read()
+            if not alone and raw.get("resultType", "complete") == "complete":
+                answer = raw
+        except GatewayError as fault:
+            answer = fault
+            raise
+        else:
+            return raw
+        finally:
+            del self._under_way[passenger.key]
+            for arrival in flight.waiting:
+                if not arrival.done():
+                    arrival.set_result(answer)
