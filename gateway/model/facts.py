@@ -3,12 +3,24 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway.model.bill import Left
 from gateway.model.light import light
 
-__all__ = ["Approval", "Approver", "Expected", "Facts", "PriorQuery", "PriorScope", "RunRef", "Step", "StepStatus"]
+__all__ = [
+    "Approval",
+    "Approver",
+    "Expected",
+    "FactKey",
+    "Facts",
+    "Held",
+    "PriorQuery",
+    "PriorScope",
+    "RunRef",
+    "Step",
+    "StepStatus",
+]
 
 
 class PriorScope(StrEnum):
@@ -124,6 +136,24 @@ class Approval:
     standing: bool = False
 
 
+class FactKey(NamedTuple):
+    """What a fact is called: `scope` is run, session, agent, user or team, `owner` which of them."""
+
+    scope: str
+    owner: str
+    name: str
+
+
+@light
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A fact that holds: what an agent put, in its present version (0 and None: there is none)."""
+
+    key: FactKey
+    version: int
+    value: Any = field(repr=False)
+
+
 @light
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -134,7 +164,7 @@ class Facts:
     recorded call this one repeats: then the facts are those the original was decided on. `approval` is what people said
     to this call, if they did. `budget` is what is left of its budgets, where it has any and a policy asks. `taint` are
     the labels of what its run and its principal have read. `expected` is set where a run begun anew takes another
-    course than recorded.
+    course than recorded. `held` are the declared facts that a policy asks for, by name.
     """
 
     now_ms: int
@@ -147,3 +177,4 @@ class Facts:
     budget: Left | None = None
     taint: tuple[str, ...] = ()
     expected: Expected | None = None
+    held: Mapping[str, Held] = field(default_factory=dict)

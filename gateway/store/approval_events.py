@@ -6,19 +6,17 @@ event prove an approval, however often it was used.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.codec import CodecError, dump
 from gateway.model.errors import LedgerTampered, StoreFault
 from gateway.store.approvals import ApprovalAsk, ApprovalChange, ApprovalRow, ApprovalState, ApprovalTrail, ApprovalUse
 from gateway.store.bodies import load
-from gateway.store.chain import broken, check_event
+from gateway.store.chain import Told, broken, check_event
 from gateway.store.ports import Event, EventKind
 
 __all__ = [
     "OPENS",
-    "Told",
     "body_of",
     "changed",
     "check_last",
@@ -33,14 +31,6 @@ __all__ = [
 
 OPENS: Final = frozenset({EventKind.APPROVAL_ASKED, EventKind.STANDING_CREATED})
 """What the first event of an approval is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """An event, and the hash that its successor, or the head of the chain, names."""
-
-    event: Event | None
-    following: str | None
 
 
 def opened(ask: ApprovalAsk, seq: int) -> ApprovalRow:

@@ -4,12 +4,14 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
 from gateway.model.errors import LedgerTampered
-from gateway.model.facts import StepStatus
+from gateway.model.facts import FactKey, StepStatus
 from gateway.store.approval_events import OPENS, check_last
 from gateway.store.approvals import ApprovalRow
 from gateway.store.bodies import load
 from gateway.store.budgets import BudgetCounter, Counters, Settled
 from gateway.store.chain import Head, Link, broken, checked
+from gateway.store.fact_events import FACT_EVENTS, is_told
+from gateway.store.facts import FactRow
 from gateway.store.ports import EventKind
 from gateway.store.runs import RunStatus
 
@@ -56,12 +58,13 @@ class RunRow(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """How many rows there are: claimed calls, ended ones among them, runs, approvals."""
+    """How many rows there are: claimed calls, ended ones among them, runs, approvals, facts."""
 
     calls: int
     ended: int
     runs: int
     approvals: int
+    facts: int
 
 
 class AuditedTables(Protocol):
@@ -77,6 +80,10 @@ class AuditedTables(Protocol):
 
     def approval(self, approval_id: str) -> ApprovalRow | None:
         """Return an approval's row."""
+        ...
+
+    def fact(self, key: FactKey) -> FactRow | None:
+        """Return a fact's row."""
         ...
 
     def counters(self) -> Iterable[BudgetCounter]:
@@ -123,6 +130,7 @@ class _Audit:
         self._opened = 0
         self._closed: dict[str, int] = {}  # runs that are open no more according to their rows: their opening
         self._approvals = 0
+        self._facts = 0
         self._running: dict[str, CallRow] = {}
         self._doubted: dict[str, CallRow] = {}
         self._undone: dict[str, CallRow] = {}
@@ -231,6 +239,16 @@ class _Audit:
         if (row.asked_seq == link[0]) is not (link[2] in OPENS):
             raise _contradicted(link[0], f"the row of approval {link[3]}")
 
+    def fact(self, link: Link) -> None:
+        """Hold a fact's last event against its row."""
+        body = _loaded(link)
+        terms = body.get("fact", {})
+        key = FactKey(*(terms.get(name, "") for name in FactKey._fields))
+        row = self._tables.fact(key)
+        if row is None or row.seq < link[0] or (row.seq == link[0] and not is_told(row, body)):
+            raise _contradicted(link[0], f"the row of fact {key.name}")
+        self._facts += row.seq == link[0]
+
     def conclude(self) -> None:
         for row in self._doubted.values():
             raise _contradicted(row.claim_seq, f"the status of call {row.call_id}, which no event settles,")
@@ -245,7 +263,8 @@ class _Audit:
         for row in self._superseded.values():
             raise _contradicted(row.claim_seq, f"the step key of call {row.call_id}")
         stray = None
-        if self._tables.totals() != (self._claimed, self._ended, self._opened, self._approvals):
+        told = (self._claimed, self._ended, self._opened, self._approvals, self._facts)
+        if self._tables.totals() != told:
             stray = self._tables.stray()
         if stray is not None:
             raise _contradicted(stray[0], f"the row of {stray[1]}, which no event tells of,")
@@ -284,6 +303,7 @@ _CHECKS: Final[Mapping[str, Callable[[_Audit, Link], None]]] = {
     EventKind.CALL_COMPENSATED: _Audit.compensated,
     EventKind.RUN_OPENED: _Audit.opened,
     EventKind.RUN_CANCELLED: _Audit.cancelled,
+    **dict.fromkeys(FACT_EVENTS, _Audit.fact),
     **{kind: _Audit.approval for kind in EventKind if kind.startswith(("approval.", "standing."))},
 }
 

@@ -6,14 +6,27 @@ no two links share an encoding.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from gateway.codec import CodecError, dump
 from gateway.model.errors import LedgerTampered
 from gateway.store.ports import Event
 
-__all__ = ["GENESIS", "Head", "Header", "Link", "broken", "check_event", "checked", "link_of", "seal"]
+__all__ = [
+    "GENESIS",
+    "Head",
+    "Header",
+    "Link",
+    "Told",
+    "broken",
+    "check_event",
+    "checked",
+    "link_of",
+    "seal",
+    "told_in",
+]
 
 GENESIS: Final = "0" * 64
 """What the first event names as its predecessor's hash."""
@@ -26,6 +39,19 @@ Link = tuple[int, int, str, str, str, str, str, str, str, str, bytes]
 
 Head = tuple[int, str]
 """`seq, hash` of the last event; `(0, GENESIS)` of an empty ledger."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An event, and the hash that its successor, or the head of the chain, names."""
+
+    event: Event | None
+    following: str | None
+
+
+def told_in(events: Sequence[Event], seq: int) -> Told:
+    """Return one of all events."""
+    return Told(events[seq - 1], events[seq].prev_hash if seq < len(events) else events[-1].hash)
 
 
 def seal(prev_hash: str, header: Header, body: bytes) -> str:

@@ -5,14 +5,16 @@ from dataclasses import dataclass, replace
 
 from gateway.model.clock import Clock
 from gateway.model.errors import StoreFault
-from gateway.model.facts import PriorScope, RunRef, Step, StepStatus
+from gateway.model.facts import FactKey, PriorScope, RunRef, Step, StepStatus
 from gateway.store.approvals import Answered, ApprovalAsk, ApprovalChange, ApprovalFilter, ApprovalRow, ApprovalTrail
 from gateway.store.audit import CallRow, RunRow, Totals, audit
 from gateway.store.bodies import claim_body, compensated_body, ending_body, pause_event, record_body
 from gateway.store.budgets import BudgetCounter, Counters
-from gateway.store.chain import GENESIS, link_of, seal
+from gateway.store.chain import GENESIS, link_of, seal, told_in
 from gateway.store.evidence import Evidence, holds, recorded_from, recorded_whole, step_from
+from gateway.store.facts import Fact, FactAnswer, FactPut, FactRow
 from gateway.store.memory_approvals import Shelf
+from gateway.store.memory_facts import Board
 from gateway.store.memory_runs import HeldRun, RunShelf
 from gateway.store.memory_spending import MemorySpending
 from gateway.store.memory_taints import Taints
@@ -74,6 +76,7 @@ class MemoryStore(MemorySpending):
         self._shelf = Shelf(self._events, self._append)
         self._counters = Counters()
         self._taints = Taints(self._events, self._append)
+        self._board = Board(self._events, self._append)
 
     async def open(self) -> None:
         """Do nothing: memory is always open."""
@@ -201,7 +204,7 @@ class MemoryStore(MemorySpending):
 
     async def verify(self) -> int:
         head = (self._events[-1].seq, self._events[-1].hash) if self._events else (0, GENESIS)
-        tables = _Tables(self._events, self._calls, self._runs.held, self._shelf.rows, self._counters)
+        tables = _Tables(self._events, self._calls, self._runs.held, self._shelf.rows, self._counters, self._board.rows)
         return audit(map(link_of, self._events), head, tables)
 
     async def open_run(self, run: RunRef, key: str, at_ms: int) -> RunRef:
@@ -296,7 +299,8 @@ class MemoryStore(MemorySpending):
             if use.consume and found.consumed_by is not None:
                 return Claimed(ClaimVerdict.CONSUMED, call_id=found.consumed_by)
         usable = intent.approval is None or self._shelf.is_usable(intent.approval, intent.at_ms)
-        return None if usable else Claimed(ClaimVerdict.STALE)
+        is_so = usable and self._board.are_held(intent.facts, intent.at_ms)
+        return None if is_so else Claimed(ClaimVerdict.STALE)
 
     def _short(self, intent: Intent) -> Claimed | None:
         short = self._counters.short(intent.charges)
@@ -322,6 +326,15 @@ class MemoryStore(MemorySpending):
 
     async def clear_taint(self, clearing: Clearing) -> bool:
         return self._taints.clear(clearing)
+
+    async def put_fact(self, put: FactPut) -> FactAnswer:
+        return self._board.put(put)
+
+    async def find_facts(self, keys: Sequence[FactKey], at_ms: int) -> list[Fact | None]:
+        return [self._board.find(key, at_ms) for key in keys]
+
+    async def list_facts(self, scope: str, owner: str, at_ms: int, limit: int = 1000) -> list[Fact]:
+        return self._board.list_all(scope, owner, at_ms)[:limit]
 
     async def put_pause(self, pause: PauseRecord) -> None:
         self._pauses[pause.scope] = pause
@@ -371,7 +384,7 @@ class MemoryStore(MemorySpending):
         return Evidence(call.claim, self._after(call.claim), call.end, after_end, call.consumed_by, call.delivered)
 
     def _after(self, event: Event) -> str:
-        return self._events[event.seq].prev_hash if event.seq < len(self._events) else self._events[-1].hash
+        return told_in(self._events, event.seq).following or ""
 
 
 def _owner(intent: Intent, scope: PriorScope) -> str:
@@ -412,6 +425,7 @@ class _Tables:
     runs: dict[str, HeldRun]
     approvals: dict[str, ApprovalRow]
     kept: Counters
+    facts: Mapping[FactKey, FactRow]
 
     def call(self, call_id: str) -> CallRow | None:
         call = self.calls.get(call_id)
@@ -448,16 +462,20 @@ class _Tables:
     def approval(self, approval_id: str) -> ApprovalRow | None:
         return self.approvals.get(approval_id)
 
+    def fact(self, key: FactKey) -> FactRow | None:
+        return self.facts.get(key)
+
     def counters(self) -> Iterator[BudgetCounter]:
         return self.kept.all()
 
     def totals(self) -> Totals:
         ended = sum(call.end is not None for call in self.calls.values())
-        return Totals(len(self.calls), ended, len(self.runs), len(self.approvals))
+        return Totals(len(self.calls), ended, len(self.runs), len(self.approvals), len(self.facts))
 
     def stray(self) -> tuple[int, str] | None:
         stray = [(c.claim.seq, i) for i, c in self.calls.items() if c.claim not in self.events]
         stray += [(row.last_seq, i) for i, row in self.approvals.items() if row.last_seq > len(self.events)]
+        stray += [(row.seq, f"fact {row.name}") for row in self.facts.values() if row.seq > len(self.events)]
         return stray[0] if stray else None
 
     def shared_key(self) -> tuple[int, str] | None:

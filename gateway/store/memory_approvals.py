@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from gateway.store.approval_events import Told, body_of, changed, may_be_used, opened, returned, trail_of, used
+from gateway.store.approval_events import body_of, changed, may_be_used, opened, returned, trail_of, used
 from gateway.store.approvals import (
     Answered,
     ApprovalAsk,
@@ -13,6 +13,7 @@ from gateway.store.approvals import (
     ApprovalTrail,
     ApprovalUse,
 )
+from gateway.store.chain import told_in
 from gateway.store.ports import Event, EventKind, Intent
 
 __all__ = ["Shelf"]
@@ -110,10 +111,5 @@ class Shelf:
         return len(self._events) + 1
 
     def _trail(self, row: ApprovalRow) -> ApprovalTrail:
-        asked, decided, last = (self._told(seq) for seq in (row.asked_seq, row.version, row.last_seq))
+        asked, decided, last = (told_in(self._events, seq) for seq in (row.asked_seq, row.version, row.last_seq))
         return trail_of(row, asked, decided, last)
-
-    def _told(self, seq: int) -> Told:
-        event = self._events[seq - 1]
-        after = self._events[seq].prev_hash if seq < len(self._events) else self._events[-1].hash
-        return Told(event, after)

@@ -14,6 +14,7 @@ from gateway.model.facts import PriorScope, Step, StepStatus
 from gateway.model.light import light
 from gateway.store.approvals import ApprovalStore, ApprovalUse
 from gateway.store.budgets import BudgetStore, Settled, Shortage
+from gateway.store.facts import FactStore, FactUse
 from gateway.store.runs import RunStore
 from gateway.store.spending import SpentStore
 from gateway.store.taints import TaintStore
@@ -68,6 +69,9 @@ class EventKind(StrEnum):
     TAINT_MARKED = "taint.marked"  # follows the record of a call whose answer carried the labels
     TAINT_CLEARED = "taint.cleared"  # a person took responsibility for what a run has read
     WEBHOOK_RECEIVED = "webhook.received"  # a message of another system, before it is acknowledged
+    FACT_PUT = "fact.put"
+    FACT_DELETED = "fact.deleted"
+    FACT_CONTRADICTED = "fact.contradicted"  # another value holds: the put was not carried out
     ADMIN = "admin"  # a token issued, a bundle loaded, a schema approved …
 
 
@@ -137,6 +141,7 @@ class Intent:
     uses: tuple[StepUse, ...] = ()
     approval: ApprovalUse | None = None
     charges: tuple[Charge, ...] = ()
+    facts: tuple[FactUse, ...] = ()
 
 
 class ClaimVerdict(StrEnum):
@@ -146,7 +151,7 @@ class ClaimVerdict(StrEnum):
     RECORDED = "recorded"  # the same step stands already, in any status: see `recorded`
     CONFLICT = "conflict"  # the same key with other arguments
     CONSUMED = "consumed"  # a single-use step was used by another call
-    STALE = "stale"  # a step the decision relied on is no longer the latest, or its approval is gone: decide again
+    STALE = "stale"  # what the decision relied on is no longer so: a step, an approval, a fact. Decide again
     SHORT = "short"  # a budget has not enough left: see `short`
 
 
@@ -439,6 +444,7 @@ class Store(
     SpentStore,
     BudgetStore,
     TaintStore,
+    FactStore,
     Protocol,
 ):
     """One adapter serves every port."""

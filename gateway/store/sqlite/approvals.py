@@ -4,7 +4,6 @@ import sqlite3
 from typing import Any, Final
 
 from gateway.store.approval_events import (
-    Told,
     body_of,
     changed,
     contradicted,
@@ -24,7 +23,7 @@ from gateway.store.approvals import (
     ApprovalUse,
 )
 from gateway.store.ports import EventKind, Intent
-from gateway.store.sqlite.lookups import EVENT_COLUMNS, event_from
+from gateway.store.sqlite.lookups import find_told
 from gateway.store.sqlite.transaction import Transaction
 
 __all__ = ["ask", "change", "find", "find_held", "find_held_now", "give_back", "is_usable", "list_all", "row_of", "use"]
@@ -38,10 +37,6 @@ _HELD: Final = (
 _PUT: Final = f"INSERT OR REPLACE INTO approvals ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constant names
 _LIST: Final = f"SELECT {COLUMNS} FROM approvals WHERE 1 = 1"  # noqa: S608 - constant names
 _OPEN: Final = " AND state IN ('pending', 'approved') AND used < most"
-_EVENT: Final = (
-    f"SELECT {EVENT_COLUMNS}, (SELECT prev_hash FROM events after WHERE after.seq = events.seq + 1),"  # noqa: S608 - constant names
-    " (SELECT hash FROM chain_head WHERE id = 1 AND chain_head.seq = events.seq) FROM events WHERE seq = ?"
-)
 _LAST: Final = "SELECT max(seq) FROM events WHERE call_id = ? AND kind NOT IN ('call.claimed', 'call.finished')"
 _ABOUT: Final = "SELECT run_id, agent, on_behalf_of, tool FROM events WHERE seq = ?"
 
@@ -170,10 +165,5 @@ def _trail(db: sqlite3.Connection, row: ApprovalRow) -> ApprovalTrail:
     last = db.execute(_LAST, (row.id,)).fetchone()[0]
     if last != row.last_seq:
         raise contradicted(row)
-    asked, decided, latest = (_told(db, seq) for seq in (row.asked_seq, row.version, row.last_seq))
+    asked, decided, latest = (find_told(db, seq) for seq in (row.asked_seq, row.version, row.last_seq))
     return trail_of(row._replace(standing=bool(row.standing)), asked, decided, latest)
-
-
-def _told(db: sqlite3.Connection, seq: int) -> Told:
-    found = db.execute(_EVENT, (seq,)).fetchone()
-    return Told(None, None) if found is None else Told(event_from(found[:11]), found[11] or found[12])

@@ -5,12 +5,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gateway.model.facts import FactKey
 from gateway.store.approvals import ApprovalRow
 from gateway.store.audit import CallRow, RunRow, Totals, audit
 from gateway.store.budgets import BudgetCounter
 from gateway.store.chain import Link
+from gateway.store.facts import FactRow
 from gateway.store.sqlite.approvals import row_of
 from gateway.store.sqlite.budgets import find_counters
+from gateway.store.sqlite.facts import find_fact_row
 from gateway.store.sqlite.transaction import read_head
 
 __all__ = ["audit_ledger", "prepare_audit"]
@@ -27,7 +30,7 @@ _CALL: Final = (
 _RUN: Final = "SELECT opened_seq, id, owner, key, source, status, opened_ms FROM runs WHERE id = ?"
 _TOTALS: Final = (
     "SELECT (SELECT count(*) FROM calls), (SELECT count(end_seq) FROM calls), (SELECT count(*) FROM runs),"
-    " (SELECT count(*) FROM approvals)"
+    " (SELECT count(*) FROM approvals), (SELECT count(*) FROM facts)"
 )
 _STRAYS: Final = (
     "SELECT c.claim_seq, c.call_id FROM calls c LEFT JOIN events e ON e.seq = c.claim_seq AND e.call_id = c.call_id"
@@ -39,6 +42,10 @@ _STRAYS: Final = (
     " AND e.kind = 'run.opened' WHERE e.seq IS NULL ORDER BY r.opened_seq LIMIT 1",
     "SELECT a.asked_seq, a.id FROM approvals a LEFT JOIN events e ON e.seq = a.last_seq AND e.call_id = a.id"
     " WHERE e.seq IS NULL ORDER BY a.asked_seq LIMIT 1",
+    "SELECT f.seq, 'fact ' || f.name FROM facts f LEFT JOIN events e ON e.seq = f.seq AND e.kind IN"
+    " ('fact.put', 'fact.deleted') AND json_extract(e.body, '$.fact.scope') = f.scope AND"
+    " json_extract(e.body, '$.fact.owner') = f.owner AND json_extract(e.body, '$.fact.name') = f.name"
+    " WHERE e.seq IS NULL ORDER BY f.seq LIMIT 1",
 )
 _SHARED_KEY: Final = (
     "SELECT max(claim_seq), max(call_id) FROM calls WHERE step_key IS NOT NULL AND key_until IS NULL"
@@ -88,6 +95,9 @@ class _Tables:
 
     def approval(self, approval_id: str) -> ApprovalRow | None:
         return row_of(self.db, approval_id)
+
+    def fact(self, key: FactKey) -> FactRow | None:
+        return find_fact_row(self.db, key)
 
     def counters(self) -> list[BudgetCounter]:
         return find_counters(self.db, None)

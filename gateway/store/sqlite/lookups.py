@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from gateway.model.facts import PriorScope
-from gateway.store.chain import broken
+from gateway.store.chain import Told, broken
 from gateway.store.evidence import Evidence, holds
 from gateway.store.ports import Event, EventKind, StepLookup
 
@@ -17,6 +17,7 @@ __all__ = [
     "find_call",
     "find_holder",
     "find_step",
+    "find_told",
     "find_whole",
     "index_sql",
     "indexable",
@@ -58,6 +59,10 @@ _SCOPES: Final = {
     PriorScope.AGENT: "c.agent",
     PriorScope.USER: "c.on_behalf_of",
 }
+_TOLD: Final = (
+    f"SELECT {EVENT_COLUMNS}, (SELECT prev_hash FROM events after WHERE after.seq = events.seq + 1),"  # noqa: S608 - constant names
+    " (SELECT hash FROM chain_head WHERE id = 1 AND chain_head.seq = events.seq) FROM events WHERE seq = ?"
+)
 _MAX_INT: Final = 2**63 - 1
 _KINDS: Final = frozenset(EventKind)
 
@@ -97,6 +102,12 @@ def find_whole(db: sqlite3.Connection, call_id: str) -> tuple[Event, str | None]
 def unfinished(db: sqlite3.Connection) -> Iterator[Evidence]:
     """Yield what stands behind every call that never ended, oldest first."""
     return map(_evidence, db.execute(_UNFINISHED))
+
+
+def find_told(db: sqlite3.Connection, seq: int) -> Told:
+    """Return an event, and the hash that what comes after it names."""
+    found = db.execute(_TOLD, (seq,)).fetchone()
+    return Told(None, None) if found is None else Told(event_from(found[:11]), found[11] or found[12])
 
 
 def indexable(paths: Sequence[str]) -> tuple[str, ...]:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.model.clock import Clock
-from gateway.model.facts import RunRef, Step
+from gateway.model.facts import FactKey, RunRef, Step
 from gateway.store.approvals import Answered, ApprovalAsk, ApprovalChange, ApprovalFilter, ApprovalTrail
 from gateway.store.bodies import claim_body, ending_body, record_body
 from gateway.store.budgets import BudgetCounter
 from gateway.store.evidence import recorded_from, step_from
+from gateway.store.facts import Fact, FactAnswer, FactPut
 from gateway.store.ports import (
     AgentSighting,
     Claimed,
@@ -28,7 +29,18 @@ from gateway.store.ports import (
     TokenRecord,
 )
 from gateway.store.runs import Attempt, AttemptBegin, Placed, RunCancel, RunChange, RunSummary
-from gateway.store.sqlite import approvals, budgets, pauses, reading, runs, sessions, spending, taints, transitions
+from gateway.store.sqlite import (
+    approvals,
+    budgets,
+    facts,
+    pauses,
+    reading,
+    runs,
+    sessions,
+    spending,
+    taints,
+    transitions,
+)
 from gateway.store.sqlite.auditing import audit_ledger, prepare_audit
 from gateway.store.sqlite.connection import Connection
 from gateway.store.sqlite.journal import use_wal
@@ -246,6 +258,16 @@ class SqliteStore:
     async def clear_taint(self, clearing: Clearing) -> bool:
         cleared: bool = await self._writer.write(partial(taints.clear_taint, clearing=clearing))
         return cleared
+
+    async def put_fact(self, put: FactPut) -> FactAnswer:
+        answer: FactAnswer = await self._writer.write(partial(facts.put_fact, put=put))
+        return answer
+
+    async def find_facts(self, keys: Sequence[FactKey], at_ms: int) -> list[Fact | None]:
+        return await self._read_from.run(facts.find, keys, at_ms)
+
+    async def list_facts(self, scope: str, owner: str, at_ms: int, limit: int = 1000) -> list[Fact]:
+        return await self._read_from.run(facts.list_all, scope, owner, at_ms, limit)
 
     async def put_session(self, session: SessionRecord) -> None:
         await self._writer.write(partial(sessions.put_session, session=session), synced=False)

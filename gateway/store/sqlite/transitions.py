@@ -20,7 +20,7 @@ from gateway.store.ports import (
     TokenRecord,
 )
 from gateway.store.sightings import merged
-from gateway.store.sqlite import approvals, budgets, taints
+from gateway.store.sqlite import approvals, budgets, facts, taints
 from gateway.store.sqlite.lookups import IndexedSteps, find_holder, find_step
 from gateway.store.sqlite.transaction import Transaction
 
@@ -84,6 +84,8 @@ def claim(tx: Transaction, intent: Intent, body: bytes, indexed: IndexedSteps) -
         return refusal
     approval = None if intent.approval is None else approvals.is_usable(tx, intent.approval, intent.at_ms)
     if approval is None and intent.approval is not None:
+        return Claimed(ClaimVerdict.STALE)
+    if not facts.are_held(tx, intent.facts, intent.at_ms):
         return Claimed(ClaimVerdict.STALE)
     short = budgets.short(tx, intent.charges)
     if short:
