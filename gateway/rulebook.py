@@ -13,6 +13,8 @@ from gateway.catalog.declared import fallback_problems
 from gateway.catalog.lock import Lock, Pin
 from gateway.catalog.own_tools import OWN_PINS, OWN_RULES
 from gateway.config.model import OWN_SERVERS, GatewayConfig
+from gateway.facts.config import FactsSection
+from gateway.facts.own_tools import FACTS_SERVER, FACTS_TOOLS
 from gateway.model.duration import milliseconds
 from gateway.model.facts import Approver
 from gateway.model.tool import Tool
@@ -122,7 +124,7 @@ def recatalogued(old: Rules, config: GatewayConfig, lock: Lock, live: Mapping[st
     limits = _limits(config, catalog.tools())
     rules = Rules.of(catalog, old.bundle, old.workflow_keys, config.endpoints, limits)
     budgets = budgets_of(config, (tool.name for tool in catalog.tools()))
-    return replace(rules, people=old.people, aliases=old.aliases, budgets=budgets, labels=old.labels)
+    return replace(rules, people=old.people, aliases=old.aliases, budgets=budgets, labels=old.labels, facts=old.facts)
 
 
 def budgets_of(config: GatewayConfig, tools: Iterable[str]) -> Budgets:
@@ -165,9 +167,12 @@ def _rules(config: GatewayConfig, lock: Lock, live: Mapping[str, Live], sources:
         for rule in workflow.rules
         for tool in (rule.call, *(need.call for need in rule.require))
     }
+    facts = config.facts or FactsSection()
+    schemas = {name: declared.json_schema for name, declared in facts.names.items()}
+    options = replace(_OPTIONS, servers=_servers(config, catalog), facts=schemas)
     rules = Rules.of(
         catalog,
-        Bundle.load(sources, pinned, agents, replace(_OPTIONS, servers=_servers(config, catalog))),
+        Bundle.load(sources, pinned, agents, options),
         keys,
         config.endpoints,
         _limits(config, pinned),
@@ -179,6 +184,7 @@ def _rules(config: GatewayConfig, lock: Lock, live: Mapping[str, Live], sources:
         aliases={name: one.aliases for name, one in config.people.items()},
         budgets=budgets_of(config, (tool.name for tool in rules.catalog.tools())),
         labels=_labels(config, rules.bundle),
+        facts=facts,
     )
 
 
@@ -231,4 +237,6 @@ def _with_own_tools(lock: Lock, config: GatewayConfig) -> Lock:
     if config.people:
         pins = {str(tool["name"]): Pin.of(tool, reviewed=True) for tool in APPROVALS_TOOLS}
         lock = lock.with_server(APPROVALS_SERVER, pins)
+    if config.facts is not None:
+        lock = lock.with_server(FACTS_SERVER, {str(tool["name"]): Pin.of(tool, reviewed=True) for tool in FACTS_TOOLS})
     return lock

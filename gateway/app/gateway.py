@@ -51,7 +51,7 @@ class Gateway(Parts):
         self._stack.push_async_callback(self.keys.close)
         await self.store.open()
         await self.store.verify()
-        await self.recorder.recover()
+        await self.fact_tools.settle(await self.recorder.recover())
         await self._index()
         self._stack.push_async_callback(self.credentials.close)
         self.hooks.receivers.update(connect(self.config, self.upstreams, self.survey, self.surroundings))

@@ -29,6 +29,7 @@ from gateway.pause.pauses import Pauses
 from gateway.pipeline.approving import Approving, Ground
 from gateway.pipeline.directory import Directory
 from gateway.pipeline.elicited import Elicited
+from gateway.pipeline.fact_tools import FactGround, FactTools
 from gateway.pipeline.hooks import Hooks
 from gateway.pipeline.kept import Kept
 from gateway.pipeline.listing import Listing
@@ -97,6 +98,7 @@ class Parts:
         self.redactor = redactor
         ground = Ground(self.store, self.rules, self.clock, self.ids, redactor.record)
         self.approving = Approving(ground, config.approvals)
+        self.fact_tools = FactTools(FactGround(self.store, self.rules, self.clock, redactor.record))
         self.owned = OwnedTasks()
         self.runs = Runs(self.store, self.clock, self.ids, stopped=self.pauses.check_run)
         self.tokens = TokenIndex(self.store, self.clock)

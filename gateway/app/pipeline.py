@@ -43,10 +43,11 @@ def build_runner(parts: Parts, noted: Callable[[Call, Outcome], None]) -> Runner
         **finding_tools(parts.listing),
         READ_RESULT: parts.kept.read,
         **parts.approving.own_tools,
+        **parts.fact_tools.own_tools,
         "resources/subscribe": nothing_more,
     }
     reading = Reading(ResultCache(parts.clock), parts.rules, parts.pauses, parts.redactor, parts.clock)
-    past = Past(parts.store, parts.approving.consents, parts.store, parts.tainting, recollections)
+    past = Past(parts.store, parts.approving.consents, parts.store, parts.tainting, recollections, parts.store)
     stages = (
         Identify(parts.authenticator),
         Admit(parts.admission),

@@ -27,6 +27,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "unpause": ("gateway.cli.pause:unpause", "Let it go on."),
     "approvals": ("gateway.cli.approvals:commands", "Calls that wait for a person: list, show, approve, deny, edit."),
     "budget": ("gateway.cli.budget:budget", "Budgets: limits, spent, reserved, left; what the record saved."),
+    "facts": ("gateway.cli.facts:facts", "What agents keep, by whom, and what proves it."),
     "policy": ("gateway.cli.policy:commands", "The policies: check, test, explain, show."),
     "schema": ("gateway.cli.schema:commands", "Pinned schemas: gateway.lock."),
     "connector": ("gateway.cli.connector:commands", "Connectors: begin one, test it, list those installed."),

@@ -12,6 +12,8 @@ from gateway.budget.config import BudgetsSection
 from gateway.catalog.config import EndpointSection, ListLimit, ResultLimit, ToolRule
 from gateway.catalog.own_tools import RESULTS_SERVER, TOOLS_SERVER
 from gateway.connector.registry import STANDING
+from gateway.facts.config import FactsSection
+from gateway.facts.own_tools import FACTS_SERVER
 from gateway.identity.config import Agents, IdentityConfig
 from gateway.policy.config import StandingSection, WorkflowSection
 from gateway.resilience.config import Probes, ResilienceConfig
@@ -20,7 +22,7 @@ from gateway.workflow.own_tools import OWN_SERVER
 
 __all__ = ["OWN_SERVERS", "GatewayConfig", "ServerSection"]
 
-OWN_SERVERS: Final = frozenset({APPROVALS_SERVER, OWN_SERVER, RESULTS_SERVER, TOOLS_SERVER})
+OWN_SERVERS: Final = frozenset({APPROVALS_SERVER, FACTS_SERVER, OWN_SERVER, RESULTS_SERVER, TOOLS_SERVER})
 """The names under which the gateway's own tools stand."""
 
 _LISTEN: Final = re.compile(r"(?P<host>\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):(?P<port>\d{1,5})")
@@ -131,6 +133,9 @@ class GatewayConfig(BaseModel):
     )
     budgets: BudgetsSection = Field(
         default=BudgetsSection(), description="What may be used up: by all, by a team, in a run, of a tool."
+    )
+    facts: FactsSection | None = Field(
+        None, description="Facts that agents keep, and which of them policies can read; offered where this is given."
     )
     identity: IdentityConfig = Field(default=IdentityConfig(), description="What all agents' credentials share.")
     workflows: Annotated[dict[str, WorkflowSection], Field(max_length=1000)] = Field(

@@ -4,7 +4,7 @@ A claim says who asked for what and why it was allowed, an ending what came of i
 stage has set yet are simply absent.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from gateway.model.answers import Source
 from gateway.model.bill import Left
 from gateway.model.call import Call
 from gateway.model.decision import Decision, DecisionInput
-from gateway.model.facts import Approval, Approver, Expected, Facts, RunRef, Step, StepStatus
+from gateway.model.facts import Approval, Approver, Expected, FactKey, Facts, Held, RunRef, Step, StepStatus
 from gateway.model.identity import Identity
 from gateway.model.outcome import Denied, Failed, Outcome, Succeeded, Waiting
 from gateway.model.tool import Tool
@@ -75,6 +75,8 @@ def _claimed(call: Call, parts: Parts | None) -> dict[str, Any]:
     if call.has("facts") and call.facts.priors:
         priors = call.facts.priors
         found["priors"] = [{"arguments": step.arguments, "output": step.output} for step in priors.values()]
+    if call.has("facts") and call.facts.held:
+        found["held"] = [held.value for held in call.facts.held.values()]
     return found
 
 
@@ -97,7 +99,7 @@ def _claim(call: Call, kept: Mapping[str, Any], redact: Redact, parts: Parts | N
     else:
         body |= _decided(call, kept, redact)
     if call.has("facts"):
-        body["facts"] = _facts(call.facts, kept.get("priors", ()))
+        body["facts"] = _facts(call.facts, kept)
     if call.has("bill") and call.bill.cost:
         body["cost"] = cost_texts(call.bill.cost)
     return body
@@ -187,6 +189,9 @@ def facts_from(body: Mapping[str, Any]) -> Facts:
         approval=_approval_from(facts.get("approval")),
         budget=Left(**facts["budget"]) if "budget" in facts else None,
         taint=tuple(facts.get("taint", ())),
+        held={
+            name: Held(FactKey(*key), version, value) for name, (key, version, value) in facts.get("held", {}).items()
+        },
     )
 
 
@@ -243,21 +248,27 @@ def _decision(decision: Decision, said: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _facts(facts: Facts, priors: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _facts(facts: Facts, kept: Mapping[str, Any]) -> dict[str, Any]:
     run = facts.run
     approval = {} if facts.approval is None else {"approval": _approval(facts.approval)}
     left = facts.budget
     budget = {} if left is None else {"budget": {"calls": left.calls, "cost": left.cost}}
     taint = {"taint": list(facts.taint)} if facts.taint else {}
+    values = zip(facts.held.items(), kept.get("held", ()), strict=True)
+    held = {name: [list(one.key), one.version, value] for (name, one), value in values}
     return {
         **approval,
         **budget,
         **taint,
         **_divergence(facts.expected),
+        **({"held": held} if held else {}),
         "now_ms": facts.now_ms,
         "run": {"id": run.id, "owner": run.owner, "source": run.source, "status": run.status, **_attempt(run)},
         "step": facts.step,
-        "priors": {name: _step(step, kept) for (name, step), kept in zip(facts.priors.items(), priors, strict=True)},
+        "priors": {
+            name: _step(step, told)
+            for (name, step), told in zip(facts.priors.items(), kept.get("priors", ()), strict=True)
+        },
         "repeat_of": facts.repeat_of,
         "environment": facts.environment,
     }

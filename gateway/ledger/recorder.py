@@ -13,6 +13,7 @@ from gateway.model.facts import StepStatus
 from gateway.model.identity import ANONYMOUS_AGENT
 from gateway.model.outcome import Outcome, Succeeded, Unknown
 from gateway.store.approvals import ApprovalUse
+from gateway.store.facts import FactUse
 from gateway.store.ports import Claimed, Ending, Intent, Ledger, Record, Recorded, StepUse
 
 __all__ = ["Carrying", "Recorder"]
@@ -75,6 +76,7 @@ class Recorder:
             uses=tuple(uses),
             approval=_relied_on(call),
             charges=_bill(call).charges,
+            facts=tuple(FactUse(held.key, held.version) for held in call.facts.held.values()),
         )
         return await self._ledger.claim(intent)
 

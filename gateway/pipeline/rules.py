@@ -7,6 +7,7 @@ from typing import Final
 from gateway.budget.budgets import Budgets
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.config import EndpointSection, Names
+from gateway.facts.config import FactsSection
 from gateway.model.facts import Approver
 from gateway.model.identity import Identity
 from gateway.policy import Bundle
@@ -33,8 +34,8 @@ class Rules:
     `workflow_keys` maps a canonical tool name to (workflow, argument path): the argument that names the run.
     `endpoints` are the virtual endpoints by name, and `views` the part of the catalog that each shows. `limits.results`
     is by canonical tool name; a tool that is not in it answers at any length. `people` may be asked for approvals, by
-    name; `aliases` is what else each of them is called. `budgets` says what calls cost and are charged to.
-    `labels` are what answers carry.
+    name; `aliases` is what else each of them is called. `budgets` says what calls cost and are charged to, `facts`
+    which of them policies read and how much agents may keep. `labels` are what answers carry.
     """
 
     catalog: Catalog
@@ -47,6 +48,7 @@ class Rules:
     aliases: Mapping[str, Sequence[str]] = field(default_factory=dict)
     budgets: Budgets = field(default_factory=Budgets)
     labels: Labels = UNHEEDED
+    facts: FactsSection = field(default_factory=FactsSection)
 
     @classmethod
     def of(

@@ -24,6 +24,7 @@ from gateway.policy.entities import (
     tool_entities,
     uid,
 )
+from gateway.policy.mapper import map_record
 from gateway.policy.need import TAINT
 from gateway.policy.operations import Operations
 from gateway.policy.outlook import Outlook, outlook_of
@@ -71,6 +72,7 @@ class Bundle:
         self.environments = frozenset(checked.schema[NAMESPACE]["entityTypes"]["Environment"]["enum"])
         self._shapes = checked.shapes
         self._priors = checked.priors
+        self.fact_shape = checked.facts
         self._reads_budget = any(policy.need.reads(("base", "budget")) for policy in checked.policies)
         self._tool_entities = {tool.name: tool_entities(tool, self.server(tool.server)) for tool in tools}
         self._for_anyone, self._for_one = _by_principal(checked.policies)
@@ -126,6 +128,17 @@ class Bundle:
     def server(self, name: str) -> ServerEntity:
         """Return a server as policies see it; one that is not known is not trusted."""
         return self.servers.get(name, ServerEntity(name))
+
+    def facts_read(self, identity: Identity, tool: Tool, arguments: Mapping[str, Any]) -> Sequence[str]:
+        """Return the declared facts that the policies read about such a call."""
+        if not self.fact_shape.fields or tool.method != TOOL_CALL:
+            return ()
+        need = self.situation(self.request(identity, tool, arguments)).need.wants("facts")
+        return () if need is None else [name for name in self.fact_shape.fields if need.wants(name) is not None]
+
+    def fits_fact(self, name: str, value: Any) -> bool:
+        """Tell whether a value is of the type that a fact is declared to have, exactly."""
+        return name not in self.fact_shape.fields or name in map_record(self.fact_shape, {name: value}).values
 
     def priors_for(self, tool: str) -> tuple[PriorQuery, ...]:
         """Return the earlier steps to look up before a call of `tool` can be decided."""

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from gateway.codec import digest
 from gateway.model.answers import Label
 from gateway.model.decision import Decision
-from gateway.model.facts import Approver, Facts, PriorQuery, PriorScope, RunRef, Step, StepStatus
+from gateway.model.facts import Approver, FactKey, Facts, Held, PriorQuery, PriorScope, RunRef, Step, StepStatus
 from gateway.model.identity import Identity
 from gateway.model.operation import operation_named
 from gateway.model.problem import Problem
@@ -103,6 +103,7 @@ class Around(_Data):
     approval: CaseApproval | None = Field(default=None, description="A person's consent, if any.")
     calls_left: int | None = Field(default=None, description="What is left of a budget, if there is one.")
     cost_left: str = Field(default="0.0", description="What is left of its cost.")
+    facts: dict[str, Any] = Field(default_factory=dict, description="The declared facts that hold, by name.")
 
 
 class Case(_Data):
@@ -133,6 +134,9 @@ class CaseFile(_Data):
     servers: dict[str, StandingSection] = Field(default_factory=dict, description="Their servers: trust, quarantined.")
     agents: dict[str, CaseAgent] = Field(default_factory=dict, description="Agents by name.")
     people: dict[str, CasePerson] = Field(default_factory=dict, description="People by name.")
+    facts: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="Declared facts by name: the JSON Schema of each."
+    )
     beside: str = Field(default="", description="Cedar to load beside the policies under test.")
     cases: tuple[Case, ...] = Field(description="The cases.")
 
@@ -201,7 +205,9 @@ def _run(bundle: Bundle, case: Case, person: Callable[[str], Approver]) -> CaseR
     identity = Identity(case.agent, "local", "case", on_behalf_of=case.around.on_behalf_of)
     run = RunRef("run_case", case.agent, "open")
     priors = {query.name: step for query in bundle.priors_for(tool.name) for step in _latest(case, query)}
-    facts = Facts(_NOW, run, step=len(case.history), priors=priors, environment=case.around.environment)
+    held = {name: Held(FactKey("run", run.id, name), 1, value) for name, value in case.around.facts.items()}
+    environment = case.around.environment
+    facts = Facts(_NOW, run, step=len(case.history), priors=priors, environment=environment, held=held)
     question = Question(identity, tool, case.arguments, facts, _around(case.around, person))
     asks = None if case.approver is None else person(case.approver)
     decision = decide(bundle, compose(bundle, question) if asks is None else approving_input(bundle, asks, question))

@@ -191,6 +191,9 @@ class _Builder:
             context["prior"] = {
                 name: self._prior(name, wanted) for name in self._priors if (wanted := prior.wants(name)) is not None
             }
+        facts = need.wants("facts") if self._is_call else None
+        if facts is not None:
+            context["facts"] = self._facts(facts)
         pruned: dict[str, Any] = need.prune(context)
         return pruned
 
@@ -223,6 +226,12 @@ class _Builder:
     def _note_dropped(self, where: str, mapped: Mapped, need: Need | None) -> None:
         if need is not None and mapped.dropped:
             self._unjudged += (".".join((where, *path)) for path in mapped.dropped if need.reads(path))
+
+    def _facts(self, need: Need) -> dict[str, Any]:
+        held = {name: fact.value for name, fact in self._question.facts.held.items() if fact.version}
+        mapped = map_record(self._bundle.fact_shape, held)
+        self._note_dropped("facts", mapped, need)
+        return mapped.values
 
     def _base(self, need: Need, mapped: Mapped | None) -> dict[str, Any]:
         names = _BASE if need.whole else [name for name in need.parts if name in _BASE]

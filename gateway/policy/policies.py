@@ -34,12 +34,14 @@ class LoadOptions:
     `fulfils` are the kinds of obligation the gateway carries out (`redact`, `max_calls`, …): a permit with another one
     is refused at load. `environments` are the names `Gateway::Environment` may have. `servers` are those that are
     configured, with tools or without; empty where they are not known, and then only policies about tools alone can be
-    checked for servers that do not exist, and no server is trusted.
+    checked for servers that do not exist, and no server is trusted. `facts` are the declared facts, by name the JSON
+    Schema of each.
     """
 
     fulfils: frozenset[str] = frozenset()
     environments: tuple[str, ...] = ENVIRONMENTS
     servers: tuple[ServerEntity, ...] = ()
+    facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class Checked:
     shapes: Mapping[str, ToolShapes]
     priors: Mapping[str, tuple[PriorQuery, ...]]
     schema: Mapping[str, Any]
+    facts: Shape
 
 
 def check_sources(sources: Sequence[PolicySource], tools: Sequence[Tool], options: LoadOptions) -> Checked:
@@ -91,12 +94,13 @@ def check_sources(sources: Sequence[PolicySource], tools: Sequence[Tool], option
     if problems:
         raise PolicyLoadError(problems)
     priors = _priors_by_tool(policies, shapes, problems)
-    schema = build_schema(shapes, priors, options.environments)
+    facts = record_of({"type": "object", "properties": options.facts})
+    schema = build_schema(shapes, priors, options.environments, facts)
     if not problems:
         problems += _validation_problems(policies, schema, shapes)
     if problems:
         raise PolicyLoadError(problems)
-    return Checked(tuple(policies), shapes, priors, schema)
+    return Checked(tuple(policies), shapes, priors, schema, facts)
 
 
 def _shapes_of(tool: Tool) -> ToolShapes:

@@ -45,9 +45,16 @@ class ToolShapes:
 
 
 def build_schema(
-    tools: Mapping[str, ToolShapes], priors: Mapping[str, Sequence[PriorQuery]], environments: Sequence[str]
+    tools: Mapping[str, ToolShapes],
+    priors: Mapping[str, Sequence[PriorQuery]],
+    environments: Sequence[str],
+    facts: Shape | None = None,
 ) -> Json:
-    """Return the schema in Cedar's JSON form; `priors` are the prior steps that each tool's policies look at."""
+    """Return the schema in Cedar's JSON form; `priors` are the prior steps that each tool's policies look at.
+
+    `facts` are those that are declared; without any, no context has facts.
+    """
+    held = {"facts": (cedar_type(facts), True)} if facts is not None and facts.fields else {}
     actions: Json = {CALL_TOOL: {}}
     for name, (principals, resources) in OTHER_ACTIONS.items():
         actions[name] = _action(principals, resources, _record({"base": (_named("Base"), True)}), [])
@@ -59,6 +66,7 @@ def build_schema(
                 "input": (cedar_type(shapes.input), True),
                 "n": (cedar_counts(shapes.input), True),
                 "prior": (_record(steps), True),
+                **held,
             }
         )
         actions[name] = _action(_AGENT, ["Tool"], context, [{"id": CALL_TOOL}])

@@ -17,6 +17,8 @@ from gateway.config.model import OWN_SERVERS
 from gateway.connector import Surroundings
 from gateway.connector.pool import Upstreams
 from gateway.connector.upstream import Upstream
+from gateway.facts.config import FactsSection
+from gateway.facts.own_tools import FACTS_SERVER, FACTS_TOOLS
 from gateway.identity.authenticator import Authenticator, Trust
 from gateway.identity.key_source import KeyRing
 from gateway.identity.local import local_bearer
@@ -36,6 +38,7 @@ from gateway.pipeline.asking import Asking
 from gateway.pipeline.directory import Directory
 from gateway.pipeline.elicited import Elicited
 from gateway.pipeline.entry import Entry
+from gateway.pipeline.fact_tools import FactGround, FactTools
 from gateway.pipeline.finding import finding_tools
 from gateway.pipeline.inflight import InFlight
 from gateway.pipeline.joining import Joining
@@ -173,16 +176,22 @@ def rules_of(
     people: Sequence[Approver] = (),
     tools: Mapping[str, ToolRule] | None = None,
     definitions: Mapping[str, Sequence[Mapping[str, Any]]] = DEFINITIONS,
+    facts: FactsSection | None = None,
 ) -> Rules:
     """The acme tools as pinned, held against what the servers offer, under these policies, with these people to ask."""
-    lock = lock_of({**definitions, APPROVALS_SERVER: APPROVALS_TOOLS} if people else definitions)
+    ours = {APPROVALS_SERVER: APPROVALS_TOOLS} if people else {}
+    ours |= {FACTS_SERVER: FACTS_TOOLS} if facts is not None else {}
+    lock = lock_of({**definitions, **ours})
     declared = {**TOOL_RULES, **(tools or {})}
     pinned = Catalog.build(lock, {}, declared).tools()
     sources = [PolicySource(f"{number}.cedar", text) for number, text in enumerate(policies, 1)]
     entities = [AgentEntity(name, owner=AGENTS[name].owner) for name in AGENTS]
-    bundle = Bundle.load(sources, pinned, entities, LoadOptions(fulfils=frozenset({"redact", "self_approval"})))
+    section = facts or FactsSection()
+    schemas = {name: declared.json_schema for name, declared in section.names.items()}
+    options = LoadOptions(fulfils=frozenset({"redact", "self_approval"}), facts=schemas)
+    bundle = Bundle.load(sources, pinned, entities, options)
     known = {person.name: person for person in people}
-    return Rules(Catalog.build(lock, live or {}, declared), bundle, keys or {}, people=known)
+    return Rules(Catalog.build(lock, live or {}, declared), bundle, keys or {}, people=known, facts=section)
 
 
 class Gate:
@@ -205,13 +214,14 @@ class Gate:
         people: Sequence[Approver] = (),
         tools: Mapping[str, ToolRule] | None = None,
         budgets: Budgets | None = None,
+        facts: FactsSection | None = None,
     ) -> None:
         self.clock = clock or FakeClock()
         self.ids = ids or CountingIds()
         self.store = store or MemoryStore(self.clock)
         self.ledger: Ledger = ledger or self.store
         self.redactor = Redactor([SECRET])
-        rules = rules_of(*(policies or (PERMIT_ALL,)), keys=keys, people=people, tools=tools)
+        rules = rules_of(*(policies or (PERMIT_ALL,)), keys=keys, people=people, tools=tools, facts=facts)
         self.rules = RulesInForce(replace(rules, budgets=budgets or Budgets()))
         self.pauses = Pauses(self.store, self.clock)
         self.pauses.take([], float("inf"))
@@ -234,15 +244,10 @@ class Gate:
             self.upstreams.add(name, server)
         self.noted: list[tuple[str, Outcome]] = []
         self.seen: list[str] = []
-        self.listing = Listing(
-            self.authenticator,
-            self.admission,
-            self.rules,
-            self._refused,
-            lambda identity, client: self.seen.append(identity.agent),
-        )
+        self.listing = self._listing()
         ground = Ground(self.store, self.rules, self.clock, self.ids, self.redactor.record)
         self.approving = Approving(ground, ApprovalsSection(wait_s=0))
+        self.fact_tools = FactTools(FactGround(self.store, self.rules, self.clock, self.redactor.record))
         self.kept = Kept(self.rules, self.clock, self.ids)
         self.recollections = Recollections(self.ledger, OWN_SERVERS)
         self.stages = self._stages()
@@ -252,6 +257,15 @@ class Gate:
         self.directory = Directory(self.upstreams, self.rules)
         self.notices = Notices(self.upstreams, self.rules, self.listing, self.directory, self.clock)
 
+    def _listing(self) -> Listing:
+        return Listing(
+            self.authenticator,
+            self.admission,
+            self.rules,
+            self._refused,
+            lambda identity, client: self.seen.append(identity.agent),
+        )
+
     def _own(self) -> Mapping[str, OwnTool]:
         joining = Joining(self.rules, self.clock, "production")
         bench = Workbench(self.runs, self.ledger, self.recollections, joining, self.rules, self.clock)
@@ -260,6 +274,7 @@ class Gate:
             **finding_tools(self.listing),
             READ_RESULT: self.kept.read,
             **self.approving.own_tools,
+            **self.fact_tools.own_tools,
             "resources/subscribe": nothing_more,
         }
 
@@ -278,7 +293,8 @@ class Gate:
         )
 
     def _past(self) -> Past:
-        return Past(self.ledger, self.approving.consents, self.store, self.tainting, self.recollections)
+        given = self.store, self.tainting, self.recollections, self.store
+        return Past(self.ledger, self.approving.consents, *given)
 
     def walking(self, stages: Sequence[Stage]) -> Runner:
         """Return a runner over other stages."""

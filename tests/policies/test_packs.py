@@ -28,7 +28,8 @@ def cases_of(pack):
 def bundle_of(pack):
     cases = cases_of(pack)
     sources = [*sources_under(FOLDER / f"{pack}.cedar"), PolicySource("beside", cases.beside)]
-    return Bundle.load(sources, cases.pinned(), cases.registered(), LoadOptions(servers=cases.standing()))
+    options = LoadOptions(servers=cases.standing(), facts=cases.facts)
+    return Bundle.load(sources, cases.pinned(), cases.registered(), options)
 
 
 def test_every_pack_has_cases_and_every_cases_file_a_pack():

@@ -14,10 +14,12 @@ from gateway.model.call import Call
 from gateway.model.clock import Clock
 from gateway.model.facts import Expected, Facts, PriorQuery, PriorScope, RunRef, Step, StepStatus
 from gateway.pipeline.consent import Consents
+from gateway.pipeline.holding import held_by
 from gateway.pipeline.joining import Joining
 from gateway.pipeline.rules import RulesInForce
 from gateway.pipeline.tainting import Tainting
 from gateway.store.budgets import BudgetStore
+from gateway.store.facts import FactStore
 from gateway.store.ports import Ledger, Recorded, StepLookup
 from gateway.workflow.runs import Runs, owner_of
 
@@ -26,13 +28,14 @@ __all__ = ["Gather", "Past", "lookup_for"]
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """Where facts come from: what was called before, what people said, what was used up, what was read."""
+    """Where facts come from: what was called before, what people said, what was used up, read, and found out."""
 
     ledger: Ledger
     consents: Consents
     budgets: BudgetStore
     tainting: Tainting
     recollections: Recollections
+    facts: FactStore
 
 
 class Gather:
@@ -51,6 +54,7 @@ class Gather:
         self._budgets = past.budgets
         self._tainting = past.tainting
         self._recollections = past.recollections
+        self._facts = past.facts
         self._clock = clock
         self._environment = environment
         self._joining = Joining(rules, clock, environment)
@@ -80,6 +84,7 @@ class Gather:
             expected=expected,
             budget=await self._left(call) if call.bill.charges and call.bundle.reads_budget else None,
             taint=await self._tainting.seen(call.identity, run),
+            held=await held_by(self._facts, rules, call, run.id, now),
         )
         call.facts = await self._consents.added(call, facts)
 

@@ -1,0 +1,1 @@
+"""Facts: what agents found out, kept where the context of a model cannot lose it (LEDGER.md §7)."""
