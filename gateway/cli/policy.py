@@ -1,8 +1,9 @@
 """`toolgate policy`: check, test, explain and show what decides."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,6 +12,7 @@ from gateway.catalog.lock import Lock, LockError
 from gateway.cli.loaded import Loaded
 from gateway.cli.output import DENIED, FAILED, USAGE, Refused, emit, fail_with, fail_with_problems, say, table
 from gateway.cli.place import AsJson, ConfigPath, home_of, loaded_from, with_store
+from gateway.ledger.entries import given_in
 from gateway.ledger.trace import call_events
 from gateway.model.identity import Identity
 from gateway.pipeline.rules import Rules
@@ -112,9 +114,9 @@ def explain_call(
     loaded = loaded_from(config, as_json=as_json)
     rules = rules_of(loaded, as_json=as_json)
 
-    async def work(store: Store) -> dict[str, object] | None:
+    async def work(store: Store) -> Mapping[str, Any] | None:
         events = await call_events(store, call)
-        found = (json.loads(event.body).get("given") for event in events)
+        found = (given_in(json.loads(event.body)) for event in events)
         return next((given for given in found if given), None)
 
     given = with_store(loaded, work, as_json=as_json)

@@ -14,6 +14,7 @@ from gateway.cli.durations import moment_ms
 from gateway.cli.loaded import Loaded
 from gateway.cli.output import Refused, cell, emit, fail_with, say, table
 from gateway.cli.place import AsJson, ConfigPath, home_of, loaded_from, with_store
+from gateway.cli.stepping import step_through
 from gateway.ledger.trace import CallLine, as_csv, as_json_line, call_lines, latest_lines, one_line, tail
 from gateway.model.clock import SystemClock
 from gateway.model.errors import GatewayError
@@ -35,6 +36,7 @@ def commands() -> typer.Typer:
     group.command()(show)
     group.command("tail")(follow)
     group.command()(export)
+    group.command("replay")(step_through)
     return group
 
 

@@ -20,10 +20,23 @@ from gateway.model.identity import Identity
 from gateway.model.outcome import Denied, Failed, Outcome, Succeeded, Waiting
 from gateway.model.tool import Tool
 
-__all__ = ["MAX_RESULT_BYTES", "Redact", "claim_body", "end_body", "facts_from", "record_body"]
+__all__ = [
+    "MAX_RESULT_BYTES",
+    "Redact",
+    "claim_body",
+    "decision_body",
+    "end_body",
+    "facts_from",
+    "given_in",
+    "identity_from",
+    "record_body",
+]
 
 MAX_RESULT_BYTES: Final = 256 * 1024
 """A larger result is kept as its digest and size."""
+
+_LISTS: Final = ("teams", "roles", "scopes")
+"""What of an identity is written where it has any."""
 
 
 def claim_body(call: Call, redact: Redact, parts: Parts | None = None) -> dict[str, Any]:
@@ -195,6 +208,20 @@ def facts_from(body: Mapping[str, Any]) -> Facts:
     )
 
 
+def given_in(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return what a recorded call was decided on (`gateway.policy.from_json` reads it); None where nothing decided."""
+    given = body.get("given")
+    return given if isinstance(given, Mapping) and "decision" in body else None
+
+
+def identity_from(body: Mapping[str, Any]) -> Identity:
+    """Return who made a recorded call. Raises `KeyError`: nobody who was known."""
+    known: dict[str, Any] = dict(body["identity"])
+    for name in ("delegation", *_LISTS):
+        known[name] = tuple(known.get(name, ()))
+    return Identity(**known)
+
+
 def _caller(call: Call) -> dict[str, Any]:
     caller = call.request.caller
     return {
@@ -214,6 +241,7 @@ def _identity(identity: Identity) -> dict[str, Any]:
         "owner": identity.owner,
         "on_behalf_of": identity.on_behalf_of,
         "delegation": list(identity.delegation),
+        **{name: list(held) for name in _LISTS if (held := getattr(identity, name))},
     }
 
 
@@ -225,6 +253,11 @@ def _tool(call: Call, parts: Parts | None) -> Any:
 
 def _pinned(tool: Tool) -> dict[str, Any]:
     return {"name": tool.name, "version": tool.version, "digest": tool.digest, "server": tool.server}
+
+
+def decision_body(decision: Decision) -> dict[str, Any]:
+    """Return a decision as it is recorded, but for what redaction takes out."""
+    return _decision(decision, _said(decision))
 
 
 def _said(decision: Decision) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
+from gateway.ledger.bundles import Bundles
 from gateway.ledger.charging import settled
 from gateway.ledger.entries import claim_body, end_body, record_body
 from gateway.ledger.parts import Parts, Redact
@@ -58,9 +59,11 @@ class Recorder:
         self._redact = redact
         self._durable_reads = durable_reads
         self._parts = Parts()
+        self._bundles = Bundles(ledger, clock)
 
     async def claim(self, call: Call, uses: Sequence[StepUse]) -> Claimed:
         """Write the intent of a decided call and take its locks. Raises `StoreFault`: then nothing may be sent."""
+        await self._keep_bundle(call)
         identity = call.identity
         intent = Intent(
             call_id=call.id,
@@ -116,12 +119,19 @@ class Recorder:
 
     async def record(self, call: Call, outcome: Outcome) -> None:
         """Write a call that made no claim: a read, a refusal, a repeat. Raises `StoreFault`."""
+        await self._keep_bundle(call)
         whole = self._whole(call, outcome)
         await self._ledger.record(whole, durable=self._durable_reads)
         self._marked(call, whole.taint)
 
+    async def _keep_bundle(self, call: Call) -> None:
+        if call.has("bundle") and not self._bundles.has(call.bundle):
+            await self._bundles.keep(call.bundle)
+
     async def record_later(self, call: Call, outcome: Outcome) -> None:
         """Have it written once the store can be written again. Raises `StoreFault` when too much waits already."""
+        if call.has("bundle") and not self._bundles.has(call.bundle):
+            await self._bundles.keep_later(call.bundle)
         await self._ledger.record_later(self._whole(call, outcome))
 
     def _whole(self, call: Call, outcome: Outcome) -> Record:

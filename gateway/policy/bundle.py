@@ -99,6 +99,31 @@ class Bundle:
         """
         return cls(sources, check_sources(sources, tools, options), tools, agents, options.servers)
 
+    def record(self) -> dict[str, Any]:
+        """Return what decisions are a function of besides their inputs, as JSON: `gateway.policy.recorded` reads it.
+
+        The canonical form of its `schema` and `policies` hashes to its `digest`.
+        """
+        return {
+            "digest": self.digest,
+            "schema": self.schema,
+            "policies": [[source.name, source.text] for source in self.sources],
+            "fulfils": sorted({kind for policy in self.policies for kind, _ in policy.terms.obligations}),
+            "environments": self.schema[NAMESPACE]["entityTypes"]["Environment"]["enum"],
+            "servers": [[server.name, server.trust, server.quarantined] for server in self.servers.values()],
+            "tools": [
+                {
+                    "name": tool.name,
+                    "server": tool.server,
+                    "version": tool.version,
+                    "effect": str(tool.effect),
+                    "digest": tool.digest,
+                    "definition": tool.definition,
+                }
+                for tool in self.tools.values()
+            ],
+        }
+
     @property
     def text(self) -> str:
         """The policies as Cedar, each source under its name: what `toolgate policy show` prints."""

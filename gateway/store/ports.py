@@ -72,6 +72,7 @@ class EventKind(StrEnum):
     FACT_PUT = "fact.put"
     FACT_DELETED = "fact.deleted"
     FACT_CONTRADICTED = "fact.contradicted"  # another value holds: the put was not carried out
+    BUNDLE_KEPT = "bundle.kept"  # policies that decided calls after it; its call id is their digest
     ADMIN = "admin"  # a token issued, a bundle loaded, a schema approved …
 
 

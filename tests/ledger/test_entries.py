@@ -1,12 +1,21 @@
 """What is written of a call."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from gateway.codec import dump
-from gateway.ledger.entries import MAX_RESULT_BYTES, claim_body, end_body, facts_from, record_body
+from gateway.ledger.entries import (
+    MAX_RESULT_BYTES,
+    claim_body,
+    end_body,
+    facts_from,
+    given_in,
+    identity_from,
+    record_body,
+)
 from gateway.model.errors import ConnectorFault, IdentityFault, OutcomeUnknown
 from gateway.model.facts import Facts
 from gateway.model.outcome import Denied, Failed, Outcome, Succeeded, Unknown, Waiting
@@ -169,3 +178,15 @@ def test_a_name_of_ours_is_never_taken_for_the_name_of_a_secret() -> None:
     assert body["result"] == {"x": 1}
     assert body["arguments"] == {"amount": 1}
     assert body["given"]["notes"] == GIVEN.notes
+
+
+def test_who_made_a_call_comes_back_as_far_as_policies_saw_it() -> None:
+    known = replace(IDENTITY, teams=("ops",), roles=("lead",), scopes=("pay",))
+    written = json.loads(dump(claim_body(decided(identity=known), unchanged)))
+    assert identity_from(written) == known
+    assert identity_from(json.loads(dump(claim_body(decided(), unchanged)))) == IDENTITY
+
+
+def test_only_a_decided_call_tells_what_it_was_decided_on() -> None:
+    assert given_in(claim_body(decided(), unchanged)) == claim_body(decided(), unchanged)["given"]
+    assert given_in(claim_body(asked(), unchanged)) is None

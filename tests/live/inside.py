@@ -24,6 +24,7 @@ from gateway.model.identity import Credential
 from gateway.redaction.redactor import Redactor
 from gateway.transport.server import listen, serving
 from tests.live.running import PAYMENTS, ROOT
+from tests.replaying import check_replay
 
 AGENTS = """
   payer2: { owner: other@acme.example, auth: { token: true, local: true }, allow: ["fraud.*", "payments.*"] }
@@ -111,6 +112,7 @@ async def inside(
         await asyncio.to_thread(note.write_text, json.dumps({"pid": os.getpid(), "url": url}))
         async with serving(gateway.asgi, listener):
             yield Inside(gateway, clock, home, f"{url}/mcp", tokens)
+        await check_replay(gateway.store)
     finally:
         await gateway.close()
         listener.close()

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from gateway.approval.config import ApprovalsSection
 from gateway.approval.own_tools import APPROVALS_SERVER, APPROVALS_TOOLS
@@ -197,8 +197,11 @@ def rules_of(
 class Gate:
     """One gateway's pipeline. `servers` are scripted, `noted` lists what the inventory would be told.
 
+    `made` lists every gate, so that what a test put on record can be replayed at its end.
     `ledger` stands between the stages and the store, where a test wants to see or break what is written.
     """
+
+    made: ClassVar[list["Gate"]] = []
 
     def __init__(
         self,
@@ -216,6 +219,7 @@ class Gate:
         budgets: Budgets | None = None,
         facts: FactsSection | None = None,
     ) -> None:
+        self.made.append(self)
         self.clock = clock or FakeClock()
         self.ids = ids or CountingIds()
         self.store = store or MemoryStore(self.clock)

@@ -203,7 +203,7 @@ async def test_a_person_may_let_a_tainted_agent_do_this_one_thing() -> None:
 async def test_nothing_is_followed_where_no_policy_minds() -> None:
     gate = Gate()
     await gate.run("payments_list", {}, run="one")
-    assert await gate.kinds() == [EventKind.RUN_OPENED, EventKind.CALL_RECORDED]
+    assert await gate.kinds() == [EventKind.RUN_OPENED, EventKind.BUNDLE_KEPT, EventKind.CALL_RECORDED]
     assert "taint" not in json.loads((await gate.events())[-1].body)
 
 

@@ -1,0 +1,53 @@
+"""Policies read back from the ledger, to decide again what they once decided."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.codec import digest
+from gateway.model.tool import Effect, Tool
+from gateway.policy.bundle import Bundle
+from gateway.policy.entities import ServerEntity
+from gateway.policy.policies import LoadOptions
+from gateway.policy.source import PolicySource
+
+__all__ = ["bundle_from", "is_as_named"]
+
+
+def bundle_from(body: Mapping[str, Any]) -> Bundle:
+    """Return the bundle that `Bundle.record` wrote; it knows no agents, and so only decides what was given.
+
+    Its digest differs from the recorded one where this version of the gateway declares more to policies than the one
+    that recorded it.
+
+    Raises:
+        PolicyLoadError: this version of the gateway does not accept the policies.
+        KeyError, TypeError, ValueError: `body` is something else.
+    """
+    sources = [PolicySource(name, text) for name, text in body["policies"]]
+    servers = tuple(ServerEntity(*server) for server in body["servers"])
+    options = LoadOptions(frozenset(body["fulfils"]), tuple(body["environments"]), servers)
+    return Bundle.load(sources, [_tool(one) for one in body["tools"]], (), options)
+
+
+def is_as_named(body: Mapping[str, Any]) -> bool:
+    """Tell whether a recorded bundle is the one that its digest, and so each decision by it, names."""
+    try:
+        return bool(digest({"schema": body["schema"], "policies": body["policies"]}) == body["digest"])
+    except (KeyError, ValueError):
+        return False
+
+
+def _tool(one: Mapping[str, Any]) -> Tool:
+    definition = one["definition"]
+    return Tool(
+        name=one["name"],
+        wire_name=one["name"],
+        server=one["server"],
+        upstream_name=one["name"],
+        version=one["version"],
+        digest=one["digest"],
+        effect=Effect(one["effect"]),
+        definition=definition,
+        input_schema=definition.get("inputSchema") or {"type": "object"},
+        output_schema=definition.get("outputSchema"),
+    )
