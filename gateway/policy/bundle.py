@@ -60,14 +60,15 @@ class Bundle:
         checked: Checked,
         tools: Sequence[Tool],
         agents: Sequence[AgentEntity],
-        servers: Sequence[ServerEntity] = (),
+        options: LoadOptions,
     ) -> None:
         self.sources = tuple(sources)
+        self.options = options
         self.policies = checked.policies
         self.schema = checked.schema
         self.tools: Mapping[str, Tool] = MappingProxyType({tool.name: tool for tool in tools})
         self.agents: Mapping[str, AgentEntity] = MappingProxyType({agent.name: agent for agent in agents})
-        self.servers: Mapping[str, ServerEntity] = MappingProxyType({server.name: server for server in servers})
+        self.servers: Mapping[str, ServerEntity] = MappingProxyType({server.name: server for server in options.servers})
         self.digest = digest({"schema": checked.schema, "policies": [[one.name, one.text] for one in sources]})
         self.environments = frozenset(checked.schema[NAMESPACE]["entityTypes"]["Environment"]["enum"])
         self._shapes = checked.shapes
@@ -97,7 +98,7 @@ class Bundle:
         Raises:
             PolicyLoadError: with every problem found and its place.
         """
-        return cls(sources, check_sources(sources, tools, options), tools, agents, options.servers)
+        return cls(sources, check_sources(sources, tools, options), tools, agents, options)
 
     def record(self) -> dict[str, Any]:
         """Return what decisions are a function of besides their inputs, as JSON: `gateway.policy.recorded` reads it.
@@ -108,9 +109,10 @@ class Bundle:
             "digest": self.digest,
             "schema": self.schema,
             "policies": [[source.name, source.text] for source in self.sources],
-            "fulfils": sorted({kind for policy in self.policies for kind, _ in policy.terms.obligations}),
-            "environments": self.schema[NAMESPACE]["entityTypes"]["Environment"]["enum"],
-            "servers": [[server.name, server.trust, server.quarantined] for server in self.servers.values()],
+            "fulfils": sorted(self.options.fulfils),
+            "environments": list(self.options.environments),
+            "servers": [[server.name, server.trust, server.quarantined] for server in self.options.servers],
+            "facts": self.options.facts,
             "tools": [
                 {
                     "name": tool.name,

@@ -25,7 +25,8 @@ def bundle_from(body: Mapping[str, Any]) -> Bundle:
     """
     sources = [PolicySource(name, text) for name, text in body["policies"]]
     servers = tuple(ServerEntity(*server) for server in body["servers"])
-    options = LoadOptions(frozenset(body["fulfils"]), tuple(body["environments"]), servers)
+    fulfils, environments = frozenset(body["fulfils"]), tuple(body["environments"])
+    options = LoadOptions(fulfils, environments, servers, body.get("facts", {}))
     return Bundle.load(sources, [_tool(one) for one in body["tools"]], (), options)
 
 
