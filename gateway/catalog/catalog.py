@@ -21,6 +21,7 @@ from gateway.model.tool import Effect, Tool, Traits, anything
 
 __all__ = ["Catalog", "Declared", "Live", "pin_new"]
 
+_MAX_NAME: Final = 128
 _MANY: Final = 64
 _NEW: Final = "nobody has approved it yet"
 
@@ -187,17 +188,17 @@ def _held_against(pins: Mapping[str, Pin], live: Sequence[Mapping[str, Any]]) ->
         if not isinstance(name, str):
             continue
         if name in seen:
-            result = [(n, p, "the server lists it twice" if n == name else q) for n, p, q in result]
+            result = [(n, p, "the server lists it twice" if n == name[:_MAX_NAME] else q) for n, p, q in result]
             continue
         seen.add(name)
-        result.append((name, *_judged(pins.get(name), definition)))
+        result.append((name[:_MAX_NAME], *_judged(pins.get(name), definition)))
     result.extend((name, pin, "the server no longer offers it") for name, pin in pins.items() if name not in seen)
     return result
 
 
 def _judged(pin: Pin | None, definition: Mapping[str, Any]) -> tuple[Pin, str]:
     if hostile := screen(definition):
-        safe = {"name": str(definition.get("name"))[:128], "inputSchema": {"type": "object"}}
+        safe = {"name": str(definition.get("name"))[:_MAX_NAME], "inputSchema": {"type": "object"}}
         return pin or Pin.of(safe), hostile
     fresh = Pin.of(definition)
     if pin is None:

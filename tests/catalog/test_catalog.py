@@ -239,6 +239,14 @@ def test_a_hostile_tool_never_reaches_an_agent() -> None:
     assert len(found.tools()) == 1
 
 
+@pytest.mark.parametrize("name", ["x" * 200, "pay\0", "", "p\u0430y"])
+def test_a_name_that_nobody_may_have_takes_no_other_tool_away(name: str) -> None:
+    hostile = {"name": name, "inputSchema": {}}
+    found = catalog(PAY, hostile, hostile)
+    assert found.resolve("payments_pay").name == "payments.pay"
+    assert [bool(tool.quarantined) for tool in found.tools() if tool.upstream_name == name[:128]] == [True]
+
+
 def test_a_pin_with_a_schema_that_cannot_compile_is_quarantined() -> None:
     broken = {**PAY, "inputSchema": {"$ref": "http://127.0.0.1:1/x"}}
     assert "refused" in why(Catalog.build(pinned(broken), {}, {}), "payments_pay")
