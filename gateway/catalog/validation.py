@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import jsonschema_rs
 
+from gateway.catalog.weight import MOST_CHECKS, Weigh, weigher
+
 __all__ = ["SchemaRefused", "argument_checker", "checker", "compile_schema"]
 
 _DRAFTS: Final = re.compile(r"^https?://json-schema\.org/(draft/2020-12|draft/2019-09|draft-0[467])/schema#?$")
@@ -25,13 +27,19 @@ def compile_schema(schema: Mapping[str, Any]) -> jsonschema_rs.Validator:
     """Compile `schema` (2020-12 unless it names an older draft).
 
     Raises:
-        SchemaRefused: malformed, of an unknown draft, with a remote `$ref`, or with a pattern that needs backtracking.
+        SchemaRefused: malformed, of an unknown draft, with a remote `$ref`, with a pattern that needs backtracking, or
+            with references that make more work of any value than can be done.
     """
+    return _compiled(schema)[0]
+
+
+def _compiled(schema: Mapping[str, Any]) -> tuple[jsonschema_rs.Validator, Weigh | None]:
     draft = schema.get("$schema")
     if draft is not None and not (isinstance(draft, str) and _DRAFTS.match(draft)):
         raise SchemaRefused("$schema names no known draft")
     try:
-        return jsonschema_rs.validator_for(dict(schema), offline=True, pattern_options=_LINEAR, mask="(hidden)")
+        validator = jsonschema_rs.validator_for(dict(schema), offline=True, pattern_options=_LINEAR, mask="(hidden)")
+        return validator, weigher(schema)
     except (ValueError, TypeError, RecursionError) as error:
         raise SchemaRefused(str(error).splitlines()[0][:200] if str(error) else type(error).__name__) from None
 
@@ -42,7 +50,8 @@ def checker(schema: Mapping[str, Any]) -> Callable[[Any], str]:
     Raises:
         SchemaRefused: as `compile_schema`.
     """
-    return partial(_violations, compile_schema(schema))
+    validator, weigh = _compiled(schema)
+    return _bounded(partial(_violations, validator), weigh)
 
 
 def argument_checker(schema: Mapping[str, Any]) -> Callable[[Any], str]:
@@ -50,9 +59,23 @@ def argument_checker(schema: Mapping[str, Any]) -> Callable[[Any], str]:
 
     Models send such nulls all the time, and policies read them as absent too. The arguments pass as they are.
     """
-    validator = compile_schema(schema)
+    validator, weigh = _compiled(schema)
     declared = schema.get("properties") or {}
-    return partial(_argument_violations, validator, frozenset(declared) - {*schema.get("required", ())})
+    optional = frozenset(declared) - {*schema.get("required", ())}
+    return _bounded(partial(_argument_violations, validator, optional), weigh)
+
+
+def _bounded(check: Callable[[Any], str], weigh: Weigh | None) -> Callable[[Any], str]:
+    """Return `check`, or what does it only where it ends: it would hold up every other call."""
+    if weigh is None:
+        return check
+
+    def light_enough(value: Any) -> str:
+        if weigh(value) > MOST_CHECKS:
+            return "the value nests too deeply for a schema whose references lead to it in so many ways"
+        return check(value)
+
+    return light_enough
 
 
 def _argument_violations(validator: jsonschema_rs.Validator, optional: frozenset[str], arguments: Any) -> str:

@@ -1,0 +1,235 @@
+"""How much work a schema can make of a value: references let a few lines ask for more checks than ever end.
+
+A validator checks every subschema that applies to a place of the value, once for every way that leads to it. Without
+references there is one way each. With them there can be billions, and a few more at every level of the value.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+from urllib.parse import unquote, urldefrag, urljoin
+
+__all__ = ["MOST_CHECKS", "Endless", "Weigh", "weigher"]
+
+MOST_CHECKS: Final = 1_000_000
+"""How many checks one value may take: below a tenth of a second."""
+
+Weigh = Callable[[Any], int]
+"""Returns how many checks a value takes at most; it stops counting above MOST_CHECKS."""
+
+_REFERENCES: Final = ("$ref", "$dynamicRef", "$recursiveRef")
+_HERE_ONE: Final = ("not", "if", "then", "else")
+_HERE_LIST: Final = ("allOf", "anyOf", "oneOf")
+_HERE_NAMED: Final = ("dependentSchemas", "dependencies")
+_EVERY_MEMBER: Final = ("additionalProperties", "unevaluatedProperties", "propertyNames")
+_EVERY_ITEM: Final = ("items", "additionalItems", "unevaluatedItems", "contains")
+_BUNDLED: Final = "json-schema.org/"
+_Ways = Mapping[int, int]
+"""Subschemas, by number, and how many ways lead to each."""
+
+
+class Endless(ValueError):
+    """The schema asks for more checks than can be made, whatever the value."""
+
+
+def weigher(schema: Mapping[str, Any]) -> Weigh | None:
+    """Return what weighs values against `schema`, or None where no value that fits into a message is too heavy.
+
+    Raises:
+        Endless: any value is too heavy, or a reference cannot be followed.
+    """
+    if not _refers(schema):
+        return None
+    graph = _Graph(schema)
+    return None if graph.is_light() else graph.weigh
+
+
+def _refers(value: Any) -> bool:
+    stack = [value]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, Mapping):
+            if not node.keys().isdisjoint(_REFERENCES):
+                return True
+            stack.extend(node.values())
+        elif isinstance(node, list):
+            stack.extend(node)
+    return False
+
+
+class _Places:
+    """Where in a schema its references lead."""
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        self._roots: dict[str, Any] = {"": schema}
+        self._anchors: dict[tuple[str, str], Any] = {}
+        self._dynamic: dict[str, list[Any]] = {}
+        self._within: dict[int, str] = {}
+        self._walk(schema)
+
+    def led_to(self, node: Mapping[str, Any]) -> Iterator[Any]:
+        """Yield the subschemas that a node's references lead to. Raises `Endless` for one that cannot be followed."""
+        for word in _REFERENCES:
+            reference = node.get(word)
+            if not isinstance(reference, str):
+                continue
+            found = self._follow(self._within.get(id(node), ""), reference)
+            if found is not None:
+                yield found
+            if word != "$ref":
+                yield from self._dynamic.get(reference.rpartition("#")[2], [])
+
+    def _walk(self, schema: Any) -> None:
+        stack: list[tuple[str, Any]] = [("", schema)]
+        while stack:
+            here, node = stack.pop()
+            if isinstance(node, list):
+                stack.extend((here, each) for each in node)
+            if not isinstance(node, Mapping):
+                continue
+            if isinstance(identity := node.get("$id", node.get("id")), str):
+                here = urldefrag(urljoin(here, identity)).url
+                self._roots.setdefault(here, node)
+            self._within[id(node)] = here
+            for word in ("$anchor", "$dynamicAnchor"):
+                if isinstance(anchor := node.get(word), str):
+                    self._anchors.setdefault((here, anchor), node)
+                    self._dynamic.setdefault(anchor, []).append(node)
+            stack.extend((here, each) for each in node.values())
+
+    def _follow(self, here: str, reference: str) -> Any:
+        url, fragment = urldefrag(urljoin(here, reference) if not reference.startswith("#") else here + reference)
+        if _BUNDLED in url and url not in self._roots:
+            return None  # the drafts themselves, which the validator has
+        fragment = unquote(fragment)
+        node = self._roots.get(url)
+        if fragment and not fragment.startswith("/"):
+            node = self._anchors.get((url, fragment))
+        for part in fragment.split("/")[1:] if fragment.startswith("/") else ():
+            node = _step(node, part.replace("~1", "/").replace("~0", "~"))
+        if not isinstance(node, Mapping | bool):
+            raise Endless(f"a reference cannot be followed: {reference[:100]}")
+        return node
+
+
+def _step(node: Any, part: str) -> Any:
+    if isinstance(node, Mapping):
+        return node.get(part)
+    if isinstance(node, list) and part.isdigit() and int(part) < len(node):
+        return node[int(part)]
+    return None
+
+
+class _Graph:
+    """The subschemas that are checked, by number: which apply to the same place, and which to a place below."""
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        self._places = _Places(schema)
+        self._numbers: dict[int, int] = {}
+        self._nodes: list[Mapping[str, Any]] = []
+        self._ways: dict[int, _Ways] = {}
+        self._number(schema)
+        for node in self._nodes:  # grows while it is gone through
+            for each in (*self._here(node), *_below(node)):
+                self._number(each)
+
+    def is_light(self) -> bool:
+        """Tell whether no value is too heavy. Raises `Endless` where every value is."""
+        for number in range(len(self._nodes)):
+            self._expanded(number, set())
+        return self._unfolded(0, {}, set()) <= MOST_CHECKS
+
+    def weigh(self, value: Any) -> int:
+        """Return how many checks `value` takes at most."""
+        total, places = 0, [(value, Counter(self._expanded(0, set())))]
+        while places and total <= MOST_CHECKS:
+            here, ways = places.pop()
+            total += sum(ways.values())
+            if isinstance(here, dict):
+                places.extend((each, self._reached(ways, name)) for name, each in here.items())
+            elif isinstance(here, list):
+                places.extend((each, self._reached(ways, index)) for index, each in enumerate(here))
+        return total
+
+    def _number(self, node: Any) -> int | None:
+        """Return a subschema's number; None for one that checks nothing."""
+        if not isinstance(node, Mapping):
+            return None
+        if id(node) not in self._numbers:
+            self._numbers[id(node)] = len(self._nodes)
+            self._nodes.append(node)
+        return self._numbers[id(node)]
+
+    def _here(self, node: Mapping[str, Any]) -> Iterator[Any]:
+        yield from self._places.led_to(node)
+        yield from (node[word] for word in _HERE_ONE if word in node)
+        for word in _HERE_LIST:
+            yield from node[word] if isinstance(node.get(word), list) else ()
+        for word in _HERE_NAMED:
+            yield from node[word].values() if isinstance(node.get(word), Mapping) else ()
+
+    def _unfolded(self, number: int, seen: dict[int, int], above: set[int]) -> int:
+        """Return how many checks there can be of any value, above MOST_CHECKS if it can be any number."""
+        if number in above:
+            return MOST_CHECKS + 1
+        if number not in seen:
+            above.add(number)
+            node, total = self._nodes[number], 1
+            for each in (*self._here(node), *_below(node)):
+                below = self._number(each)
+                total += 0 if below is None else self._unfolded(below, seen, above)
+            above.discard(number)
+            seen[number] = min(total, MOST_CHECKS + 1)
+        return seen[number]
+
+    def _expanded(self, number: int, above: set[int]) -> _Ways:
+        """Return all that is checked at a place where this subschema is."""
+        if number in above:
+            raise Endless("a reference leads back to where it is, without a step into the value")
+        known = self._ways.get(number)
+        if known is None:
+            found = Counter({number: 1})
+            for each in self._here(self._nodes[number]):
+                below = self._number(each)
+                if below is not None:
+                    found.update(self._expanded(below, above | {number}))
+            if found.total() > MOST_CHECKS:
+                raise Endless(f"it asks for more than {MOST_CHECKS} checks of any value")
+            known = self._ways[number] = found
+        return known
+
+    def _reached(self, ways: _Ways, step: str | int) -> "Counter[int]":
+        """Return what is checked one step below a place."""
+        reached: Counter[int] = Counter()
+        for number, times in ways.items():
+            for each in _at(self._nodes[number], step):
+                below = self._number(each)
+                for inner, more in self._expanded(below, set()).items() if below is not None else ():
+                    reached[inner] += times * more
+        return reached
+
+
+def _below(node: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield the subschemas for places below that of `node`."""
+    for word in ("properties", "patternProperties"):
+        yield from node[word].values() if isinstance(node.get(word), Mapping) else ()
+    for word in (*_EVERY_MEMBER, *_EVERY_ITEM, "prefixItems"):
+        each = node.get(word)
+        yield from each if isinstance(each, list) else (each,)
+
+
+def _at(node: Mapping[str, Any], step: str | int) -> Iterator[Any]:
+    """Yield those of `_below` that can be for one member or item."""
+    if isinstance(step, str):
+        for word in ("properties", "patternProperties"):
+            named = node.get(word)
+            if isinstance(named, Mapping):
+                yield from named.values() if word == "patternProperties" else (named.get(step),)
+        yield from (node.get(word) for word in _EVERY_MEMBER)
+        return
+    for word in (*_EVERY_ITEM, "prefixItems"):
+        each = node.get(word)
+        if not isinstance(each, list):
+            yield each
+        elif step < len(each):
+            yield each[step]

@@ -1,0 +1,118 @@
+"""A schema of a few lines cannot ask for more checks than can be made."""
+
+from typing import Any
+
+import jsonschema_rs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.catalog.screening import screen
+from gateway.catalog.validation import SchemaRefused, checker
+from gateway.catalog.weight import MOST_CHECKS, Endless, weigher
+
+
+def laughing(levels: int, wide: int, word: str = "allOf") -> dict[str, Any]:
+    """A schema whose every level refers to the next in so many ways."""
+    defs: dict[str, Any] = {"a0": {"type": "object"}}
+    for level in range(1, levels):
+        defs[f"a{level}"] = {word: [{"$ref": f"#/$defs/a{level - 1}"}] * wide}
+    return {"$defs": defs, "$ref": f"#/$defs/a{levels - 1}"}
+
+
+def nested(depth: int) -> Any:
+    value: Any = {}
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+ENDLESS: dict[str, dict[str, Any]] = {
+    "a billion laughs": laughing(10, 10),
+    "any of a billion": laughing(30, 2, "anyOf"),
+    "one of a billion": laughing(30, 2, "oneOf"),
+    "itself": {"$ref": "#"},
+    "itself, by way of another": {"allOf": [{"$ref": "#/$defs/x"}], "$defs": {"x": {"not": {"$ref": "#"}}}},
+    "itself, by an anchor": {"$anchor": "top", "if": {"$ref": "#top"}},
+    "itself, by its name": {"$id": "https://x.example/s", "then": {"$ref": "s"}},
+    "itself, dynamically": {"$dynamicAnchor": "d", "allOf": [{"$dynamicRef": "#d"}]},
+    "itself, as a dependency": {"dependentSchemas": {"a": {"$ref": "#"}}},
+}
+
+
+@pytest.mark.parametrize("schema", ENDLESS.values(), ids=ENDLESS)
+def test_a_schema_that_makes_too_much_work_of_any_value_is_refused(schema: dict[str, Any]) -> None:
+    with pytest.raises(SchemaRefused):
+        checker({"type": "object", **schema})
+    for field in ("inputSchema", "outputSchema"):
+        assert "is refused" in screen({"name": "x", "inputSchema": {}, field: schema})
+
+
+def test_a_long_chain_of_references_is_refused_and_breaks_nothing() -> None:
+    with pytest.raises(SchemaRefused):
+        checker(laughing(5000, 1))
+
+
+TWICE: dict[str, Any] = {
+    "anyOf": [{"properties": {"a": {"$ref": "#"}, "x": False}}, {"properties": {"a": {"$ref": "#"}}, "required": ["z"]}]
+}
+
+
+def test_a_value_is_refused_where_every_level_of_it_doubles_the_work() -> None:
+    breaks = checker({"type": "object", **TWICE})
+    assert "nests too deeply" in breaks(nested(40))
+    assert "nests too deeply" not in breaks(nested(8))
+
+
+def test_a_tree_may_be_as_deep_as_it_likes_where_one_way_leads_to_each_node() -> None:
+    tree = {"properties": {"children": {"type": "array", "items": {"$ref": "#"}}, "a": {"$ref": "#"}}}
+    assert weigher(tree) is not None
+    assert checker(tree)(nested(60)) == ""
+    filters: dict[str, Any] = {
+        "anyOf": [
+            {"required": ["and"], "properties": {"and": {"type": "array", "items": {"$ref": "#"}}}},
+            {"required": ["not"], "properties": {"not": {"$ref": "#"}}},
+            {"required": ["field"]},
+        ]
+    }
+    deep: Any = {"field": 1}
+    for _ in range(25):
+        deep = {"and": [{"not": deep}]}
+    assert checker(filters)(deep) == ""
+
+
+def test_the_items_of_a_list_are_weighed_each_by_what_is_said_of_its_place() -> None:
+    pair = {"prefixItems": [{"$ref": "#"}, {"type": "integer"}], "items": {"not": {"$ref": "#/prefixItems/1"}}}
+    weigh = weigher(pair)
+    assert weigh is not None
+    assert (weigh([]), weigh([[], 1]), weigh([[], 1, "x"])) == (1, 10, 13)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"a": {"type": "object"}}},
+        {"$defs": {"n": {"type": "string"}}, "properties": {"a": {"anyOf": [{"$ref": "#/$defs/n"}, {"type": "null"}]}}},
+        {"properties": {"a~b/c": {}, "b": {"$ref": "#/properties/a~0b~1c"}}},
+        {"allOf": [{}, True], "properties": {"a": {"$ref": "#/allOf/1"}}},
+        {"properties": {"$ref": {"type": "string"}}},
+        {"definitions": {"a": {"$id": "#a"}}, "items": [{"$ref": "#/definitions/a"}], "additionalItems": False},
+        {"properties": {"schema": {"$ref": "http://json-schema.org/draft-07/schema#"}}},
+    ],
+)
+def test_an_ordinary_schema_costs_its_calls_nothing(schema: dict[str, Any]) -> None:
+    assert weigher(schema) is None
+
+
+@pytest.mark.parametrize("reference", ["#/none", "#/allOf/9", "#none", "other", "#/allOf/x", "#/type"])
+def test_a_reference_that_leads_nowhere_is_refused(reference: str) -> None:
+    with pytest.raises(Endless, match="cannot be followed"):
+        weigher({"type": "object", "allOf": [{"$ref": reference}]})
+
+
+@given(st.integers(1, 6), st.integers(1, 6), st.sampled_from(["allOf", "anyOf", "oneOf"]))
+def test_a_schema_that_is_let_through_is_one_that_can_be_checked(levels: int, wide: int, word: str) -> None:
+    schema = laughing(levels, wide, word)
+    assert weigher(schema) is None
+    assert wide ** (levels - 1) <= MOST_CHECKS
+    jsonschema_rs.validator_for(schema).is_valid({})
