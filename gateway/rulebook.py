@@ -12,6 +12,7 @@ from gateway.catalog.config import ToolRule, rule_for
 from gateway.catalog.declared import fallback_problems
 from gateway.catalog.lock import Lock, Pin
 from gateway.catalog.own_tools import OWN_PINS, OWN_RULES
+from gateway.catalog.versions import Contracts, contracts
 from gateway.config.model import OWN_SERVERS, GatewayConfig
 from gateway.facts.config import FactsSection
 from gateway.facts.own_tools import FACTS_SERVER, FACTS_TOOLS
@@ -124,7 +125,14 @@ def recatalogued(old: Rules, config: GatewayConfig, lock: Lock, live: Mapping[st
     limits = _limits(config, catalog.tools())
     rules = Rules.of(catalog, old.bundle, old.workflow_keys, config.endpoints, limits)
     budgets = budgets_of(config, (tool.name for tool in catalog.tools()))
-    return replace(rules, people=old.people, aliases=old.aliases, budgets=budgets, labels=old.labels, facts=old.facts)
+    spoken = _contracts(config, catalog, lock)
+    rules = replace(rules, people=old.people, aliases=old.aliases, budgets=budgets, contracts=spoken)
+    return replace(rules, labels=old.labels, facts=old.facts)
+
+
+def _contracts(config: GatewayConfig, catalog: Catalog, lock: Lock) -> Contracts:
+    held = {name: agent.tools for name, agent in config.agents.items() if agent.tools}
+    return contracts(held, catalog, lock, config.tools) if held else {}
 
 
 def budgets_of(config: GatewayConfig, tools: Iterable[str]) -> Budgets:
@@ -185,6 +193,7 @@ def _rules(config: GatewayConfig, lock: Lock, live: Mapping[str, Live], sources:
         budgets=budgets_of(config, (tool.name for tool in rules.catalog.tools())),
         labels=_labels(config, rules.bundle),
         facts=facts,
+        contracts=_contracts(config, catalog, lock),
     )
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "IncompleteRule",
     "LastAnswerRule",
     "StaleRule",
+    "VersionRule",
 ]
 
 
@@ -96,6 +97,13 @@ class LastAnswerRule(_Section):
     """The last answer, for as long as it is better than none."""
 
     cached: Duration = Field(description="How old it may be: 24h. `cached` alone stands for an hour.")
+
+
+class VersionRule(_Section):
+    """How an older version of a tool is spoken while its server speaks the present one."""
+
+    arguments: AdapterRule = Field(default=AdapterRule(), description="From its arguments to those of the present one.")
+    result: AdapterRule = Field(default=AdapterRule(), description="From the present one's result to its own.")
 
 
 Fallbacks = Annotated[list[str | FallbackRule | LastAnswerRule], Field(min_length=1, max_length=8)]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
 
-from gateway.catalog.answers import CacheRule, Duration, Ensure, Fallbacks, IncompleteRule, StaleRule
+from gateway.catalog.answers import CacheRule, Duration, Ensure, Fallbacks, IncompleteRule, StaleRule, VersionRule
 from gateway.model.limit import checked_prices
 from gateway.model.tool import Effect
 
@@ -112,6 +112,10 @@ class ToolRule(BaseModel):
     )
     cache: CacheRule | Duration | None = Field(
         None, description="How long an answer is given again, of a read only: 60s, or { ttl, scope, invalidated_by }."
+    )
+    versions: dict[int, VersionRule] | None = Field(
+        None,
+        description="Versions that gateway.lock keeps for agents held at them: number → { arguments, result }.",
     )
     fallback: Fallbacks | None = Field(
         None, description="What answers while a read cannot be reached, in turn: [other.tool, cached]."

@@ -62,9 +62,10 @@ def _hinted_effect(definition: Mapping[str, Any]) -> Effect:
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """Every pin, by server and the server's own tool name."""
+    """Every pin, by server and the server's own tool name; `kept` are older versions that agents are held at."""
 
     servers: Mapping[str, Mapping[str, Pin]] = field(default_factory=dict)
+    kept: Mapping[str, Mapping[str, Mapping[int, Pin]]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> "Lock":
@@ -85,20 +86,23 @@ class Lock:
                 server: {tool: _read_pin(entry) for tool, entry in tools.items()}
                 for server, tools in document["servers"].items()
             }
+            kept = {server: _read_kept(tools) for server, tools in document.get("kept", {}).items()}
         except (CodecError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise LockError(
                 f"{path}: not a lock file ({error}); restore it from version control or run `toolgate schema lock`"
             ) from None
-        return cls(servers)
+        return cls(servers, kept)
 
     def write(self, path: Path) -> None:
         """Write the file whole or not at all."""
+        kept = {server: told for server, tools in sorted(self.kept.items()) if (told := _written_kept(tools))}
         document = {
             "version": 1,
             "servers": {
                 server: {tool: _written_pin(pin) for tool, pin in sorted(tools.items())}
                 for server, tools in sorted(self.servers.items())
             },
+            **({"kept": kept} if kept else {}),
         }
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".gateway.lock.")
         try:
@@ -112,7 +116,19 @@ class Lock:
 
     def with_server(self, server: str, pins: Mapping[str, Pin]) -> "Lock":
         """Return this lock with the server's pins replaced."""
-        return Lock({**self.servers, server: pins})
+        return Lock({**self.servers, server: pins}, self.kept)
+
+    def keeping(self, server: str, tool: str, pin: Pin) -> "Lock":
+        """Return this lock with a version of a tool kept beside the present one."""
+        return self._with_kept(server, tool, {**self.kept.get(server, {}).get(tool, {}), pin.version: pin})
+
+    def forgetting(self, server: str, tool: str, version: int) -> "Lock":
+        """Return this lock without a version that was kept."""
+        versions = self.kept.get(server, {}).get(tool, {})
+        return self._with_kept(server, tool, {number: pin for number, pin in versions.items() if number != version})
+
+    def _with_kept(self, server: str, tool: str, versions: Mapping[int, Pin]) -> "Lock":
+        return Lock(self.servers, {**self.kept, server: {**self.kept.get(server, {}), tool: versions}})
 
 
 def _read_pin(entry: Mapping[str, Any]) -> Pin:
@@ -121,6 +137,23 @@ def _read_pin(entry: Mapping[str, Any]) -> Pin:
     if pin_digest(pin.definition) != pin.digest:
         raise ValueError(f"the digest of {pin.definition.get('name')!r} is not that of its definition")
     return pin
+
+
+def _read_kept(tools: Mapping[str, Any]) -> dict[str, dict[int, Pin]]:
+    """Read versions from the names they stand under, `pay@1`."""
+    found: dict[str, dict[int, Pin]] = {}
+    for name, entry in tools.items():
+        tool, _, version = name.rpartition("@")
+        pin = _read_pin(entry)
+        if not tool or str(pin.version) != version:
+            raise ValueError(f"{name!r} is not the name of a version such as pay@1")
+        found.setdefault(tool, {})[pin.version] = pin
+    return found
+
+
+def _written_kept(tools: Mapping[str, Mapping[int, Pin]]) -> dict[str, Any]:
+    found = [(tool, version, pin) for tool, versions in tools.items() for version, pin in versions.items()]
+    return {f"{tool}@{version}": _written_pin(pin) for tool, version, pin in sorted(found, key=lambda each: each[:2])}
 
 
 def _written_pin(pin: Pin) -> dict[str, Any]:

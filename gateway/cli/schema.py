@@ -5,20 +5,22 @@ from collections.abc import Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from gateway.app import Home
-from gateway.catalog.catalog import Live, pin_new
+from gateway.catalog.catalog import Catalog, Live, pin_new
 from gateway.catalog.drift import changes
 from gateway.catalog.lock import Lock, LockError, Pin
 from gateway.catalog.names import canonical_name
 from gateway.catalog.screening import screen
+from gateway.catalog.versions import Contracts, contracts
 from gateway.cli.loaded import Loaded
-from gateway.cli.output import FAILED, Refused, done, emit, fail_with, say
+from gateway.cli.output import FAILED, Refused, done, emit, fail_with, say, table
 from gateway.cli.place import AsJson, ConfigPath, home_of, loaded_from, with_store
 from gateway.cli.servers import ask_servers
+from gateway.config import GatewayConfig
 from gateway.model.clock import SystemClock
 from gateway.store.ports import EventKind, Record, Store
 
@@ -33,6 +35,8 @@ def commands() -> typer.Typer:
     group.command()(lock)
     group.command()(diff)
     group.command()(approve)
+    group.command()(versions)
+    group.command()(forget)
     return group
 
 
@@ -45,7 +49,7 @@ def lock(
     loaded = loaded_from(config, as_json=as_json)
     home, live = home_of(loaded), _live(loaded, as_json)
     pinned = _lock(home, as_json)
-    found = _drift(pinned, live)
+    found = {**_drift(pinned, live), **_unspeakable(loaded.config, pinned, live)}
     if check:
         lines = [f"{tool}: {what}" for tool, what in found.items()] or ["gateway.lock: no drift"]
         emit({"drift": found}, lines, as_json=as_json)
@@ -76,6 +80,9 @@ def approve(
     tool: Annotated[str, typer.Argument(help='The tool to accept as it is now, or a pattern such as "payments.*".')],
     config: ConfigPath = Path("gateway.yaml"),
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the version before, for agents that are held at it.")
+    ] = False,
 ) -> None:
     """Accept a drifted, new or unreviewed tool as it is now, hints and all: from now on policies go by its hints."""
     loaded = loaded_from(config)
@@ -87,6 +94,8 @@ def approve(
         old = pinned.servers.get(server, {}).get(name)
         accepted[called] = pin = _accepted(called, old, definition, ask=not yes)
         pinned = pinned.with_server(server, {**pinned.servers.get(server, {}), name: pin})
+        if keep and old is not None and old.version != pin.version:
+            pinned = pinned.keeping(server, name, old)
     pinned.write(home.lock)
     with_store(loaded, lambda store: _note(store, accepted))
     for called, pin in accepted.items():
@@ -108,13 +117,92 @@ def _accepted(called: str, old: Pin | None, definition: Mapping[str, object], *,
     return replace(fresh, version=old.version if old.digest == fresh.digest else old.version + 1)
 
 
+def versions(tool: OneTool = "", config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = False) -> None:
+    """Show every version of the tools in gateway.lock, and which agents are held at which."""
+    loaded = loaded_from(config, as_json=as_json)
+    pinned = _lock(home_of(loaded), as_json)
+    spoken = _spoken(loaded.config, pinned, {})
+    found = [
+        {
+            "tool": canonical_name(server, name),
+            "version": pin.version,
+            "present": pin is present,
+            "digest": pin.digest,
+            "agents": _held_at(loaded.config, canonical_name(server, name), pin.version),
+        }
+        for server, pins in sorted(pinned.servers.items())
+        for name, present in sorted(pins.items())
+        for pin in (present, *pinned.kept.get(server, {}).get(name, {}).values())
+        if tool in {"", canonical_name(server, name)}
+    ]
+    refused = {
+        f"{agent}: {name}@{contract.version}": contract.broken
+        for agent, contracts_ in sorted(spoken.items())
+        for name, contract in sorted(contracts_.items())
+        if contract.broken and tool in {"", name}
+    }
+    lines = [
+        *table([_version_row(each) for each in found]),
+        *(f"refused: {who}: {why}" for who, why in refused.items()),
+    ]
+    emit({"versions": found, "refused": refused}, lines or ["gateway.lock pins nothing"], as_json=as_json)
+
+
+def _version_row(each: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        "tool": f"{each['tool']}@{each['version']}",
+        "is": "present" if each["present"] else "kept",
+        "digest": each["digest"][:19],
+        "held": ", ".join(each["agents"]) or "-",
+    }
+
+
+def forget(
+    version: Annotated[str, typer.Argument(help="The version to keep no longer, such as payments.pay@1.")],
+    config: ConfigPath = Path("gateway.yaml"),
+) -> None:
+    """Keep a version no longer. Agents that are held at it are refused from then on."""
+    loaded = loaded_from(config)
+    home, (called, _, number) = home_of(loaded), version.rpartition("@")
+    pinned = _lock(home, False)
+    kept = [
+        (server, name, pin)
+        for server, tools in pinned.kept.items()
+        for name, pins in tools.items()
+        for pin in pins.values()
+        if (canonical_name(server, name), str(pin.version)) == (called, number)
+    ]
+    if not kept:
+        fail_with(Refused("unknown_version", f"gateway.lock keeps no {version!r}", "toolgate schema versions"))
+    server, name, pin = kept[0]
+    pinned.forgetting(server, name, pin.version).write(home.lock)
+    with_store(loaded, lambda store: _note_one(store, called, pin, "schema version forgotten"))
+    done(f"{version} is kept no longer; a running gateway goes by it at once")
+
+
+def _held_at(config: GatewayConfig, tool: str, version: int) -> list[str]:
+    return sorted(name for name, agent in config.agents.items() if agent.tools.get(tool) == version)
+
+
+def _spoken(config: GatewayConfig, pinned: Lock, live: Mapping[str, Live]) -> Contracts:
+    held = {name: agent.tools for name, agent in config.agents.items()}
+    return contracts(held, Catalog.pinned(pinned, live, config.tools), pinned, config.tools)
+
+
+def _unspeakable(config: GatewayConfig, pinned: Lock, live: Mapping[str, Live]) -> dict[str, str]:
+    """Return the versions that agents are held at and cannot be spoken with in, and why."""
+    spoken = _spoken(config, pinned, live)
+    told = [(name, contract) for by_tool in spoken.values() for name, contract in by_tool.items()]
+    return {f"{name}@{contract.version}": contract.broken for name, contract in told if contract.broken}
+
+
 async def _note(store: Store, accepted: Mapping[str, Pin]) -> None:
     for tool, pin in accepted.items():
         await _note_one(store, tool, pin)
 
 
-async def _note_one(store: Store, tool: str, pin: Pin) -> None:
-    body = {"what": "schema approved", "version": pin.version, "digest": pin.digest, "by": "command line"}
+async def _note_one(store: Store, tool: str, pin: Pin, what: str = "schema approved") -> None:
+    body = {"what": what, "version": pin.version, "digest": pin.digest, "by": "command line"}
     await store.record(Record("", SystemClock().now_ms(), "", "", "", tool, body, EventKind.ADMIN))
 
 

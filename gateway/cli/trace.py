@@ -159,6 +159,7 @@ def _data(line: CallLine) -> dict[str, Any]:
         "credential": line.credential_id,
         "run": line.run_id,
         "tool": line.tool,
+        "version": line.version,
         "outcome": line.outcome,
         "code": line.code,
         "message": line.message,

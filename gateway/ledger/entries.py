@@ -80,6 +80,8 @@ def _claimed(call: Call, parts: Parts | None) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if call.has("identity"):
         found["arguments"] = call.arguments if call.has("arguments") else call.request.arguments
+    if call.has("tool") and call.tool.contract is not None:
+        found["sent"] = call.request.arguments
     if not _lasts(call, parts):
         if call.has("decision"):
             found["decision"] = _said(call.decision)
@@ -97,6 +99,8 @@ def _claim(call: Call, kept: Mapping[str, Any], redact: Redact, parts: Parts | N
     body: dict[str, Any] = {"received_ms": call.received_ms, **_caller(call), "tool": _tool(call, parts)}
     if call.request.via is not None:
         body["via"] = call.request.via.name
+    if "sent" in kept:  # by an agent that is held at another version; `arguments` is what that was adapted to
+        body["sent"] = kept["sent"]
     if call.request.undoes is not None:
         body["undoes"] = call.request.undoes.call_id
     if call.has("identity"):
@@ -248,11 +252,14 @@ def _identity(identity: Identity) -> dict[str, Any]:
 def _tool(call: Call, parts: Parts | None) -> Any:
     if not call.has("tool"):
         return {"name": call.request.name}
-    return _pinned(call.tool) if parts is None else parts.of(call.tool, partial(_pinned, call.tool))
+    if parts is None or call.tool.contract is not None:  # a tool in an older version is made for the call
+        return _pinned(call.tool)
+    return parts.of(call.tool, partial(_pinned, call.tool))
 
 
 def _pinned(tool: Tool) -> dict[str, Any]:
-    return {"name": tool.name, "version": tool.version, "digest": tool.digest, "server": tool.server}
+    told = {"name": tool.name, "version": tool.version, "digest": tool.digest, "server": tool.server}
+    return told if tool.contract is None else {**told, "spoken": tool.contract.version}
 
 
 def decision_body(decision: Decision) -> dict[str, Any]:

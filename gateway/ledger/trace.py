@@ -39,7 +39,8 @@ class CallLine:
     `run_lines`); `ended` is how it ended then as ever.
 
     `code` is the error's, of a failed or unknown call. `credential_id`, `on_behalf_of` and `delegation` say on whose
-    authority it was made; `policies` and `bundle` what decided it. `message` is what the agent was told. `source` says
+    authority it was made; `policies` and `bundle` what decided it. `message` is what the agent was told. `version` is
+    the tool's, and the one that its agent was spoken with in where that is another. `source` says
     where the answer is from, where the tool did not give it to this very call, and `labels` what to know of it.
     """
 
@@ -55,6 +56,7 @@ class CallLine:
     outcome: str
     code: str
     message: str
+    version: str
     policies: tuple[str, ...]
     bundle: str
     duration_ms: int | None
@@ -193,6 +195,7 @@ def _line(start: Event, end: Event | None) -> CallLine:
         outcome=ended.get("outcome", "executing"),
         code=error.get("code", ""),
         message=error.get("message") or _part(ended, "waiting").get("message") or decision.get("message", ""),
+        version=_version(_part(asked, "tool")),
         policies=tuple(decision.get("policies", ())),
         bundle=decision.get("bundle", ""),
         duration_ms=None if at is None else at - received,
@@ -202,6 +205,12 @@ def _line(start: Event, end: Event | None) -> CallLine:
         asked=asked,
         ended=ended,
     )
+
+
+def _version(tool: Mapping[str, Any]) -> str:
+    """Say which version of its tool a call was about, and in which its agent was spoken with."""
+    version = str(tool.get("version", ""))
+    return f"{version}, spoken as {tool['spoken']}" if "spoken" in tool else version
 
 
 def _source(source: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from gateway.model.answers import PLAIN, Answers
+from gateway.model.contract import Contract
 
 __all__ = ["Effect", "Tool", "Traits", "anything"]
 
@@ -50,7 +51,8 @@ class Tool:
     one within a run. `quarantined` says why the tool may not be called, or is empty. `deadline_s` bounds a whole call,
     retries included, and `attempt_s` one attempt that is not the last, where another cannot double anything.
     `annotations_trusted` is True once a person vouched for the server's hints; `effect_hinted` is True while nothing
-    else speaks for `effect`. `answers` is what the operator declares of its answers.
+    else speaks for `effect`. `answers` is what the operator declares of its answers. `contract` is set
+    where the agent that calls it is held at another version.
 
     `undo` is the tool that takes its effect back, with the arguments of the same names, or those that `undo_arguments`
     takes from `input.…` and `output.…`.
@@ -86,3 +88,9 @@ class Tool:
     accept_irreversible: bool = False
     answers: Answers = PLAIN
     once_per_run: bool = False
+    contract: Contract | None = None
+
+    @property
+    def listed(self) -> Mapping[str, Any]:
+        """The definition that the agent it is spoken with knows."""
+        return self.definition if self.contract is None else self.contract.definition

@@ -1,7 +1,10 @@
 """Where the requests of agents enter the pipeline, and answers leave it."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
+from gateway.model.call import Call
 from gateway.model.errors import GatewayError
 from gateway.model.identity import Identity
 from gateway.model.outcome import Succeeded
@@ -17,8 +20,8 @@ __all__ = ["Entry"]
 class Entry:
     """Has a call carried out: one that comes through `tools.call` as the call it stands for.
 
-    An answer too large for its tool's limit is cut here, after it is on record: the ledger keeps what it would keep
-    of any other.
+    An answer too large for its tool's limit is cut here, and put into the version its agent is held at, after it is on
+    record: the ledger keeps what it would keep of any other.
     """
 
     def __init__(self, runner: Runner, rules: RulesInForce, kept: Kept) -> None:
@@ -32,9 +35,19 @@ class Entry:
         outcome = ended.outcome
         if not isinstance(outcome, Succeeded):
             return ended
-        result = self._kept.fitted(ended.call, outcome.result)
+        result = self._kept.fitted(ended.call, _in_its_version(ended.call, outcome.result))
         return ended if result is outcome.result else Ended(ended.call, replace(outcome, result=result))
 
     async def refuse(self, request: CallRequest, error: GatewayError, identity: Identity | None = None) -> None:
         """As `Runner.refuse`."""
         await self._runner.refuse(request, error, identity)
+
+
+def _in_its_version(call: Call, result: Mapping[str, Any]) -> Mapping[str, Any]:
+    contract = call.tool.contract
+    if contract is None:
+        return result
+    try:
+        return contract.answer(result)
+    except ValueError:  # `check` saw that the answer can be adapted: this is a note in its place
+        return result

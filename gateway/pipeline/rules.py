@@ -1,15 +1,17 @@
 """What the gateway goes by at this moment: one immutable picture, swapped by one assignment."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from gateway.budget.budgets import Budgets
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.config import EndpointSection, Names
+from gateway.catalog.versions import Contracts
 from gateway.facts.config import FactsSection
 from gateway.model.facts import Approver
 from gateway.model.identity import Identity
+from gateway.model.tool import Tool
 from gateway.policy import Bundle
 from gateway.taint.labels import UNHEEDED, Labels
 
@@ -35,7 +37,8 @@ class Rules:
     `endpoints` are the virtual endpoints by name, and `views` the part of the catalog that each shows. `limits.results`
     is by canonical tool name; a tool that is not in it answers at any length. `people` may be asked for approvals, by
     name; `aliases` is what else each of them is called. `budgets` says what calls cost and are charged to, `facts`
-    which of them policies read and how much agents may keep. `labels` are what answers carry.
+    which of them policies read and how much agents may keep. `labels` are what answers carry,
+    `contracts` the versions of tools that agents are held at.
     """
 
     catalog: Catalog
@@ -49,6 +52,7 @@ class Rules:
     budgets: Budgets = field(default_factory=Budgets)
     labels: Labels = UNHEEDED
     facts: FactsSection = field(default_factory=FactsSection)
+    contracts: Contracts = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -62,6 +66,12 @@ class Rules:
         """Return the rules with a view of the catalog for every endpoint."""
         views = {name: catalog.within(section) for name, section in endpoints.items()}
         return cls(catalog, bundle, workflow_keys, endpoints, views, limits)
+
+    def spoken_with(self, agent: str, tool: Tool) -> Tool:
+        """Return a tool in the version that an agent is held at."""
+        held = self.contracts.get(agent)
+        contract = held.get(tool.name) if held is not None else None
+        return tool if contract is None else replace(tool, contract=contract)
 
     def catalog_at(self, endpoint: str) -> Catalog:
         """Return the tools of an endpoint; the empty name is the one with everything, an unknown one has none."""

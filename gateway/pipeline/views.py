@@ -53,7 +53,7 @@ class Views:
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
         self._seen: dict[tuple[Identity, str], View] = {}
-        self._shown: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self._shown: dict[tuple[str, str, int], Mapping[str, Any]] = {}
         self._words: dict[str, Mapping[str, int]] = {}
         self._indexes: OrderedDict[tuple[str, ...], Index] = OrderedDict()
 
@@ -68,10 +68,11 @@ class Views:
 
     def definition(self, tool: Tool, endpoint: str) -> Mapping[str, Any]:
         """Return a tool as it is listed at an endpoint."""
-        shown = self._shown.get((endpoint, tool.name))
+        key = endpoint, tool.name, tool.version if tool.contract is None else tool.contract.version
+        shown = self._shown.get(key)
         if shown is None:
-            definition = or_cut(tool.definition) if tool.name in self.rules.limits.results else tool.definition
-            shown = self._shown[endpoint, tool.name] = {**definition, "name": tool.wire_name}
+            definition = or_cut(tool.listed) if tool.name in self.rules.limits.results else tool.listed
+            shown = self._shown[key] = {**definition, "name": tool.wire_name}
         return shown
 
     def index(self, tools: Sequence[Tool]) -> Index:
@@ -95,8 +96,9 @@ class Views:
         rules = self.rules
         seen = [
             tool
-            for tool in rules.catalog_at(endpoint).tools()
-            if not tool.quarantined and visible(rules.bundle, identity, tool)
+            for known in rules.catalog_at(endpoint).tools()
+            if not known.quarantined and visible(rules.bundle, identity, known)
+            if (tool := rules.spoken_with(identity.agent, known)).contract is None or not tool.contract.broken
         ]
         tools = tuple(tool for tool in seen if tool.server not in _OWN)
         own = {tool.name: tool for tool in seen if tool.server in _OWN}

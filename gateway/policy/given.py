@@ -292,6 +292,12 @@ def _approval(question: Question) -> dict[str, Any] | None:
     return {"by": by, "at": at, "argsMatch": given.args_match, "quorum": given.quorum}
 
 
+def _version(question: Question) -> int:
+    """Return the version in which the agent is spoken with."""
+    contract = question.tool.contract
+    return question.tool.version if contract is None else contract.version
+
+
 _STEP: Final[Mapping[str, Callable[[Step], Any]]] = {
     "status": lambda step: _STATUS[step.status],
     "by": lambda step: reference("Agent", step.agent),
@@ -315,6 +321,7 @@ _BASE: Final[Mapping[str, Callable[[Question], Any]]] = {
     "budget": _budget,
     "approval": _approval,
     "unmodelled": lambda _: [],
+    "version": _version,
     "dryRun": lambda question: question.surroundings.dry_run,
 }
 """`context.base`: each attribute from the question; None is an absent one."""

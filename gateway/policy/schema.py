@@ -110,6 +110,7 @@ def _base() -> Json:
             "budget": (budget, False),
             "approval": (approval, False),
             "unmodelled": (_STRINGS, True),
+            "version": (_LONG, True),
             "dryRun": (_BOOL, True),
         }
     )

@@ -76,7 +76,7 @@ def tool_result(ended: Ended, wire_name: WireName) -> dict[str, Any]:
         "isError": True,
         "_meta": {REFUSAL_META: refusal, **_divergence(ended.call)},
     }
-    if not ended.call.has("tool") or ended.call.tool.output_schema is None:
+    if not ended.call.has("tool") or ended.call.tool.listed.get("outputSchema") is None:
         result["structuredContent"] = refusal  # clients hold it against the tool's output schema where there is one
     return result
 

@@ -128,3 +128,50 @@ def test_a_lock_that_was_edited_by_hand_is_refused(house: House) -> None:
     (house.path / "gateway.lock").write_text("{}", encoding="utf-8")
     refused = house.run("schema", "lock", "--check")
     assert (refused.exit_code, "version control" in refused.output) == (1, True)
+
+
+NEWER = tool("pay", {"sum": {"type": "integer"}})
+ADAPTED = """tools:
+  probe.pay: { versions: { "1": { arguments: { rename: { amount: sum } } } } }
+"""
+
+
+def held(house: House, adapter: str = ADAPTED) -> None:
+    """Have agent a held at version 1 of a tool that went on to version 2."""
+    house.run("schema", "lock")
+    house.offers(NEWER, LIST)
+    assert house.run("schema", "approve", "probe.pay", "--yes", "--keep").exit_code == 0
+    house.adds("agents: { payer: { tools: { probe.pay: 1 } } }\n" + adapter)
+
+
+def test_a_version_is_kept_beside_the_present_one_for_agents_that_are_held_at_it(house: House) -> None:
+    held(house)
+    shown = house.json("schema", "versions", "probe.pay")
+    assert [(one["tool"], one["version"], one["present"], one["agents"]) for one in shown["versions"]] == [
+        ("probe.pay", 2, True, []),
+        ("probe.pay", 1, False, ["payer"]),
+    ]
+    assert shown["refused"] == {}
+    rows = [" ".join(line.split()[:2]) for line in house.run("schema", "versions").output.splitlines()]
+    assert rows == ["TOOL IS", "probe.list@1 present", "probe.pay@2 present", "probe.pay@1 kept"]
+    assert house.run("schema", "lock", "--check").exit_code == 0
+
+
+def test_a_version_that_no_adapter_leads_from_or_that_is_not_kept_fails_the_check(house: House) -> None:
+    held(house, adapter="")
+    assert "no adapter leads from it to version 2" in house.json("schema", "versions")["refused"]["payer: probe.pay@1"]
+    assert "refused: payer: probe.pay@1" in house.run("schema", "versions").output
+    drift = json.loads(house.run("schema", "lock", "--check", "--json").output)["drift"]
+    assert list(drift) == ["probe.pay@1"]
+    assert house.run("schema", "forget", "probe.pay@1").exit_code == 0
+    assert "does not keep that version" in house.json("schema", "versions")["refused"]["payer: probe.pay@1"]
+    gone = house.run("schema", "forget", "probe.pay@1")
+    assert (gone.exit_code, "keeps no" in gone.output) == (1, True)
+    assert house.run("schema", "forget", "nonsense").exit_code == 1
+
+
+def test_what_is_approved_without_need_keeps_nothing(house: House) -> None:
+    house.run("schema", "lock")
+    house.run("schema", "approve", "probe.pay", "--yes", "--keep")
+    assert Lock.read(house.path / "gateway.lock").kept == {}
+    assert house.run("schema", "versions", "probe.nothing").output == "gateway.lock pins nothing\n"

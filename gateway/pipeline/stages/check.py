@@ -22,7 +22,7 @@ class Check:
         self._clock = clock
 
     async def __call__(self, call: Call) -> None:
-        broken = breach(call, call.raw)
+        broken = breach(call, call.raw) or _breach_of_contract(call.tool, call.raw)
         if broken:
             raise ConnectorFault(
                 f"{call.tool.wire_name} answered with something that is not its contract; the answer is withheld: "
@@ -35,6 +35,11 @@ class Check:
         if labels:
             call.labels = labels
         call.checked = call.raw
+
+
+def _breach_of_contract(tool: Tool, result: Mapping[str, Any]) -> str:
+    """Return why an answer cannot be given to an agent that is held at an older version, or nothing."""
+    return "" if tool.contract is None else tool.contract.breach(result)
 
 
 def labels_of(tool: Tool, result: Mapping[str, Any], now_ms: int) -> tuple[Label, ...]:

@@ -1,6 +1,7 @@
 """Stage 3: which pinned version of which tool."""
 
 from gateway.model.call import Call
+from gateway.model.errors import RequestFault
 from gateway.model.tool import Tool
 from gateway.pause.pauses import Pauses
 from gateway.pipeline.rules import RulesInForce
@@ -23,6 +24,16 @@ class Resolve:
     def _named(self, call: Call) -> Tool:
         request, rules = call.request, self._rules.current
         look = "List the tools again." if request.via is None else "Find the right name with tools_search."
-        return rules.catalog_at(request.endpoint).resolve(
+        tool = rules.catalog_at(request.endpoint).resolve(
             request.name, look, lambda tool: visible(rules.bundle, call.identity, tool)
         )
+        if request.undoes is not None:  # written from the record, which has the present version
+            return tool
+        tool = rules.spoken_with(call.identity.agent, tool)
+        if tool.contract is not None and tool.contract.broken:
+            raise RequestFault(
+                f"You are held at version {tool.contract.version} of {tool.name}, and it cannot be called in that: "
+                f"{tool.contract.broken}. An operator must look: toolgate schema versions {tool.name}",
+                code="tool_quarantined",
+            )
+        return tool
