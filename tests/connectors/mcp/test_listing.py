@@ -8,7 +8,7 @@ import pytest
 from connectors.mcp.era import Era
 from connectors.mcp.listing import list_all
 from gateway.connector import ConnectorFault
-from tests.connectors.mcp.conftest import Start, asked, fault_of
+from tests.connectors.mcp.conftest import Start, asked, fault_of, text
 from tests.fixtures.clock import FakeClock
 from tests.fixtures.fault_http import Exchange, FaultServer
 
@@ -86,6 +86,18 @@ async def test_a_list_that_hangs_ends_and_calls_go_on(start: Start) -> None:
         upstream = await start({"url": server.url, "first_byte_timeout_s": 0.1})
         assert (await fault_of(upstream.tools())).code == "timeout"
         await upstream.call(asked("echo"))
+
+
+async def test_a_list_that_nests_3000_deep_is_no_list_and_calls_go_on(start: Start) -> None:
+    async def deep(exchange: Exchange) -> None:
+        schema = b'{"not":' * 3000 + b"{}" + b"}" * 3000
+        exchange.http(exchange.result(tools=[]).replace(b"[]", b'[{"name":"x","inputSchema":%b}]' % schema))
+
+    async with FaultServer() as server:
+        upstream = await start({"url": server.url})
+        server.on_method["tools/list"] = deep
+        assert (await fault_of(upstream.tools())).code == "contract_broken"
+        assert text(await upstream.call(asked("echo", {"n": 1}))) == {"n": 1}
 
 
 async def test_a_server_that_refuses_to_list_says_so(start: Start) -> None:
