@@ -127,7 +127,7 @@ def recatalogued(old: Rules, config: GatewayConfig, lock: Lock, live: Mapping[st
     budgets = budgets_of(config, (tool.name for tool in catalog.tools()))
     spoken = _contracts(config, catalog, lock)
     rules = replace(rules, people=old.people, aliases=old.aliases, budgets=budgets, contracts=spoken)
-    return replace(rules, labels=old.labels, facts=old.facts)
+    return replace(rules, labels=old.labels, facts=old.facts, loops=config.loops)
 
 
 def _contracts(config: GatewayConfig, catalog: Catalog, lock: Lock) -> Contracts:
@@ -194,6 +194,7 @@ def _rules(config: GatewayConfig, lock: Lock, live: Mapping[str, Live], sources:
         labels=_labels(config, rules.bundle),
         facts=facts,
         contracts=_contracts(config, catalog, lock),
+        loops=config.loops,
     )
 
 

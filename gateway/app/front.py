@@ -47,7 +47,7 @@ def operator_token(local_key: bytes) -> str:
 def build_front(parts: Parts, guard: Guard, status: Callable[[], Mapping[str, Any]]) -> Front:
     """Return what serves clients over the parts, whose runner is built; `status` is what the operator is told."""
     sessions = Sessions(parts.session_key, parts.clock, parts.store)
-    entry = Entry(parts.runner, parts.rules, parts.kept)
+    entry = Entry(parts.runner, parts.rules, parts.kept, parts.looping)
     kernel = Kernel(entry, parts.listing, parts.directory, parts.rules)
     welcome = Welcome(parts.upstreams, parts.directory)
     inputs = Inputs(parts.session_key, parts.clock, parts.store)

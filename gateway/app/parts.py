@@ -9,7 +9,7 @@ from gateway.app.opening import open_store, policy_trial
 from gateway.catalog.catalog import Live, pin_new
 from gateway.catalog.lock import Lock
 from gateway.catalog.names import canonical_name
-from gateway.config.model import GatewayConfig
+from gateway.config.model import OWN_SERVERS, GatewayConfig
 from gateway.connector import Surroundings
 from gateway.connector.pool import Upstreams
 from gateway.credentials.keeper import Keeper
@@ -33,6 +33,7 @@ from gateway.pipeline.fact_tools import FactGround, FactTools
 from gateway.pipeline.hooks import Hooks
 from gateway.pipeline.kept import Kept
 from gateway.pipeline.listing import Listing
+from gateway.pipeline.looping import Looping
 from gateway.pipeline.notices import Notices
 from gateway.pipeline.rules import Rules, RulesInForce
 from gateway.pipeline.runner import Runner
@@ -112,6 +113,7 @@ class Parts:
         self.notices = Notices(self.upstreams, self.rules, self.listing, self.directory, self.clock)
         self.elicited = Elicited(redactor.deliver)
         self.hooks = Hooks(self.store, self.clock, self.ids, redactor.record)
+        self.looping = Looping(self.rules, self.clock, OWN_SERVERS)
         self.kept = Kept(self.rules, self.clock, self.ids)
         self.tainting = Tainting(self.rules, Taints(self.store, self.clock))
         early = config.server.early_reads

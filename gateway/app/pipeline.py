@@ -47,7 +47,8 @@ def build_runner(parts: Parts, noted: Callable[[Call, Outcome], None]) -> Runner
         "resources/subscribe": nothing_more,
     }
     reading = Reading(ResultCache(parts.clock), parts.rules, parts.pauses, parts.redactor, parts.clock)
-    past = Past(parts.store, parts.approving.consents, parts.store, parts.tainting, recollections, parts.store)
+    given = parts.store, parts.tainting, recollections, parts.store, parts.looping
+    past = Past(parts.store, parts.approving.consents, *given)
     stages = (
         Identify(parts.authenticator),
         Admit(parts.admission),

@@ -15,6 +15,7 @@ from gateway.connector.registry import STANDING
 from gateway.facts.config import FactsSection
 from gateway.facts.own_tools import FACTS_SERVER
 from gateway.identity.config import Agents, IdentityConfig
+from gateway.loop.config import LoopsSection
 from gateway.policy.config import StandingSection, WorkflowSection
 from gateway.resilience.config import Probes, ResilienceConfig
 from gateway.taint.config import TaintSection
@@ -136,6 +137,9 @@ class GatewayConfig(BaseModel):
     )
     facts: FactsSection | None = Field(
         None, description="Facts that agents keep, and which of them policies can read; offered where this is given."
+    )
+    loops: LoopsSection = Field(
+        default=LoopsSection(), description="When agents that go round in circles are warned, and stopped."
     )
     identity: IdentityConfig = Field(default=IdentityConfig(), description="What all agents' credentials share.")
     workflows: Annotated[dict[str, WorkflowSection], Field(max_length=1000)] = Field(

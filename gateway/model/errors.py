@@ -56,6 +56,7 @@ class RequestFault(GatewayError):
             "idempotency_conflict",
             "cancelled",
             "run_cancelled",
+            "looping",
             "run_superseded",
         }
     )

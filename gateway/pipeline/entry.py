@@ -11,6 +11,7 @@ from gateway.model.outcome import Succeeded
 from gateway.model.request import CallRequest
 from gateway.pipeline.finding import meant
 from gateway.pipeline.kept import Kept
+from gateway.pipeline.looping import Looping
 from gateway.pipeline.rules import RulesInForce
 from gateway.pipeline.runner import Ended, Runner
 
@@ -21,22 +22,23 @@ class Entry:
     """Has a call carried out: one that comes through `tools.call` as the call it stands for.
 
     An answer too large for its tool's limit is cut here, and put into the version its agent is held at, after it is on
-    record: the ledger keeps what it would keep of any other.
+    record: the ledger keeps what it would keep of any other. So is an agent warned here that goes round in circles.
     """
 
-    def __init__(self, runner: Runner, rules: RulesInForce, kept: Kept) -> None:
+    def __init__(self, runner: Runner, rules: RulesInForce, kept: Kept, looping: Looping) -> None:
         self._runner = runner
         self._rules = rules
         self._kept = kept
+        self._looping = looping
 
     async def run(self, request: CallRequest) -> Ended:
         """As `Runner.run`."""
         ended = await self._runner.run(meant(request, self._rules))
-        outcome = ended.outcome
-        if not isinstance(outcome, Succeeded):
-            return ended
-        result = self._kept.fitted(ended.call, _in_its_version(ended.call, outcome.result))
-        return ended if result is outcome.result else Ended(ended.call, replace(outcome, result=result))
+        outcome = self._looping.saw(ended.call, ended.outcome)
+        if isinstance(outcome, Succeeded):
+            result = self._kept.fitted(ended.call, _in_its_version(ended.call, outcome.result))
+            outcome = outcome if result is outcome.result else replace(outcome, result=result)
+        return ended if outcome is ended.outcome else Ended(ended.call, outcome)
 
     async def refuse(self, request: CallRequest, error: GatewayError, identity: Identity | None = None) -> None:
         """As `Runner.refuse`."""

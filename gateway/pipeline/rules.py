@@ -9,6 +9,7 @@ from gateway.catalog.catalog import Catalog
 from gateway.catalog.config import EndpointSection, Names
 from gateway.catalog.versions import Contracts
 from gateway.facts.config import FactsSection
+from gateway.loop.config import LoopsSection
 from gateway.model.facts import Approver
 from gateway.model.identity import Identity
 from gateway.model.tool import Tool
@@ -37,8 +38,8 @@ class Rules:
     `endpoints` are the virtual endpoints by name, and `views` the part of the catalog that each shows. `limits.results`
     is by canonical tool name; a tool that is not in it answers at any length. `people` may be asked for approvals, by
     name; `aliases` is what else each of them is called. `budgets` says what calls cost and are charged to, `facts`
-    which of them policies read and how much agents may keep. `labels` are what answers carry,
-    `contracts` the versions of tools that agents are held at.
+    which of them policies read and how much agents may keep. `labels` are what answers carry, `contracts` the versions
+    of tools that agents are held at. `loops` says when an agent goes round in circles.
     """
 
     catalog: Catalog
@@ -53,6 +54,7 @@ class Rules:
     labels: Labels = UNHEEDED
     facts: FactsSection = field(default_factory=FactsSection)
     contracts: Contracts = field(default_factory=dict)
+    loops: LoopsSection = field(default_factory=LoopsSection)
 
     @classmethod
     def of(

@@ -12,6 +12,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "too_large": "Send less.",
     "idempotency_conflict": "Use a new idempotency key for new work.",
     "cancelled": "Call again if it is wanted after all.",
+    "looping": "Do something else: use what you know already, or ask a person.",
     "run_cancelled": "End this piece of work; begin other work in a run of its own.",
     "run_superseded": "Stop: another process goes on with this run.",
     "unauthenticated": "Send a credential that the gateway knows.",

@@ -44,6 +44,7 @@ from gateway.pipeline.inflight import InFlight
 from gateway.pipeline.joining import Joining
 from gateway.pipeline.kept import Kept
 from gateway.pipeline.listing import Listing
+from gateway.pipeline.looping import Looping
 from gateway.pipeline.notices import Notices
 from gateway.pipeline.reading import Reading
 from gateway.pipeline.rollback import Rollback
@@ -253,11 +254,12 @@ class Gate:
         self.approving = Approving(ground, ApprovalsSection(wait_s=0))
         self.fact_tools = FactTools(FactGround(self.store, self.rules, self.clock, self.redactor.record))
         self.kept = Kept(self.rules, self.clock, self.ids)
+        self.looping = Looping(self.rules, self.clock, OWN_SERVERS)
         self.recollections = Recollections(self.ledger, OWN_SERVERS)
         self.stages = self._stages()
         self.runner = self.walking(self.stages)
         self.rollback = Rollback(self.runner, self.store, self.rules, self.owned, self.clock)
-        self.entry = Entry(self.runner, self.rules, self.kept)
+        self.entry = Entry(self.runner, self.rules, self.kept, self.looping)
         self.directory = Directory(self.upstreams, self.rules)
         self.notices = Notices(self.upstreams, self.rules, self.listing, self.directory, self.clock)
 
@@ -297,7 +299,7 @@ class Gate:
         )
 
     def _past(self) -> Past:
-        given = self.store, self.tainting, self.recollections, self.store
+        given = self.store, self.tainting, self.recollections, self.store, self.looping
         return Past(self.ledger, self.approving.consents, *given)
 
     def walking(self, stages: Sequence[Stage]) -> Runner:

@@ -16,6 +16,7 @@ from gateway.model.facts import Expected, Facts, PriorQuery, PriorScope, RunRef,
 from gateway.pipeline.consent import Consents
 from gateway.pipeline.holding import held_by
 from gateway.pipeline.joining import Joining
+from gateway.pipeline.looping import Looping
 from gateway.pipeline.rules import RulesInForce
 from gateway.pipeline.tainting import Tainting
 from gateway.store.budgets import BudgetStore
@@ -36,6 +37,7 @@ class Past:
     tainting: Tainting
     recollections: Recollections
     facts: FactStore
+    looping: Looping
 
 
 class Gather:
@@ -55,6 +57,7 @@ class Gather:
         self._tainting = past.tainting
         self._recollections = past.recollections
         self._facts = past.facts
+        self._looping = past.looping
         self._clock = clock
         self._environment = environment
         self._joining = Joining(rules, clock, environment)
@@ -87,6 +90,7 @@ class Gather:
             held=await held_by(self._facts, rules, call, run.id, now),
         )
         call.facts = await self._consents.added(call, facts)
+        self._looping.check(call, run.id)
 
     async def _left(self, call: Call) -> Left:
         counters = await self._budgets.budget_counters([charge.key for charge in call.bill.charges])

@@ -1,0 +1,113 @@
+"""Warns agents that go round in circles, and stops them where the operator says so."""
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from typing import Any, Final
+
+from gateway.codec import CodecError, dump
+from gateway.loop.config import LoopsSection
+from gateway.loop.rows import Kind, Row, Rows
+from gateway.model.call import Call
+from gateway.model.clock import Clock
+from gateway.model.duration import milliseconds
+from gateway.model.errors import LimitFault, RequestFault
+from gateway.model.outcome import Denied, Failed, Outcome, Succeeded, Unknown, Waiting
+from gateway.model.tool import Effect
+from gateway.pipeline.rules import RulesInForce
+
+__all__ = ["LOOP_META", "Looping"]
+
+LOOP_META: Final = "io.toolgate/loop"
+_WHAT: Final[Mapping[Kind, str]] = {
+    Kind.SAME: "this very call was made {} times in a row",
+    Kind.SWING: "the same two calls were made in turn, {} in a row",
+    Kind.STUCK: "this tool was called {} times in a row with other arguments and the very same answer",
+}
+_span = lru_cache(maxsize=16)(milliseconds)
+_INSTEAD: Final = "Do something else: use what you know already, or ask a person."
+
+
+class Looping:
+    """Counts the calls of each agent in each run. Calls of the gateway's own tools and declared polling do not count.
+
+    Neither do calls that wait for a person or were told to come again: repeating those is right.
+    """
+
+    def __init__(self, rules: RulesInForce, clock: Clock, own: frozenset[str]) -> None:
+        self._rules = rules
+        self._clock = clock
+        self._own = own
+        self._rows = Rows()
+
+    def check(self, call: Call, run_id: str) -> None:
+        """Let a call pass that is not one too many.
+
+        Raises:
+            RequestFault: `looping`: a row is as long as it may get, and this call would lengthen it.
+        """
+        section = self._rules.current.loops
+        if section.block == "never" or self._is_apart(section, call):
+            return
+        since = self._clock.now_ms() - _span(section.within)
+        row = self._rows.ahead((run_id, call.identity.agent), _name(call), call.tool.name, since)
+        if row.times >= section.block:
+            told = f"In this run {_WHAT[row.kind].format(row.times)}: it is not made again. {_INSTEAD}"
+            raise RequestFault(told, code="looping", detail=f"{row.kind} {row.times}")
+
+    def saw(self, call: Call, outcome: Outcome) -> Outcome:
+        """Count a call that ended; return its outcome, with a warning where it is one of too many."""
+        section = self._rules.current.loops
+        if not call.has("facts") or (section.warn == "never" and section.block == "never"):
+            return outcome
+        if not _counts(outcome) or self._is_apart(section, call):
+            return outcome
+        now = self._clock.now_ms()
+        key = (call.facts.run.id, call.identity.agent)
+        when = now, now - _span(section.within)
+        row = self._rows.saw(key, (_name(call), call.tool.name), _answer(call, outcome), when)
+        if section.warn == "never" or row.times % section.warn or not isinstance(outcome, Succeeded):
+            return outcome
+        return Succeeded(_warned(outcome.result, row, section), outcome.replayed_from)
+
+    def _is_apart(self, section: LoopsSection, call: Call) -> bool:
+        name = call.tool.name
+        return call.tool.server in self._own or any(fnmatchcase(name, one) for one in section.polling)
+
+
+def _name(call: Call) -> str:
+    return f"{call.tool.name} {call.arguments_digest}"
+
+
+def _counts(outcome: Outcome) -> bool:
+    if isinstance(outcome, Failed):
+        return not isinstance(outcome.error, LimitFault) and outcome.error.code not in {"looping", "cancelled"}
+    return not isinstance(outcome, Waiting)
+
+
+def _answer(call: Call, outcome: Outcome) -> int | None:
+    """Return a number for what a call told its agent; None for an effect's: that it was done again is news enough."""
+    if call.tool.effect is not Effect.READ:
+        return None
+    match outcome:
+        case Succeeded(result):
+            try:
+                return hash(dump({name: value for name, value in result.items() if name != "_meta"}))
+            except CodecError:
+                return None
+        case Denied(decision):
+            return hash(decision.message)
+        case Failed(error) | Unknown(error):
+            return hash(error.message)
+    return None
+
+
+def _warned(result: Mapping[str, Any], row: Row, section: LoopsSection) -> Mapping[str, Any]:
+    known = result.get("_meta")
+    told = {"kind": str(row.kind), "times": row.times, "blockedAt": None if section.block == "never" else section.block}
+    warned = {**result, "_meta": {**(known if isinstance(known, dict) else {}), LOOP_META: told}}
+    content = result.get("content")
+    if section.say and isinstance(content, list):
+        text = f"[In this run {_WHAT[row.kind].format(row.times)}. {_INSTEAD}]"
+        warned["content"] = [*content, {"type": "text", "text": text}]
+    return warned
