@@ -28,6 +28,7 @@ from gateway.policy import (
     run_cases,
     unguarded,
 )
+from gateway.store.bodies import load
 from gateway.store.ports import Store
 
 __all__ = ["commands", "rules_of"]
@@ -116,7 +117,7 @@ def explain_call(
 
     async def work(store: Store) -> Mapping[str, Any] | None:
         events = await call_events(store, call)
-        found = (given_in(json.loads(event.body)) for event in events)
+        found = (given_in(load(event.body.encode())) for event in events)
         return next((given for given in found if given), None)
 
     given = with_store(loaded, work, as_json=as_json)

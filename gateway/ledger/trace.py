@@ -2,13 +2,13 @@
 
 import csv
 import io
-import json
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Final
 
 from gateway.codec import dump
 from gateway.model.clock import Clock
+from gateway.store.bodies import load
 from gateway.store.ports import Event, EventFilter, EventKind, Ledger
 
 __all__ = [
@@ -228,7 +228,6 @@ def _part(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _body(event: Event) -> Mapping[str, Any]:
     try:
-        body = json.loads(event.body)
+        return load(event.body.encode())
     except ValueError:
         return {}
-    return body if isinstance(body, Mapping) else {}

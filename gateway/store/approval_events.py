@@ -14,6 +14,7 @@ from gateway.store.approvals import ApprovalAsk, ApprovalChange, ApprovalRow, Ap
 from gateway.store.bodies import load
 from gateway.store.chain import Told, broken, check_event
 from gateway.store.ports import Event, EventKind
+from gateway.store.removable import parts
 
 __all__ = [
     "OPENS",
@@ -63,7 +64,7 @@ def returned(row: ApprovalRow, seq: int) -> ApprovalRow:
 def body_of(row: ApprovalRow, body: Mapping[str, Any]) -> bytes:
     """Return the text of the event that makes the row this. Raises `StoreFault` when it cannot be written."""
     try:
-        return dump({**body, "row": _terms(row)})
+        return dump(parts({"row": _terms(row)}, body))
     except (CodecError, UnicodeEncodeError) as error:
         raise StoreFault("The approval cannot be recorded.", detail=f"{row.id}: {error}") from error
 

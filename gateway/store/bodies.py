@@ -14,7 +14,8 @@ import orjson
 from gateway.codec import CodecError, dump
 from gateway.model.errors import StoreFault
 from gateway.model.facts import RunRef, StepStatus
-from gateway.store.ports import Ending, Intent, PauseRecord, Record
+from gateway.store.ports import Ending, EventKind, Intent, PauseRecord, Record
+from gateway.store.removable import parts
 from gateway.store.runs import AttemptBegin, RunCancel
 
 __all__ = [
@@ -47,7 +48,7 @@ def claim_body(intent: Intent) -> bytes:
         terms["approval"] = intent.approval.id
     if intent.charges:
         terms["charges"] = [[each.key, each.start_ms, each.amount] for each in intent.charges]
-    return _text({**intent.body, "claim": terms}, intent.call_id)
+    return _text(parts({"claim": terms}, intent.body), intent.call_id)
 
 
 def ending_body(ending: Ending) -> bytes:
@@ -55,7 +56,7 @@ def ending_body(ending: Ending) -> bytes:
     terms: dict[str, Any] = {"status": str(ending.status), "release": ending.release}
     if ending.charges:
         terms["charges"] = [list(each) for each in ending.charges]
-    return _text({**ending.body, "ending": terms}, ending.call_id)
+    return _text(parts({"ending": terms}, ending.body), ending.call_id)
 
 
 def compensated_body(ending: Ending) -> bytes:
@@ -66,7 +67,8 @@ def compensated_body(ending: Ending) -> bytes:
 
 def record_body(record: Record) -> bytes:
     """Return the text of a recorded call's event. Raises `StoreFault` when it cannot be written."""
-    return _text(dict(record.body), record.call_id)
+    is_call = record.kind is EventKind.CALL_RECORDED
+    return _text(parts({}, record.body) if is_call else dict(record.body), record.call_id)
 
 
 def run_body(run: RunRef, key: str) -> bytes:
@@ -97,6 +99,7 @@ def load(text: bytes) -> dict[str, Any]:
     value = json.loads(text) if _LONG_NUMBER in text.translate(_DIGITS) else orjson.loads(text)
     if type(value) is not dict:
         raise ValueError("an event's body is an object")
+    value.pop("removable", None)
     return value
 
 

@@ -1,8 +1,12 @@
 """The hash chain: every event carries the hash of the one before it.
 
-A link's hash is the SHA-256 of one line of compact JSON, `[prev_hash, seq, at_ms, kind, call_id, run_id, agent,
-on_behalf_of, tool]`, a newline, and the stored body text. JSON escapes newlines, so the first one ends the header and
-no two links share an encoding.
+A link's hash is `2.` and the SHA-256 of its predecessor's hash, a newline, and its `content`: the SHA-256 of three
+lines, the compact JSON `[seq, at_ms, kind, call_id, run_id, agent, on_behalf_of, tool]`, what is always kept of the
+body's text, and the SHA-256 of what may be removed of it. JSON escapes newlines, so no two events share an encoding. A
+link can be shown by its content alone, without its event.
+
+A hash without `2.` is of an earlier version: the SHA-256 of `[prev_hash, seq, at_ms, kind, call_id, run_id, agent,
+on_behalf_of, tool]`, a newline, and the whole body.
 """
 
 import hashlib
@@ -13,6 +17,7 @@ from typing import Final
 from gateway.codec import CodecError, dump
 from gateway.model.errors import LedgerTampered
 from gateway.store.ports import Event
+from gateway.store.removable import parted
 
 __all__ = [
     "GENESIS",
@@ -21,8 +26,10 @@ __all__ = [
     "Link",
     "Told",
     "broken",
+    "chained",
     "check_event",
     "checked",
+    "content_of",
     "link_of",
     "seal",
     "told_in",
@@ -30,6 +37,8 @@ __all__ = [
 
 GENESIS: Final = "0" * 64
 """What the first event names as its predecessor's hash."""
+
+_VERSION: Final = "2."
 
 Header = tuple[int, int, str, str, str, str, str, str]
 """`seq, at_ms, kind, call_id, run_id, agent, on_behalf_of, tool` of an event."""
@@ -55,11 +64,26 @@ def told_in(events: Sequence[Event], seq: int) -> Told:
 
 
 def seal(prev_hash: str, header: Header, body: bytes) -> str:
-    """Return the hash of one link, 64 hex digits.
+    """Return the hash of one link.
 
     Raises:
         CodecError: a field is not text or a number that UTF-8 JSON can carry.
     """
+    return chained(prev_hash, content_of(header, body))
+
+
+def content_of(header: Header, body: bytes) -> str:
+    """Return what the chain commits to of one event, 64 hex digits. Raises `CodecError`."""
+    kept, rest = parted(body)
+    return hashlib.sha256(b"%b\n%b\n%b" % (dump(header), kept, rest.encode())).hexdigest()
+
+
+def chained(prev_hash: str, content: str) -> str:
+    """Return the hash of a link with this content."""
+    return _VERSION + hashlib.sha256(f"{prev_hash}\n{content}".encode()).hexdigest()
+
+
+def _seal_of_the_first_version(prev_hash: str, header: Header, body: bytes) -> str:
     return hashlib.sha256(dump((prev_hash, *header)) + b"\n" + body).hexdigest()
 
 
@@ -117,8 +141,9 @@ def _continues(link: Link, seq: int, tip: str) -> None:
 
 def _holds(link: Link) -> bool:
     try:
-        return seal(link[8], link[:8], link[10]) == link[9]
-    except (CodecError, TypeError):  # somebody stored another type than the ledger ever writes
+        sealed = seal if link[9].startswith(_VERSION) else _seal_of_the_first_version
+        return sealed(link[8], link[:8], link[10]) == link[9]
+    except (CodecError, TypeError, AttributeError):  # somebody stored another type than the ledger ever writes
         return False
 
 
