@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from gateway.approval.own_tools import APPROVALS_SERVER, APPROVALS_TOOLS
 from gateway.budget.budgets import Budgets, Told
@@ -94,7 +94,8 @@ def read_policies(config: GatewayConfig, home: Place, lock: Lock, trial: Trial) 
         PolicyLoadError: a file cannot be read, or its text does harm to whoever reads it.
     """
     written = [source for path in config.policies for source in sources_under(home.path / path)]
-    trial.hold(written, Catalog.pinned(_with_own_tools(lock, config), {}, _said(config)).tools(), _OPTIONS)
+    tools = Catalog.pinned(_with_own_tools(lock, config), {}, _said(config)).tools()
+    trial.hold(written, tools, replace(_OPTIONS, facts=_facts(config)))
     return written
 
 
@@ -166,6 +167,7 @@ def _rules(config: GatewayConfig, lock: Lock, live: Mapping[str, Live], sources:
             roles=tuple(agent.roles),
             tier=agent.tier,
             runtime=agent.runtime,
+            attested=agent.attested,
         )
         for name, agent in config.agents.items()
     ]
@@ -175,27 +177,40 @@ def _rules(config: GatewayConfig, lock: Lock, live: Mapping[str, Live], sources:
         for rule in workflow.rules
         for tool in (rule.call, *(need.call for need in rule.require))
     }
-    facts = config.facts or FactsSection()
-    schemas = {name: declared.json_schema for name, declared in facts.names.items()}
-    options = replace(_OPTIONS, servers=_servers(config, catalog), facts=schemas)
     rules = Rules.of(
         catalog,
-        Bundle.load(sources, pinned, agents, options),
+        Bundle.load(sources, pinned, agents, _options(config, catalog)),
         keys,
         config.endpoints,
         _limits(config, pinned),
     )
-    people = {name: Approver(name, tuple(one.roles), tuple(one.teams)) for name, one in config.people.items()}
     return replace(
         rules,
-        people=people,
+        people=_people(config),
         aliases={name: one.aliases for name, one in config.people.items()},
         budgets=budgets_of(config, (tool.name for tool in rules.catalog.tools())),
         labels=_labels(config, rules.bundle),
-        facts=facts,
+        facts=config.facts or FactsSection(),
         contracts=_contracts(config, catalog, lock),
         loops=config.loops,
     )
+
+
+def _people(config: GatewayConfig) -> dict[str, Approver]:
+    return {name: Approver(name, tuple(one.roles), tuple(one.teams)) for name, one in config.people.items()}
+
+
+def _options(config: GatewayConfig, catalog: Catalog) -> LoadOptions:
+    """Return what policies are loaded for; people are known by their aliases too."""
+    people = _people(config)
+    known = {alias: people[name] for name, one in config.people.items() for alias in one.aliases} | people
+    return replace(_OPTIONS, servers=_servers(config, catalog), people=known, facts=_facts(config))
+
+
+def _facts(config: GatewayConfig) -> dict[str, Mapping[str, Any]]:
+    """Return the JSON Schema of each declared fact."""
+    declared = config.facts or FactsSection()
+    return {name: each.json_schema for name, each in declared.names.items()}
 
 
 def _said(config: GatewayConfig) -> dict[str, ToolRule]:

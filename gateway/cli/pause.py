@@ -1,6 +1,5 @@
 """`toolgate pause` and `toolgate unpause`: stop everything, a team, an agent, a server, a tool or a run."""
 
-import getpass
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from gateway.cli.acting import As, acting_on_scope
+from gateway.cli.loaded import Loaded
 from gateway.cli.output import Refused, done, emit, fail_with, table
 from gateway.cli.place import AsJson, ConfigPath, loaded_from, with_store
 from gateway.pause.pauses import ScopeUnknown, scope_of
@@ -26,13 +27,14 @@ Scope = Annotated[
 def pause(
     scope: Annotated[str, typer.Argument(help="As for unpause; without it, what is stopped is listed.")] = "",
     reason: Annotated[str, typer.Option(help="Why; shown to the agents.")] = "",
+    person: As = "",
     config: ConfigPath = Path("gateway.yaml"),
     as_json: AsJson = False,
 ) -> None:
     """Stop a scope within a second: calls under way end, new ones are refused. Without one, list what is stopped."""
     loaded = loaded_from(config, as_json=as_json)
     if scope:
-        told = _told(scope, reason)
+        told = _told(loaded, scope, reason, person)
 
         async def stop(store: Store) -> None:
             await store.put_pause(told)
@@ -48,10 +50,10 @@ def pause(
     emit(rows, table([{key: str(value) for key, value in row.items()} for row in rows]) or ["nothing"], as_json=as_json)
 
 
-def unpause(scope: Scope, config: ConfigPath = Path("gateway.yaml")) -> None:
+def unpause(scope: Scope, person: As = "", config: ConfigPath = Path("gateway.yaml")) -> None:
     """Let a scope go on."""
     loaded = loaded_from(config)
-    told = _told(scope, "")
+    told = _told(loaded, scope, "", person)
 
     async def work(store: Store) -> bool:
         return await store.end_pause(told)
@@ -61,11 +63,12 @@ def unpause(scope: Scope, config: ConfigPath = Path("gateway.yaml")) -> None:
     done(f"{scope} goes on")
 
 
-def _told(scope: str, reason: str) -> PauseRecord:
+def _told(loaded: Loaded, scope: str, reason: str, person: str) -> PauseRecord:
     try:
-        return PauseRecord(scope_of(scope), time.time_ns() // 1_000_000, f"os:{getpass.getuser()}", reason[:500])
+        scope = scope_of(scope)
     except ScopeUnknown as error:
         fail_with(Refused("scope_unknown", str(error)))
+    return PauseRecord(scope, time.time_ns() // 1_000_000, acting_on_scope(loaded, person, scope), reason[:500])
 
 
 def _row(each: PauseRecord) -> dict[str, object]:

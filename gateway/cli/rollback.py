@@ -1,6 +1,5 @@
 """`toolgate runs rollback`: take back what a run did, as far as it can be taken back."""
 
-import getpass
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Annotated, Any, Final, NoReturn
 
 import typer
 
+from gateway.cli.acting import As, acting_on_run
 from gateway.cli.output import DENIED, FAILED, Refused, emit, fail_with, table
 from gateway.cli.place import AsJson, ConfigPath, loaded_from
 from gateway.cli.running import NOT_UP, Running, running
@@ -23,6 +23,7 @@ def rollback(  # noqa: PLR0913, PLR0917 - each option is one a person may want
     after: Annotated[int, typer.Option(min=0, help="Keep the run's first calls, as many as this.")] = 0,
     plan: Annotated[bool, typer.Option("--plan", help="Only say what would be undone, and what would stay.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")] = False,
+    person: As = "",
     config: ConfigPath = Path("gateway.yaml"),
     as_json: AsJson = False,
 ) -> None:
@@ -30,10 +31,12 @@ def rollback(  # noqa: PLR0913, PLR0917 - each option is one a person may want
 
     Stops at the first compensation that does not succeed. Repeat it to go on: nothing is undone twice.
     """
-    gateway = running(loaded_from(config, as_json=as_json))
+    loaded = loaded_from(config, as_json=as_json)
+    by = acting_on_run(loaded, person, "rollback", run, as_json=as_json)
+    gateway = running(loaded)
     if gateway is None:
         fail_with(NOT_UP, as_json=as_json)
-    said = {"by": f"os:{getpass.getuser()}", "after": after}
+    said = {"by": by, "after": after}
     if plan or not (yes or as_json):
         planned = _ask(gateway, run, {**said, "plan": True}, as_json)
         emit(planned, _lines(planned), as_json=as_json)

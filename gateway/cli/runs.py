@@ -1,21 +1,21 @@
 """`toolgate runs`: what belongs together, step by step, and ending the doubt about a step."""
 
-import getpass
 import json
 import time
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
+from gateway.cli.acting import As, acting_on_run
+from gateway.cli.loaded import Loaded
 from gateway.cli.output import Refused, done, emit, fail_with, table
 from gateway.cli.place import AsJson, ConfigPath, loaded_from, with_store
 from gateway.cli.rollback import rollback
 from gateway.cli.taint import add_commands
 from gateway.ledger.settle import settle
-from gateway.ledger.trace import CallLine, run_lines
+from gateway.ledger.trace import CallLine, one_line, run_lines
 from gateway.model.errors import RequestFault
 from gateway.model.facts import RunRef, StepStatus
 from gateway.store.ports import PauseRecord, Store
@@ -81,18 +81,20 @@ def show(
             done(f"#{line.call_id} is in doubt; end that with: toolgate runs settle {line.call_id} succeeded|failed")
 
 
-def settle_call(
+def settle_call(  # noqa: PLR0913, PLR0917 - each option is one a person may want
     call: Annotated[str, typer.Argument(help="The id of a call in doubt.")],
     outcome: Annotated[str, typer.Argument(help="What became of it: succeeded or failed.")],
     note: Annotated[str, typer.Option(help="How you know; kept on record and told to the agent.")] = "",
     result: Annotated[str, typer.Option(help="The result's structured content, as JSON, where it is known.")] = "",
+    person: As = "",
     config: ConfigPath = Path("gateway.yaml"),
 ) -> None:
     """Say what became of a call in doubt: its repeats are answered by that, and what depends on it goes on or not."""
     status = _OUTCOMES.get(outcome)
     if status is None:
         fail_with(Refused("outcome", f"{outcome!r} is no outcome: write succeeded or failed"))
-    said: dict[str, Any] = {"by": _operator(), "note": note[:1000]}
+    loaded = loaded_from(config)
+    said: dict[str, Any] = {"by": _settling(loaded, person, call), "note": note[:1000]}
     if result:
         try:
             said["result"] = json.loads(result)
@@ -102,13 +104,20 @@ def settle_call(
     async def work(store: Store) -> CallLine:
         return await settle(store, call, status, said, time.time_ns() // 1_000_000)
 
-    line = with_store(loaded_from(config), work)
+    line = with_store(loaded, work)
     done(f"#{line.call_id} ({line.tool}) is settled: {line.outcome}")
+
+
+def _settling(loaded: Loaded, person: str, call: str) -> str:
+    """Return who settles a call: whoever may settle its run."""
+    line = with_store(loaded, lambda store: one_line(store, call)) if person else None
+    return acting_on_run(loaded, person, "settle", "" if line is None else line.run_id)
 
 
 def resume(
     run: RunId,
     again: Annotated[bool, typer.Option("--again", help="Begin it anew although it is paused.")] = False,
+    person: As = "",
     config: ConfigPath = Path("gateway.yaml"),
 ) -> None:
     """Let a paused run go on; or, where its agent was broken off, have its next calls begin the run anew.
@@ -117,7 +126,8 @@ def resume(
     that is carried out. It holds for all that the agent does without naming a run, until the run has rested for half
     an hour; conversations that are under way elsewhere are left alone.
     """
-    by, now = _operator(), time.time_ns() // 1_000_000
+    loaded = loaded_from(config)
+    by, now = acting_on_run(loaded, person, "resume", run), time.time_ns() // 1_000_000
 
     async def work(store: Store) -> str:
         ref = await _open_run(store, run)
@@ -129,44 +139,50 @@ def resume(
         await store.place_run(ref.owner, ANYWHERE, run, now)
         return f"{run} begins anew (attempt {begun.number}): start the agent {ref.owner} again"
 
-    done(_worked(config, work))
+    done(with_store(loaded, work))
 
 
 def pause_run(
     run: RunId,
     reason: Annotated[str, typer.Option(help="Why; shown to the agents.")] = "",
+    person: As = "",
     config: ConfigPath = Path("gateway.yaml"),
 ) -> None:
     """Stop a run within a second, as `toolgate pause run:ID` does: calls under way end, new ones are refused."""
-    told = PauseRecord(f"run:{run}", time.time_ns() // 1_000_000, _operator(), reason[:500])
+    loaded = loaded_from(config)
+    by = acting_on_run(loaded, person, "pause", run)
+    told = PauseRecord(f"run:{run}", time.time_ns() // 1_000_000, by, reason[:500])
 
     async def work(store: Store) -> str:
         await _open_run(store, run)
         await store.put_pause(told)
         return f"{run} is paused; let it go on with: toolgate runs unpause {run}"
 
-    done(_worked(config, work))
+    done(with_store(loaded, work))
 
 
-def unpause_run(run: RunId, config: ConfigPath = Path("gateway.yaml")) -> None:
+def unpause_run(run: RunId, person: As = "", config: ConfigPath = Path("gateway.yaml")) -> None:
     """Let a paused run go on where it was."""
-    told = PauseRecord(f"run:{run}", time.time_ns() // 1_000_000, _operator())
+    loaded = loaded_from(config)
+    told = PauseRecord(f"run:{run}", time.time_ns() // 1_000_000, acting_on_run(loaded, person, "pause", run))
 
     async def work(store: Store) -> str:
         if not await store.end_pause(told):
             raise RequestFault(f"{run} is not paused; see what is with: toolgate pause")
         return f"{run} goes on"
 
-    done(_worked(config, work))
+    done(with_store(loaded, work))
 
 
 def cancel(
     run: RunId,
     reason: Annotated[str, typer.Option(help="Why; kept on record.")] = "",
+    person: As = "",
     config: ConfigPath = Path("gateway.yaml"),
 ) -> None:
     """End a run for good: within a second it takes no further call, neither under its id nor under its name."""
-    told = RunCancel(run, time.time_ns() // 1_000_000, _operator(), reason[:500])
+    loaded = loaded_from(config)
+    told = RunCancel(run, time.time_ns() // 1_000_000, acting_on_run(loaded, person, "pause", run), reason[:500])
 
     async def work(store: Store) -> str:
         await _open_run(store, run)
@@ -174,7 +190,7 @@ def cancel(
             raise RequestFault(f"{run} has ended meanwhile.")
         return f"{run} is cancelled"
 
-    done(_worked(config, work))
+    done(with_store(loaded, work))
 
 
 async def _open_run(store: Store, run: str) -> RunRef:
@@ -184,14 +200,6 @@ async def _open_run(store: Store, run: str) -> RunRef:
     if found.status != RunStatus.OPEN:
         raise RequestFault(f"{run} is {found.status}.")
     return found
-
-
-def _worked(config: Path, work: Callable[[Store], Awaitable[str]]) -> str:
-    return with_store(loaded_from(config), work)
-
-
-def _operator() -> str:
-    return f"os:{getpass.getuser()}"
 
 
 def _run(each: RunSummary) -> dict[str, Any]:

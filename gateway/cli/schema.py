@@ -16,6 +16,7 @@ from gateway.catalog.lock import Lock, LockError, Pin
 from gateway.catalog.names import canonical_name
 from gateway.catalog.screening import screen
 from gateway.catalog.versions import Contracts, contracts
+from gateway.cli.acting import As, acting
 from gateway.cli.loaded import Loaded
 from gateway.cli.output import FAILED, Refused, done, emit, fail_with, say, table
 from gateway.cli.place import AsJson, ConfigPath, home_of, loaded_from, with_store
@@ -83,9 +84,11 @@ def approve(
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep the version before, for agents that are held at it.")
     ] = False,
+    person: As = "",
 ) -> None:
     """Accept a drifted, new or unreviewed tool as it is now, hints and all: from now on policies go by its hints."""
     loaded = loaded_from(config)
+    by = acting(loaded, person)
     home = home_of(loaded)
     pinned, live = _lock(home, False), _live(loaded, False)
     accepted: dict[str, Pin] = {}
@@ -97,7 +100,7 @@ def approve(
         if keep and old is not None and old.version != pin.version:
             pinned = pinned.keeping(server, name, old)
     pinned.write(home.lock)
-    with_store(loaded, lambda store: _note(store, accepted))
+    with_store(loaded, lambda store: _note(store, accepted, by))
     for called, pin in accepted.items():
         done(f"{called} is version {pin.version} now; a running gateway goes by it at once")
 
@@ -159,10 +162,12 @@ def _version_row(each: Mapping[str, Any]) -> dict[str, str]:
 
 def forget(
     version: Annotated[str, typer.Argument(help="The version to keep no longer, such as payments.pay@1.")],
+    person: As = "",
     config: ConfigPath = Path("gateway.yaml"),
 ) -> None:
     """Keep a version no longer. Agents that are held at it are refused from then on."""
     loaded = loaded_from(config)
+    by = acting(loaded, person)
     home, (called, _, number) = home_of(loaded), version.rpartition("@")
     pinned = _lock(home, False)
     kept = [
@@ -176,7 +181,7 @@ def forget(
         fail_with(Refused("unknown_version", f"gateway.lock keeps no {version!r}", "toolgate schema versions"))
     server, name, pin = kept[0]
     pinned.forgetting(server, name, pin.version).write(home.lock)
-    with_store(loaded, lambda store: _note_one(store, called, pin, "schema version forgotten"))
+    with_store(loaded, lambda store: _note_one(store, called, pin, ("schema version forgotten", by)))
     done(f"{version} is kept no longer; a running gateway goes by it at once")
 
 
@@ -196,13 +201,14 @@ def _unspeakable(config: GatewayConfig, pinned: Lock, live: Mapping[str, Live]) 
     return {f"{name}@{contract.version}": contract.broken for name, contract in told if contract.broken}
 
 
-async def _note(store: Store, accepted: Mapping[str, Pin]) -> None:
+async def _note(store: Store, accepted: Mapping[str, Pin], by: str) -> None:
     for tool, pin in accepted.items():
-        await _note_one(store, tool, pin)
+        await _note_one(store, tool, pin, ("schema approved", by))
 
 
-async def _note_one(store: Store, tool: str, pin: Pin, what: str = "schema approved") -> None:
-    body = {"what": what, "version": pin.version, "digest": pin.digest, "by": "command line"}
+async def _note_one(store: Store, tool: str, pin: Pin, deed: tuple[str, str]) -> None:
+    what, by = deed
+    body = {"what": what, "version": pin.version, "digest": pin.digest, "by": by}
     await store.record(Record("", SystemClock().now_ms(), "", "", "", tool, body, EventKind.ADMIN))
 
 

@@ -1,6 +1,5 @@
 """`toolgate runs taint` and `clear-taint`: what follows a run and its agent, and who says that it is harmless."""
 
-import getpass
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gateway.cli.acting import As, acting_on_run
 from gateway.cli.output import Refused, done, emit, fail_with, table
 from gateway.cli.place import AsJson, ConfigPath, loaded_from, with_store
 from gateway.store.ports import Store
@@ -46,16 +46,18 @@ def show_taint(run: RunId, config: ConfigPath = Path("gateway.yaml"), as_json: A
 def clear(
     run: RunId,
     why: Annotated[str, typer.Option(help="Why it is harmless; kept on record.")],
+    person: As = "",
     config: ConfigPath = Path("gateway.yaml"),
 ) -> None:
     """Take responsibility for what a run has read: it follows neither the run nor its agent any longer."""
-    by, now = f"os:{getpass.getuser()}", time.time_ns() // 1_000_000
+    loaded = loaded_from(config)
+    by, now = acting_on_run(loaded, person, "settle", run), time.time_ns() // 1_000_000
 
     async def work(store: Store) -> bool | None:
         owner = await _owner(store, run)
         return None if owner is None else await store.clear_taint(Clearing(run, *owner, now, by, why[:_WHY]))
 
-    cleared = with_store(loaded_from(config), work)
+    cleared = with_store(loaded, work)
     if cleared is None:
         fail_with(_unknown(run))
     if not cleared:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from gateway.cli.acting import As, acting
 from gateway.cli.durations import span_ms
 from gateway.cli.loaded import Loaded
 from gateway.cli.output import Refused, emit, fail_with
@@ -33,47 +34,55 @@ def commands() -> typer.Typer:
 
 
 def new(
-    agent: Agent, expires: Expires = "90d", config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = False
+    agent: Agent,
+    expires: Expires = "90d",
+    person: As = "",
+    config: ConfigPath = Path("gateway.yaml"),
+    as_json: AsJson = False,
 ) -> None:
     """Make the agent's token and show it, once."""
     loaded = _known(agent, config, as_json)
+    by = acting(loaded, person, as_json=as_json)
     lifetime = span_ms(expires)
 
     async def work(store: Store) -> IssuedToken:
         issued = await Tokens(store, SystemClock(), RandomIds()).issue(agent, ttl_ms=lifetime)
-        await _note(store, agent, "token issued", (issued.record.id,))
+        await _note(store, agent, ("token issued", by), (issued.record.id,))
         return issued
 
     _show(_refusing(lambda: with_store(loaded, work, as_json=as_json), as_json), as_json)
 
 
-def rotate(
+def rotate(  # noqa: PLR0913, PLR0917 - each option is one a person may want
     agent: Agent,
     expires: Expires = "90d",
     overlap: Annotated[str, typer.Option(help="How long the old token still works.")] = "60s",
+    person: As = "",
     config: ConfigPath = Path("gateway.yaml"),
     as_json: AsJson = False,
 ) -> None:
     """Make a new token; the old one stops after the overlap."""
     loaded = _known(agent, config, as_json)
+    by = acting(loaded, person, as_json=as_json)
     lifetime, overlapping = span_ms(expires), span_ms(overlap)
 
     async def work(store: Store) -> IssuedToken:
         tokens = Tokens(store, SystemClock(), RandomIds())
         issued = await tokens.rotate(agent, ttl_ms=lifetime, overlap_ms=overlapping)
-        await _note(store, agent, "token rotated", (issued.record.id, *issued.revoked))
+        await _note(store, agent, ("token rotated", by), (issued.record.id, *issued.revoked))
         return issued
 
     _show(_refusing(lambda: with_store(loaded, work, as_json=as_json), as_json), as_json)
 
 
-def revoke(agent: Agent, config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = False) -> None:
+def revoke(agent: Agent, person: As = "", config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = False) -> None:
     """End all of the agent's tokens; connected clients are refused within a second."""
     loaded = loaded_from(config, as_json=as_json)
+    by = acting(loaded, person, as_json=as_json)
 
     async def work(store: Store) -> list[str]:
         ended = await Tokens(store, SystemClock(), RandomIds()).revoke(agent)
-        await _note(store, agent, "token revoked", tuple(ended))
+        await _note(store, agent, ("token revoked", by), tuple(ended))
         return ended
 
     ended = with_store(loaded, work, as_json=as_json)
@@ -118,7 +127,8 @@ def _show(issued: IssuedToken, as_json: bool) -> None:
     emit(data, lines, as_json=as_json)
 
 
-async def _note(store: Store, agent: str, what: str, ids: tuple[str, ...]) -> None:
+async def _note(store: Store, agent: str, deed: tuple[str, str], ids: tuple[str, ...]) -> None:
     now = SystemClock().now_ms()
-    body = {"what": what, "tokens": list(ids), "by": "command line"}
+    what, by = deed
+    body = {"what": what, "tokens": list(ids), "by": by}
     await store.record(Record("", now, "", agent, "", "", body, EventKind.ADMIN))

@@ -127,6 +127,7 @@ class AgentConfig(BaseModel):
     auth: AuthConfig = Field(default=AuthConfig(), description="How the agent proves who it is.")
     tier: int = Field(0, ge=0, le=100, description="How far the agent is trusted; policies compare it.")
     runtime: str = Field("", max_length=128, description="What the agent runs on, for policies and the inventory.")
+    attested: bool = Field(False, description="Whether somebody you trust vouches for what it runs on; for policies.")
     budget: Budget = Field(
         default={}, description="What it may use up, by unit: {usd: 2000/day, calls: 60/minute}; see `budgets:`."
     )

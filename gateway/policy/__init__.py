@@ -14,6 +14,7 @@ from gateway.policy.bundle import Bundle
 from gateway.policy.cases import Case, CaseFile, CaseResult, read_cases, run_cases
 from gateway.policy.config import Require, Rule, WorkflowSection
 from gateway.policy.decide import decide
+from gateway.policy.deeds import may_do, on_environment, on_run, on_scope
 from gateway.policy.entities import AgentEntity, ServerEntity, is_open_world
 from gateway.policy.explain import Explanation, Verdict, explain
 from gateway.policy.given import Question, decision_input, from_json, to_json
@@ -67,7 +68,11 @@ __all__ = [
     "may",
     "may_approve",
     "may_ask",
+    "may_do",
     "may_join",
+    "on_environment",
+    "on_run",
+    "on_scope",
     "people_needed",
     "read_cases",
     "run_cases",

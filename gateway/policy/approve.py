@@ -10,7 +10,7 @@ from gateway.model.identity import Identity
 from gateway.model.tool import Tool
 from gateway.policy.bundle import Bundle
 from gateway.policy.decide import decide
-from gateway.policy.entities import reference, user_entity
+from gateway.policy.entities import joined, reference, user_entity
 from gateway.policy.given import Question, approving_input, joining_input
 
 __all__ = ["MOST_PEOPLE", "SELF_APPROVAL", "approved", "could_be_approved", "may_approve", "may_join", "people_needed"]
@@ -50,7 +50,7 @@ def approved(bundle: Bundle, asked: DecisionInput, people: Sequence[Approver], q
     approval = {"by": last, "argsMatch": True, "quorum": len(people) if quorum is None else quorum}
     if "now" in base:
         approval["at"] = base["now"]
-    entities = (*asked.entities, *map(user_entity, people))
+    entities = joined(asked.entities, map(user_entity, people))
     given = replace(asked, entities=entities)
     context = {**asked.context, "base": {**base, "approval": approval}}
     return decide(bundle, replace(given, context=bundle.situation(given).need.prune(context)))

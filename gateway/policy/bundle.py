@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from gateway.codec import digest, dump, parse
 from gateway.model.decision import DecisionInput
-from gateway.model.facts import PriorQuery
+from gateway.model.facts import Approver, PriorQuery
 from gateway.model.identity import Identity
 from gateway.model.operation import TOOL_CALL
 from gateway.model.tool import Tool
@@ -23,6 +23,7 @@ from gateway.policy.entities import (
     agent_entity,
     tool_entities,
     uid,
+    user_entity,
 )
 from gateway.policy.mapper import map_record
 from gateway.policy.need import TAINT
@@ -45,7 +46,7 @@ _KEPT_BYTES: Final = 8192
 
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 _TOOL_TYPE: Final = uid(TOOL, "")["type"]
-_Key = tuple[str, str, tuple[str, ...], tuple[str, ...], str, bool]
+_Key = tuple[str, str, tuple[str, ...], tuple[str, ...], str | None, str, bool]
 
 
 class Bundle:
@@ -68,7 +69,8 @@ class Bundle:
         self.schema = checked.schema
         self.tools: Mapping[str, Tool] = MappingProxyType({tool.name: tool for tool in tools})
         self.agents: Mapping[str, AgentEntity] = MappingProxyType({agent.name: agent for agent in agents})
-        self.servers: Mapping[str, ServerEntity] = MappingProxyType({server.name: server for server in options.servers})
+        self.servers: Mapping[str, ServerEntity] = MappingProxyType({one.name: one for one in options.servers})
+        self.people = options.people
         self.digest = digest({"schema": checked.schema, "policies": [[one.name, one.text] for one in sources]})
         self.environments = frozenset(checked.schema[NAMESPACE]["entityTypes"]["Environment"]["enum"])
         self._shapes = checked.shapes
@@ -81,7 +83,7 @@ class Bundle:
         self._situation = lru_cache(maxsize=_SITUATIONS)(self._build_situation)
         self._near: dict[int, tuple[Request | DecisionInput, Situation]] = {}
         self._outlook = lru_cache(maxsize=_OUTLOOKS)(self._build_outlook)
-        self._operations = Operations(checked.policies, self._known_agent, self._candidates, self.server)
+        self._operations = Operations(checked.policies, self._known_agent, self._candidates, self.server, self.people)
         self._operation_situation = lru_cache(maxsize=_OPERATION_SITUATIONS)(self._build_situation)
         self._large_situation = lru_cache(maxsize=_LARGE_SITUATIONS)(self._build_situation)
 
@@ -113,6 +115,7 @@ class Bundle:
             "environments": list(self.options.environments),
             "servers": [[server.name, server.trust, server.quarantined] for server in self.options.servers],
             "facts": self.options.facts,
+            "people": {name: [one.name, one.roles, one.teams] for name, one in self.options.people.items()},
             "tools": [
                 {
                     "name": tool.name,
@@ -215,17 +218,26 @@ class Bundle:
     def _key(self, identity: Identity, tool: Tool) -> _Key:
         known = self.tools.get(tool.name)
         same = known is tool or (known is not None and _version(known) == _version(tool))
-        return identity.agent, identity.owner, identity.teams, identity.roles, tool.name, same
+        user = identity.on_behalf_of if identity.on_behalf_of in self.people else None
+        return identity.agent, identity.owner, identity.teams, identity.roles, user, tool.name, same
 
     def _build_request(self, *key: *_Key) -> Request:
-        agent, owner, teams, roles, tool, same = key
-        identity = Identity(agent, method="", credential_id="", owner=owner, teams=teams, roles=roles)
+        agent, owner, teams, roles, user, tool, same = key
+        identity = Identity(
+            agent, method="", credential_id="", owner=owner, teams=teams, roles=roles, on_behalf_of=user
+        )
         entities = self._known_agent(identity) + (self._tool_entities[tool] if same else ())
         return Request(uid("Agent", agent), action_of(tool), uid(TOOL, tool), entities)
 
     def _known_agent(self, identity: Identity) -> tuple[Entity, ...]:
+        """Return the entities of an agent and of those of its people whose roles and teams are known."""
         registered = self.agents.get(identity.agent)
-        return () if registered is None else (agent_entity(registered, identity),)
+        if registered is None:
+            return ()
+        names = dict.fromkeys((registered.owner or identity.owner, identity.on_behalf_of or ""))
+        known = ((name, self.people[name]) for name in names if name in self.people)
+        users = (user_entity(Approver(name, person.roles, person.teams)) for name, person in known)
+        return agent_entity(registered, identity), *users
 
     def _build_situation(self, head: bytes, entities: bytes) -> Situation:
         principal, action, resource = parse(head)

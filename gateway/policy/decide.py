@@ -18,6 +18,7 @@ from gateway.policy.situation import Situation
 __all__ = ["decide"]
 
 _TOOL: Final = uid(TOOL, "")["type"]
+_USER: Final = uid("User", "")["type"]
 _LASTING: Final = 64
 _SHOWN: Final = 200
 """How much of a name that came with the request a refusal repeats."""
@@ -130,14 +131,14 @@ def _denied(
 
 
 def _message(given: DecisionInput, forbids: Sequence[Policy], answer: Answer, way: Way) -> str:
-    what, agent = _asked(given), given.principal["id"]
+    what = _asked(given)
     if answer.errors:
         errors = "; ".join(answer.errors)
         return f"A policy for this {what} could not be evaluated, so it is refused. Tell the operator: {errors}."
     if forbids:
         said = [policy.terms.message or f"Policy {policy.id} forbids this {what}." for policy in forbids]
     else:
-        said = [f"No policy allows agent {agent} to make this {what}. Ask the operator to allow it."]
+        said = [f"No policy allows {_who(given)} to make this {what}. Ask the operator to allow it."]
     return " ".join((*dict.fromkeys(said), *_read_before(given, forbids), *way.running, *_approval_wanted(way)))
 
 
@@ -146,6 +147,11 @@ def _read_before(given: DecisionInput, forbids: Sequence[Policy]) -> Iterator[st
     labels = [str(label) for found in value_at(given.context, TAINT) for label in found]
     if labels and any(policy.need.reads(TAINT) for policy in forbids):
         yield f"What was read before carries: {', '.join(labels)}."
+
+
+def _who(given: DecisionInput) -> str:
+    kind = "person" if given.principal["type"] == _USER else "agent"
+    return f"{kind} {given.principal['id']}"
 
 
 def _asked(given: DecisionInput) -> str:

@@ -1,6 +1,6 @@
 """The entities a decision is about, as Cedar JSON (POLICY.md §3)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -22,7 +22,10 @@ __all__ = [
     "action_entity",
     "action_of",
     "agent_entity",
+    "bare_entity",
+    "group_entities",
     "is_open_world",
+    "joined",
     "part_entity",
     "reference",
     "run_entity",
@@ -104,8 +107,26 @@ def user_entity(person: Approver) -> Entity:
     return _entity(uid("User", person.name), {}, groups)
 
 
+def joined(entities: Iterable[Entity], others: Iterable[Entity]) -> tuple[Entity, ...]:
+    """Return entities, and those of the others that are not among them."""
+    found = {Uid(**one["uid"]): one for one in entities}
+    for one in others:
+        found.setdefault(Uid(**one["uid"]), one)
+    return tuple(found.values())
+
+
+def group_entities(groups: Iterable[str]) -> tuple[Entity, ...]:
+    """Return the entities of tool groups: `money/outgoing` is one of the groups in `money`."""
+    names = {group.rsplit("/", up)[0] for group in groups for up in range(group.count("/") + 1)}
+    return tuple(
+        _entity(uid("ToolGroup", name), {}, [uid("ToolGroup", name.rpartition("/")[0])])
+        for name in sorted(names)
+        if "/" in name
+    )
+
+
 def tool_entities(tool: Tool, server: ServerEntity) -> tuple[Entity, ...]:
-    """Return the entities of a tool: itself, its action, its server.
+    """Return the entities of a tool: itself, its action, its server, and the groups that are in others.
 
     What the operator says wins. Hints of a server count only where a person vouched for them and the declared effect
     does not contradict them; without them a tool is taken for open to the world and what it is given for lost to it,
@@ -131,6 +152,7 @@ def tool_entities(tool: Tool, server: ServerEntity) -> tuple[Entity, ...]:
         _entity(uid(TOOL, tool.name), attributes, [uid(SERVER, tool.server), *groups]),
         _entity(action_of(tool.name), {}, [action_of(CALL_TOOL)]),
         server_entity(server),
+        *group_entities(tool.groups),
     )
 
 
@@ -174,7 +196,12 @@ def part_entity(kind: str, server: str, name: str | None) -> Entity:
 
 def action_entity(name: str) -> Entity:
     """Return the entity of an action that is no tool's."""
-    return _entity(action_of(name), {}, [])
+    return bare_entity(action_of(name))
+
+
+def bare_entity(name: Mapping[str, str]) -> Entity:
+    """Return an entity of which nothing is known but that it is there."""
+    return _entity(name, {}, [])
 
 
 def _entity(name: Mapping[str, str], attributes: Mapping[str, Any], parents: Sequence[Mapping[str, str]]) -> Entity:

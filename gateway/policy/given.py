@@ -1,6 +1,6 @@
 """From a call and its facts to the bytes a decision is a pure function of (ARCHITECTURE.md §5)."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -8,10 +8,10 @@ from gateway.model.decision import DecisionInput
 from gateway.model.facts import Approver, Facts, Step, StepStatus
 from gateway.model.identity import Identity
 from gateway.model.light import light
-from gateway.model.operation import TOOL_CALL
+from gateway.model.operation import TOOL_CALL, operation
 from gateway.model.tool import Tool
 from gateway.policy.bundle import Bundle
-from gateway.policy.entities import action_entity, action_of, reference, run_entity, uid, user_entity
+from gateway.policy.entities import Entity, action_entity, action_of, joined, reference, run_entity, uid, user_entity
 from gateway.policy.mapper import Mapped, extension, instant, map_record
 from gateway.policy.need import Need
 from gateway.policy.remedy import value_at
@@ -25,6 +25,7 @@ __all__ = [
     "approving_input",
     "compose",
     "decision_input",
+    "deed_input",
     "from_json",
     "joining_input",
     "to_json",
@@ -119,6 +120,19 @@ def joining_input(bundle: Bundle, question: Question) -> DecisionInput:
     agent = tuple(entity for entity in asked.entities if entity["uid"] == asked.principal)
     entities = (*agent, action_entity("join"), run)
     return _put(bundle, question, Request(asked.principal, action_of("join"), run["uid"], entities), is_call=False)
+
+
+def deed_input(
+    bundle: Bundle, person: Approver, action: str, resource: Sequence[Entity], facts: Facts
+) -> DecisionInput:
+    """Put before the policies whether a person may do something (`action`) to the first of these entities.
+
+    Of the facts, the time, the run and the environment matter.
+    """
+    question = Question(Identity("", method="person", credential_id=""), operation("", action), {}, facts)
+    entities = joined((user_entity(person), action_entity(action)), resource)
+    request = Request(uid("User", person.name), action_of(action), resource[0]["uid"], entities)
+    return _put(bundle, question, request, is_call=False)
 
 
 def _put(bundle: Bundle, question: Question, request: Request, *, is_call: bool) -> DecisionInput:

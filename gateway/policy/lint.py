@@ -48,7 +48,7 @@ def _unknown_names(policy: Policy, bundle: Bundle) -> Iterator[Problem]:
     known = {
         "Agent": set(bundle.agents),
         "Tool": set(bundle.tools),
-        "ToolGroup": {group for tool in bundle.tools.values() for group in tool.groups},
+        "ToolGroup": _groups(bundle),
     }
     if bundle.servers or not _is_beyond_tools(policy):  # the tools tell only of servers that have some
         known["Server"] = {*bundle.servers, *(tool.server for tool in bundle.tools.values())}
@@ -59,6 +59,11 @@ def _unknown_names(policy: Policy, bundle: Bundle) -> Iterator[Problem]:
             fix = f"did you mean {close[0]!r}?" if close else "correct the name, or ignore this if it is yet to come."
             message = f"there is no {entity.type.basename} {entity.id!r}"
             yield policy.statement.problem("unknown_entity", message, fix, at=f'"{entity.id}"')
+
+
+def _groups(bundle: Bundle) -> set[str]:
+    named = {group for tool in bundle.tools.values() for group in tool.groups}
+    return {group.rsplit("/", up)[0] for group in named for up in range(group.count("/") + 1)}
 
 
 def _unreachable(policy: Policy, worlds: Sequence[World]) -> Iterator[Problem]:

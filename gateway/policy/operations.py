@@ -3,7 +3,7 @@
 A bundle is not loaded for them: their entities are made from each request.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -56,7 +56,7 @@ class Operations:
     """Builds the requests about what is no tool, and says what can be hoped for from them.
 
     `agent` returns the entity of an identity, and none where the agent is not known; `candidates` those of the policies
-    that may concern a principal; `server` what is known of a server.
+    that may concern a principal; `server` what is known of a server. `people` are those of whom anything is known.
     """
 
     def __init__(
@@ -65,8 +65,10 @@ class Operations:
         agent: Callable[[Identity], tuple[Entity, ...]],
         candidates: Callable[[Uid], Iterable[Policy]],
         server: Callable[[str], ServerEntity],
+        people: Container[str],
     ) -> None:
         self._server = server
+        self._people = people
         self._by_uri = frozenset(policy.id for policy in policies if _judges_uris(policy))
         self._agent = agent
         self._candidates = candidates
@@ -80,13 +82,25 @@ class Operations:
         if not exact or self._is_unclear(subject, identity):
             return self._refused(identity, subject)
         build = self._request if len(subject.name or "") > _KEPT_LENGTH else self._kept_request
-        return build(_bare(identity), subject)
+        return build(self._bare(identity), subject)
 
     def outlook(self, identity: Identity, method: str, server: str, name: str | None) -> Outlook:
         """Return what an agent can hope for from an operation on a document or prompt; None stands for any of them."""
         build = self._outlook if len(name or "") > _KEPT_LENGTH else self._kept_outlook
-        found = {build(_bare(identity), _Subject(server, method, kind, name)) for kind in _kinds(method)}
+        found = {build(self._bare(identity), _Subject(server, method, kind, name)) for kind in _kinds(method)}
         return found.pop() if len(found) == 1 else Outlook.CONDITIONAL
+
+    def _bare(self, identity: Identity) -> Identity:
+        """Return what of an identity its entities are made of."""
+        return Identity(
+            identity.agent,
+            method="",
+            credential_id="",
+            owner=identity.owner,
+            teams=identity.teams,
+            roles=identity.roles,
+            on_behalf_of=identity.on_behalf_of if identity.on_behalf_of in self._people else None,
+        )
 
     def _request(self, identity: Identity, subject: _Subject) -> Request:
         action = ACTION_OF.get(subject.method)
@@ -187,18 +201,6 @@ def _judges_uris(policy: Policy) -> bool:
 
 def _reads_uri(node: object) -> bool:
     return (isinstance(node, pst.GetAttr) and node.attr == "uri") or any(map(_reads_uri, children(node)))
-
-
-def _bare(identity: Identity) -> Identity:
-    """Return what of an identity its entity is made of."""
-    return Identity(
-        identity.agent,
-        method="",
-        credential_id="",
-        owner=identity.owner,
-        teams=identity.teams,
-        roles=identity.roles,
-    )
 
 
 def _is_exact(text: str) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gateway.model.facts import PriorQuery
+from gateway.model.facts import Approver, PriorQuery
 from gateway.model.problem import Problem
 from gateway.model.tool import Tool
 from gateway.policy.annotations import Terms, read_annotations
@@ -35,13 +35,15 @@ class LoadOptions:
     is refused at load. `environments` are the names `Gateway::Environment` may have. `servers` are those that are
     configured, with tools or without; empty where they are not known, and then only policies about tools alone can be
     checked for servers that do not exist, and no server is trusted. `facts` are the declared facts, by name the JSON
-    Schema of each.
+    Schema of each. `people` are those whose roles and teams are known, by each name they have as the owner of an agent
+    or the user it acts for.
     """
 
     fulfils: frozenset[str] = frozenset()
     environments: tuple[str, ...] = ENVIRONMENTS
     servers: tuple[ServerEntity, ...] = ()
     facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    people: Mapping[str, Approver] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

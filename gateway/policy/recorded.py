@@ -1,9 +1,10 @@
 """Policies read back from the ledger, to decide again what they once decided."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway.codec import digest
+from gateway.model.facts import Approver
 from gateway.model.tool import Effect, Tool
 from gateway.policy.bundle import Bundle
 from gateway.policy.entities import ServerEntity
@@ -26,7 +27,8 @@ def bundle_from(body: Mapping[str, Any]) -> Bundle:
     sources = [PolicySource(name, text) for name, text in body["policies"]]
     servers = tuple(ServerEntity(*server) for server in body["servers"])
     fulfils, environments = frozenset(body["fulfils"]), tuple(body["environments"])
-    options = LoadOptions(fulfils, environments, servers, body.get("facts", {}))
+    people = {known: _person(*one) for known, one in body.get("people", {}).items()}
+    options = LoadOptions(fulfils, environments, servers, body.get("facts", {}), people)
     return Bundle.load(sources, [_tool(one) for one in body["tools"]], (), options)
 
 
@@ -36,6 +38,10 @@ def is_as_named(body: Mapping[str, Any]) -> bool:
         return bool(digest({"schema": body["schema"], "policies": body["policies"]}) == body["digest"])
     except (KeyError, ValueError):
         return False
+
+
+def _person(name: str, roles: Sequence[str], teams: Sequence[str]) -> Approver:
+    return Approver(name, tuple(roles), tuple(teams))
 
 
 def _tool(one: Mapping[str, Any]) -> Tool:

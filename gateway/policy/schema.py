@@ -28,7 +28,7 @@ OTHER_ACTIONS: Final[Mapping[str, tuple[list[str], list[str]]]] = {
     "settle": (_USER, ["Run"]),
     "resume": (_USER, ["Run"]),
     "rollback": (_USER, ["Run"]),
-    "pause": (_USER, ["Run", "Agent", "Tool", "Server"]),
+    "pause": (_USER, ["Run", "Agent", "Team", "Tool", "Server", "Environment"]),
     "admin": (_USER, ["Environment"]),
 }
 """Every action besides the tools': who may be its principal, and what its resource."""

@@ -105,6 +105,7 @@ def _question(written: Sequence[PolicySource], tools: Sequence[Tool], options: L
         "tools": [[tool.name, tool.input_schema, tool.output_schema] for tool in tools],
         "fulfils": sorted(options.fulfils),
         "environments": options.environments,
+        "facts": options.facts,
     }
     return json.dumps(asked).encode()
 
@@ -136,7 +137,7 @@ def _main() -> None:
             except CedarError:
                 continue  # a mistake is told by whoever reads it next
     _say("policies, checked against the pinned tools")
-    options = LoadOptions(frozenset(asked["fulfils"]), tuple(asked["environments"]))
+    options = LoadOptions(frozenset(asked["fulfils"]), tuple(asked["environments"]), facts=asked["facts"])
     try:
         check_sources(sources, [_tool(*each) for each in asked["tools"]], options)
     except PolicyLoadError:

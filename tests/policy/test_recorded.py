@@ -3,6 +3,7 @@
 from dataclasses import fields
 
 from gateway.codec import dump, parse
+from gateway.model.facts import Approver
 from gateway.policy import Bundle, LoadOptions, PolicySource, ServerEntity, bundle_from, is_as_named
 from tests.pipeline.gate import rules_of
 from tests.policy.acme import AGENTS, PERMIT_ALL, PRECONDITION
@@ -13,6 +14,7 @@ EVERYTHING = LoadOptions(
     fulfils=frozenset({"redact", "notify"}),
     environments=("staging", "production", "lab"),
     servers=(ServerEntity("fraud", 40), ServerEntity("payments", 10, quarantined=True)),
+    people={"ann@acme.example": Approver("ann", ("operators",), ("finance",))},
     facts={"budget": {"type": "number"}, "approved": {"type": "boolean"}},
 )
 SOURCES = [
