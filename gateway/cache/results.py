@@ -9,9 +9,9 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Final
 
-from gateway.codec import CodecError, dump
+from gateway.codec import CodecError, digest, dump
 from gateway.model.answers import CacheScope, Caching, Source
 from gateway.model.call import Call
 from gateway.model.clock import Clock
@@ -42,8 +42,12 @@ class Fetched:
 Fetch = Callable[[], Awaitable[Fetched]]
 """Asks the server. Whatever it raises, those who wait for the same answer raise too."""
 
-_Key = tuple[str, str, tuple[str, ...], str]
-"""Tool, digest of its schema, whom the answer is for, digest of the canonical arguments."""
+_Key = tuple[str, str, tuple[str, ...], str, str]
+"""Tool, digest of its schema, whom the answer is for, digests of its arguments (canonical) and of what else is said."""
+
+_OF_ONE_CALL: Final = frozenset({"progressToken", "traceparent", "tracestate", "baggage"})
+_OF_PROTOCOL: Final = ("io.toolgate/", "io.modelcontextprotocol/")
+"""Beginnings of `_meta` keys that do not reach the tool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +190,20 @@ class ResultCache:
 
 
 def _key(call: Call, caching: Caching) -> _Key:
-    return call.tool.name, call.tool.digest, _audience(call.identity, caching.scope), call.arguments_digest
+    audience = _audience(call.identity, caching.scope)
+    return call.tool.name, call.tool.digest, audience, call.arguments_digest, _said_besides(call)
+
+
+def _said_besides(call: Call) -> str:
+    """Return what of a call's `_meta` may make its answer another one: anything the tool gets to see."""
+    meta = call.request.meta
+    told = {key: meta[key] for key in meta if key not in _OF_ONE_CALL and not key.startswith(_OF_PROTOCOL)}
+    if not told:
+        return ""
+    try:
+        return digest(told)
+    except CodecError:
+        return call.id  # nobody can say the same
 
 
 def _audience(identity: Identity, scope: CacheScope) -> tuple[str, ...]:

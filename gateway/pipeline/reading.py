@@ -10,6 +10,7 @@ from gateway.model.answers import LAST_ANSWER, Fallback, Label, Source
 from gateway.model.call import Call
 from gateway.model.clock import Clock
 from gateway.model.errors import ConnectorFault, GatewayError
+from gateway.model.light import light
 from gateway.model.operation import TOOL_CALL
 from gateway.model.tool import Effect, Tool
 from gateway.pause.pauses import Pauses
@@ -25,6 +26,7 @@ __all__ = ["Reading", "Send", "Sent"]
 _UNREACHABLE: Final = frozenset({"unavailable", "timeout"})
 
 
+@light
 @dataclass(frozen=True, slots=True)
 class Sent:
     """What a server answered; `alone` where it is an answer for the client of this very call."""

@@ -13,13 +13,14 @@ from typing import Any, Final
 
 from gateway.ledger.entries import facts_from, given_in, identity_from
 from gateway.model.call import Call
+from gateway.model.contract import Contract
 from gateway.model.decision import Decision, Ruling
 from gateway.model.errors import PolicyFault
 from gateway.model.facts import Facts, PriorQuery, Step
 from gateway.model.identity import Credential
 from gateway.model.operation import operation_named
 from gateway.model.request import Caller, CallRequest
-from gateway.model.tool import Tool
+from gateway.model.tool import Tool, anything
 from gateway.pipeline.history import History
 from gateway.pipeline.replay import DECIDED, RecordedBundles
 from gateway.pipeline.stages.gather import lookup_for
@@ -101,7 +102,7 @@ class Simulation:
         body = load(event.body.encode())
         if given_in(body) is None:
             return None, ()
-        tool = operation_named(event.tool) or self._bundle.tools.get(event.tool)
+        tool = operation_named(event.tool) or _as_spoken(self._bundle.tools.get(event.tool), body)
         if tool is None:
             self.skipped[_UNPINNED] += counts
             return None, ()
@@ -148,6 +149,14 @@ class Simulation:
         plain = replace(facts, priors={}, approval=None)
         decision = decide(self._bundle, decision_input(self._bundle, call.identity, via, arguments, plain))
         return None if decision.allowed else decision
+
+
+def _as_spoken(tool: Tool | None, body: Mapping[str, Any]) -> Tool | None:
+    """Return a tool in the version in which the agent of a recorded call was spoken with."""
+    version = body["tool"].get("spoken")
+    if tool is None or version is None:
+        return tool
+    return replace(tool, contract=Contract(version, tool.definition, anything, anything))
 
 
 def _call_from(event: Event, body: Mapping[str, Any]) -> Call:

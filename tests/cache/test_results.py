@@ -76,6 +76,20 @@ async def test_arguments_are_the_same_however_they_are_written() -> None:
     assert said(await home.run("payments_list", {"of": {"b": 2, "a": 1}, "limit": 2})) == {"n": 2}
 
 
+async def test_what_is_said_to_the_tool_besides_its_arguments_makes_another_call() -> None:
+    home = gate()
+    metas: list[dict[str, Any]] = [
+        {},
+        {"progressToken": 1, "traceparent": "00-1", "io.toolgate/run": "r"},
+        {"acme.example/locale": "de"},
+        {"acme.example/locale": "de", "progressToken": 2},
+        {"acme.example/locale": float("nan")},
+        {"acme.example/locale": float("nan")},
+    ]
+    answers = [said(await home.run("payments_list", LISTED, meta=meta)) for meta in metas]
+    assert answers == [{"n": 1}, {"n": 1}, {"n": 2}, {"n": 2}, {"n": 3}, {"n": 4}]
+
+
 async def test_another_agent_is_not_given_an_answer_unless_everybody_may_have_it() -> None:
     home = gate()
     await home.run("payments_list", LISTED)

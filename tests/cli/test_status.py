@@ -86,10 +86,10 @@ def test_a_server_that_is_down_is_told_by_status_and_doctor(house: House) -> Non
     gateway = Running(house.path).start()
     try:
         give_up = time.monotonic() + 30
-        while (servers := house.json("status")["servers"])["gone"]["state"] != "down" or servers["probe"][
-            "probe"
-        ] is None:
-            assert time.monotonic() < give_up, servers
+        found = house.json("status")["servers"]
+        while found["gone"]["state"] != "down" or found["probe"]["probe"] is None:
+            assert time.monotonic() < give_up, found
+            found = house.json("status")["servers"]
         lines = {line.split()[0]: line.split() for line in house.run("status").output.splitlines() if line.strip()}
         assert lines["SERVER"][:6] == ["SERVER", "STATE", "TOOLS", "FOR", "PROBE", "BREAKER"]
         assert (lines["gone"][1], lines["gone"][4]) == ("down", "-")

@@ -13,8 +13,10 @@ from gateway.ledger.entries import MAX_RESULT_BYTES
 from gateway.ledger.trace import one_line
 from gateway.model.outcome import Denied, Failed, Succeeded
 from gateway.pipeline.runner import Ended
+from gateway.pipeline.simulation import Fate, Simulation
+from gateway.store.ports import EventFilter
 from gateway.transport.answers import tool_result
-from tests.pipeline.gate import DEFINITIONS, PAYMENT, PERMIT_ALL, Gate, answer, request
+from tests.pipeline.gate import DEFINITIONS, PAYMENT, PERMIT_ALL, Gate, answer, request, rules_of
 from tests.policy.acme import NUMBER, STRING, record
 
 OLD = {
@@ -104,6 +106,19 @@ async def test_policies_see_the_version_that_an_agent_is_spoken_with_in() -> Non
     assert isinstance(denied, Denied)
     assert denied.decision.policies == ("new-only",)
     assert said(await run(home, PAYMENT, "payer"))
+
+
+async def test_a_simulation_sees_the_version_that_an_agent_was_spoken_with_in() -> None:
+    home = gate()
+    await run(home)
+    await run(home, PAYMENT, "payer")
+    old_out = (
+        '@id("old-out") forbid (principal, action == Gateway::Action::"fraud.check", resource) '
+        "when { context.base.version == 7 };"
+    )
+    simulation = Simulation(home.store, rules_of(PERMIT_ALL, old_out).bundle)
+    found = {each.event.agent: each.after async for each in simulation.run(EventFilter())}
+    assert found == {"other": Fate.DENIED, "payer": Fate.ALLOWED}
 
 
 @pytest.mark.parametrize("arguments", [PAYMENT, {"id": 5, "payee": "ACME"}, {}])
