@@ -2,30 +2,31 @@
 
 import asyncio
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from connectors.mcp.ears import Ears
-from connectors.mcp.wire import Ear, RpcError
-from gateway.connector import ConnectorFault
+from connectors.mcp.wire import Ear, RpcError, result_of
+from gateway.connector import ConnectorFault, TimedOut
 
-__all__ = ["Awaited", "Sized"]
+__all__ = ["Awaited"]
 
 _LEAST_WAIT_S: Final = 0.005
-Sized = tuple[Mapping[str, Any], int]
+_Sized = tuple[Mapping[str, Any], int]
 """A message, and how many bytes it took."""
 
 
 class Awaited:
-    """The requests that wait for an answer. `ears` are those of the same stream."""
+    """The requests that wait for an answer. `ears` are those of the same stream; `abandoned` is told of who gave up."""
 
-    def __init__(self, ears: Ears) -> None:
+    def __init__(self, ears: Ears, abandoned: Callable[[int], None]) -> None:
         self._ears = ears
+        self._abandoned = abandoned
         self._numbers = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[Sized]] = {}
+        self._waiting: dict[int, asyncio.Future[_Sized]] = {}
 
     def begin(self) -> int:
-        """Return the number of a new request, whose answer counts from now on. `wait` or `forget` must follow."""
+        """Return the number of a new request, whose answer counts from now on. `result` or `forget` must follow."""
         number = next(self._numbers)
         self._waiting[number] = asyncio.get_running_loop().create_future()
         return number
@@ -34,20 +35,26 @@ class Awaited:
         """Wait for that answer no longer."""
         self._waiting.pop(number, None)
 
-    async def wait(self, number: int, timeout_s: float, ear: Ear | None) -> Sized:
-        """Return the answer to a request; `ear` hears meanwhile what is said for it.
+    async def result(self, number: int, timeout_s: float, ear: Ear | None) -> Any:
+        """Return the `result` of a request; `ear` hears meanwhile what is said for it.
 
         Raises:
-            TimeoutError: there is none in time.
-            RpcError, ConnectorFault: there will be none.
+            RpcError: the answer is an error.
+            ConnectorFault: there is none, or none in time.
         """
         try:
-            if ear is not None and ear.listens:
-                return await self._heard(number, timeout_s, ear)
-            async with asyncio.timeout(timeout_s):
-                return await self._waiting[number]
+            message, size = await self._answer(number, timeout_s, ear)
+        except TimeoutError:
+            self._abandoned(number)
+            raise TimedOut("The server did not answer in time.") from None
+        except asyncio.CancelledError:
+            self._abandoned(number)
+            raise
         finally:
             self.forget(number)
+        if ear is not None:
+            ear.weigh(size)
+        return result_of(message)
 
     def answered(self, message: Mapping[str, Any], size: int) -> bool:
         """Take a response; tell whether a request waited for it."""
@@ -69,7 +76,13 @@ class Awaited:
         for number in list(self._waiting):
             self.fail(number, fault.reworded(fault.message, fault.detail))
 
-    async def _heard(self, number: int, timeout_s: float, ear: Ear) -> Sized:
+    async def _answer(self, number: int, timeout_s: float, ear: Ear | None) -> _Sized:
+        if ear is not None and ear.listens:
+            return await self._heard(number, timeout_s, ear)
+        async with asyncio.timeout(timeout_s):
+            return await self._waiting[number]
+
+    async def _heard(self, number: int, timeout_s: float, ear: Ear) -> _Sized:
         answer, loop = self._waiting[number], asyncio.get_running_loop()
         ends = loop.time() + timeout_s - ear.stood_still()
         self._ears.enter(number, ear)

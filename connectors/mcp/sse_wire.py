@@ -10,8 +10,8 @@ from connectors.mcp.ears import Ears
 from connectors.mcp.http_client import HttpClient, Reading, Reply
 from connectors.mcp.http_status import refuse_status
 from connectors.mcp.showing import Showing, Shown
-from connectors.mcp.wire import Ear, RpcError, SessionLost, StatusError, answer_to, encode, result_of
-from gateway.connector import Clock, CodecError, ConnectorFault, Notice, TimedOut, Unavailable, dump, parse
+from connectors.mcp.wire import Ear, RpcError, SessionLost, StatusError, answer_to, encode
+from gateway.connector import Clock, CodecError, ConnectorFault, Notice, Unavailable, dump, parse
 
 __all__ = ["SseWire"]
 
@@ -41,7 +41,7 @@ class SseWire:
         self._shown = Shown(client, showing)
         self._clock = clock
         self._ears = Ears(alone=alone)
-        self._awaited = Awaited(self._ears)
+        self._awaited = Awaited(self._ears, self._tell_cancelled)
         self._lost: Callable[[], None] = lambda: None
         self._reader: asyncio.Task[None] | None = None
         self._sending: set[asyncio.Task[None]] = set()
@@ -93,17 +93,7 @@ class SseWire:
             raise Unavailable("There is no connection to the server.", sent=False)
         number = self._awaited.begin()
         self._start(self._ask(number, encode(number, method, params, ear), headers, _Post(timeout_s, ear)))
-        try:
-            message, size = await self._awaited.wait(number, timeout_s, ear)
-        except TimeoutError:
-            self._tell_cancelled(number)
-            raise TimedOut("The server did not answer in time.") from None
-        except asyncio.CancelledError:
-            self._tell_cancelled(number)
-            raise
-        if ear is not None:
-            ear.weigh(size)
-        return result_of(message)
+        return await self._awaited.result(number, timeout_s, ear)
 
     async def _ask(self, number: int, body: bytes, headers: bytes, post: "_Post") -> None:
         """Post a request. Its answer comes on the stream, maybe even before the post is accepted."""

@@ -10,8 +10,8 @@ from connectors.mcp.awaited import Awaited
 from connectors.mcp.ears import Ears
 from connectors.mcp.error_log import ErrorLog
 from connectors.mcp.process import Child, Command
-from connectors.mcp.wire import Ear, answer_to, encode, result_of
-from gateway.connector import CodecError, ConnectorFault, Notice, TimedOut, Unavailable, dump, parse
+from connectors.mcp.wire import Ear, answer_to, encode
+from gateway.connector import CodecError, ConnectorFault, Notice, Unavailable, dump, parse
 
 __all__ = ["Noise", "StdioWire"]
 
@@ -47,7 +47,7 @@ class StdioWire:
         self._limit = line_bytes
         self._log = log
         self._ears = Ears(alone=alone)
-        self._awaited = Awaited(self._ears)
+        self._awaited = Awaited(self._ears, self._tell_cancelled)
         self._lost: Callable[[], None] = lambda: None
         self._child: Child | None = None
         self._line = bytearray()
@@ -97,18 +97,9 @@ class StdioWire:
         number = self._awaited.begin()
         try:
             self._write(encode(number, method, params, ear))
-            message, size = await self._awaited.wait(number, timeout_s, ear)
-        except TimeoutError:
-            self._tell_cancelled(number)
-            raise TimedOut("The server did not answer in time.") from None
-        except asyncio.CancelledError:
-            self._tell_cancelled(number)
-            raise
+            return await self._awaited.result(number, timeout_s, ear)
         finally:
             self._awaited.forget(number)
-        if ear is not None:
-            ear.weigh(size)
-        return result_of(message)
 
     def _write(self, message: bytes) -> None:
         child = self._child
