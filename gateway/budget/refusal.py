@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import Any
 
 from gateway.model.errors import LimitFault
@@ -45,11 +46,12 @@ def frees_ms(short: Shortage) -> int | None:
         return None
     window = window_from(charge.key.rpartition("|")[2])
     over = sum(counter.used for counter in short.counters) + charge.needs - charge.most
-    for counter in short.counters:
-        over -= counter.used
-        if over <= 0:
-            return window.frees_ms(counter.start_ms)
-    return None
+    freed = accumulate(counter.used for counter in short.counters)
+    return next(
+        window.frees_ms(counter.start_ms)
+        for counter, by_then in zip(short.counters, freed, strict=True)
+        if by_then >= over
+    )
 
 
 def scope_text(scope: str) -> str:

@@ -24,15 +24,12 @@ def owner_of(scope: FactScope, call: Call, run_id: str, teams: Sequence[str], te
     `teams` are those of the calling agent; without a `team` it has to be in exactly one.
     """
     identity, session = call.identity, call.request.caller.session
-    match scope:
-        case FactScope.RUN:
-            return run_id
-        case FactScope.SESSION:
-            return f"{identity.agent}/{session}" if session else ""
-        case FactScope.AGENT:
-            return identity.agent
-        case FactScope.USER:
-            return identity.on_behalf_of or ""
-        case FactScope.TEAM:
-            mine = team or (teams[0] if len(teams) == 1 else "")
-            return mine if mine in teams else ""
+    mine = team or (teams[0] if len(teams) == 1 else "")
+    owners = {
+        FactScope.RUN: run_id,
+        FactScope.SESSION: f"{identity.agent}/{session}" if session else "",
+        FactScope.AGENT: identity.agent,
+        FactScope.USER: identity.on_behalf_of or "",
+        FactScope.TEAM: mine if mine in teams else "",
+    }
+    return owners[scope]

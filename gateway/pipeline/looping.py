@@ -12,7 +12,7 @@ from gateway.model.call import Call
 from gateway.model.clock import Clock
 from gateway.model.duration import milliseconds
 from gateway.model.errors import LimitFault, RequestFault
-from gateway.model.outcome import Denied, Failed, Outcome, Succeeded, Unknown, Waiting
+from gateway.model.outcome import Failed, Outcome, Succeeded, Waiting
 from gateway.model.tool import Effect
 from gateway.pipeline.rules import RulesInForce
 
@@ -89,17 +89,12 @@ def _answer(call: Call, outcome: Outcome) -> int | None:
     """Return a number for what a call told its agent; None for an effect's: that it was done again is news enough."""
     if call.tool.effect is not Effect.READ:
         return None
-    match outcome:
-        case Succeeded(result):
-            try:
-                return hash(dump({name: value for name, value in result.items() if name != "_meta"}))
-            except CodecError:
-                return None
-        case Denied(decision):
-            return hash(decision.message)
-        case Failed(error) | Unknown(error):
-            return hash(error.message)
-    return None
+    if not isinstance(outcome, Succeeded):
+        return hash(repr(outcome))
+    try:
+        return hash(dump({name: value for name, value in outcome.result.items() if name != "_meta"}))
+    except CodecError:
+        return None
 
 
 def _warned(result: Mapping[str, Any], row: Row, section: LoopsSection) -> Mapping[str, Any]:

@@ -72,6 +72,10 @@ def test_without_budgets_and_prices_there_is_no_bill() -> None:
     assert Budgets().bill(call(), "run_1", NOW) is NO_BILL
 
 
+def test_a_budget_in_another_unit_than_its_price_is_not_charged() -> None:
+    assert charges(budgets({"org": {"eur": 5, "usd": 300}}), call()) == [("org|usd|", "250", "250")]
+
+
 def test_the_gateways_own_tools_cost_nothing() -> None:
     assert budgets(own=frozenset({"payments"})).bill(call(), "run_1", NOW) is NO_BILL
 
@@ -136,7 +140,7 @@ def test_what_is_left_is_that_of_the_tightest_budget() -> None:
 
 
 def test_what_is_overdrawn_is_below_zero_and_what_has_no_limit_is_large() -> None:
-    of = budgets({"org": {"usd": 1}})
+    of = budgets({"org": {"usd": 1, "bytes": 100}})
     bill = of.bill(call(), "run_1", NOW)
     left = of.left(bill, [BudgetCounter("org|usd|", 0, 2 * MILLION + 50, 0)])
     assert (left.calls, left.cost) == (2**63 - 1, "-1.0001")

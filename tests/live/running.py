@@ -26,6 +26,20 @@ PAYMENTS = (
 )
 
 
+def payments_alone(home: Path, rule: str) -> str:
+    """Return the beginning of a configuration with the example's payments server, `payments.pay` under a rule."""
+    return f"""version: 1
+server: {{ listen: "127.0.0.1:0", store: "sqlite:///data/gateway.db" }}
+mcpServers:
+  payments:
+    command: "{sys.executable}"
+    args: ["-m", "examples.payments.servers.payments"]
+    env: {{ PAYMENTS_DB: "{home}/data/payments.db", PYTHONPATH: "{ROOT}" }}
+tools:
+  payments.pay: {{ {rule} }}
+"""
+
+
 def environment(**extra: str) -> dict[str, str]:
     """Return what the gateway and the example's servers need around them."""
     return {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **extra}

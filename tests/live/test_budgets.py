@@ -4,28 +4,18 @@ import asyncio
 import json
 import signal
 import sqlite3
-import sys
 from pathlib import Path
 
 from tests.live.raw import Answer, Peer
-from tests.live.running import ROOT, Running, environment
+from tests.live.running import Running, environment, payments_alone
 
 LIMIT = 1000
 
 
 def config(home: Path) -> str:
-    return f"""version: 1
-server: {{ listen: "127.0.0.1:0", store: "sqlite:///data/gateway.db" }}
-mcpServers:
-  payments:
-    command: "{sys.executable}"
-    args: ["-m", "examples.payments.servers.payments"]
-    env: {{ PAYMENTS_DB: "{home}/data/payments.db", PYTHONPATH: "{ROOT}" }}
-tools:
-  payments.pay: {{ effect: irreversible, idempotency_key: [payment_id], cost: {{ usd: amount }} }}
-agents:
-  payer: {{ allow: ["payments.pay"], budget: {{ usd: {LIMIT} }} }}
-"""
+    rule = "effect: irreversible, idempotency_key: [payment_id], cost: { usd: amount }"
+    agent = f"payer: {{ allow: [payments.pay], budget: {{ usd: {LIMIT} }} }}"
+    return f"{payments_alone(home, rule)}agents:\n  {agent}\n"
 
 
 def spent(home: Path) -> float:

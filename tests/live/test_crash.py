@@ -19,7 +19,7 @@ import pytest
 
 from tests.live.inside import inside
 from tests.live.raw import Answer, Peer, probe_section, probes, received
-from tests.live.running import ROOT, Running, environment
+from tests.live.running import Running, environment, payments_alone
 
 ROUNDS = int(os.environ.get("TOOLGATE_CRASH_ROUNDS", "12"))
 WORKERS = 8
@@ -27,18 +27,8 @@ Key = tuple[str, str]
 
 
 def payments_config(home: Path) -> str:
-    return f"""version: 1
-server: {{ listen: "127.0.0.1:0", store: "sqlite:///data/gateway.db" }}
-mcpServers:
-  payments:
-    command: "{sys.executable}"
-    args: ["-m", "examples.payments.servers.payments"]
-    env: {{ PAYMENTS_DB: "{home}/data/payments.db", PYTHONPATH: "{ROOT}" }}
-tools:
-  payments.pay: {{ effect: irreversible, idempotency_key: [payment_id, reference] }}
-agents:
-  payer: {{ allow: ["payments.pay", "payments.history"] }}
-"""
+    rule = "effect: irreversible, idempotency_key: [payment_id, reference]"
+    return f'{payments_alone(home, rule)}agents:\n  payer: {{ allow: ["payments.pay", "payments.history"] }}\n'
 
 
 def left_over(home: Path) -> list[int]:

@@ -1,9 +1,8 @@
 """A real gateway holds an agent at step 50 to what it found at step 5, whatever the agent remembers."""
 
-import sys
 from pathlib import Path
 
-from tests.live.running import ROOT, Running, environment, refusal
+from tests.live.running import Running, environment, payments_alone, refusal
 
 POLICY = """
 @id("within-budget") @message("A payment stays within the budget that was found.")
@@ -12,26 +11,16 @@ unless { context.facts has budget && context.input.amount.lessThanOrEqual(contex
 """
 
 
-def config(home: Path) -> str:
-    return f"""version: 1
-server: {{ listen: "127.0.0.1:0", store: "sqlite:///data/gateway.db" }}
-mcpServers:
-  payments:
-    command: "{sys.executable}"
-    args: ["-m", "examples.payments.servers.payments"]
-    env: {{ PAYMENTS_DB: "{home}/data/payments.db", PYTHONPATH: "{ROOT}" }}
-tools:
-  payments.pay: {{ effect: irreversible }}
-agents:
-  payer: {{ allow: ["payments.*", "facts.*"] }}
+RULES = """agents:
+  payer: { allow: ["payments.*", "facts.*"] }
 facts:
-  names: {{ budget: {{ type: number }} }}
+  names: { budget: { type: number } }
 policies: [rules]
 """
 
 
 def test_what_was_found_at_step_5_binds_step_50_also_after_a_crash(tmp_path: Path) -> None:
-    (tmp_path / "gateway.yaml").write_text(config(tmp_path), encoding="utf-8")
+    (tmp_path / "gateway.yaml").write_text(payments_alone(tmp_path, "effect: irreversible") + RULES, encoding="utf-8")
     (tmp_path / "rules").mkdir()
     (tmp_path / "rules" / "facts.cedar").write_text(POLICY, encoding="utf-8")
     running = Running(tmp_path, environment()).start()

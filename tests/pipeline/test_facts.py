@@ -269,8 +269,9 @@ async def test_after_a_crash_the_chain_says_whether_a_fact_was_put(is_put: bool)
     call = await gate.before(Execute, asked)
     if is_put:
         await gate.fact_tools.put(call)
+    other = await gate.before(Execute, request("payments_pay", pays(1, 1)))
     doubtful = await gate.recorder.recover()
-    assert [each.call_id for each in doubtful] == [call.id]
+    assert [each.call_id for each in doubtful] == [call.id, other.id]
     assert isinstance((await gate.runner.run(asked)).outcome, Unknown)
     await gate.fact_tools.settle(doubtful)
     again = await gate.runner.run(asked)
@@ -278,6 +279,7 @@ async def test_after_a_crash_the_chain_says_whether_a_fact_was_put(is_put: bool)
     assert again.outcome.replayed_from == (call.id if is_put else None)
     await settle()
     assert await get(gate) == 100
+    assert isinstance((await gate.runner.run(request("payments_pay", pays(1, 1)))).outcome, Unknown)
     held = await gate.store.find_facts([FactKey("run", call.facts.run.id, "budget")], gate.clock.now_ms())
     assert held[0] is not None
     assert held[0].version == 1

@@ -145,6 +145,13 @@ async def test_by_default_nobody_is_stopped_and_only_the_meta_says_something() -
     assert outcomes[9].result["content"] == []
 
 
+async def test_answers_that_no_json_can_hold_are_never_alike() -> None:
+    gate = watched()
+    gate.servers["payments"].calls += [answer({"broken": "\ud800"})] * 6
+    outcomes = [await ask(gate, arguments={"limit": n}) for n in range(6)]
+    assert not any(is_stopped(outcome) for outcome in outcomes)
+
+
 async def test_it_can_be_turned_off() -> None:
     gate = watched(warn="never")
     assert {warning(await ask(gate)) for _ in range(12)} == {None}
@@ -154,3 +161,9 @@ def test_a_block_comes_after_a_warning() -> None:
     with pytest.raises(ValidationError, match="has to be more than `warn`"):
         LoopsSection(warn=5, block=5)
     assert LoopsSection(warn="never", block=2).block == 2
+
+
+def test_how_long_a_row_lasts_is_a_duration() -> None:
+    assert LoopsSection(within="90s").within == "90s"
+    with pytest.raises(ValidationError, match="no duration"):
+        LoopsSection(within="a while")

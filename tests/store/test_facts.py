@@ -207,7 +207,12 @@ async def test_a_row_removed_or_added_is_found_when_the_ledger_is_loaded(
 async def test_a_fact_added_to_memory_behind_the_ledgers_back_is_found() -> None:
     memory = MemoryStore(FakeClock())
     await put(memory)
+    await memory.claim(intent("c2"))
     row = memory._board.rows[BUDGET]
+    memory._board.rows[BUDGET] = row._replace(seq=2)
+    with pytest.raises(LedgerTampered):
+        await memory.find_facts([BUDGET], T0)
+    memory._board.rows[BUDGET] = row
     memory._board.rows[BUDGET._replace(name="other")] = row._replace(name="other", seq=7)
     with pytest.raises(LedgerTampered):
         await memory.verify()
