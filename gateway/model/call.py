@@ -41,6 +41,7 @@ class Call:
     raw: Mapping[str, Any]  # execute: the tool's raw result object
     labels: tuple[Label, ...]  # check, or claim where it is from the record: what its reader has to know
     checked: Mapping[str, Any]  # check: the raw result, known to keep its schema
+    carries: tuple[str, ...]  # execute: labels that the answer brings with it, whatever tool gives it
     origin: str  # execute: the tool that had given the answer, where it is not this one
     result: Mapping[str, Any]  # redact: what the agent gets
 

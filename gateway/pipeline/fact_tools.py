@@ -72,7 +72,7 @@ class FactTools:
         if answer.verdict is FactVerdict.FULL:
             raise RequestFault(f"This {key.scope} holds {put.most} facts already: delete some.", code="too_large")
         if answer.verdict is FactVerdict.CONFLICT:
-            return _conflict(put, answer.fact)
+            return _conflict(call, put, answer.fact)
         assert answer.fact is not None
         text = f"{key.name} is kept for this {key.scope}, version {answer.fact.version}."
         return _answer(text, {"fact": _shown(answer.fact)})
@@ -83,12 +83,14 @@ class FactTools:
         [fact] = await self._store.find_facts([key], self._clock.now_ms())
         if fact is None:
             return _answer(f"This {key.scope} has no fact called {key.name}.", {"found": False})
+        call.carries = fact.taint
         return _answer(dump(fact.value).decode(), {"found": True, "fact": _shown(fact)})
 
     async def list(self, call: Call) -> Mapping[str, Any]:
         """Answer `facts.list`. Raises `RequestFault`."""
         scope = FactScope(call.arguments["scope"])
         facts = await self._store.list_facts(scope, _owner(call), self._clock.now_ms(), self._rules.current.facts.most)
+        call.carries = tuple(dict.fromkeys(label for fact in facts for label in fact.taint))
         shown = [_shown(fact, _INLINE) for fact in facts]
         lines = [f"{each['name']} (version {each['version']}): {_line(each)}" for each in shown]
         return _answer("\n".join(lines) or f"This {scope} has no facts.", {"facts": shown})
@@ -99,7 +101,7 @@ class FactTools:
         put = self._put(call, key, self._clock.now_ms(), gone=True)
         answer = await self._store.put_fact(put)
         if answer.verdict is FactVerdict.CONFLICT:
-            return _conflict(put, answer.fact)
+            return _conflict(call, put, answer.fact)
         deleted = answer.verdict is FactVerdict.STORED
         return _answer(f"{key.name} {'is forgotten' if deleted else 'was not there'}.", {"deleted": deleted})
 
@@ -122,6 +124,7 @@ class FactTools:
             tool=call.tool.name,
             expects=call.arguments.get("version"),
             most=self._rules.current.facts.most,
+            taint=call.facts.taint,
             **more,
         )
 
@@ -206,8 +209,9 @@ def _settled(recorded: Recorded, now_ms: int, done: bool) -> Ending:
     return Ending(recorded.call_id, now_ms, StepStatus.SUCCEEDED if done else StepStatus.FAILED, body, release=not done)
 
 
-def _conflict(put: FactPut, held: Fact | None) -> Mapping[str, Any]:
+def _conflict(call: Call, put: FactPut, held: Fact | None) -> Mapping[str, Any]:
     name = put.key.name
+    call.carries = () if held is None else held.taint
     if held is None:
         text = f"Nothing was changed: {name} is not there (any more), so version {put.expects} cannot be replaced."
     else:

@@ -30,7 +30,8 @@ class Tainting:
         labels = self._rules.current.labels
         if not labels.heeded or not _was_answered(call, outcome):
             return ()
-        return labels.of(call.tool, _origin(call))
+        brought = call.carries if call.has("carries") else ()
+        return tuple(dict.fromkeys((*labels.of(call.tool, _origin(call)), *brought)))
 
     def are_news(self, call: Call, carried: tuple[str, ...]) -> bool:
         """Tell whether labels have to be marked in the ledger together with the call."""

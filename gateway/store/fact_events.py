@@ -51,7 +51,8 @@ def told_of(put: FactPut, kind: K) -> tuple[int, K, str, str, str, str, str]:
 
 def fact_body(row: FactRow, put: FactPut) -> bytes:
     """Return the text of the event that makes the row this. Raises `StoreFault` when it cannot be written."""
-    return _text({"fact": _terms(row), "value": put.value, "proof": put.proof})
+    taint = {"taint": list(put.taint)} if put.taint else {}
+    return _text({"fact": _terms(row), "value": put.value, "proof": put.proof, **taint})
 
 
 def contradiction_body(put: FactPut, held: Fact | None) -> bytes:
@@ -80,6 +81,7 @@ def fact_from(row: FactRow, told: Told) -> Fact:
         agent=event.agent,
         on_behalf_of=event.on_behalf_of,
         proof=body["proof"],
+        taint=tuple(body.get("taint", ())),
     )
 
 

@@ -41,7 +41,10 @@ class FactRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A fact as its event tells it. `proof` says which recorded call it was taken from, if any."""
+    """A fact as its event tells it. `proof` says which recorded call it was taken from, if any.
+
+    `taint` are the labels of what whoever put it had read by then.
+    """
 
     key: FactKey
     version: int
@@ -53,6 +56,7 @@ class Fact:
     agent: str
     on_behalf_of: str
     proof: Mapping[str, Any] | None = None
+    taint: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,7 @@ class FactPut:
     proof: Mapping[str, Any] | None = None
     gone: bool = False
     most: int = 1000
+    taint: tuple[str, ...] = ()
 
 
 class FactVerdict(StrEnum):
