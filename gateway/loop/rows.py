@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 __all__ = ["KEPT", "Kind", "Row", "Rows"]
 
@@ -38,8 +38,7 @@ class _Trail:
     varied: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """The longest row that the last call belongs to: `times` calls."""
 
     kind: Kind
@@ -78,8 +77,7 @@ class Rows:
             self._trails.popitem(last=False)
         _lengthen(trail, *call, answer)
         trail.at_ms = now_ms
-        rows = ((Kind.SAME, trail.same), (Kind.SWING, _swings(trail)), (Kind.STUCK, trail.stuck * trail.varied))
-        return max((Row(kind, times) for kind, times in rows), key=lambda row: row.times)
+        return _longest(trail)
 
 
 def _lengthen(trail: _Trail, call: str, tool: str, answer: int | None) -> None:
@@ -90,6 +88,15 @@ def _lengthen(trail: _Trail, call: str, tool: str, answer: int | None) -> None:
     trail.same = trail.same + 1 if again else 1
     trail.swing = 1 if again or not trail.call else trail.swing + 1 if call == trail.before else 2
     trail.before, trail.call, trail.tool, trail.answer = trail.call, call, tool, answer
+
+
+def _longest(trail: _Trail) -> Row:
+    kind, times = Kind.SAME, trail.same
+    if trail.swing >= _FIRST_SWING and trail.swing > times:
+        kind, times = Kind.SWING, trail.swing
+    if trail.varied and trail.stuck > times:
+        kind, times = Kind.STUCK, trail.stuck
+    return Row(kind, times)
 
 
 def _swings(trail: _Trail) -> int:

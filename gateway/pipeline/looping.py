@@ -71,8 +71,9 @@ class Looping:
         return Succeeded(_warned(outcome.result, row, section), outcome.replayed_from)
 
     def _is_apart(self, section: LoopsSection, call: Call) -> bool:
-        name = call.tool.name
-        return call.tool.server in self._own or any(fnmatchcase(name, one) for one in section.polling)
+        if call.tool.server in self._own:
+            return True
+        return bool(section.polling) and any(fnmatchcase(call.tool.name, one) for one in section.polling)
 
 
 def _name(call: Call) -> str:
