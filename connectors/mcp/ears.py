@@ -19,6 +19,8 @@ _NOTICES: Final = frozenset(
         "notifications/prompts/list_changed",
         "notifications/resources/list_changed",
         "notifications/resources/updated",
+        "notifications/tasks/status",
+        "notifications/tasks",
     }
 )
 

@@ -11,7 +11,7 @@ __all__ = ["Notices"]
 
 _QUIET_S: Final = 0.05
 _MOST_KEYS: Final = 1024
-_TOLD_BY: Final = ("uri", "elicitationId")
+_TOLD_BY: Final = ("uri", "elicitationId", "taskId")
 
 
 class Notices:

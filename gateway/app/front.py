@@ -24,6 +24,7 @@ from gateway.transport.operator import OperatorApi
 from gateway.transport.server import build_asgi
 from gateway.transport.sessions import Sessions
 from gateway.transport.sides import Sides
+from gateway.transport.tasks import TaskDesk
 from gateway.transport.welcome import Welcome
 
 __all__ = ["Asgi", "Front", "build_front", "operator_token"]
@@ -50,11 +51,12 @@ def build_front(parts: Parts, guard: Guard, status: Callable[[], Mapping[str, An
     entry = Entry(parts.runner, parts.rules, parts.kept, parts.looping)
     kernel = Kernel(entry, parts.listing, parts.directory, parts.rules)
     welcome = Welcome(parts.upstreams, parts.directory)
+    desk = TaskDesk(kernel, parts.task_requests.tasks, parts.directory)
     inputs = Inputs(parts.session_key, parts.clock, parts.store)
-    ends = (parts.notices.stop, sessions.stop, inputs.stop)
+    ends = (parts.notices.stop, sessions.stop, inputs.stop, parts.task_requests.stop)
     eras = Eras(
-        Modern(kernel, inputs, parts.notices, welcome),
-        Legacy(kernel, sessions, parts.notices, welcome),
+        Modern(kernel, inputs, parts.notices, welcome, desk),
+        Legacy(kernel, sessions, parts.notices, welcome, desk),
     )
     endpoint = McpEndpoint(kernel, eras, Door(guard, parts.challenge, parts.store.deliver))
     rollback = Rollback(parts.runner, parts.store, parts.rules, parts.owned, parts.clock)

@@ -27,6 +27,7 @@ from gateway.model.identity import Identity
 from gateway.model.request import CallRequest
 from gateway.pause.pauses import Pauses
 from gateway.pipeline.approving import Approving, Ground
+from gateway.pipeline.asking import Asking
 from gateway.pipeline.directory import Directory
 from gateway.pipeline.elicited import Elicited
 from gateway.pipeline.fact_tools import FactGround, FactTools
@@ -35,10 +36,13 @@ from gateway.pipeline.kept import Kept
 from gateway.pipeline.listing import Listing
 from gateway.pipeline.looping import Looping
 from gateway.pipeline.notices import Notices
+from gateway.pipeline.polling import Polling
 from gateway.pipeline.rules import Rules, RulesInForce
 from gateway.pipeline.runner import Runner
 from gateway.pipeline.survey import Survey
 from gateway.pipeline.tainting import Tainting
+from gateway.pipeline.task_requests import TaskRequests
+from gateway.pipeline.tasks import Shelter, Tasks
 from gateway.policy import PolicyLoadError, may_ask
 from gateway.redaction.redactor import Redactor
 from gateway.resilience.admission import Admission
@@ -120,7 +124,14 @@ class Parts:
         self.recorder = Recorder(self.store, self.clock, redactor.record, self.tainting, durable_reads=not early)
         watched = Watched(lambda: self.config.probes, lambda: self.rules.current.catalog.find)
         self.probing = Probing(self.upstreams, watched, self.store, self.clock, self.ids)
+        self.asking = Asking(self.recorder, redactor, self.clock, self.ids, self.elicited)
+        self.task_requests = self._tasks()
         self._loud = logging.DEBUG  # while servers are still answering for the first time
+
+    def _tasks(self) -> TaskRequests:
+        shelter = Shelter(self.store, self.store, self.rules, self.clock, self.redactor.record, self.owned, self.pauses)
+        polling = Polling(self.executor, self.upstreams, self.asking)
+        return TaskRequests(Tasks(shelter, polling), polling)
 
     def _first_rules(self) -> Rules:
         try:

@@ -9,7 +9,6 @@ from gateway.config.model import OWN_SERVERS
 from gateway.ledger.recollection import Recollections
 from gateway.model.call import Call
 from gateway.model.outcome import Outcome
-from gateway.pipeline.asking import Asking
 from gateway.pipeline.finding import finding_tools
 from gateway.pipeline.inflight import InFlight
 from gateway.pipeline.joining import Joining
@@ -18,7 +17,7 @@ from gateway.pipeline.run_tools import RunTools, Workbench
 from gateway.pipeline.runner import Kit, Runner
 from gateway.pipeline.stages.admit import Admit
 from gateway.pipeline.stages.check import Check
-from gateway.pipeline.stages.claim import Claim
+from gateway.pipeline.stages.claim import Claim, UnderWay
 from gateway.pipeline.stages.decide import Decide
 from gateway.pipeline.stages.execute import Execute, OwnTool, nothing_more
 from gateway.pipeline.stages.gather import Gather, Past
@@ -32,8 +31,7 @@ __all__ = ["build_runner"]
 
 def build_runner(parts: Parts, noted: Callable[[Call, Outcome], None]) -> Runner:
     """Return the pipeline over the parts; `noted` is told of every call once its outcome is recorded."""
-    inflight = InFlight()
-    asking = Asking(parts.recorder, parts.redactor, parts.clock, parts.ids, parts.elicited)
+    inflight, tasks = InFlight(), parts.task_requests.tasks
     environment = parts.config.server.environment
     recollections = Recollections(parts.store, OWN_SERVERS)
     joining = Joining(parts.rules, parts.clock, environment)
@@ -44,6 +42,7 @@ def build_runner(parts: Parts, noted: Callable[[Call, Outcome], None]) -> Runner
         READ_RESULT: parts.kept.read,
         **parts.approving.own_tools,
         **parts.fact_tools.own_tools,
+        **parts.task_requests.own_tools,
         "resources/subscribe": nothing_more,
     }
     reading = Reading(ResultCache(parts.clock), parts.rules, parts.pauses, parts.redactor, parts.clock)
@@ -52,14 +51,20 @@ def build_runner(parts: Parts, noted: Callable[[Call, Outcome], None]) -> Runner
     stages = (
         Identify(parts.authenticator),
         Admit(parts.admission),
-        Resolve(parts.rules, parts.pauses),
+        Resolve(parts.rules, parts.pauses, tasks),
         Validate(),
         Gather(parts.rules, parts.runs, past, parts.clock, environment),
         Decide(inflight),
-        Claim(parts.recorder, inflight, parts.owned, parts.redactor, parts.approving.parking),
-        Execute(parts.executor, parts.upstreams, own, asking, reading),
+        Claim(
+            parts.recorder,
+            UnderWay(inflight, tasks),
+            parts.owned,
+            parts.redactor,
+            parts.approving.parking,
+        ),
+        Execute(parts.executor, parts.upstreams, own, parts.asking, reading),
         Check(parts.clock),
         Redact(parts.redactor),
     )
-    kit = Kit(parts.recorder, inflight, parts.owned, parts.clock, parts.ids, noted)
+    kit = Kit(parts.recorder, inflight, parts.owned, parts.clock, parts.ids, noted, tasks)
     return Runner(stages, kit)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.model.facts import Expected, RunRef, StepStatus
+from gateway.model.task import TASK_METHODS
 from gateway.store.bodies import load
 from gateway.store.ports import Event, EventFilter, EventKind, Ledger, Recorded
 from gateway.store.runs import told_caller
@@ -77,8 +78,12 @@ class Recollections:
         self._held: OrderedDict[tuple[str, str, int], Recollection] = OrderedDict()
 
     def is_apart(self, tool: str) -> bool:
-        """Tell whether a tool's calls are no steps: they are never answered from the record."""
-        return tool.partition(".")[0] in self._apart
+        """Tell whether a tool's calls are no steps: they are never answered from the record.
+
+        What is asked of a task is none either: how often it is asked says nothing of what was done.
+        """
+        server, _, method = tool.partition(".")
+        return server in self._apart or method in TASK_METHODS
 
     async def of(self, run: RunRef, who: str) -> Recollection:
         """Return what a caller may repeat of a run. Raises `StoreFault`."""

@@ -1,9 +1,11 @@
 """One call on its way through the pipeline."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from gateway.model.answers import Label, Source
+from gateway.model.back import NOBODY
 from gateway.model.bill import Bill
 from gateway.model.decision import Decision, DecisionInput
 from gateway.model.facts import Facts
@@ -26,6 +28,7 @@ class Call:
     received_ms: int  # at birth
     identity: Identity  # identify
     tool: Tool  # resolve
+    as_task: bool  # resolve: whether its server may carry it out as a task, and its client can follow one
     arguments: Mapping[str, Any]  # validate: the parsed arguments object; what is decided on is what is sent
     arguments_digest: str  # validate
     bundle: Any  # gather: the policy bundle that gather and decide share
@@ -65,9 +68,31 @@ class Call:
     def decided_again(self) -> "Call":
         """Return the same call as it was before `gather`, to decide on fresh facts."""
         fresh = Call(self.id, self.request, self.received_ms)
-        for name in ("identity", "tool", "arguments", "arguments_digest"):
+        for name in ("identity", "tool", "as_task", "arguments", "arguments_digest"):
+            setattr(fresh, name, getattr(self, name))
+        return fresh
+
+    def answered_later(self) -> "Call":
+        """Return the same call as it was before it was answered, and without a way back: its answer is yet to come."""
+        fresh = Call(self.id, replace(self.request, back=NOBODY, more={}), self.received_ms)
+        for name in _DECIDED:
             setattr(fresh, name, getattr(self, name))
         return fresh
 
 
+_DECIDED: Final = (
+    "identity",
+    "tool",
+    "as_task",
+    "arguments",
+    "arguments_digest",
+    "bundle",
+    "facts",
+    "bill",
+    "step_key",
+    "given",
+    "decision",
+    "intent",
+    "attempts",
+)
 _SLOTS: Final = frozenset(Call.__annotations__)

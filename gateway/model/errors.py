@@ -18,6 +18,7 @@ __all__ = [
     "PolicyFault",
     "RequestFault",
     "StoreFault",
+    "fault_of",
 ]
 
 
@@ -156,6 +157,23 @@ class PolicyFault(GatewayError):
     retryable = True
 
 
+def fault_of(code: str, message: str) -> GatewayError:
+    """Return a fault that was put on record by its code and message; as `internal` where no family has that code."""
+    for family in _FAMILIES:
+        if code in family.codes:
+            return family(message, code=code)
+    return GatewayError(message)
+
+
+_FAMILIES: Final = (
+    RequestFault,
+    IdentityFault,
+    LimitFault,
+    ConnectorFault,
+    OutcomeUnknown,
+    StoreFault,
+    PolicyFault,
+)
 CODES: Final[frozenset[str]] = frozenset().union(
     *(
         family.codes

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from gateway.model.light import light
 
-__all__ = ["ANONYMOUS_AGENT", "ClientInfo", "Credential", "Identity"]
+__all__ = ["ANONYMOUS_AGENT", "ClientInfo", "Credential", "Identity", "principal_of"]
 
 ANONYMOUS_AGENT = "unknown"
 """The agent name under which refused, unidentified calls are recorded."""
@@ -54,3 +54,8 @@ class Identity:
     scopes: tuple[str, ...] = ()
     issuer: str = ""
     expires_at_ms: int | None = None
+
+
+def principal_of(identity: Identity) -> str:
+    """Return who somebody is, as one text: the issuer, the agent and the user it acts for."""
+    return "\0".join((identity.issuer, identity.agent, identity.on_behalf_of or ""))

@@ -37,13 +37,15 @@ class Denied:
 class Waiting:
     """The call is parked, or waits for a step in flight; repeating it resolves it.
 
-    `approval` is the id of what people are asked, where it is them it waits `on`.
+    `approval` is the id of what people are asked, where it is them it waits `on`. `task` is the result that says that
+    the server carries the call out as a task, which has the id `on`; then it has been sent.
     """
 
     on: str
     message: str
     retry_after_s: float
     approval: str = ""
+    task: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

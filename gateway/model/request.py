@@ -7,6 +7,7 @@ from typing import Any
 from gateway.model.back import NOBODY, Back
 from gateway.model.identity import ClientInfo, Credential, Identity
 from gateway.model.light import light
+from gateway.model.task import Begun
 from gateway.model.tool import Tool
 
 __all__ = ["CallRequest", "Caller", "Undoing"]
@@ -49,7 +50,8 @@ class CallRequest:
     under way. `more` are the params beside name and arguments that go on to the server. `endpoint` is the virtual
     endpoint it came through, empty for the one with everything. `operation` is what is asked for where it is no tool.
     `via` is the gateway's own tool that the agent called to have this one called, if it did. `undoes` is set on what
-    the gateway itself asks for when a run is rolled back; no transport sets it.
+    the gateway itself asks for when a run is rolled back; no transport sets it. `task` is what a request is about that
+    asks about a task.
     """
 
     name: str
@@ -65,3 +67,4 @@ class CallRequest:
     operation: Tool | None = None
     via: Tool | None = None
     undoes: Undoing | None = None
+    task: Begun | None = None

@@ -14,6 +14,7 @@ from gateway.model.errors import ConnectorFault, GatewayError, RequestFault
 from gateway.model.operation import operation
 from gateway.model.outcome import Denied, Failed, Outcome, Succeeded
 from gateway.model.request import CallRequest
+from gateway.model.task import TASK_METHODS, TASKS_EXTENSION
 from gateway.pipeline.elicited import Elicited
 from gateway.policy import decide, decision_input, may_ask
 from gateway.redaction.redactor import Redactor
@@ -44,7 +45,7 @@ class Asking:
         if capabilities:
             allowed = {method.partition("/")[0] for method in may_ask(call.bundle, call.identity, call.tool.server)}
             capabilities = {name: each for name, each in capabilities.items() if name in allowed}
-        return _Governed(self, call, capabilities)
+        return _Governed(self, call, capabilities, _declares(call))
 
     def deliver(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return what the client may see of a notification."""
@@ -122,15 +123,26 @@ class Asking:
         return asked
 
 
+def _declares(call: Call) -> Mapping[str, Any]:
+    """Return what the client of a call declares, that it follows tasks only where there can be one."""
+    declares = call.request.back.declares
+    extensions = declares.get("extensions")
+    if not extensions or TASKS_EXTENSION not in extensions or call.tool.method in TASK_METHODS or call.as_task:
+        return declares
+    return {**declares, "extensions": {name: each for name, each in extensions.items() if name != TASKS_EXTENSION}}
+
+
 class _Governed(Back):
     """The way back to a client as far as the policies open it to one server."""
 
-    def __init__(self, asking: Asking, call: Call, capabilities: Mapping[str, Any]) -> None:
+    def __init__(
+        self, asking: Asking, call: Call, capabilities: Mapping[str, Any], declares: Mapping[str, Any]
+    ) -> None:
         self._asking = asking
         self._call = call
         self._back = back = call.request.back
         self.capabilities = capabilities
-        self.declares = back.declares
+        self.declares = declares
         self.lane = back.lane
         self.log_level = back.log_level
         self.wants_progress = back.wants_progress

@@ -15,6 +15,8 @@ from gateway.model.call import Call
 from gateway.model.clock import Clock, IdSource
 from gateway.model.errors import RequestFault
 from gateway.model.identity import Identity
+from gateway.model.task import GET_TASK
+from gateway.model.tool import Tool
 from gateway.pipeline.cutting import cut, head_of, size_of
 from gateway.pipeline.rules import RulesInForce
 from gateway.policy import visible
@@ -65,7 +67,17 @@ class Kept:
 
     def fitted(self, call: Call, result: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return an answer as it is, or cut where the tool has a limit that it exceeds."""
-        limit = self._rules.current.limits.results.get(call.tool.name)
+        about = call.request.task
+        if about is not None and call.tool.method == GET_TASK:
+            inner = result.get("result")
+            if not isinstance(inner, Mapping):
+                return result
+            fitted = self._fit(call, about.tool, inner)
+            return result if fitted is inner else {**result, "result": fitted}
+        return self._fit(call, call.tool if about is None else about.tool, result)
+
+    def _fit(self, call: Call, tool: Tool, result: Mapping[str, Any]) -> Mapping[str, Any]:
+        limit = self._rules.current.limits.results.get(tool.name)
         if limit is None or result.get("resultType", "complete") != "complete":
             return result
         size = size_of(result)
@@ -73,7 +85,7 @@ class Kept:
             return result
         taken = cut(result, limit)
         until_ms = self._clock.now_ms() + _LIFE_MS
-        handle = self._keep(_principal(call.identity), _Answer(taken.text.encode(), call.tool.name, limit, until_ms))
+        handle = self._keep(_principal(call.identity), _Answer(taken.text.encode(), tool.name, limit, until_ms))
         until = datetime.fromtimestamp(until_ms / 1000, UTC)
         return taken.answer(size, handle, f"{until:%Y-%m-%d %H:%M} UTC")
 

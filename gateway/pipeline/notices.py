@@ -10,12 +10,14 @@ from typing import Any, Final
 from gateway.connector.pool import TOOLS_CHANGED, Upstreams
 from gateway.model.clock import Clock
 from gateway.model.errors import ConnectorFault, GatewayError, LimitFault
-from gateway.model.identity import Credential, Identity
+from gateway.model.identity import Credential, Identity, principal_of
 from gateway.model.request import Caller
 from gateway.pipeline.directory import Directory, Place
 from gateway.pipeline.elicited import COMPLETE, Elicited
 from gateway.pipeline.listing import Listing
+from gateway.pipeline.polling import Held
 from gateway.pipeline.rules import RulesInForce
+from gateway.pipeline.tasks import Tasks
 from gateway.policy import Outlook, may
 
 __all__ = ["LIST_CHANGED", "UPDATED", "Notices", "Subscriber"]
@@ -36,6 +38,7 @@ LIST_CHANGED: Final = {
 }
 """The notification of each list."""
 
+_TASK_NEWS: Final = frozenset({"notifications/tasks/status", "notifications/tasks"})
 _ACTS: Final = {"prompts": "prompts/get", "resources": "resources/read"}
 _LISTS: Final = {method: name for name, method in LIST_CHANGED.items()}
 
@@ -44,7 +47,7 @@ _LISTS: Final = {method: name for name, method in LIST_CHANGED.items()}
 class Subscriber:
     """Somebody who hears news: `lists` it wants news of, and resources by the URI it knows them by.
 
-    `over` is done once it is to hear no more.
+    `tasks` hears how its principal's tasks at its endpoint stand. `over` is done once it is to hear no more.
     """
 
     caller: Caller
@@ -54,12 +57,21 @@ class Subscriber:
     tell: Callable[[str, Mapping[str, Any]], None]
     resources: dict[str, Place] = field(default_factory=dict)
     tools: Any = None
+    tasks: Callable[[Held], None] | None = None
     over: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def end(self) -> None:
         """Have it hear no more."""
         if not self.over.done():
             self.over.set_result(None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Who knows what a server's notification is about."""
+
+    elicited: Elicited
+    tasks: Tasks
 
 
 class Notices:
@@ -175,10 +187,11 @@ class Notices:
                     del self._watched[server]  # whoever comes next has it tried again
                     _LOG.warning("%s does not tell of its resources: %s", server, fault.message)
 
-    def listen(self, elicited: Elicited) -> None:
-        """Hear every server from now on; `elicited` knows whom a server sent to a page."""
+    def listen(self, elicited: Elicited, tasks: Tasks) -> None:
+        """Hear every server, and of every task, from now on; `elicited` knows whom a server sent to a page."""
+        tasks.told = self._task_changed
         for name in self._upstreams.names():
-            self._upstreams.get(name).on_notice(partial(self._heard, name, elicited))
+            self._upstreams.get(name).on_notice(partial(self._heard, name, _Known(elicited, tasks)))
 
     def tools_changed(self) -> None:
         """Take note that other rules are in force."""
@@ -208,7 +221,7 @@ class Notices:
                 if number % _AT_ONCE == 0:
                     await asyncio.sleep(0)
 
-    def _heard(self, server: str, elicited: Elicited, method: str, params: Mapping[str, Any]) -> None:
+    def _heard(self, server: str, known: _Known, method: str, params: Mapping[str, Any]) -> None:
         if method in _LISTS and method != TOOLS_CHANGED:  # changed tools are news once the catalog has them
             self._directory.forget(server)
             self._changed.add((_LISTS[method], server))
@@ -217,10 +230,18 @@ class Notices:
             self._updated.add(Place(server, params["uri"]))
             self._news.set()
         elif method == COMPLETE:
-            session, shown = elicited.completed(server, params)
+            session, shown = known.elicited.completed(server, params)
             for subscriber in self._subscribers:
                 if session and subscriber.caller.session == session:
                     subscriber.tell(method, shown)
+        elif method in _TASK_NEWS:
+            known.tasks.news_of(server, params.get("taskId"))
+
+    def _task_changed(self, held: Held) -> None:
+        place = held.record.owner, held.record.body["endpoint"]
+        for subscriber in list(self._subscribers):
+            if subscriber.tasks is not None and (principal_of(subscriber.identity), subscriber.endpoint) == place:
+                subscriber.tasks(held)
 
     def _tell(self, subscriber: Subscriber, changed: set[tuple[str, str]], updated: set[Place]) -> None:
         for name in sorted(subscriber.lists.intersection(name for name, _ in changed)):

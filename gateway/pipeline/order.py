@@ -15,7 +15,7 @@ from gateway.pipeline.stages.redact import Redact
 from gateway.pipeline.stages.resolve import Resolve
 from gateway.pipeline.stages.validate import Validate
 
-__all__ = ["AFTER_CLAIM", "DECIDING", "ORDER", "WrongOrder", "in_order"]
+__all__ = ["AFTER_CLAIM", "ANSWERED", "DECIDING", "ORDER", "WrongOrder", "in_order"]
 
 ORDER: Final[tuple[type[Stage], ...]] = (
     Identify,  # nothing is done, or even looked up, for a caller nobody knows
@@ -35,6 +35,10 @@ DECIDING: Final = ORDER.index(Gather)
 
 AFTER_CLAIM: Final = ORDER.index(Claim) + 1
 """From here a claimed call runs in a task that the gateway owns."""
+
+
+ANSWERED: Final = ORDER.index(Check)
+"""From here an answer goes its way, also one that came long after the call."""
 
 
 class WrongOrder(RuntimeError):

@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from gateway.ledger.recorder import Recorder
 from gateway.model.back import NOBODY
@@ -14,12 +14,13 @@ from gateway.model.clock import Clock, IdSource
 from gateway.model.errors import ConnectorFault, GatewayError, LimitFault, OutcomeUnknown, RequestFault, StoreFault
 from gateway.model.identity import Identity
 from gateway.model.light import light
-from gateway.model.outcome import Failed, Outcome, Succeeded, Unknown
+from gateway.model.outcome import Failed, Outcome, Succeeded, Unknown, Waiting
 from gateway.model.request import CallRequest
 from gateway.model.tool import Effect
 from gateway.pipeline.inflight import InFlight
-from gateway.pipeline.order import AFTER_CLAIM, DECIDING, in_order
+from gateway.pipeline.order import AFTER_CLAIM, ANSWERED, DECIDING, in_order
 from gateway.pipeline.stages import DecideAgain, Stage
+from gateway.pipeline.tasks import Tasks
 from gateway.resilience.owned import OwnedTasks
 
 __all__ = ["Ended", "Kit", "Runner"]
@@ -39,7 +40,10 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Kit:
-    """What the runner works with. `noted` is told of every call once its outcome is recorded."""
+    """What the runner works with. `noted` is told of every call once its outcome is recorded.
+
+    `tasks` keeps the calls whose outcome is yet to come.
+    """
 
     recorder: Recorder
     inflight: InFlight
@@ -47,6 +51,7 @@ class Kit:
     clock: Clock
     ids: IdSource
     noted: Callable[[Call, Outcome], None]
+    tasks: Tasks
 
 
 class Runner:
@@ -57,12 +62,15 @@ class Runner:
         self._before = stages[:DECIDING]
         self._deciding = stages[DECIDING:AFTER_CLAIM]
         self._after = stages[AFTER_CLAIM:]
+        self._answered = stages[ANSWERED:]
         self._recorder = kit.recorder
         self._inflight = kit.inflight
         self._owned = kit.owned
         self._clock = kit.clock
         self._ids = kit.ids
         self._noted = kit.noted
+        self._tasks = kit.tasks
+        self._tasks.concluded_by(self.conclude)
 
     async def run(self, request: CallRequest) -> Ended:
         """Carry out one call. Never raises, except when its caller is cancelled before the claim."""
@@ -77,6 +85,16 @@ class Runner:
                 self._abandon(call)
                 raise
         return Ended(call, await self._record(call, outcome))
+
+    async def conclude(self, call: Call, answered: Mapping[str, Any] | GatewayError) -> Outcome:
+        """Put on record what came of a claimed call that was answered long after it was made, and return that.
+
+        `answered` is the answer of its tool, or why there is none.
+        """
+        if isinstance(answered, GatewayError):
+            return await self._finish(call, _fault(call, answered))
+        call.raw = answered
+        return await self._finish(call, await self._walk(call, self._answered) or Succeeded(call.result))
 
     async def refuse(self, request: CallRequest, error: GatewayError, identity: Identity | None = None) -> None:
         """Put on record a request that was refused before it became a call; `identity` where the caller is known."""
@@ -131,9 +149,23 @@ class Runner:
         if back is not NOBODY:
             back.under_way = asyncio.current_task()
         try:
-            outcome = await self._walk(call, self._after) or Succeeded(call.result)
+            outcome = await self._walk(call, self._after) or await self._come_of(call)
         except asyncio.CancelledError:  # only its client's word, or a shutdown past its deadline, cancels an owned task
             outcome = _cut_short(call)
+        if isinstance(outcome, Waiting):
+            self._inflight.end(call.id, recorded=False)
+            return outcome
+        return await self._finish(call, outcome)
+
+    async def _come_of(self, call: Call) -> Outcome:
+        """Return the outcome of a call that was answered: with its result, or with a task that will have one."""
+        try:
+            return (call.as_task and await self._tasks.begin(call)) or Succeeded(call.result)
+        except OutcomeUnknown as error:
+            return Unknown(error)
+
+    async def _finish(self, call: Call, outcome: Outcome) -> Outcome:
+        """Record the outcome of a claimed call."""
         recorded = False
         try:
             await self._recorder.finish(call, outcome)

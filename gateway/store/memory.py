@@ -18,6 +18,7 @@ from gateway.store.memory_facts import Board
 from gateway.store.memory_runs import HeldRun, RunShelf
 from gateway.store.memory_spending import MemorySpending
 from gateway.store.memory_taints import Taints
+from gateway.store.memory_tasks import MemoryTasks
 from gateway.store.ports import (
     AgentSighting,
     Claimed,
@@ -37,6 +38,7 @@ from gateway.store.ports import (
 from gateway.store.runs import Attempt, AttemptBegin, Placed, RunCancel, RunChange, RunSummary
 from gateway.store.sightings import merged
 from gateway.store.taints import Clearing, Taint
+from gateway.store.tasks import TaskRecord
 
 __all__ = ["MemoryStore"]
 
@@ -58,7 +60,7 @@ class _Call:
     undone_seq: int | None = None
 
 
-class MemoryStore(MemorySpending):
+class MemoryStore(MemorySpending, MemoryTasks):
     """Every port, in dictionaries. Nothing awaits between reading and writing, so each method is one transaction."""
 
     def __init__(self, clock: Clock) -> None:
@@ -155,6 +157,10 @@ class MemoryStore(MemorySpending):
 
     async def budget_counters(self, keys: Sequence[str] | None = None) -> list[BudgetCounter]:
         return list(self._counters.all(keys))
+
+    async def begin_task(self, task: TaskRecord, record: Record) -> None:
+        self._begin(task)
+        self._put(record)
 
     async def record(self, record: Record, *, durable: bool = True) -> None:
         del durable  # memory keeps everything equally well

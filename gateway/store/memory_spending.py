@@ -7,6 +7,7 @@ class MemorySpending:
     """The part of a memory store that remembers what was good for one use."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._spent: dict[str, int] = {}
 
     async def spend(self, item: str, until_ms: int, at_ms: int) -> bool:

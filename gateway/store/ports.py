@@ -18,6 +18,7 @@ from gateway.store.facts import FactStore, FactUse
 from gateway.store.runs import RunStore
 from gateway.store.spending import SpentStore
 from gateway.store.taints import TaintStore
+from gateway.store.tasks import TaskStore
 
 __all__ = [
     "AgentInventory",
@@ -54,6 +55,7 @@ class EventKind(StrEnum):
     CALL_FINISHED = "call.finished"  # ends a claimed call
     CALL_SETTLED = "call.settled"  # a person or a look-up says how a call in doubt ended
     CALL_COMPENSATED = "call.compensated"  # another call took the effect of a succeeded one back
+    TASK_BEGUN = "task.begun"  # the server carries a claimed call out as a task; its ending is the call's
     CALL_RECORDED = "call.recorded"  # a whole call that needed no claim: a read, or a refusal
     APPROVAL_ASKED = "approval.asked"
     APPROVAL_APPROVED = "approval.approved"  # one person's consent
@@ -443,6 +445,7 @@ class Store(
     PauseStore,
     ApprovalStore,
     SpentStore,
+    TaskStore,
     BudgetStore,
     TaintStore,
     FactStore,

@@ -22,12 +22,11 @@ LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "ale
 _ASKABLE: Final = ("elicitation", "sampling", "roots")
 _NOT_PASSED: Final = frozenset(
     {
-        "io.modelcontextprotocol/tasks",
         "io.modelcontextprotocol/oauth-client-credentials",
         "io.modelcontextprotocol/enterprise-managed-authorization",
     }
 )
-"""Extensions between a client and the gateway alone: how it authorises itself, and what the gateway does not route."""
+"""Extensions between a client and the gateway alone: how it authorises itself."""
 
 _MOST_DECLARED: Final = 8192
 _PRIMED_SINCE: Final = "2025-11-25"

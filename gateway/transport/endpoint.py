@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.model.errors import GatewayError, IdentityFault, RequestFault
 from gateway.model.operation import ACTION_OF, TOOL_CALL
+from gateway.model.task import TASK_METHODS
 from gateway.transport.exchange import Exchange
 from gateway.transport.guard import Guard
 from gateway.transport.kernel import Answer, Kernel
@@ -34,7 +35,7 @@ __all__ = ["Door", "Eras", "McpEndpoint"]
 _LOG = logging.getLogger(__name__)
 _UNAUTHENTICATED: Final = -32001  # outside the range the specification reserves for itself
 _ROOT: Final = "/mcp"
-_GOVERNED: Final = frozenset({TOOL_CALL, *ACTION_OF, "subscriptions/listen"})
+_GOVERNED: Final = frozenset({TOOL_CALL, *ACTION_OF, *TASK_METHODS, "subscriptions/listen"})
 """What a policy decides on."""
 
 

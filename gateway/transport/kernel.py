@@ -8,12 +8,15 @@ from typing import Any, Final
 from gateway import __version__
 from gateway.codec import dump
 from gateway.model.back import NOBODY, Back
+from gateway.model.call import Call
 from gateway.model.errors import RequestFault
 from gateway.model.identity import Identity
 from gateway.model.light import light
-from gateway.model.operation import operation
-from gateway.model.outcome import Succeeded
+from gateway.model.operation import TOOL_CALL, operation
+from gateway.model.outcome import Succeeded, Waiting
 from gateway.model.request import Caller, CallRequest
+from gateway.model.task import GET_TASK, TASK_RESULT, Begun
+from gateway.model.tool import Tool
 from gateway.pipeline.directory import Directory, Place
 from gateway.pipeline.entry import Entry
 from gateway.pipeline.listing import Listing
@@ -22,12 +25,24 @@ from gateway.pipeline.runner import Ended
 from gateway.transport.answers import identity_fault, operation_error, recorded, rpc_error, tool_result
 from gateway.transport.wire import HttpRefusal, RpcError
 
-__all__ = ["ATTEMPT_META", "IDEMPOTENCY_META", "RUN_META", "SERVER_INFO", "Answer", "Asked", "Kernel"]
+__all__ = [
+    "ATTEMPT_META",
+    "IDEMPOTENCY_META",
+    "LEGACY_TASKS_SINCE",
+    "RUN_META",
+    "SERVER_INFO",
+    "Answer",
+    "Asked",
+    "Kernel",
+]
 
 SERVER_INFO: Final = {"name": "toolgate", "version": __version__}
 RUN_META: Final = "io.toolgate/run"
 ATTEMPT_META: Final = "io.toolgate/attempt"
 IDEMPOTENCY_META: Final = "io.toolgate/idempotency-key"
+LEGACY_TASKS_SINCE: Final = "2025-11-25"
+"""The first of the handshake eras in which a client may ask for a call to be carried out as a task."""
+
 _LABEL: Final = re.compile(r"[\x21-\x7e]{1,200}")
 _INVALID_PARAMS: Final = -32602
 _METHOD_NOT_FOUND: Final = -32601
@@ -66,9 +81,13 @@ class Answer:
         """The id of the claimed call whose outcome this is, now or from the record; empty for anything else."""
         if self.ended is None:
             return ""
+        outcome, task = self.ended.outcome, self.ended.call.request.task
+        if isinstance(outcome, Waiting):
+            return ""
+        if task is not None:
+            return task.call_id if isinstance(outcome, Succeeded) and _is_the_end(self.ended.call, outcome) else ""
         if self.ended.call.has("intent") and self.ended.call.intent:
             return self.ended.call.id
-        outcome = self.ended.outcome
         return (outcome.replayed_from or "") if isinstance(outcome, Succeeded) else ""
 
     @property
@@ -131,6 +150,10 @@ class Kernel:
             raise HttpRefusal(404, "There is no such endpoint.")
         return identity
 
+    def admit(self, identity: Identity) -> None:
+        """Let a request pass that makes no call. Raises `LimitFault`: not now."""
+        self._listing.admit(identity)
+
     async def refuse(self, caller: Caller, name: Any, fault: RequestFault) -> None:
         """Put on record that a known caller sent what is no proper call of the tool it calls `name`.
 
@@ -146,7 +169,7 @@ class Kernel:
         place = await self._place(asked, uri)
         if not self._directory.tells(place.server):
             raise RpcError(_METHOD_NOT_FOUND, f"{place.server} does not tell of changes of its resources.", status=404)
-        await self._govern(asked, operation(place.server, "resources/subscribe"), {"uri": place.name})
+        await self.govern(asked, operation(place.server, "resources/subscribe"), {"uri": place.name})
         return place
 
     def header_schema(self, name: Any, endpoint: str = "") -> Mapping[str, Any] | None:
@@ -189,6 +212,10 @@ class Kernel:
         error = rpc_error(ended.outcome)
         if error is not None:
             raise error
+        if isinstance(ended.outcome, Waiting) and ended.outcome.task is not None:
+            return Answer(dict(ended.outcome.task), ended)
+        if "task" in request.more and not isinstance(ended.outcome, Succeeded):
+            raise operation_error(ended)  # a client that waits for a task takes no result in its place
         return Answer(tool_result(ended, lambda canonical: self._wire_name(canonical, asked.endpoint)), ended)
 
     async def _list_tools(self, asked: Asked) -> Answer:
@@ -202,14 +229,14 @@ class Kernel:
             raise RpcError(_INVALID_PARAMS, "prompts/get needs params.name, a string.")
         place = await self._prompt(asked, name)
         arguments = _own(asked.params) | {"name": place.name}
-        return await self._govern(asked, operation(place.server, asked.method), arguments)
+        return await self.govern(asked, operation(place.server, asked.method), arguments)
 
     async def _read_resource(self, asked: Asked) -> Answer:
         uri = asked.params.get("uri")
         if not isinstance(uri, str):
             raise RpcError(_INVALID_PARAMS, "resources/read needs params.uri, a string.")
         place = await self._place(asked, uri)
-        answer = await self._govern(
+        answer = await self.govern(
             asked, operation(place.server, asked.method), _own(asked.params) | {"uri": place.name}
         )
         contents = answer.result.get("contents")
@@ -233,7 +260,7 @@ class Kernel:
             raise RpcError(_INVALID_PARAMS, "params.ref must be a ref/prompt with a name or a ref/resource with a uri.")
         place = await (self._prompt if key == "name" else self._place)(asked, name)
         arguments = _own(asked.params) | {"ref": {**ref, key: place.name}}
-        return await self._govern(asked, operation(place.server, asked.method), arguments)
+        return await self.govern(asked, operation(place.server, asked.method), arguments)
 
     async def _prompt(self, asked: Asked, name: str) -> Place:
         await self.identify(asked.caller, asked.method, asked.params, asked.endpoint)
@@ -255,8 +282,8 @@ class Kernel:
             code = -32002 if missing else _INVALID_PARAMS
             raise recorded(RpcError(code, fault.message, data={"uri": uri})) from None
 
-    async def _govern(self, asked: Asked, what: Any, arguments: Mapping[str, Any]) -> Answer:
-        """Have something that is no tool done, through the same pipeline."""
+    async def govern(self, asked: Asked, what: Tool, arguments: Mapping[str, Any], task: Begun | None = None) -> Answer:
+        """Have something that is no tool done, through the same pipeline; `task` is what it is about, if it is one."""
         meta = _meta(asked.params)
         request = CallRequest(
             name=what.name,
@@ -269,6 +296,7 @@ class Kernel:
             more=_more(asked),
             endpoint=asked.endpoint,
             operation=what,
+            task=task,
         )
         ended = await self._entry.run(request)
         fault = identity_fault(ended.outcome)
@@ -291,8 +319,19 @@ def _own(params: Mapping[str, Any]) -> dict[str, Any]:
 def _more(asked: Asked) -> dict[str, Any]:
     """Return what a repeated request brings along; from a client that is not answered so, it leads nowhere."""
     if not asked.back.takes_input_required:
-        return {}
+        return _wish(asked)
     return {name: asked.params[name] for name in _MORE if name in asked.params}
+
+
+def _wish(asked: Asked) -> dict[str, Any]:
+    """Return the wish of a client of 2025-11-25 that a call be carried out as a task, if it has one."""
+    wish = asked.params.get("task") if asked.method == TOOL_CALL else None
+    return {"task": wish} if isinstance(wish, dict) and asked.caller.era == LEGACY_TASKS_SINCE else {}
+
+
+def _is_the_end(call: Call, outcome: Succeeded) -> bool:
+    """Tell whether an answer about a task holds the result of its call."""
+    return call.tool.method == TASK_RESULT or (call.tool.method == GET_TASK and "result" in outcome.result)
 
 
 def _meta(params: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -12,9 +12,10 @@ from gateway.model.request import Caller
 from gateway.pipeline.notices import LIST_CHANGED, Notices, Subscriber
 from gateway.transport.back import LEVELS, LegacyBack, askable, declared
 from gateway.transport.exchange import Exchange, client_info
-from gateway.transport.kernel import SERVER_INFO, Answer, Asked, Kernel
+from gateway.transport.kernel import LEGACY_TASKS_SINCE, SERVER_INFO, Answer, Asked, Kernel
 from gateway.transport.sessions import Session, Sessions, Told
 from gateway.transport.streams import EventStream, request_of, send_stream
+from gateway.transport.tasks import TASK_REQUESTS, TaskDesk
 from gateway.transport.welcome import Welcome
 from gateway.transport.wire import HttpRefusal, RpcError, RpcRequest, send_json, send_status
 
@@ -40,8 +41,9 @@ _MAX_SUBSCRIBED: Final = 256 * 1024
 class Legacy:
     """Answers POST, GET and DELETE of the eras with sessions."""
 
-    def __init__(self, kernel: Kernel, sessions: Sessions, notices: Notices, welcome: Welcome) -> None:
+    def __init__(self, kernel: Kernel, sessions: Sessions, notices: Notices, welcome: Welcome, desk: TaskDesk) -> None:
         self._kernel = kernel
+        self._desk = desk
         self._sessions = sessions
         self._notices = notices
         self._welcome = welcome
@@ -119,7 +121,8 @@ class Legacy:
             raise RpcError(-32600, "A request with this id is under way already.")
         session.under_way[key] = back, task
         try:
-            return await exchange.watched(self._kernel.answer(asked), until_gone=False)
+            answering = self._desk if request.method in TASK_REQUESTS else self._kernel
+            return await exchange.watched(answering.answer(asked), until_gone=False)
         except RpcError as error:
             raise _as_this_era_says_it(error, request.method) from None
         finally:
@@ -137,9 +140,11 @@ class Legacy:
         said = params.get("capabilities")
         session = await self._sessions.open(identity, version, endpoint, Told(askable(said), declared(said), client))
         await self._welcome.settled()
+        capabilities = self._welcome.capabilities(endpoint, modern=False)
+        tasks = self._desk.capability(endpoint) if version >= LEGACY_TASKS_SINCE else None
         result = {
             "protocolVersion": version,
-            "capabilities": self._welcome.capabilities(endpoint, modern=False),
+            "capabilities": {**capabilities, "tasks": tasks} if tasks is not None else capabilities,
             "serverInfo": SERVER_INFO,
             "instructions": self._welcome.instructions(endpoint, identity),
         }
@@ -209,6 +214,8 @@ class Legacy:
         before = session.subscriber
         caller = exchange.caller(session.version, session.client, session.id)
         subscriber = Subscriber(caller, identity, session.endpoint, frozenset(LIST_CHANGED), tell)
+        if session.version >= LEGACY_TASKS_SINCE:
+            subscriber.tasks = self._desk.status_told(identity, tell)
         self._notices.join(subscriber, instead_of=before)
         session.subscriber = subscriber
         sending = asyncio.ensure_future(

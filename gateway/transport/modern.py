@@ -10,7 +10,8 @@ from mcp.shared.inbound import InboundLadderRejection, classify_inbound_request,
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from gateway.codec import dump
-from gateway.model.identity import Identity
+from gateway.model.back import Back
+from gateway.model.identity import Identity, principal_of
 from gateway.model.operation import TOOL_CALL
 from gateway.model.request import Caller
 from gateway.pipeline.notices import Notices, Subscriber
@@ -18,8 +19,8 @@ from gateway.transport.back import LEVELS, HttpBack, askable, declared, progress
 from gateway.transport.exchange import Exchange, client_info
 from gateway.transport.input import Inputs, ModernBack
 from gateway.transport.kernel import SERVER_INFO, Answer, Asked, Kernel
-from gateway.transport.sessions import principal_of
 from gateway.transport.streams import EventStream, send_stream
+from gateway.transport.tasks import TASK_REQUESTS, TaskDesk, TaskNews
 from gateway.transport.welcome import Welcome
 from gateway.transport.wire import RpcError, RpcRequest, send_status
 
@@ -48,8 +49,9 @@ _NOT_FOUND: Final = -32002
 class Modern:
     """Answers the POSTs of the era without sessions."""
 
-    def __init__(self, kernel: Kernel, inputs: Inputs, notices: Notices, welcome: Welcome) -> None:
+    def __init__(self, kernel: Kernel, inputs: Inputs, notices: Notices, welcome: Welcome, desk: TaskDesk) -> None:
         self._kernel = kernel
+        self._desk = desk
         self._inputs = inputs
         self._notices = notices
         self._welcome = welcome
@@ -93,7 +95,11 @@ class Modern:
         exchange.goes_back(way)
         back = ModernBack(way, capabilities) if method in _INTERACTIVE else way
         asked = Asked(method, request.params, caller, exchange.headers, back, exchange.endpoint)
-        if method in _INTERACTIVE:
+        if method in TASK_REQUESTS:
+            _check_task_header(exchange, request.params)
+            way.capabilities = capabilities
+            work = self._desk.answer(asked)
+        elif method in _INTERACTIVE:
             work = self._inputs.conduct(asked, principal, self._kernel.answer)
         else:
             work = self._kernel.answer(asked)
@@ -119,14 +125,10 @@ class Modern:
         wanted = request.params.get("notifications")
         if not isinstance(wanted, dict) or not exchange.head.takes_streams:
             raise RpcError(-32602, "subscriptions/listen needs params.notifications, and an Accept of event streams.")
-        uris = wanted.get("resourceSubscriptions") or []
-        if not isinstance(uris, list) or not all(isinstance(uri, str) for uri in uris):
-            raise RpcError(-32602, "resourceSubscriptions must be a list of URIs.")
-        if len(uris) > _MAX_URIS or sum(map(len, uris)) > _MAX_LISTENED:
-            most = f"{_MAX_URIS} URIs, of {_MAX_LISTENED} characters together"
-            raise RpcError(-32602, f"resourceSubscriptions must be at most {most}.")
-        asked = Asked(request.method, request.params, caller, exchange.headers, endpoint=exchange.endpoint)
-        places = {uri: await self._kernel.subscribe(asked, uri) for uri in dict.fromkeys(uris)}
+        back, said = Back(), exchange.meta.get(_CAPABILITIES)
+        back.capabilities, back.declares = askable(said), declared(said)
+        asked = Asked(request.method, request.params, caller, exchange.headers, back, exchange.endpoint)
+        places = {uri: await self._kernel.subscribe(asked, uri) for uri in _uris(wanted)}
         offered = self._welcome.capabilities(exchange.endpoint, modern=True)
         flags = {flag: True for flag, name in _FLAGS.items() if wanted.get(flag) is True and name in offered}
         stream = EventStream()
@@ -137,7 +139,10 @@ class Modern:
 
         lists = frozenset(_FLAGS[flag] for flag in flags)
         subscriber = Subscriber(caller, identity, exchange.endpoint, lists, tell)
-        agreed: dict[str, Any] = {**flags, **({"resourceSubscriptions": [*places]} if places else {})}
+        news = TaskNews(self._desk, asked, tell)
+        subscriber.tasks = news.changed
+        heard = {"resourceSubscriptions": [*places], "taskIds": await news.agree(wanted.get("taskIds"))}
+        agreed: dict[str, Any] = {**flags, **{name: each for name, each in heard.items() if each}}
         tell("notifications/subscriptions/acknowledged", {"notifications": agreed})
         self._notices.join(subscriber)
         sending = asyncio.ensure_future(send_stream(exchange.send, stream))
@@ -153,6 +158,7 @@ class Modern:
             sending.cancel()
             await asyncio.gather(leaving, sending, return_exceptions=True)
             await self._notices.leave(subscriber)
+            await news.close()
 
     def _check_param_headers(self, exchange: Exchange, params: Mapping[str, Any]) -> None:
         """Hold `Mcp-Param-*` headers against the arguments; the bridge speaks stdio, which has none."""
@@ -167,6 +173,24 @@ class Modern:
             rejection = validate_mcp_param_headers(schema, arguments, exchange.headers)
             if rejection is not None:
                 raise _rejected(rejection)
+
+
+def _uris(wanted: Mapping[str, Any]) -> list[str]:
+    """Return the resources that a client wants news of. Raises `RpcError`: they are out of shape, or too many."""
+    uris = wanted.get("resourceSubscriptions") or []
+    if not isinstance(uris, list) or not all(isinstance(uri, str) for uri in uris):
+        raise RpcError(-32602, "resourceSubscriptions must be a list of URIs.")
+    if len(uris) > _MAX_URIS or sum(map(len, uris)) > _MAX_LISTENED:
+        most = f"{_MAX_URIS} URIs, of {_MAX_LISTENED} characters together"
+        raise RpcError(-32602, f"resourceSubscriptions must be at most {most}.")
+    return list(dict.fromkeys(uris))
+
+
+def _check_task_header(exchange: Exchange, params: Mapping[str, Any]) -> None:
+    """Hold `Mcp-Name` against the task that a request is about, which the SDK does not know of."""
+    name = exchange.headers.get("mcp-name")
+    if name is not None and name != params.get("taskId"):
+        raise RpcError(-32020, "Mcp-Name does not match params.taskId")
 
 
 def _dressed(result: dict[str, Any], method: str) -> dict[str, Any]:

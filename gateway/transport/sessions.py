@@ -16,12 +16,12 @@ from typing import Any, Final
 from gateway.codec import dump
 from gateway.model.back import AskRefused, Back
 from gateway.model.clock import Clock
-from gateway.model.identity import ClientInfo, Identity
+from gateway.model.identity import ClientInfo, Identity, principal_of
 from gateway.pipeline.notices import Subscriber
 from gateway.store.ports import SessionRecord, SessionStore
 from gateway.transport.streams import EventStream, Shelf, Streams
 
-__all__ = ["Session", "Sessions", "Told", "principal_of"]
+__all__ = ["Session", "Sessions", "Told"]
 
 _LIFE_MS: Final = 7 * 24 * 3600 * 1000
 _MAX_LIVE: Final = 10_000
@@ -215,8 +215,3 @@ def _refuse(session: Session, why: str) -> None:
     for answer in session.asked.values():
         if not answer.done():
             answer.set_exception(AskRefused(-32001, why))
-
-
-def principal_of(identity: Identity) -> str:
-    """Return who somebody is, as one text: the issuer, the agent and the user it acts for."""
-    return "\0".join((identity.issuer, identity.agent, identity.on_behalf_of or ""))

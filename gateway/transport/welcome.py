@@ -69,9 +69,5 @@ def _extensions(found: list[Mapping[str, Any]]) -> dict[str, Any]:
     for each in found:
         extensions = each.get("extensions")
         if isinstance(extensions, dict):
-            merged.update({name: value for name, value in extensions.items() if name not in _NOT_PASSED})
+            merged.update(extensions)
     return merged
-
-
-_NOT_PASSED: Final = frozenset({"io.modelcontextprotocol/tasks"})
-"""Extensions whose methods the gateway does not route."""

@@ -46,6 +46,7 @@ from gateway.pipeline.kept import Kept
 from gateway.pipeline.listing import Listing
 from gateway.pipeline.looping import Looping
 from gateway.pipeline.notices import Notices
+from gateway.pipeline.polling import Polling
 from gateway.pipeline.reading import Reading
 from gateway.pipeline.rollback import Rollback
 from gateway.pipeline.rules import Rules, RulesInForce
@@ -54,7 +55,7 @@ from gateway.pipeline.runner import Ended, Kit, Runner
 from gateway.pipeline.stages import Stage
 from gateway.pipeline.stages.admit import Admit
 from gateway.pipeline.stages.check import Check
-from gateway.pipeline.stages.claim import Claim
+from gateway.pipeline.stages.claim import Claim, UnderWay
 from gateway.pipeline.stages.decide import Decide
 from gateway.pipeline.stages.execute import Execute, OwnTool, nothing_more
 from gateway.pipeline.stages.gather import Gather, Past
@@ -63,6 +64,8 @@ from gateway.pipeline.stages.redact import Redact
 from gateway.pipeline.stages.resolve import Resolve
 from gateway.pipeline.stages.validate import Validate
 from gateway.pipeline.tainting import Tainting
+from gateway.pipeline.task_requests import TaskRequests
+from gateway.pipeline.tasks import Shelter, Tasks
 from gateway.policy import AgentEntity, Bundle, LoadOptions, PolicySource
 from gateway.redaction.redactor import Redactor
 from gateway.resilience.admission import Admission
@@ -253,6 +256,7 @@ class Gate:
         ground = Ground(self.store, self.rules, self.clock, self.ids, self.redactor.record)
         self.approving = Approving(ground, ApprovalsSection(wait_s=0))
         self.fact_tools = FactTools(FactGround(self.store, self.rules, self.clock, self.redactor.record))
+        self.tasks, self.task_requests = self._tasks()
         self.kept = Kept(self.rules, self.clock, self.ids)
         self.looping = Looping(self.rules, self.clock, OWN_SERVERS)
         self.recollections = Recollections(self.ledger, OWN_SERVERS)
@@ -272,6 +276,12 @@ class Gate:
             lambda identity, client: self.seen.append(identity.agent),
         )
 
+    def _tasks(self) -> tuple[Tasks, TaskRequests]:
+        shelter = Shelter(self.store, self.store, self.rules, self.clock, self.redactor.record, self.owned, self.pauses)
+        polling = Polling(self.executor, self.upstreams, self.asking)
+        tasks = Tasks(shelter, polling)
+        return tasks, TaskRequests(tasks, polling)
+
     def _own(self) -> Mapping[str, OwnTool]:
         joining = Joining(self.rules, self.clock, "production")
         bench = Workbench(self.runs, self.ledger, self.recollections, joining, self.rules, self.clock)
@@ -281,6 +291,7 @@ class Gate:
             READ_RESULT: self.kept.read,
             **self.approving.own_tools,
             **self.fact_tools.own_tools,
+            **self.task_requests.own_tools,
             "resources/subscribe": nothing_more,
         }
 
@@ -288,11 +299,13 @@ class Gate:
         return (
             Identify(self.authenticator),
             Admit(self.admission),
-            Resolve(self.rules, self.pauses),
+            Resolve(self.rules, self.pauses, self.tasks),
             Validate(),
             Gather(self.rules, self.runs, self._past(), self.clock, "production"),
             Decide(self.inflight, patience_s=0.01),
-            Claim(self.recorder, self.inflight, self.owned, self.redactor, self.approving.parking),
+            Claim(
+                self.recorder, UnderWay(self.inflight, self.tasks), self.owned, self.redactor, self.approving.parking
+            ),
             Execute(self.executor, self.upstreams, self._own(), self.asking, self.reading),
             Check(self.clock),
             Redact(self.redactor),
@@ -304,7 +317,9 @@ class Gate:
 
     def walking(self, stages: Sequence[Stage]) -> Runner:
         """Return a runner over other stages."""
-        return Runner(stages, Kit(self.recorder, self.inflight, self.owned, self.clock, self.ids, self._note))
+        return Runner(
+            stages, Kit(self.recorder, self.inflight, self.owned, self.clock, self.ids, self._note, self.tasks)
+        )
 
     async def _refused(self, asked: CallRequest, error: IdentityFault) -> None:
         await self.runner.refuse(asked, error)

@@ -38,7 +38,7 @@ async def test_many_are_told_without_holding_up_everything_else() -> None:
         each = await subscriber(gate, "payer", "prompts")
         each.tell = lambda method, params: told.append(method)
         gate.notices.join(each)
-    gate.notices.listen(gate.elicited)
+    gate.notices.listen(gate.elicited, gate.tasks)
     running = asyncio.ensure_future(gate.notices.run())
     gate.servers["mail"].tell(module.LIST_CHANGED["prompts"], {})
     async with asyncio.timeout(10):

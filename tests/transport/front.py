@@ -23,6 +23,7 @@ from gateway.transport.operator import OperatorApi
 from gateway.transport.server import build_asgi
 from gateway.transport.sessions import Sessions
 from gateway.transport.sides import Leases, Sides
+from gateway.transport.tasks import TaskDesk
 from gateway.transport.welcome import Welcome
 from tests.pipeline.gate import LOCAL_KEY, Gate
 
@@ -62,10 +63,12 @@ class Front:
         guard = Guard.build("127.0.0.1", 8750)
         door = Door(guard, _challenge, self._deliver, body_limit=body_limit)
         welcome = Welcome(gate.upstreams, gate.directory)
+        desk = TaskDesk(kernel, gate.tasks, gate.directory)
         self.sessions = Sessions(b"s" * 32, gate.clock, gate.store)
         self.inputs = Inputs(b"s" * 32, gate.clock, gate.store)
         eras = Eras(
-            Modern(kernel, self.inputs, gate.notices, welcome), Legacy(kernel, self.sessions, gate.notices, welcome)
+            Modern(kernel, self.inputs, gate.notices, welcome, desk),
+            Legacy(kernel, self.sessions, gate.notices, welcome, desk),
         )
         self.endpoint = McpEndpoint(kernel, eras, door)
         operator = OperatorApi(OPERATOR, lambda: {"servers": {}}, gate.rollback)

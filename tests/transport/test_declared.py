@@ -12,9 +12,9 @@ UI = {"io.modelcontextprotocol/ui": {"mimeTypes": ["text/html;profile=mcp-app"]}
 OURS = {
     "io.modelcontextprotocol/oauth-client-credentials": {},
     "io.modelcontextprotocol/enterprise-managed-authorization": {},
-    "io.modelcontextprotocol/tasks": {},
 }
-SAID: dict[str, Any] = {"extensions": {**UI, **OURS}, "experimental": {"acme": {"y": None}}, "odd": {}}
+TASKS = {"io.modelcontextprotocol/tasks": {}}
+SAID: dict[str, Any] = {"extensions": {**UI, **OURS, **TASKS}, "experimental": {"acme": {"y": None}}, "odd": {}}
 PASSED = {"extensions": UI, "experimental": {"acme": {"y": None}}}
 
 

@@ -27,7 +27,7 @@ async def session(front: Front, agent: str = "payer") -> tuple[Peer, Reply]:
 def page_front(*calls: Any) -> Front:
     front = Front(Gate(PERMIT_ALL, *MAY_ASK))
     front.gate.servers["payments"].calls += calls
-    front.gate.notices.listen(front.gate.elicited)
+    front.gate.notices.listen(front.gate.elicited, front.gate.tasks)
     return front
 
 

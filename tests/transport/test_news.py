@@ -29,7 +29,7 @@ def news_front(*policies: str) -> Front:
         front.gate.servers[name].capabilities = {"resources": {"subscribe": True}}
         front.gate.servers[name].has["resources/list"] = [{"uri": f"{name}://a"}, {"uri": f"{name}://b"}]
     front.gate.servers["payments"].capabilities["prompts"] = {}
-    front.gate.notices.listen(front.gate.elicited)
+    front.gate.notices.listen(front.gate.elicited, front.gate.tasks)
     return front
 
 

@@ -386,7 +386,7 @@ async def test_the_servers_behind_are_presented_as_one() -> None:
         "logging": {},
     }
     late = (await answered(Peer(front).modern("server/discover")))["result"]
-    assert late["capabilities"]["extensions"] == {"io.modelcontextprotocol/ui": {"v": 1}}
+    assert late["capabilities"]["extensions"] == extensions
     assert "## payments\nHow to use payments.\n\n## mail\nHow to use mail." in late["instructions"]
 
 

@@ -7,7 +7,9 @@ from gateway.model.answers import INCOMPLETE_META, Label
 from gateway.model.call import Call
 from gateway.model.clock import Clock
 from gateway.model.errors import ConnectorFault
+from gateway.model.task import TASK_METHODS
 from gateway.model.tool import Tool
+from gateway.task.forms import broken, task_in
 
 __all__ = ["Check", "breach", "is_incomplete", "labels_of", "tool_breach"]
 
@@ -29,7 +31,8 @@ class Check:
                 f"{broken}.",
                 code="contract_broken",
             )
-        labels = labels_of(call.tool, call.raw, self._clock.now_ms())
+        begun = call.as_task and task_in(call.raw) is not None
+        labels = () if begun else labels_of(call.tool, call.raw, self._clock.now_ms())
         if call.has("source") and call.source.fallback:
             labels = (Label.FALLBACK, *dict.fromkeys((*call.source.labels, *labels)))
         if labels:
@@ -63,6 +66,8 @@ def is_incomplete(tool: Tool, result: Mapping[str, Any]) -> bool:
 def breach(call: Call, result: Mapping[str, Any]) -> str:
     """Return what in an answer breaks its contract, or nothing."""
     kind = result.get("resultType", "complete")
+    if call.as_task and (task := task_in(result)) is not None:
+        return broken(task)
     if kind == "input_required":
         if not call.request.back.takes_input_required:
             return "it asks for input, which cannot be given here"
@@ -112,4 +117,5 @@ _OF_METHOD: Final[Mapping[str, Callable[[Tool, Mapping[str, Any]], str]]] = {
     "prompts/get": _list_of("messages"),
     "completion/complete": _completion,
     "resources/subscribe": lambda tool, result: "",
+    **dict.fromkeys(TASK_METHODS, lambda tool, result: ""),  # checked when the task ended
 }

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from dataclasses import dataclass
 
 from gateway.budget.refusal import exceeded
 from gateway.ledger.recorder import Recorder
@@ -16,27 +17,38 @@ from gateway.pipeline.parking import Parking
 from gateway.pipeline.stages import DecideAgain
 from gateway.pipeline.stages.gather import lookup_for
 from gateway.pipeline.stages.redact import delivered
+from gateway.pipeline.tasks import Tasks
 from gateway.redaction.redactor import Redactor
 from gateway.resilience.owned import OwnedTasks
 from gateway.store.ports import Claimed, ClaimVerdict, Recorded, StepUse
 
-__all__ = ["Claim", "makes_step"]
+__all__ = ["Claim", "UnderWay", "makes_step"]
 
 _LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class UnderWay:
+    """Where claimed calls are that have not ended: in this process, or as tasks of their servers."""
+
+    inflight: InFlight
+    tasks: Tasks
 
 
 class Claim:
     """Sets `call.intent`; stops with the recorded outcome when this step was made before, or where people are asked.
 
-    A read that consumes nothing, is charged to no budget and that no precondition ever asks about skips the claim.
+    A read that consumes nothing, is charged to no budget, cannot become a task and that no precondition ever asks about
+    skips the claim.
     """
 
     def __init__(
-        self, recorder: Recorder, inflight: InFlight, owned: OwnedTasks, redactor: Redactor, parking: Parking
+        self, recorder: Recorder, under_way: UnderWay, owned: OwnedTasks, redactor: Redactor, parking: Parking
     ) -> None:
         self._parking = parking
         self._recorder = recorder
-        self._inflight = inflight
+        self._under_way = under_way
+        self._inflight = under_way.inflight
         self._owned = owned
         self._redactor = redactor
 
@@ -100,9 +112,15 @@ class Claim:
 
     @staticmethod
     def _may_skip(call: Call) -> bool:
-        return call.tool.effect is Effect.READ and not call.bill.charges and not makes_step(call)
+        if call.request.task is not None:
+            return True
+        reads = call.tool.effect is Effect.READ and not call.as_task
+        return reads and not call.bill.charges and not makes_step(call)
 
     async def _from_record(self, call: Call, recorded: Recorded) -> Outcome:
+        task = await self._under_way.tasks.again(call, recorded)
+        if task is not None:
+            return task
         if recorded.status is StepStatus.EXECUTING:
             if await self._inflight.ended(recorded.call_id, call.tool.deadline_s):
                 raise DecideAgain

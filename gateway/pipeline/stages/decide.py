@@ -28,7 +28,8 @@ class Decide:
     async def __call__(self, call: Call) -> Outcome | None:
         if call.request.via is not None and not _may_come_through(call, call.request.via):
             return Denied(call.decision)
-        given = decision_input(call.bundle, call.identity, call.tool, call.arguments, call.facts)
+        about = call.request.task or call
+        given = decision_input(call.bundle, call.identity, about.tool, about.arguments, call.facts)
         decision = decide(call.bundle, given)
         if decision.waits_for is not None and not decision.allowed:
             if await self._inflight.ended(decision.waits_for, self._patience_s):

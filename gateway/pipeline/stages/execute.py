@@ -1,9 +1,8 @@
 """Stage 8: have the server do it."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
-from gateway.connector import ITSELF, Behalf, Secret
 from gateway.connector.pool import Upstreams
 from gateway.connector.upstream import ToolCall
 from gateway.model.answers import PLAIN
@@ -14,15 +13,14 @@ from gateway.model.tool import Effect, Tool
 from gateway.pipeline.asking import Asking
 from gateway.pipeline.flights import Flights, Passenger
 from gateway.pipeline.reading import Reading, Sent
+from gateway.pipeline.related import Related
+from gateway.pipeline.sending import behalf_of, passed_meta, task_id_of
 from gateway.resilience.executor import Executor
 
-__all__ = ["OWN_META_PREFIX", "Execute", "OwnTool", "nothing_more"]
+__all__ = ["Execute", "OwnTool", "nothing_more"]
 
 OwnTool = Callable[[Call], Awaitable[Mapping[str, Any]]]
 """A tool the gateway itself offers, by its name, or a method that it carries out itself."""
-
-OWN_META_PREFIX: Final = "io.toolgate/"
-"""`_meta` keys the gateway reads or writes; they never go downstream."""
 
 
 async def nothing_more(call: Call) -> Mapping[str, Any]:
@@ -31,12 +29,9 @@ async def nothing_more(call: Call) -> Mapping[str, Any]:
     return {}
 
 
-def _behalf(call: Call) -> Behalf:
-    """Return for whom the call is made; only a verified JWT says so, and can be exchanged for another."""
-    identity = call.identity
-    if identity.method != "jwt":
-        return ITSELF
-    return Behalf(identity.on_behalf_of or "", identity.issuer, Secret(call.request.caller.credential.value))
+def _without_task(more: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the further params of a call that its server cannot carry out as a task: a server ignores such a wish."""
+    return {name: value for name, value in more.items() if name != "task"} if "task" in more else more
 
 
 class Execute:
@@ -104,17 +99,19 @@ class Execute:
         """Have a tool called: the call's own, or one that stands in for it and can ask its client nothing."""
         own = tool is call.tool
         back = self._asking.way(call) if own else NOBODY
+        if own and call.as_task:
+            back = Related(back, task_id_of(call.id))
         asked = ToolCall(
             tool=tool.upstream_name,
             arguments=arguments,
             call_id=call.id,
             timeout_s=tool.deadline_s,
             idempotency_key=call.step_key if own and tool.idempotent else None,
-            meta={k: v for k, v in call.request.meta.items() if not k.startswith(OWN_META_PREFIX)},
+            meta=passed_meta(call),
             back=back,
             method=tool.method,
-            more=call.request.more,
-            behalf=_behalf(call),
+            more=call.request.more if own and call.as_task else _without_task(call.request.more),
+            behalf=behalf_of(call),
         )
         attempts = call.attempts
         note = attempts.append if own else lambda attempt: attempts.append({**attempt, "fallback": tool.name})

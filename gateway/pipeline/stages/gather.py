@@ -9,7 +9,7 @@ from gateway.budget.budgets import Budgets
 from gateway.ledger.entries import facts_from
 from gateway.ledger.keys import StepKey, next_step
 from gateway.ledger.recollection import Recollection, Recollections
-from gateway.model.bill import Left
+from gateway.model.bill import NO_BILL, Left
 from gateway.model.call import Call
 from gateway.model.clock import Clock
 from gateway.model.facts import Expected, Facts, PriorQuery, PriorScope, RunRef, Step, StepStatus
@@ -45,7 +45,7 @@ class Gather:
     answers the call, where there is one.
 
     A repeat of a recorded call is decided on the facts recorded with the original, under today's policies: what was
-    consumed or has grown stale since must not turn a recorded answer into a refusal.
+    consumed or has grown stale since must not turn a recorded answer into a refusal. So is what is asked of a task.
     """
 
     def __init__(self, rules: RulesInForce, runs: Runs, past: Past, clock: Clock, environment: str) -> None:
@@ -65,6 +65,10 @@ class Gather:
     async def __call__(self, call: Call) -> None:
         rules = self._rules.current
         call.bundle = rules.bundle
+        about = call.request.task
+        if about is not None:
+            call.facts, call.bill, call.step_key = about.facts, NO_BILL, None
+            return
         run = await self._run(call, rules.workflow_keys)
         now = self._clock.now_ms()
         call.bill = rules.budgets.bill(call, run.id, now)

@@ -5,6 +5,7 @@ from typing import Any
 
 from gateway.model.call import Call
 from gateway.model.decision import Decision
+from gateway.model.task import GET_TASK
 from gateway.redaction.redactor import Redactor
 
 __all__ = ["Redact", "delivered", "masked_fields"]
@@ -22,7 +23,10 @@ class Redact:
 
 def delivered(redactor: Redactor, call: Call, result: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what of `result` the agent may see: all but secrets and what this call's decision obliges to mask."""
-    masked: Mapping[str, Any] = redactor.deliver(result, fields=masked_fields(call.decision))
+    fields = masked_fields(call.decision)
+    if call.tool.method == GET_TASK and isinstance(inner := result.get("result"), Mapping):
+        result = {**result, "result": redactor.deliver(inner, fields=fields)}
+    masked: Mapping[str, Any] = redactor.deliver(result, fields=fields)
     return masked
 
 

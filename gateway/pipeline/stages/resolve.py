@@ -5,21 +5,34 @@ from gateway.model.errors import RequestFault
 from gateway.model.tool import Tool
 from gateway.pause.pauses import Pauses
 from gateway.pipeline.rules import RulesInForce
+from gateway.pipeline.tasks import Tasks
 from gateway.policy import visible
 
 __all__ = ["Resolve"]
 
 
 class Resolve:
-    """Sets `call.tool`; tools that are unknown at the endpoint, quarantined or stopped by an operator are refused."""
+    """Sets `call.tool` and `call.as_task`.
 
-    def __init__(self, rules: RulesInForce, pauses: Pauses) -> None:
+    Tools that are unknown at the endpoint, quarantined or stopped by an operator are refused, and so is what is asked
+    of a task that one of them carries out, or that belongs to a run that is stopped.
+    """
+
+    def __init__(self, rules: RulesInForce, pauses: Pauses, tasks: Tasks) -> None:
         self._rules = rules
         self._pauses = pauses
+        self._tasks = tasks
 
     async def __call__(self, call: Call) -> None:
         call.tool = tool = call.request.operation or self._named(call)
         self._pauses.check_tool(tool)
+        about = call.request.task
+        if about is not None:
+            if about.tool.quarantined:
+                raise RequestFault(f"{about.tool.wire_name}: {about.tool.quarantined}", code="tool_quarantined")
+            self._pauses.check_tool(about.tool)
+            self._pauses.check_run(about.facts.run)
+        call.as_task = about is None and self._tasks.may_begin(call)
 
     def _named(self, call: Call) -> Tool:
         request, rules = call.request, self._rules.current

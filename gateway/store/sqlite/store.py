@@ -39,6 +39,7 @@ from gateway.store.sqlite import (
     sessions,
     spending,
     taints,
+    tasks,
     transitions,
 )
 from gateway.store.sqlite.auditing import audit_ledger, prepare_audit
@@ -50,6 +51,7 @@ from gateway.store.sqlite.patience import LOCK_PATIENCE_S
 from gateway.store.sqlite.transaction import Transaction
 from gateway.store.sqlite.writer import Writer
 from gateway.store.taints import Clearing, Taint
+from gateway.store.tasks import TaskRecord
 
 __all__ = ["SqliteStore"]
 
@@ -280,6 +282,25 @@ class SqliteStore:
 
     async def forget_sessions(self, before_ms: int) -> int:
         gone: int = await self._writer.write(partial(sessions.forget_sessions, before_ms=before_ms), synced=False)
+        return gone
+
+    async def begin_task(self, task: TaskRecord, record: Record) -> None:
+        await self._writer.write(partial(tasks.begin_task, task=task, record=record, body=record_body(record)))
+
+    async def save_task(self, task: TaskRecord) -> None:
+        await self._writer.write(partial(tasks.save_task, task=task), synced=False)
+
+    async def find_task(self, task_id: str) -> TaskRecord | None:
+        return await self._read_from.run(tasks.find_task, task_id)
+
+    async def tasks_of(self, owner: str, limit: int) -> list[TaskRecord]:
+        return await self._read_from.run(tasks.tasks_of, owner, limit)
+
+    async def open_tasks(self) -> list[TaskRecord]:
+        return await self._read_from.run(tasks.open_tasks)
+
+    async def forget_tasks(self, before_ms: int) -> int:
+        gone: int = await self._writer.write(partial(tasks.forget_tasks, before_ms=before_ms), synced=False)
         return gone
 
     async def spend(self, item: str, until_ms: int, at_ms: int) -> bool:

@@ -1,0 +1,29 @@
+"""What a request about a task is about: the call that became the task."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from gateway.model.facts import Facts
+from gateway.model.tool import Tool
+
+__all__ = ["CANCEL_TASK", "GET_TASK", "TASKS_EXTENSION", "TASK_METHODS", "TASK_RESULT", "UPDATE_TASK", "Begun"]
+
+TASKS_EXTENSION: Final = "io.modelcontextprotocol/tasks"
+GET_TASK: Final = "tasks/get"
+TASK_RESULT: Final = "tasks/result"
+UPDATE_TASK: Final = "tasks/update"
+CANCEL_TASK: Final = "tasks/cancel"
+TASK_METHODS: Final = frozenset({GET_TASK, TASK_RESULT, UPDATE_TASK, CANCEL_TASK})
+"""What is asked of one task; each is decided as the call that became the task, under the policies of today."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A call that became a task. `facts` are those it was decided on; `tool` is what its tool is pinned as today."""
+
+    task_id: str
+    call_id: str
+    tool: Tool
+    arguments: Mapping[str, Any] = field(repr=False)
+    facts: Facts = field(repr=False)

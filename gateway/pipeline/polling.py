@@ -1,0 +1,144 @@
+"""Asking a server about a task of its own, over the session that the task lives in."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final
+
+from gateway.connector import ITSELF, Behalf
+from gateway.connector.pool import Upstreams
+from gateway.connector.upstream import ToolCall
+from gateway.model.back import Back
+from gateway.model.call import Call
+from gateway.model.errors import ConnectorFault
+from gateway.model.operation import TOOL_CALL, operation
+from gateway.model.task import TASKS_EXTENSION
+from gateway.pipeline.asking import Asking
+from gateway.pipeline.related import Related, Way
+from gateway.pipeline.sending import behalf_of, passed_meta
+from gateway.resilience.executor import Executor
+from gateway.store.tasks import TaskRecord
+from gateway.task.forms import LEGACY, MODERN, Form, form_of, offers
+
+__all__ = ["Held", "Polling", "is_unknown"]
+
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+_GONE: Final = frozenset({-32602, -32601, -32002})
+"""What servers say of a task that they do not know, or when they no longer know any."""
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """A task as this process knows it: its record, and how it stands, as its client sees it.
+
+    `call` is the call as it was before its answer; `way` the server's session that the task lives in, `behalf` for whom
+    it was made, both only where this process began it. `vetted` are the questions that were decided already.
+    """
+
+    record: TaskRecord
+    state: Mapping[str, Any]
+    call: Call
+    way: Way | None = None
+    behalf: Behalf = ITSELF
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    vetted: set[str] = field(default_factory=set)
+
+    @property
+    def form(self) -> Form:
+        """In which form it is one."""
+        return form_of(self.record.body["form"])
+
+    @property
+    def server(self) -> str:
+        """Whose task it is."""
+        return str(self.record.body["server"])
+
+    @property
+    def is_unwatchable(self) -> bool:
+        """Whether only its client can ask about it: its server knows who that is, and the gateway has restarted."""
+        return bool(self.record.body["personal"]) and self.way is None
+
+
+class Polling:
+    """Asks servers. What a client asks goes in its name; what the gateway asks by itself in the name of the call."""
+
+    def __init__(self, executor: Executor, upstreams: Upstreams, asking: Asking) -> None:
+        self._executor = executor
+        self._upstreams = upstreams
+        self._asking = asking
+
+    def form_for(self, call: Call) -> Form | None:
+        """Return in which form a call may become a task: its client has to know it, and its server to offer it."""
+        wanted = _wanted(call)
+        if wanted is None or call.tool.method != TOOL_CALL:
+            return None
+        try:
+            offer = self._upstreams.get(call.tool.server).offer()
+        except ConnectorFault:  # it is a tool of the gateway's own
+            return None
+        return wanted if offers(offer.capabilities, wanted) else None
+
+    def way(self, call: Call) -> Way:
+        """Return which session of its server a call goes over."""
+        return Way(self._asking.way(call))
+
+    async def ask(
+        self, task: Held, method: str, params: Mapping[str, Any] = _NOTHING, call: Call | None = None
+    ) -> Mapping[str, Any]:
+        """Return what the server answers about its task. `call` is the client's request, where it is one that asks.
+
+        Raises:
+            ConnectorFault: it cannot, or will not.
+        """
+        if call is None:
+            back: Back = task.way or _declaring(task.form)
+            behalf, meta = task.behalf, _NOTHING
+        else:
+            back = Related(self._asking.way(call), task.record.id, task.way)
+            behalf, meta = behalf_of(call), passed_meta(call)
+        tool = operation(task.server, method)
+        asked = ToolCall(
+            tool=method,
+            arguments={**params, "taskId": task.record.body["upstream"]},
+            call_id=task.record.call_id,
+            timeout_s=tool.deadline_s,
+            meta=meta,
+            back=back,
+            method=method,
+            behalf=behalf,
+        )
+        return await self._executor.execute(tool, asked, self._upstreams.get(task.server))
+
+    async def vet(self, task: Held, call: Call, questions: Any) -> None:
+        """Decide the server's questions that the client has not seen yet. Raises `ConnectorFault`: one is refused."""
+        if not isinstance(questions, Mapping):
+            raise ConnectorFault("The server's input requests are out of shape.", code="contract_broken")
+        new = {key: each for key, each in questions.items() if key not in task.vetted}
+        await self._asking.vet(call, new)
+        task.vetted.update(new)
+
+    def shown(self, said: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what a client may see of something a server said."""
+        return self._asking.deliver(said)
+
+
+def is_unknown(fault: ConnectorFault) -> bool:
+    """Tell whether a server says that it does not know the task."""
+    return fault.rpc is not None and fault.rpc.get("code") in _GONE
+
+
+def _wanted(call: Call) -> Form | None:
+    request = call.request
+    if "task" in request.more:
+        return LEGACY
+    extensions = request.back.declares.get("extensions")
+    return MODERN if extensions and TASKS_EXTENSION in extensions else None
+
+
+def _declaring(form: Form) -> Back:
+    back = Back()
+    if form is MODERN:
+        back.declares = {"extensions": {TASKS_EXTENSION: {}}}
+    return back

@@ -1,0 +1,441 @@
+"""Calls that their servers carry out as MCP tasks: begun, followed to their recorded end, and told of.
+
+Such a call is claimed and stays open until the task ends, also over restarts of the gateway; its result is then
+checked, redacted and recorded like any other. A task has the gateway's own id, which opens for its principal only.
+What is asked of a task is decided as the call that became it, under the policies of today.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from gateway.codec import dump
+from gateway.ledger.entries import Redact
+from gateway.model.call import Call
+from gateway.model.clock import Clock
+from gateway.model.errors import ConnectorFault, GatewayError, LimitFault, OutcomeUnknown, RequestFault, StoreFault
+from gateway.model.identity import Identity, principal_of
+from gateway.model.outcome import Outcome, Succeeded, Waiting
+from gateway.model.task import GET_TASK, TASK_RESULT, Begun
+from gateway.model.tool import Effect
+from gateway.pause.pauses import Pauses
+from gateway.pipeline.polling import Held, Polling, is_unknown
+from gateway.pipeline.recalling import call_of, outcome_of
+from gateway.pipeline.related import related
+from gateway.pipeline.rules import RulesInForce
+from gateway.pipeline.sending import behalf_of, task_id_of
+from gateway.policy import decide, decision_input
+from gateway.resilience.owned import OwnedTasks
+from gateway.store.ports import EventKind, Ledger, Record, Recorded
+from gateway.store.tasks import TaskRecord, TaskStore
+from gateway.task.forms import LEGACY, MODERN, OVER, Form, broken, form_of
+
+__all__ = ["Shelter", "Tasks"]
+
+_LOG = logging.getLogger(__name__)
+_LONGEST_MS: Final = 7 * 24 * 3600 * 1000
+_GRACE_MS: Final = 60 * 1000
+_KEPT_MS: Final = 24 * 3600 * 1000
+_MOST_OPEN: Final = 1000
+"""Of one principal: one more call is not carried out as a task."""
+
+_MOST_LISTED: Final = 1000
+_MOST_FRESH: Final = 1000
+_FRESH_BYTES: Final = 32 * 1024 * 1024
+_SWEEP_S: Final = 3600.0
+Told = Callable[[Held], None]
+Conclude = Callable[[Call, Mapping[str, Any] | GatewayError], Awaitable[Outcome]]
+
+
+@dataclass(frozen=True, slots=True)
+class Shelter:
+    """What tasks outlive the process with, and go by."""
+
+    store: TaskStore
+    ledger: Ledger
+    rules: RulesInForce
+    clock: Clock
+    redact: Redact
+    owned: OwnedTasks
+    pauses: Pauses
+
+
+class Tasks:
+    """The tasks of one gateway. `concluded_by` has to be told who puts the outcome of a call on record."""
+
+    def __init__(self, shelter: Shelter, polling: Polling) -> None:
+        self._store = shelter.store
+        self._ledger = shelter.ledger
+        self._rules = shelter.rules
+        self._clock = shelter.clock
+        self._redact = shelter.redact
+        self._owned = shelter.owned
+        self._pauses = shelter.pauses
+        self._polling = polling
+        self._open: dict[str, Held] = {}
+        self._fresh: OrderedDict[str, tuple[Outcome, int]] = OrderedDict()
+        self._followers: dict[str, asyncio.Task[None]] = {}
+        self._conclude: Conclude
+        self.told: Told = lambda held: None
+        """Hears of every task that stands otherwise than before, and never waits."""
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def concluded_by(self, conclude: Conclude) -> None:
+        """Have the outcomes of calls recorded by `conclude`, given the answer of their tool or why there is none."""
+        self._conclude = conclude
+
+    # Beginning
+
+    def may_begin(self, call: Call) -> bool:
+        """Tell whether a call may become a task."""
+        if self._polling.form_for(call) is None:
+            return False
+        owner = principal_of(call.identity)
+        return sum(held.record.owner == owner for held in self._open.values()) < _MOST_OPEN
+
+    async def begin(self, call: Call) -> Waiting | None:
+        """Keep the task that a claimed call has become; None where it was answered otherwise.
+
+        Raises:
+            OutcomeUnknown: it has become one, and cannot be kept.
+        """
+        form = self._polling.form_for(call)
+        task = form.task_in(call.result) if form is not None else None
+        if form is None or task is None:
+            return None
+        task_id, now = task_id_of(call.id), self._clock.now_ms()
+        body = {
+            "form": form.name,
+            "server": call.tool.server,
+            "tool": call.tool.name,
+            "upstream": task["taskId"],
+            "endpoint": call.request.endpoint,
+            "personal": call.identity.method == "jwt",
+        }
+        state = _state(task, task_id)
+        until_ms = now + form.lives_ms(task, _LONGEST_MS) + _GRACE_MS
+        record = TaskRecord(task_id, call.id, principal_of(call.identity), True, until_ms, self._body(body, state))
+        held = Held(record, state, call.answered_later(), self._polling.way(call), behalf_of(call))
+        identity, run = call.identity, call.facts.run.id
+        about = call.id, now, run, identity.agent, identity.on_behalf_of or "", call.tool.name
+        told = {"task": task_id, "upstream": self._redact(task["taskId"]), "status": task["status"]}
+        try:
+            await self._store.begin_task(record, Record(*about, told, EventKind.TASK_BEGUN))
+        except GatewayError as error:
+            said = f"{call.tool.name} was sent and goes on, but nobody can follow it (#{call.id})."
+            raise OutcomeUnknown(said, detail=error.detail) from error
+        self._open[task_id] = held
+        self._follow(held)
+        return _waiting(held, form.renamed(call.result, task_id))
+
+    async def again(self, call: Call, recorded: Recorded) -> Waiting | None:
+        """Return the task that a repeated call has become already, for a client that can follow it; else None."""
+        task = await self._store.find_task(task_id_of(recorded.call_id)) if call.as_task else None
+        if task is None or not (task.is_open or form_of(task.body["form"]) is LEGACY):
+            return None
+        held = self._open.get(task.id)
+        state = held.state if held is not None else task.body["state"]
+        form = form_of(task.body["form"])
+        return Waiting(task.id, _RUNS, form.pause_s(state), task=form.made_of(state))
+
+    # Finding
+
+    async def find(self, task_id: str, identity: Identity, endpoint: str, form: Form) -> Begun | None:
+        """Return what a task of this principal is about, or None where it has none of that id here."""
+        held = await self.held(task_id)
+        if held is None or not _is_of(held.record, identity, endpoint, form):
+            return None
+        return self._begun(held)
+
+    async def listed(self, identity: Identity, endpoint: str) -> list[Mapping[str, Any]]:
+        """Return the tasks of 2025-11-25 that this principal may see, the latest first."""
+        found = []
+        for task in await self._store.tasks_of(principal_of(identity), _MOST_LISTED):
+            held = await self.held(task.id)
+            if held is not None and _is_of(task, identity, endpoint, LEGACY) and self.may_see(identity, held):
+                found.append(self.state_of(held))
+        return found
+
+    def may_see(self, identity: Identity, held: Held) -> bool:
+        """Tell whether a policy lets an agent make the call that became a task."""
+        bundle, begun = self._rules.current.bundle, self._begun(held)
+        if begun.tool.quarantined or self._is_stopped(identity, begun):
+            return False
+        return decide(bundle, decision_input(bundle, identity, begun.tool, begun.arguments, begun.facts)).allowed
+
+    def _is_stopped(self, identity: Identity, begun: Begun) -> bool:
+        try:
+            self._pauses.check_agent(identity)
+            self._pauses.check_tool(begun.tool)
+            self._pauses.check_run(begun.facts.run)
+        except (LimitFault, StoreFault):
+            return True
+        return False
+
+    def state_of(self, held: Held) -> Mapping[str, Any]:
+        """Return what a client may see of how a task stands."""
+        return self._polling.shown(held.state)
+
+    # Following
+
+    async def revive(self) -> frozenset[str]:
+        """Take up the tasks that an earlier process left open; return the ids of their calls, which still live."""
+        await self._store.forget_tasks(self._clock.now_ms())
+        for record in await self._store.open_tasks():
+            held = await self._from_record(record)
+            if held is not None and held.record.is_open:
+                self._open[record.id] = held
+        return frozenset(held.record.call_id for held in self._open.values())
+
+    async def run(self) -> None:
+        """Follow the tasks that were taken up, and forget what is over for long, until cancelled."""
+        try:
+            for held in list(self._open.values()):
+                self._follow(held)
+            while True:
+                await self._clock.sleep(_SWEEP_S)
+                await self._store.forget_tasks(self._clock.now_ms())
+        finally:
+            followers = list(self._followers.values())
+            for follower in followers:
+                follower.cancel()
+            await asyncio.gather(*followers, return_exceptions=True)
+
+    def news_of(self, server: str, upstream: object) -> None:
+        """Take note that a server says that a task of its own stands otherwise."""
+        for held in list(self._open.values()):
+            if held.server == server and held.record.body["upstream"] == upstream:
+                held.changed.set()
+
+    def _follow(self, held: Held) -> None:
+        follower = asyncio.get_running_loop().create_task(self._until_over(held))
+        self._followers[held.record.id] = follower
+        follower.add_done_callback(lambda done: self._unfollowed(held, done))
+
+    def _unfollowed(self, held: Held, done: "asyncio.Task[None]") -> None:
+        self._followers.pop(held.record.id, None)
+        if not done.cancelled() and done.exception() is not None:
+            _LOG.error("%s is not followed any more", held.record.id, exc_info=done.exception())
+
+    async def _until_over(self, held: Held) -> None:
+        while held.record.is_open:
+            await self.pause(held)
+            try:
+                await self.look(held)
+            except GatewayError as error:
+                _LOG.warning("%s of %s cannot be asked about: %s", held.record.id, held.server, error.message)
+
+    async def pause(self, held: Held) -> None:
+        """Wait as long as the server wants one to, unless there is news."""
+        waiting = asyncio.ensure_future(held.changed.wait())
+        sleeping = asyncio.ensure_future(self._clock.sleep(held.form.pause_s(held.state)))
+        try:
+            await asyncio.wait({waiting, sleeping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+            sleeping.cancel()
+        held.changed.clear()
+
+    async def look(self, held: Held, call: Call | None = None) -> Mapping[str, Any]:
+        """Ask how a task stands, and record what came of its call where it is over; return what the server said.
+
+        It is done to its end, whoever asks and goes away.
+
+        Raises:
+            ConnectorFault: the server cannot say. StoreFault: what it said cannot be recorded.
+        """
+        return await self._owned.run(self._looked(held, call))
+
+    async def _looked(self, held: Held, call: Call | None) -> Mapping[str, Any]:
+        async with held.lock:
+            if not held.record.is_open:
+                return held.state
+            if self._clock.now_ms() > held.record.until_ms:
+                return await self._lost(held, "Its time is over, and its server never said what came of it.")
+            if call is None and held.is_unwatchable:
+                return held.state
+            try:
+                seen = await self._polling.ask(held, GET_TASK, call=call)
+            except ConnectorFault as fault:
+                if is_unknown(fault):
+                    return await self._lost(held, f"{held.server} does not know of it any more.")
+                raise
+            if wrong := broken(seen):
+                said = f"{held.server} answered with something that is no task: {wrong}."
+                raise ConnectorFault(said, code="contract_broken")
+            return await self._saw(held, seen, call)
+
+    async def heard(self, held: Held, seen: Mapping[str, Any], call: Call) -> None:
+        """Take a server's word for how a task stands. Raises as `look`."""
+        await self._owned.run(self._heard(held, seen, call))
+
+    async def _heard(self, held: Held, seen: Mapping[str, Any], call: Call) -> None:
+        async with held.lock:
+            if held.record.is_open:
+                await self._saw(held, seen, call)
+
+    async def answered(self, held: Held, raw: Mapping[str, Any]) -> None:
+        """Take what a server answered while it was waited for its task to be over. Raises as `look`."""
+        state = {**held.state, "status": "failed" if raw.get("isError") is True else "completed"}
+        await self._owned.run(self._ended(held, state, related(raw, held.record.id)))
+
+    async def _ended(self, held: Held, state: Mapping[str, Any], raw: Mapping[str, Any]) -> None:
+        async with held.lock:
+            if held.record.is_open:
+                await self._end(held, state, raw)
+
+    async def _saw(self, held: Held, seen: Mapping[str, Any], call: Call | None) -> Mapping[str, Any]:
+        if seen["status"] not in OVER:
+            await self._stands(held, _state(seen, held.record.id))
+            return seen
+        answered = await self._answer(held, seen, call)
+        await self._end(held, _state(seen, held.record.id), answered)
+        return seen
+
+    async def _answer(self, held: Held, seen: Mapping[str, Any], call: Call | None) -> Mapping[str, Any] | GatewayError:
+        """Return what came of a task that is over. Raises `ConnectorFault`: it cannot be had now."""
+        if seen["status"] == "cancelled":
+            return self._gone(held, "It was called off.", code="cancelled")
+        if held.form is LEGACY:
+            try:
+                return related(await self._polling.ask(held, TASK_RESULT, call=call), held.record.id)
+            except ConnectorFault as fault:
+                if fault.rpc is None:
+                    raise
+                return fault
+        if seen["status"] == "completed":
+            result = seen.get("result")
+            return result if isinstance(result, Mapping) else {}
+        return _as_rejected(seen.get("error"), held.server)
+
+    async def _lost(self, held: Held, why: str) -> Mapping[str, Any]:
+        state = {**held.state, "status": "failed", "statusMessage": why}
+        await self._end(held, state, self._gone(held, why))
+        return held.state
+
+    def _gone(self, held: Held, why: str, code: str = "") -> GatewayError:
+        """Return the fault of a task that ended without an answer: an effect may have happened all the same."""
+        if held.call.tool.effect is not Effect.READ:
+            said = f"{held.call.tool.name} was begun as a task: {why} It may or may not have happened"
+            return OutcomeUnknown(f"{said} (#{held.record.call_id}). Do not repeat it blindly.")
+        return RequestFault(why, code=code) if code else ConnectorFault(why, code="unavailable")
+
+    async def _end(self, held: Held, state: Mapping[str, Any], answered: Mapping[str, Any] | GatewayError) -> None:
+        """Put the outcome of a task's call on record, and close the task."""
+        outcome = await self._conclude(held.call, answered)
+        if held.form is LEGACY and state["status"] == "completed" and not isinstance(outcome, Succeeded):
+            state = {**state, "status": "failed"}
+        rpc = getattr(answered, "rpc", None)
+        self._keep_fresh(held.record.id, outcome)
+        held.record = replace(
+            held.record,
+            is_open=False,
+            until_ms=max(held.record.until_ms, self._clock.now_ms() + _KEPT_MS),
+            body={**held.record.body, **({"rpc": self._redact(rpc)} if rpc is not None else {})},
+        )
+        self._open.pop(held.record.id, None)
+        await self._stands(held, state)
+
+    async def _stands(self, held: Held, state: Mapping[str, Any]) -> None:
+        """Note how a task stands; whoever hears is told where that is something else."""
+        before, held.state = held.state, state
+        is_news = (before["status"], before.get("statusMessage")) != (state["status"], state.get("statusMessage"))
+        if held.record.is_open:
+            until_ms = self._created_ms(held) + held.form.lives_ms(state, _LONGEST_MS) + _GRACE_MS
+            held.record = replace(held.record, until_ms=until_ms)
+        if not is_news and held.record.is_open:
+            return
+        held.record = replace(held.record, body=self._body(held.record.body, state))
+        await self._store.save_task(held.record)
+        held.changed.set()
+        self.told(held)
+
+    def _created_ms(self, held: Held) -> int:
+        return held.call.received_ms
+
+    def _body(self, body: Mapping[str, Any], state: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {**body, "state": self._redact(state)}
+
+    async def held(self, task_id: str) -> Held | None:
+        """Return a task, open or on record, whosever it is; None where there is none of that id."""
+        held = self._open.get(task_id)
+        if held is not None:
+            return held
+        record = await self._store.find_task(task_id)
+        return None if record is None else await self._from_record(record)
+
+    async def _from_record(self, record: TaskRecord) -> Held | None:
+        """Return a task as it is on record; it is over where its call is."""
+        recorded = await self._ledger.made(record.call_id)
+        if recorded is None:
+            return None
+        if record.is_open and recorded.end_body is not None:  # a crash came between the two
+            record = replace(record, is_open=False, until_ms=self._clock.now_ms() + _KEPT_MS)
+            await self._store.save_task(record)
+        rules = self._rules.current
+        call = call_of(recorded, record.body["server"], rules.catalog.find(recorded.tool), rules.bundle)
+        return Held(record, record.body["state"], call)
+
+    def _begun(self, held: Held) -> Begun:
+        call = held.call
+        tool = self._rules.current.catalog.find(call.tool.name) or call.tool
+        facts = replace(call.facts, repeat_of=call.id)
+        return Begun(held.record.id, call.id, tool, call.arguments, facts)
+
+    def _keep_fresh(self, task_id: str, outcome: Outcome) -> None:
+        """Keep an outcome as it is until its client has had the time to fetch it; on record it may be cut or masked."""
+        size = len(dump(outcome.result)) if isinstance(outcome, Succeeded) else 0
+        self._fresh[task_id] = outcome, size
+        while len(self._fresh) > _MOST_FRESH or sum(each for _, each in self._fresh.values()) > _FRESH_BYTES:
+            self._fresh.popitem(last=False)
+
+    async def outcome(self, held: Held) -> Outcome:
+        """Return what came of the call of a task that is over: as it came, or as it is on record."""
+        fresh = self._fresh.get(held.record.id)
+        if fresh is not None:
+            return fresh[0]
+        recorded = await self._ledger.made(held.record.call_id)
+        assert recorded is not None
+        return outcome_of(recorded, held.record.body.get("rpc"))
+
+
+_RUNS: Final = "The server carries this call out as a task."
+
+
+def _waiting(held: Held, result: Mapping[str, Any]) -> Waiting:
+    return Waiting(held.record.id, _RUNS, held.form.pause_s(held.state), task=result)
+
+
+def _state(task: Mapping[str, Any], task_id: str) -> dict[str, Any]:
+    """Return what is told of how a task stands, under the gateway's own id."""
+    kept = {name: value for name, value in task.items() if name not in _NOT_OF_A_STATE}
+    if len(dump(kept)) > _MOST_STATE:
+        kept = {name: value for name, value in kept.items() if name in _KNOWN and len(dump(value)) <= _LONGEST_VALUE}
+    return {**related(kept, task_id), "taskId": task_id}
+
+
+_KNOWN: Final = frozenset(
+    {"status", "createdAt", "lastUpdatedAt", *(name for form in (LEGACY, MODERN) for name in (form.ttl, form.interval))}
+)
+_MOST_STATE: Final = 16 * 1024
+"""Bytes of what is kept of how a task stands; of more, only what every task has."""
+
+_LONGEST_VALUE: Final = 64
+_NOT_OF_A_STATE: Final = frozenset({"resultType", "result", "error", "inputRequests", "requestState"})
+
+
+def _is_of(record: TaskRecord, identity: Identity, endpoint: str, form: Form) -> bool:
+    here = record.body["endpoint"] == endpoint and record.body["form"] == form.name
+    return here and record.owner == principal_of(identity)
+
+
+def _as_rejected(error: Any, server: str) -> ConnectorFault:
+    fault = ConnectorFault(f"{server} failed to carry the task out.", code="rejected")
+    if isinstance(error, Mapping) and type(error.get("code")) is int:
+        fault.rpc = {**error, "message": str(error.get("message", ""))}
+    return fault
