@@ -72,7 +72,7 @@ def _bounded(check: Callable[[Any], str], weigh: Weigh | None) -> Callable[[Any]
 
     def light_enough(value: Any) -> str:
         if weigh(value) > MOST_CHECKS:
-            return "the value nests too deeply for a schema whose references lead to it in so many ways"
+            return "the value is too large, or nests too deeply, for a schema whose references multiply"
         return check(value)
 
     return light_enough

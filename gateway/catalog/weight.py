@@ -141,15 +141,45 @@ class _Graph:
 
     def weigh(self, value: Any) -> int:
         """Return how many checks `value` takes at most."""
-        total, places = 0, [(value, Counter(self._expanded(0, set())))]
+        total, places = 0, [(value, self._expanded(0, set()))]
         while places and total <= MOST_CHECKS:
             here, ways = places.pop()
             total += sum(ways.values())
-            if isinstance(here, dict):
-                places.extend((each, self._reached(ways, name)) for name, each in here.items())
-            elif isinstance(here, list):
-                places.extend((each, self._reached(ways, index)) for index, each in enumerate(here))
+            for each, below in self._members(here, ways):
+                if isinstance(each, dict | list):
+                    places.append((each, below))
+                else:
+                    total += sum(below.values())
+                if total > MOST_CHECKS:
+                    break
         return total
+
+    def _members(self, here: Any, ways: _Ways) -> Iterator[tuple[Any, _Ways]]:
+        """Yield what lies right below a place, each with what is checked there; members that are alike share that."""
+        known: dict[str | int | None, _Ways] = {}
+        alike: str | int | None
+        if isinstance(here, dict):
+            names = self._named(ways)
+            for name, each in here.items():
+                alike = name if name in names else None
+                if alike not in known:
+                    known[alike] = self._reached(ways, name)
+                yield each, known[alike]
+        elif isinstance(here, list):
+            longest = self._longest(ways)
+            for index, each in enumerate(here):
+                alike = min(index, longest)
+                if alike not in known:
+                    known[alike] = self._reached(ways, index)
+                yield each, known[alike]
+
+    def _named(self, ways: _Ways) -> frozenset[str]:
+        found = (self._nodes[number].get("properties") for number in ways)
+        return frozenset().union(*(each for each in found if isinstance(each, Mapping)))
+
+    def _longest(self, ways: _Ways) -> int:
+        found = (self._nodes[number].get(word) for number in ways for word in ("prefixItems", "items"))
+        return max((len(each) for each in found if isinstance(each, list)), default=0)
 
     def _number(self, node: Any) -> int | None:
         """Return a subschema's number; None for one that checks nothing."""

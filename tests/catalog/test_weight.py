@@ -1,5 +1,6 @@
 """A schema of a few lines cannot ask for more checks than can be made."""
 
+import tracemalloc
 from typing import Any
 
 import jsonschema_rs
@@ -60,8 +61,21 @@ TWICE: dict[str, Any] = {
 
 def test_a_value_is_refused_where_every_level_of_it_doubles_the_work() -> None:
     breaks = checker({"type": "object", **TWICE})
-    assert "nests too deeply" in breaks(nested(40))
-    assert "nests too deeply" not in breaks(nested(8))
+    assert "references multiply" in breaks(nested(40))
+    assert "references multiply" not in breaks(nested(8))
+
+
+def test_many_members_are_weighed_in_little_memory() -> None:
+    weigh = weigher({"properties": {"a": {"$ref": "#"}}, "items": {"$ref": "#"}, "additionalProperties": {"$ref": "#"}})
+    assert weigh is not None
+    values = [0] * 50_000, {str(number): [] for number in range(50_000)}
+    tracemalloc.start()
+    try:
+        assert min(weigh(value) for value in values) > 50_000
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
+    assert weigh([0] * MOST_CHECKS) > MOST_CHECKS
 
 
 def test_a_tree_may_be_as_deep_as_it_likes_where_one_way_leads_to_each_node() -> None:
