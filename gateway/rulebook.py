@@ -12,7 +12,7 @@ from gateway.catalog.config import ToolRule, rule_for
 from gateway.catalog.declared import fallback_problems
 from gateway.catalog.lock import Lock, Pin
 from gateway.catalog.own_tools import OWN_PINS, OWN_RULES
-from gateway.catalog.versions import Contracts, contracts
+from gateway.catalog.versions import Contracts, contracts, held_at, version_problems
 from gateway.config.model import OWN_SERVERS, GatewayConfig
 from gateway.facts.config import FactsSection
 from gateway.facts.own_tools import FACTS_SERVER, FACTS_TOOLS
@@ -109,6 +109,7 @@ def build_rules(config: GatewayConfig, written: Written, lock: Lock, live: Mappi
     problems = [
         *fallback_problems(rules.catalog.tools(), config.mcpServers),
         *probe_problems(config.probes, rules.catalog.find),
+        *version_problems(config.agents, rules.catalog, config.tools),
     ]
     if problems:
         raise PolicyLoadError(problems)
@@ -132,8 +133,8 @@ def recatalogued(old: Rules, config: GatewayConfig, lock: Lock, live: Mapping[st
 
 
 def _contracts(config: GatewayConfig, catalog: Catalog, lock: Lock) -> Contracts:
-    held = {name: agent.tools for name, agent in config.agents.items() if agent.tools}
-    return contracts(held, catalog, lock, config.tools) if held else {}
+    teams = {name: agent.teams for name, agent in config.agents.items()}
+    return contracts(held_at(teams, catalog, config.tools), catalog, lock, config.tools)
 
 
 def budgets_of(config: GatewayConfig, tools: Iterable[str]) -> Budgets:

@@ -180,3 +180,8 @@ def test_answers_carry_labels_where_a_policy_heeds_them(tmp_path: Path) -> None:
     assert labels.of(tools["web.note"]) == ("private",)
     assert labels.of(operation("web", READ_RESOURCE)) == labels.of(tools["tools.search"]) == ()
     assert recatalogued(rules_, config, lock, {}).labels is labels
+
+
+def test_an_agent_that_there_is_not_is_held_at_no_version() -> None:
+    with pytest.raises(PolicyLoadError, match=r"web\.fetch is held back for 'raeder', which is not under `agents:`"):
+        rules(tools={"web.fetch": {"versions": {1: {"agents": ["raeder"]}}}})

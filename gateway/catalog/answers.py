@@ -100,8 +100,12 @@ class LastAnswerRule(_Section):
 
 
 class VersionRule(_Section):
-    """How an older version of a tool is spoken while its server speaks the present one."""
+    """Who is held at an older version of a tool, and how it is spoken while its server speaks the present one."""
 
+    agents: Annotated[list[str], Field(max_length=1000)] = Field([], description="The agents that are held at it.")
+    teams: Annotated[list[str], Field(max_length=1000)] = Field(
+        [], description="Teams whose agents are held at it, but for those that another version names."
+    )
     arguments: AdapterRule = Field(default=AdapterRule(), description="From its arguments to those of the present one.")
     result: AdapterRule = Field(default=AdapterRule(), description="From the present one's result to its own.")
 

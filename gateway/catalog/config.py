@@ -115,7 +115,7 @@ class ToolRule(BaseModel):
     )
     versions: dict[int, VersionRule] | None = Field(
         None,
-        description="Versions that gateway.lock keeps for agents held at them: number → { arguments, result }.",
+        description="Older versions that agents are held at: number → { agents, teams, arguments, result }.",
     )
     fallback: Fallbacks | None = Field(
         None, description="What answers while a read cannot be reached, in turn: [other.tool, cached]."

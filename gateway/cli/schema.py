@@ -15,7 +15,7 @@ from gateway.catalog.drift import changes
 from gateway.catalog.lock import Lock, LockError, Pin
 from gateway.catalog.names import canonical_name
 from gateway.catalog.screening import screen
-from gateway.catalog.versions import Contracts, contracts
+from gateway.catalog.versions import Contracts, Held, contracts, held_at
 from gateway.cli.acting import As, acting
 from gateway.cli.loaded import Loaded
 from gateway.cli.output import FAILED, Refused, done, emit, fail_with, say, table
@@ -124,14 +124,14 @@ def versions(tool: OneTool = "", config: ConfigPath = Path("gateway.yaml"), as_j
     """Show every version of the tools in gateway.lock, and which agents are held at which."""
     loaded = loaded_from(config, as_json=as_json)
     pinned = _lock(home_of(loaded), as_json)
-    spoken = _spoken(loaded.config, pinned, {})
+    held, spoken = _spoken(loaded.config, pinned, {})
     found = [
         {
             "tool": canonical_name(server, name),
             "version": pin.version,
             "present": pin is present,
             "digest": pin.digest,
-            "agents": _held_at(loaded.config, canonical_name(server, name), pin.version),
+            "agents": _held_at(held, canonical_name(server, name), pin.version),
         }
         for server, pins in sorted(pinned.servers.items())
         for name, present in sorted(pins.items())
@@ -185,18 +185,19 @@ def forget(
     done(f"{version} is kept no longer; a running gateway goes by it at once")
 
 
-def _held_at(config: GatewayConfig, tool: str, version: int) -> list[str]:
-    return sorted(name for name, agent in config.agents.items() if agent.tools.get(tool) == version)
+def _held_at(held: Held, tool: str, version: int) -> list[str]:
+    return sorted(agent for agent, versions in held.items() if versions.get(tool) == version)
 
 
-def _spoken(config: GatewayConfig, pinned: Lock, live: Mapping[str, Live]) -> Contracts:
-    held = {name: agent.tools for name, agent in config.agents.items()}
-    return contracts(held, Catalog.pinned(pinned, live, config.tools), pinned, config.tools)
+def _spoken(config: GatewayConfig, pinned: Lock, live: Mapping[str, Live]) -> tuple[Held, Contracts]:
+    catalog = Catalog.pinned(pinned, live, config.tools)
+    held = held_at({name: agent.teams for name, agent in config.agents.items()}, catalog, config.tools)
+    return held, contracts(held, catalog, pinned, config.tools)
 
 
 def _unspeakable(config: GatewayConfig, pinned: Lock, live: Mapping[str, Live]) -> dict[str, str]:
     """Return the versions that agents are held at and cannot be spoken with in, and why."""
-    spoken = _spoken(config, pinned, live)
+    _, spoken = _spoken(config, pinned, live)
     told = [(name, contract) for by_tool in spoken.values() for name, contract in by_tool.items()]
     return {f"{name}@{contract.version}": contract.broken for name, contract in told if contract.broken}
 

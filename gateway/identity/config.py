@@ -131,9 +131,6 @@ class AgentConfig(BaseModel):
     budget: Budget = Field(
         default={}, description="What it may use up, by unit: {usd: 2000/day, calls: 60/minute}; see `budgets:`."
     )
-    tools: Annotated[dict[str, int], Field(max_length=1000)] = Field(
-        default={}, description="Versions that it is held at, by canonical tool name: {payments.pay: 1}."
-    )
     environment: Word | None = Field(None, description="Overrides the gateway's environment for this agent.")
 
 

@@ -9,7 +9,7 @@ import pytest
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.config import ToolRule
 from gateway.catalog.lock import Lock, LockError, Pin
-from gateway.catalog.versions import contracts
+from gateway.catalog.versions import contracts, held_at, version_problems
 from gateway.model.contract import Contract
 from gateway.model.tool import anything
 from tests.policy.acme import INTEGER, STRING, record
@@ -22,10 +22,8 @@ ADAPTER = {"arguments": {"rename": {"amount": "sum"}}, "result": {"rename": {"re
 RULES = {"bank.pay": ToolRule.model_validate({"versions": {"1": ADAPTER}})}
 
 
-def of(
-    held: dict[str, dict[str, int]], lock: Lock = LOCK, rules: dict[str, ToolRule] | None = None
-) -> dict[str, dict[str, Contract]]:
-    found = contracts(held, Catalog.pinned(lock, {}, {}), lock, RULES if rules is None else rules)
+def of(held: dict[str, dict[str, int]], rules: dict[str, ToolRule] | None = None) -> dict[str, dict[str, Contract]]:
+    found = contracts(held, Catalog.pinned(LOCK, {}, {}), LOCK, RULES if rules is None else rules)
     return {agent: dict(by_tool) for agent, by_tool in found.items()}
 
 
@@ -72,12 +70,39 @@ def test_agents_that_are_held_at_the_same_version_share_its_contract() -> None:
     assert found["a"]["bank.pay"] is found["b"]["bank.pay"]
 
 
+def test_a_version_that_is_not_kept_cannot_be_spoken_and_says_why() -> None:
+    assert "does not keep" in of({"old": {"bank.pay": 3}})["old"]["bank.pay"].broken
+
+
+def test_a_version_whose_schema_is_refused_cannot_be_spoken() -> None:
+    far = Pin.of({"name": "pay", "inputSchema": {"type": "object", "$ref": "https://example.com/schema"}}, version=5)
+    lock = LOCK.keeping("bank", "pay", far)
+    found = contracts({"old": {"bank.pay": 5}}, Catalog.pinned(lock, {}, {}), lock, versions(*[{}] * 5))
+    assert "its schema is refused" in found["old"]["bank.pay"].broken
+
+
+def versions(*rules: Any) -> dict[str, ToolRule]:
+    return {"bank.*": ToolRule.model_validate({"versions": {str(n): rule for n, rule in enumerate(rules, 1)}})}
+
+
+def test_who_is_named_is_held_at_a_version_before_who_is_of_a_team_and_that_at_the_latest() -> None:
+    rules = versions({"agents": ["named"], "teams": ["slow"]}, {"teams": ["slow", "late"]}, {"teams": ["none"]})
+    agents = {"named": ["slow"], "slow": ["slow"], "late": ["late", "other"], "free": ["other"]}
+    held = held_at(agents, Catalog.pinned(LOCK, {}, {}), rules)
+    assert held == {"named": {"bank.pay": 1}, "slow": {"bank.pay": 2}, "late": {"bank.pay": 2}}
+    assert held_at(agents, Catalog.pinned(LOCK, {}, {}), {"bank.pay": ToolRule()}) == {}
+
+
 @pytest.mark.parametrize(
-    ("version", "rules", "why"),
-    [(3, RULES, "does not keep"), (1, {}, "no adapter leads from it to version 2; declare it under `tools: bank.pay")],
+    ("rules", "why"),
+    [
+        (versions({"agents": ["stranger"]}), "not under `agents:`"),
+        (versions({"agents": ["known"]}, {"agents": ["known"]}), "two versions"),
+    ],
 )
-def test_a_version_that_cannot_be_spoken_says_why(version: int, rules: dict[str, ToolRule], why: str) -> None:
-    assert why in of({"old": {"bank.pay": version}}, rules=rules)["old"]["bank.pay"].broken
+def test_nobody_is_held_at_a_version_by_a_slip(rules: dict[str, ToolRule], why: str) -> None:
+    [problem] = version_problems(["known"], Catalog.pinned(LOCK, {}, {}), rules)
+    assert why in problem.message
 
 
 def contract(**result: Any) -> Contract:

@@ -25,12 +25,14 @@ tools:
   probe.exact:
     versions:
       "1":
+        agents: [old]
         arguments: { rename: { words: text }, default: { number: 1 } }
         result: { rename: { got.text: got.words }, drop: [got.number] }
+      "3": { teams: [lost] }
 agents:
-  old:  { auth: { token: true, local: true }, allow: ["*"], tools: { probe.exact: 1 } }
+  old:  { auth: { token: true, local: true }, allow: ["*"], teams: [lost] }
   new:  { auth: { token: true, local: true }, allow: ["*"] }
-  lost: { auth: { token: true, local: true }, allow: ["*"], tools: { probe.exact: 3 } }
+  lost: { auth: { token: true, local: true }, allow: ["*"], teams: [lost] }
 """
 
 

@@ -42,10 +42,10 @@ def gate(*policies: str, adapter: Any = ADAPTER, **more: Any) -> Gate:
     return home
 
 
-def held(home: Gate, adapter: Any = ADAPTER, version: int = 7) -> Any:
+def held(home: Gate, adapter: Any = ADAPTER, version: int = 7, kept: int = 7) -> Any:
     pins = {name: Pin.of(definition) for name, definition in [("check", DEFINITIONS["fraud"][0])]}
-    lock = Lock({"fraud": pins}).keeping("fraud", "check", replace(Pin.of(OLD), version=version))
-    rules = {} if adapter is None else {"fraud.check": ToolRule.model_validate({"versions": {str(version): adapter}})}
+    lock = Lock({"fraud": pins}).keeping("fraud", "check", replace(Pin.of(OLD), version=kept))
+    rules = {"fraud.check": ToolRule.model_validate({"versions": {str(version): adapter}})}
     rules_now = home.rules.current
     found = contracts({"other": {"fraud.check": version}}, rules_now.catalog, lock, rules)
     return replace(rules_now, contracts=found)
@@ -145,14 +145,13 @@ async def test_an_answer_that_does_not_become_one_of_the_agents_version_is_withh
     assert failed.error.code == "contract_broken"
 
 
-@pytest.mark.parametrize("version", [7, 8])
-async def test_an_agent_that_cannot_be_spoken_with_is_refused_clearly_and_not_listed_the_tool(version: int) -> None:
+async def test_an_agent_that_cannot_be_spoken_with_is_refused_clearly_and_not_listed_the_tool() -> None:
     home = gate()
-    home.rules.current = held(home, None, version)
+    home.rules.current = held(home, version=8)
     failed = (await run(home)).outcome
     assert isinstance(failed, Failed)
     assert failed.error.code == "tool_quarantined"
-    assert f"You are held at version {version} of fraud.check" in failed.error.message
+    assert "You are held at version 8 of fraud.check" in failed.error.message
     other = await home.listing.identify(request("x", agent="other").caller, "tools/list")
     assert "fraud_check" not in [tool["name"] for tool in home.listing.tools(other)]
 
