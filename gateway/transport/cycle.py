@@ -2,12 +2,9 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
-
-if TYPE_CHECKING:
-    from gateway.transport.bounded import BoundedHttp
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 __all__ = ["Cycle"]
 
@@ -26,7 +23,7 @@ class Cycle(RequestResponseCycle):
     expected_content_length = 0
     access_log = False
 
-    def __init__(self, connection: "BoundedHttp", scope: Any, body: bytes, on_response: Callable[[], None]) -> None:
+    def __init__(self, connection: HttpToolsProtocol, scope: Any, body: bytes, on_response: Callable[[], None]) -> None:
         # Not by way of `super`: this is made for every call.
         self.scope = scope
         self.transport = connection.transport
