@@ -22,7 +22,7 @@ README = ROOT / "examples" / "readme"
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """One client: what to install, and the script that uses it."""
+    """One client: what to install, words apart, and the script that uses it."""
 
     name: str
     requirement: str
@@ -39,6 +39,14 @@ CLIENTS = [
     Agent("openai_agents", "openai-agents==0.24.*"),
     Agent("langchain", "langchain-mcp-adapters==0.3.*"),
     Agent("pydantic_ai", "pydantic-ai-slim[mcp]==2.68.*"),
+    Agent("fastmcp", "fastmcp==4.1.*"),
+    Agent("agent_framework", "agent-framework-core==1.23.* mcp==2.3.* tenacity"),
+    Agent("strands", "strands-agents==1.62.*"),
+    Agent("google_adk", "google-adk[mcp]==2.13.*"),
+    Agent("llama_index", "llama-index-tools-mcp==0.6.*"),
+    Agent("semantic_kernel", "semantic-kernel[mcp]==1.45.*"),
+    Agent("smolagents", "smolagents[mcp] mcp<2 websockets"),
+    Agent("autogen", "autogen-ext[mcp] mcp<2"),
 ]
 
 
@@ -54,10 +62,10 @@ def python_of(client: Agent) -> Path:
     uv = shutil.which("uv")
     if uv:
         subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)
-        subprocess.run([uv, "pip", "install", "--quiet", "--python", python, client.requirement], check=True)
+        subprocess.run([uv, "pip", "install", "--quiet", "--python", python, *client.requirement.split()], check=True)
     else:
         venv.create(folder, with_pip=True)
-        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", client.requirement]
+        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *client.requirement.split()]
         subprocess.run(pip, check=True)
     done.write_text(client.requirement, encoding="utf-8")
     return python
@@ -84,12 +92,15 @@ def main() -> int:
         for name, command in commands.items():
             if not passed(name, [*command, url, token], folder, env):
                 failed.append(name)
-        inspector = [sys.executable, "-m", "tests.clients.with_inspector", url, token, f"{folder}/gateway.yaml"]
-        if not passed(
-            "inspector 2.12.0, HTTP and stdio, every era", inspector, folder, {**env, "PYTHONPATH": str(ROOT)}
-        ):
-            failed.append("inspector")
-    print(f"{len(runs) + 1 - len(failed)} passed, {len(failed)} failed")
+        ours = [sys.executable, "-m"]
+        on_node = {
+            "inspector 2.12.0, HTTP and stdio, every era": ["tests.clients.with_inspector", f"{folder}/gateway.yaml"],
+            "TypeScript SDK 1.32 and 2.4, mcp-remote 0.15": ["tests.clients.with_typescript"],
+        }
+        for name, (module, *more) in on_node.items():
+            if not passed(name, [*ours, module, url, token, *more], folder, {**env, "PYTHONPATH": str(ROOT)}):
+                failed.append(name)
+    print(f"{len(runs) + len(on_node) - len(failed)} passed, {len(failed)} failed")
     return 1 if failed else 0
 
 
