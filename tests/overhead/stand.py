@@ -23,10 +23,10 @@ CONFIG = """
 version: 1
 server: {{ listen: "127.0.0.1:0", store: "sqlite:///gateway.db" }}
 mcpServers:
-  echo: {{ type: http, url: "http://127.0.0.1:{port}/mcp" }}
+  echo: {{ type: http, url: "http://127.0.0.1:{port}/mcp", trust: 60 }}
 tools:
-  echo.echo: {{ effect: read }}
-  echo.write: {{ effect: write, traits: {{ destructive: false }} }}
+  echo.echo: {{ effect: read, traits: {{ open_world: false }} }}
+  echo.write: {{ effect: write, traits: {{ open_world: false, destructive: false }} }}
 agents:
   bench: {{ owner: bench@example.com, allow: ["echo.*"] }}
 policies: [policies]
