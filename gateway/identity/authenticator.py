@@ -78,6 +78,18 @@ class Authenticator:
             return self._by_local_key(value, loopback=loopback)
         return self._roster.jwts.cached(value)
 
+    def verified(self, credential: Credential) -> Identity | None:
+        """Return whom a token was found to be before, where it still is that; None means: await `identify`.
+
+        Raises:
+            StoreFault: tokens cannot be checked right now.
+        """
+        found = self._roster.verified.get(credential.value) if credential.kind == "bearer" else None
+        if found is None or found[2] != self._trust.tokens.generation or self._clock.now_ms() >= found[1]:
+            return None
+        self._trust.tokens.believe()
+        return found[0]
+
     async def identify(self, credential: Credential, *, loopback: bool) -> Identity:
         """Return the verified agent behind `credential`. `loopback`: the peer is on this machine.
 
@@ -85,10 +97,9 @@ class Authenticator:
             IdentityFault: unauthenticated, identity_expired or identity_revoked.
             StoreFault: it cannot be checked right now.
         """
-        found = self._roster.verified.get(credential.value) if credential.kind == "bearer" else None
-        if found is not None and found[2] == self._trust.tokens.generation and self._clock.now_ms() < found[1]:
-            self._trust.tokens.believe()
-            return found[0]
+        verified = self.verified(credential)
+        if verified is not None:
+            return verified
         named = split_token(credential.value) if len(credential.value) <= MAX_CREDENTIAL else None
         if named is not None:
             await self._trust.tokens.learn(named[0])

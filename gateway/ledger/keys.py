@@ -1,6 +1,6 @@
 """The step key: what makes two calls the same effect (LEDGER.md §3)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -14,6 +14,13 @@ from gateway.store.ports import Ledger, Recorded
 __all__ = ["StepKey", "next_step", "step_key"]
 
 _LONGEST: Final = 200
+IsNew = Callable[[str, Hashable], bool]
+"""Tells of a run and a step in it that it cannot be on record; False where nobody knows."""
+
+
+def _never(run_id: str, step: Hashable) -> bool:
+    del run_id, step
+    return False
 
 
 @light
@@ -43,8 +50,8 @@ def step_key(
     return _numbered(run_id, arguments_digest, 0)
 
 
-async def next_step(ledger: Ledger, run: RunRef, call: Call) -> StepKey:
-    """Return the key this call has to claim, and the recorded call it repeats.
+async def next_step(ledger: Ledger, run: RunRef, call: Call, is_new: IsNew = _never) -> StepKey:
+    """Return the key this call has to claim, and the recorded call it repeats; a step that `is_new` repeats none.
 
     A configured or explicit key always stands for the same step. Without one, a call that succeeded and whose answer
     was delivered in this attempt at the run is over, and the next identical call is a new one; one still running,
@@ -59,8 +66,11 @@ async def next_step(ledger: Ledger, run: RunRef, call: Call) -> StepKey:
     first = step_key(tool, run.id, call.arguments, call.arguments_digest, explicit)
     if first is None:
         return StepKey(None)
+    of_run = not tool.idempotency_key and explicit is None
+    if of_run and is_new(run.id, (agent, tool.name, first)):
+        return StepKey(first)
     held = await ledger.recorded(agent, tool.name, first)
-    if tool.idempotency_key or explicit is not None or tool.once_per_run or not _is_over(held, run):
+    if not of_run or tool.once_per_run or not _is_over(held, run):
         return StepKey(first, held)
     return await _first_unfinished(ledger, run, call)
 

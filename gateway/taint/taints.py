@@ -49,6 +49,8 @@ class Taints:
         if found is None:
             found = await self._read(follower)
         run, principal = found
+        if not (run or principal):
+            return ()
         oldest = self._clock.now_ms() - window_ms - window_ms // _GRAIN
         labels = {*run, *(label for label, at_ms in principal.items() if at_ms >= oldest)}
         return tuple(sorted(labels))
@@ -83,13 +85,14 @@ class Taints:
         return taint.run, taint.principal
 
     def _remembered_of(self, follower: Follower) -> tuple[Mapping[str, int], Mapping[str, int]] | None:
-        run, principal = (self._known.get(key) for key in _keys(follower))
+        run, principal = self._known.get(follower.run_id), self._known.get(follower[1:])
         if run is None or principal is None:
             return None
-        if self._clock.monotonic() - min(run.read_at_s, principal.read_at_s) > _BELIEVED_S:
+        oldest_s = self._clock.monotonic() - _BELIEVED_S
+        if run.read_at_s < oldest_s or principal.read_at_s < oldest_s:
             return None
         return run.labels, principal.labels
 
 
 def _keys(follower: Follower) -> tuple[Hashable, Hashable]:
-    return follower.run_id, (follower.agent, follower.on_behalf_of)
+    return follower.run_id, follower[1:]

@@ -78,6 +78,8 @@ class BoundedHttp(HttpToolsProtocol):
         self._settle()
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
+        if isinstance(self.cycle, Cycle) and not self.cycle.response_complete:
+            self.cycle.lost()
 
     def data_received(self, data: bytes) -> None:
         self._whole = b"" if self._begun else data

@@ -6,11 +6,14 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-__all__ = ["Cycle"]
+__all__ = ["Cycle", "cycle_of"]
 
 
 class Cycle(RequestResponseCycle):
-    """Answers at once where the answer is whole, and as uvicorn does where it is not."""
+    """Answers at once where the answer is whole, and as uvicorn does where it is not.
+
+    `on_gone` is called where the client leaves before it is answered.
+    """
 
     # What uvicorn's own sets for every request, and few ever change.
     disconnected = False
@@ -32,6 +35,7 @@ class Cycle(RequestResponseCycle):
         self.default_headers = connection.server_state.default_headers
         self.on_response = on_response
         self.body = body  # type: ignore[assignment]  # theirs grows, this one is complete
+        self.on_gone: Callable[[], None] | None = None
         self._bell: asyncio.Event | None = None
         self._taken = False
 
@@ -43,6 +47,11 @@ class Cycle(RequestResponseCycle):
             if not self._taken:
                 self._bell.set()
         return self._bell
+
+    def lost(self) -> None:
+        """The client closed the connection: tell who wants to know."""
+        if self.on_gone is not None:
+            self.on_gone()
 
     def take_body(self) -> bytes:
         """Return the body, and leave `receive` to tell only of the client's going."""
@@ -65,3 +74,9 @@ class Cycle(RequestResponseCycle):
             self.transport.close()
         self.on_response()
         return True
+
+
+def cycle_of(way: Any) -> Cycle | None:
+    """Return the cycle behind an ASGI `receive` or `send`, where one of these serves the request."""
+    cycle = getattr(way, "__self__", None)
+    return cycle if type(cycle) is Cycle else None

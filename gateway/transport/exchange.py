@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.model.identity import ClientInfo
 from gateway.model.request import Caller
 from gateway.transport.back import HttpBack
+from gateway.transport.cycle import Cycle, cycle_of
 from gateway.transport.head import Head
 from gateway.transport.kernel import Answer
 from gateway.transport.lookout import Lookout
@@ -28,17 +29,8 @@ class Exchange:
     """
 
     __slots__ = (
-        "_back",
-        "_gone",
-        "_lookout",
-        "endpoint",
-        "head",
-        "headers",
-        "meta",
-        "receive",
-        "request",
-        "scope",
-        "send",
+        *("_back", "_cycle", "_gone", "_lookout", "endpoint", "head", "headers", "meta"),
+        *("receive", "request", "scope", "send"),
     )
 
     def __init__(
@@ -53,6 +45,7 @@ class Exchange:
         self.meta: Mapping[str, Any] = {}
         self.endpoint = endpoint
         self._lookout = lookout or Lookout()
+        self._cycle = cycle_of(receive)
         self._gone = False
         self._back: HttpBack | None = None
 
@@ -118,10 +111,15 @@ class Exchange:
         task = asyncio.current_task()
         assert task is not None
         loop = asyncio.get_running_loop()
-        watchers: list[asyncio.Task[None]] = []
+        watchers: list[asyncio.Task[None] | asyncio.TimerHandle] = []
+        ends = task if until_gone else None
 
         def watch() -> None:
-            watchers.append(loop.create_task(self._watch(task if until_gone else None, stream_after_s)))
+            if self._cycle is None:
+                watchers.append(loop.create_task(self._watch(ends, stream_after_s)))
+            else:
+                watchers.append(loop.call_later(stream_after_s, self._stream))
+                self._hear_of_end(self._cycle, ends)
 
         entry = self._lookout.add(watch)
         try:
@@ -138,14 +136,30 @@ class Exchange:
             entry.over = True
             for watcher in watchers:
                 watcher.cancel()
+            if self._cycle is not None:
+                self._cycle.on_gone = None
+
+    def _hear_of_end(self, cycle: Cycle, task: "asyncio.Task[Any] | None") -> None:
+        def gone() -> None:
+            self._left()
+            if task is not None:
+                task.cancel()
+
+        if cycle.disconnected:
+            gone()
+        else:
+            cycle.on_gone = gone
+
+    def _stream(self) -> None:
+        if self._back is not None:
+            self._back.stream()
 
     async def _watch(self, task: "asyncio.Task[Any] | None", stream_after_s: float) -> None:
         try:
             async with asyncio.timeout(stream_after_s):
                 await self.until_gone()
         except TimeoutError:
-            if self._back is not None:
-                self._back.stream()
+            self._stream()
             await self.until_gone()
         if task is not None:
             task.cancel()
@@ -165,6 +179,10 @@ class Exchange:
         """Tell whether the connection is closed already, without waiting."""
         if self._gone:
             return True
+        if self._cycle is not None:
+            if self._cycle.disconnected:
+                self._left()
+            return self._gone
         look = asyncio.ensure_future(self.receive())
         await asyncio.sleep(0)
         if not look.done():

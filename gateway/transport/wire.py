@@ -8,7 +8,7 @@ from starlette.types import Receive, Send
 
 from gateway.codec import CodecError, dump, parse
 from gateway.model.light import light
-from gateway.transport.cycle import Cycle
+from gateway.transport.cycle import cycle_of
 
 __all__ = [
     "ClientGone",
@@ -76,8 +76,8 @@ async def read_body(receive: Receive, headers: Mapping[str, str], limit: int) ->
         HttpRefusal: 413 over `limit` bytes.
         ClientGone: the client went away, or the server lost patience (see bounded.py).
     """
-    cycle = getattr(receive, "__self__", None)
-    if type(cycle) is Cycle and len(cycle.body) <= limit:
+    cycle = cycle_of(receive)
+    if cycle is not None and len(cycle.body) <= limit:
         return cycle.take_body()
     declared = headers.get("content-length", "")
     if declared.isdigit() and int(declared[:20]) > limit:
@@ -139,8 +139,8 @@ def read_message(raw: bytes, *, responses: bool = False) -> RpcRequest:
 async def send_json(send: Send, status: int, body: Any, headers: tuple[tuple[str, str], ...] = ()) -> None:
     """Answer with a JSON body."""
     raw = dump(body)
-    cycle = getattr(send, "__self__", None)
-    if type(cycle) is Cycle and not headers and cycle.answer(status, _JSON_LINES % len(raw), raw):
+    cycle = cycle_of(send)
+    if cycle is not None and not headers and cycle.answer(status, _JSON_LINES % len(raw), raw):
         return
     await send(
         {

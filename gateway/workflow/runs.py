@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -15,6 +15,7 @@ from gateway.model.identity import Identity
 from gateway.model.request import Caller, CallRequest
 from gateway.store.runs import RunStatus, RunStore
 from gateway.workflow.attempts import Attempts
+from gateway.workflow.begun import Begun
 from gateway.workflow.places import IDLE_MS, Places
 from gateway.workflow.recent import Recent
 
@@ -77,6 +78,7 @@ class Runs:
         self._steps: Recent[str, int] = Recent(cached)
         self._places = Places(store, clock, cached)
         self._attempts = Attempts(store, clock, cached)
+        self._begun = Begun()
         self._opening: dict[tuple[str, str], asyncio.Task[RunRef]] = {}
         self._seen = 0
 
@@ -125,6 +127,7 @@ class Runs:
         run = await self._store.open_run(run, _key("start", run.id), self._clock.now_ms())
         await self._places.put(owner, _conversation_key(caller), run)
         self._steps.keep(run.id, 0)
+        self._begun.opened(run.id)
         return run
 
     async def resume(self, identity: Identity, request: CallRequest, run_id: str, joins: Joins) -> RunRef:
@@ -159,6 +162,13 @@ class Runs:
     def steps(self, run_id: str) -> int:
         """Return how many calls the run held before this one. The run must have been resolved just now."""
         return self._steps.get(run_id, 0)
+
+    def is_new(self, run_id: str, step: Hashable) -> bool:
+        """Tell whether a step cannot be on record, and take note that it may be from now on.
+
+        That is known of runs that this process, the only one on its store, opened. A claim is checked all the same.
+        """
+        return self._begun.is_new(run_id, step)
 
     def count(self, run_id: str) -> None:
         """Note that a call of this run was recorded."""
@@ -228,6 +238,7 @@ class Runs:
         run = replace(await self._store.open_run(minted, key, now), source=source)
         if run.id == minted.id:
             self._steps.keep(run.id, 0)
+            self._begun.opened(run.id)
         self._slots.keep(place, _Slot(run, now))
         return run
 

@@ -94,6 +94,12 @@ class Steps:
         return call_id
 
 
+async def test_of_a_step_that_is_known_to_be_new_the_ledger_is_not_asked_unless_its_key_is_of_no_run() -> None:
+    for steps, asked_for in ((Steps(), 0), (Steps(explicit="k"), 1)):
+        step = await next_step(steps, steps.run, steps.call, lambda run_id, step: True)  # type: ignore[arg-type]
+        assert (step.repeats, steps.lookups) == (None, asked_for)
+
+
 async def test_a_first_call_repeats_nothing() -> None:
     assert await Steps().next() == StepKey(key_of(), None)
     assert await Steps(tool(Effect.READ)).next() == StepKey(None)

@@ -228,7 +228,7 @@ async def test_a_store_that_cannot_answer_refuses_before_anything_is_sent() -> N
     for name in ("recorded", "claim"):
         store.heal()
         store.breaks(name)
-        ended = await gate.run("payments_pay")
+        ended = await gate.run("payments_pay", idempotency_key="k")
         assert isinstance(ended.outcome, Failed)
         assert (ended.outcome.error.code, ended.outcome.error.retryable) == ("store_unavailable", True)
     assert gate.servers["payments"].asked == []

@@ -72,7 +72,7 @@ class Gather:
         run = await self._run(call, rules.workflow_keys)
         now = self._clock.now_ms()
         call.bill = rules.budgets.bill(call, run.id, now)
-        step = await next_step(self._ledger, run, call)
+        step = await next_step(self._ledger, run, call, self._runs.is_new)
         call.step_key = step.key
         repeats, expected = _repeated(step, call), None
         if run.attempt > 1:

@@ -17,4 +17,5 @@ class Identify:
             call.identity = self._authenticator.stored(call.request.undoes.identity)
             return
         caller = call.request.caller
-        call.identity = await self._authenticator.identify(caller.credential, loopback=caller.loopback)
+        known = self._authenticator.verified(caller.credential)
+        call.identity = known or await self._authenticator.identify(caller.credential, loopback=caller.loopback)
