@@ -16,7 +16,7 @@ from tests.overhead.stand import Stand, standing
 BARE_CALLS = 3200
 CALLS = 480
 ROUNDS = 3
-MOST = {"echo_echo": 45, "echo_write": 90}
+MOST = {"echo_echo": 38, "echo_write": 78}
 
 
 @pytest.fixture(scope="module")
