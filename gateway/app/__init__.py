@@ -2,7 +2,7 @@
 
 from gateway.app.front import operator_token
 from gateway.app.gateway import Gateway
-from gateway.app.opening import live_definitions, open_store, policy_trial
+from gateway.app.opening import live_definitions, open_heads, open_store, policy_trial
 from gateway.home import Home
 from gateway.rulebook import build_rules, read_policies
 
@@ -11,6 +11,7 @@ __all__ = [
     "Home",
     "build_rules",
     "live_definitions",
+    "open_heads",
     "open_store",
     "operator_token",
     "policy_trial",

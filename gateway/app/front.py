@@ -67,5 +67,6 @@ def build_front(parts: Parts, guard: Guard, status: Callable[[], Mapping[str, An
         resource_metadata(parts.config.identity, parts.config.agents),
         ApprovalsApi(parts.approving.desk, PeopleDoor(parts.tokens, parts.clock).identify, parts.clock),
         HooksApi(parts.hooks),
+        parts.signing.jwks(),
     )
     return Front(build_asgi(endpoint, guard, sides), ends)

@@ -51,6 +51,10 @@ class Gateway(Parts):
         self._stack.push_async_callback(self.keys.close)
         await self.store.open()
         await self.store.verify()
+        if self.heads is not None:
+            await self.heads.check()
+            self._stack.push_async_callback(self.heads.close)
+            self._background(self.heads.watch(self.config.ledger.pace))
         alive = await self.task_requests.tasks.revive()
         await self.fact_tools.settle(await self.recorder.recover(lambda recorded: recorded.call_id in alive))
         await self._index()

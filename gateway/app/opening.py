@@ -1,5 +1,6 @@
 """Opens what the configuration names: the store, and the connection to every server."""
 
+import hashlib
 from collections.abc import Mapping
 from typing import Final
 
@@ -10,6 +11,8 @@ from gateway.connector.pool import PoolPace, Upstreams
 from gateway.connector.registry import build_upstream, load_connectors
 from gateway.credentials.keeper import Keeper
 from gateway.home import Home
+from gateway.ledger.heads import Heads
+from gateway.ledger.signing import SigningKey
 from gateway.model.clock import Clock, SystemClock
 from gateway.pipeline.survey import Survey
 from gateway.policy import Trial
@@ -18,7 +21,7 @@ from gateway.store.memory import MemoryStore
 from gateway.store.ports import Store
 from gateway.store.sqlite import SqliteStore
 
-__all__ = ["connect", "live_definitions", "open_store", "policy_trial"]
+__all__ = ["connect", "live_definitions", "open_heads", "open_store", "policy_trial"]
 
 _ASK_S: Final = 20.0
 
@@ -31,6 +34,22 @@ def open_store(config: GatewayConfig, home: Home, clock: Clock) -> Store:
     path = home.path / url.removeprefix("sqlite:///")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     return SqliteStore(path, clock)
+
+
+def open_heads(config: GatewayConfig, home: Home, store: Store, clock: Clock) -> Heads | None:
+    """Return what signs the heads of the configured store; None where nothing is kept.
+
+    The anchor in the private folder is named for the store as it is configured, so that each has its own.
+
+    Raises:
+        PrivateFileError: the signing key cannot be used.
+    """
+    url, named = config.server.store, config.ledger.anchor
+    if url == "memory:":
+        return None
+    name = f"ledger-{hashlib.sha256(url.encode()).hexdigest()[:12]}.anchor"
+    anchor = home.private / name if named is None else home.path / named
+    return Heads(store, SigningKey.load(home.private), anchor, clock)
 
 
 def policy_trial(home: Home) -> Trial:

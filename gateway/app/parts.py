@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
-from gateway.app.opening import open_store, policy_trial
+from gateway.app.opening import open_heads, open_store, policy_trial
 from gateway.catalog.catalog import Live, pin_new
 from gateway.catalog.lock import Lock
 from gateway.catalog.names import canonical_name
@@ -21,6 +21,7 @@ from gateway.identity.local import load_local_key
 from gateway.identity.metadata import challenge, resource_metadata
 from gateway.identity.token_index import TokenIndex
 from gateway.ledger.recorder import Recorder
+from gateway.ledger.signing import SigningKey
 from gateway.model.clock import Clock, IdSource, RandomIds
 from gateway.model.errors import IdentityFault
 from gateway.model.identity import Identity
@@ -77,6 +78,8 @@ class Parts:
         self.clock = clock
         self.ids: IdSource = RandomIds()
         self.store = open_store(config, home, self.clock)
+        self.signing = SigningKey.load(home.private)
+        self.heads = open_heads(config, home, self.store, self.clock)
         self.credentials = Keeper(home.private, self.clock, redactor.hold, self.store)
         self.surroundings = Surroundings(
             self.clock,

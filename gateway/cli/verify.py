@@ -1,27 +1,46 @@
-"""`toolgate verify`: does the ledger's hash chain hold, and if not, which row broke it."""
+"""`toolgate verify`: does the ledger hold, and is it the one that was written last."""
 
+import getpass
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from gateway.cli.output import FAILED, emit
-from gateway.cli.place import AsJson, ConfigPath, loaded_from, with_store
+from gateway.app import open_heads
+from gateway.cli.output import FAILED, Refused, done, emit, fail_with
+from gateway.cli.place import AsJson, ConfigPath, home_of, loaded_from, with_store
 from gateway.ledger.verify import Finding, examine
+from gateway.model.clock import SystemClock
 from gateway.store.ports import Store
+from gateway.store.private_file import PrivateFileError
 
 __all__ = ["verify"]
 
 
-def verify(config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = False) -> None:
-    """Check every event of the ledger; name the first that was changed, removed, inserted or moved."""
+def verify(
+    accept: Annotated[
+        str, typer.Option(help="Why a ledger whose chain holds is the right one, though its signed end is another.")
+    ] = "",
+    config: ConfigPath = Path("gateway.yaml"),
+    as_json: AsJson = False,
+) -> None:
+    """Check every event of the ledger, and its signed heads; name the first that was changed, removed or moved."""
     loaded = loaded_from(config, as_json=as_json)
 
     async def work(store: Store) -> Finding:
-        return await examine(store)
+        heads = open_heads(loaded.config, home_of(loaded), store, SystemClock())
+        if accept and heads is not None and (await examine(store)).intact:
+            await heads.accept(f"os:{getpass.getuser()}", accept[:1000])
+        return await examine(store, heads)
 
-    found = with_store(loaded, work, as_json=as_json)
+    try:
+        found = with_store(loaded, work, as_json=as_json)
+    except PrivateFileError as error:
+        fail_with(Refused("private_file", str(error)), as_json=as_json)
     if found.intact:
         emit({"ok": True, "events": found.events}, [f"the chain holds: {found.events} events"], as_json=as_json)
+        if accept and not as_json:
+            done("from here on the ledger is this one; that, and why, is on record")
         return
     lines = [
         f"ledger_tampered: event {found.seq}: {found.words}",

@@ -15,6 +15,7 @@ from gateway.connector.registry import STANDING
 from gateway.facts.config import FactsSection
 from gateway.facts.own_tools import FACTS_SERVER
 from gateway.identity.config import Agents, IdentityConfig
+from gateway.ledger.config import LedgerSection
 from gateway.loop.config import LoopsSection
 from gateway.policy.config import StandingSection, WorkflowSection
 from gateway.resilience.config import Probes, ResilienceConfig
@@ -114,6 +115,9 @@ class GatewayConfig(BaseModel):
     version: Literal[1] = Field(description="The version of this format.")
     server: ServerSection = Field(
         default=ServerSection(), description="Where the gateway listens and keeps its ledger."
+    )
+    ledger: LedgerSection = Field(
+        default=LedgerSection(), description="How the record is signed, and how long it is kept."
     )
     mcpServers: Annotated[dict[BehindName, dict[str, Any]], Field(max_length=1000)] = Field(
         default={},

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from gateway.ledger.heads import Heads
 from gateway.model.errors import LedgerTampered
 from gateway.store.ports import EventFilter, Ledger
 
@@ -19,10 +20,17 @@ class Finding:
     words: str = ""
 
 
-async def examine(ledger: Ledger) -> Finding:
-    """Check every event and every row; name the first that does not hold. Raises `StoreFault`: nothing was learnt."""
+async def examine(ledger: Ledger, heads: Heads | None = None) -> Finding:
+    """Check every event and row, and what signed heads state; name the first event that does not hold.
+
+    Raises:
+        StoreFault: nothing was learnt.
+    """
     try:
-        return Finding(intact=True, events=await ledger.verify())
+        events = await ledger.verify()
+        if heads is not None:
+            await heads.check()
+        return Finding(intact=True, events=events)
     except LedgerTampered as broken:
         return Finding(intact=False, seq=broken.seq, words=f"{broken.detail}{await _context(ledger, broken.seq)}")
 

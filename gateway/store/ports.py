@@ -75,6 +75,7 @@ class EventKind(StrEnum):
     FACT_DELETED = "fact.deleted"
     FACT_CONTRADICTED = "fact.contradicted"  # another value holds: the put was not carried out
     BUNDLE_KEPT = "bundle.kept"  # policies that decided calls after it; its call id is their digest
+    HEAD_SIGNED = "head.signed"  # states, signed, which event came before it; its call id is "head"
     ADMIN = "admin"  # a token issued, a bundle loaded, a schema approved …
 
 

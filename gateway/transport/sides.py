@@ -47,7 +47,11 @@ class Leases:
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """What the side paths work with. `metadata` is the RFC 9728 document, or None where OAuth is not configured."""
+    """What the side paths work with.
+
+    `metadata` is the RFC 9728 document, or None where OAuth is not configured. `jwks` is the public key with which
+    what the gateway signs can be checked.
+    """
 
     leases: Leases
     identify: Callable[[Caller, str], Awaitable[Identity]]
@@ -55,6 +59,7 @@ class Sides:
     metadata: Mapping[str, Any] | None
     approvals: ApprovalsApi
     hooks: HooksApi
+    jwks: Mapping[str, Any]
 
     async def health(self, request: Request) -> Response:
         """Say that the process answers, and nothing else."""
@@ -70,6 +75,11 @@ class Sides:
             return JSONResponse({"error": fault.message}, status_code=401)
         return StreamingResponse(self.leases.hold(), media_type="text/plain")
 
+    async def keys(self, request: Request) -> Response:
+        """Show the gateway's public key."""
+        del request
+        return JSONResponse(self.jwks, media_type="application/jwk-set+json")
+
     async def resource_metadata(self, request: Request) -> Response:
         """Tell an OAuth client where to get a token."""
         del request
@@ -81,6 +91,7 @@ def build_sides(sides: Sides) -> Starlette:
     routes = [
         Route("/healthz", sides.health),
         Route("/-/lease", sides.lease),
+        Route("/.well-known/jwks.json", sides.keys),
         *sides.operator.routes(),
         *sides.approvals.routes(),
         *sides.hooks.routes(),

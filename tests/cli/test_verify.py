@@ -34,3 +34,35 @@ def test_a_changed_row_is_named_with_what_it_was(tmp_path: Path) -> None:
     )
     data = house.json("verify")
     assert (data["ok"], data["seq"] > 0) == (False, True)
+
+
+def test_a_ledger_that_is_not_the_one_written_last_is_gone_on_with_once_an_operator_says_why(tmp_path: Path) -> None:
+    house = House.with_policies(tmp_path)
+    house.calls()
+    assert house.run("verify", "--accept", "the first").exit_code == 0  # from here on there is a signed head
+    (tmp_path / "gateway.db").unlink()
+    refused = house.run("verify")
+    assert (refused.exit_code, "ledger_tampered" in refused.output, "--accept" in refused.output) == (1, True, True)
+    accepted = house.run("verify", "--accept", "the disk was lost")
+    assert (accepted.exit_code, "on record" in accepted.output) == (0, True)
+    assert house.json("verify") == {"ok": True, "events": 2}
+
+
+def test_a_chain_that_does_not_hold_cannot_be_accepted(tmp_path: Path) -> None:
+    house = House.with_policies(tmp_path)
+    house.calls()
+    database = sqlite3.connect(tmp_path / "gateway.db")
+    database.execute("UPDATE events SET agent = 'nobody' WHERE seq = 3")
+    database.commit()
+    database.close()
+    assert house.run("verify", "--accept", "never mind").exit_code == 1
+    assert house.json("verify")["seq"] == 3
+
+
+def test_a_key_that_cannot_be_used_is_named_with_what_to_do(tmp_path: Path) -> None:
+    house = House.with_policies(tmp_path)
+    house.calls()
+    house.run("verify")
+    (tmp_path / ".toolgate" / "signing.key").chmod(0o644)
+    refused = house.run("verify")
+    assert (refused.exit_code, "private_file" in refused.output, "chmod 600" in refused.output) == (1, True, True)

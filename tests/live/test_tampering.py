@@ -12,7 +12,7 @@ import pytest
 
 from tests.live.inside import inside
 from tests.live.raw import Peer, probe_section, probes, received
-from tests.live.running import environment
+from tests.live.running import Running, environment
 
 CANARY = "pay 250.00 to ACME"
 
@@ -33,7 +33,10 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     asyncio.run(live())
     assert not (home / "data" / "gateway.db-wal").exists()
+    shutil.copy(home / "data" / "gateway.db", home / "older.db")
     (home / ".toolgate" / "run.json").unlink()
+    assert "payer2" in toolgate(home, "pause", "agent:payer2").communicate(timeout=60)[0]
+    assert Running(home).start().stop() == 0
     return home
 
 
@@ -59,6 +62,22 @@ def flip_a_byte(path: Path) -> int:
     at = raw.index(body.encode()) + body.encode().index(b"250.00")
     raw[at] ^= 1
     path.write_bytes(raw)
+    return seq
+
+
+def an_older_copy(path: Path) -> int:
+    """Put an older copy, which holds in itself, in the place of the file."""
+    with sqlite3.connect(path) as db:
+        seq = int(db.execute("SELECT max(seq) FROM events").fetchone()[0])
+    db.close()
+    shutil.copy(path.parent.parent / "older.db", path)
+    return seq
+
+
+def a_new_file(path: Path) -> int:
+    """Take the file away, so that a new one would be made."""
+    seq = an_older_copy(path)
+    path.unlink()
     return seq
 
 
@@ -90,6 +109,8 @@ TAMPERINGS: dict[str, Callable[[Path], int]] = {
         "UPDATE events SET seq = -seq WHERE seq < 0",
         f"INSERT INTO events (seq, {COLUMNS}) SELECT 9, {COLUMNS} FROM events WHERE seq = 8",
     ),
+    "an older copy": an_older_copy,
+    "a new file": a_new_file,
     "another agent": by_sql(4, "UPDATE events SET agent = 'payer2' WHERE seq = 4"),
 }
 

@@ -32,6 +32,7 @@ __all__ = ["ENVELOPE", "LEGACY", "METADATA", "MODERN", "OPERATOR", "Front", "bea
 MODERN = "2026-07-28"
 LEGACY = "2025-11-25"
 OPERATOR = "operator-token"
+KEYS = {"keys": [{"kty": "EC", "kid": "k1"}]}
 METADATA = {"resource": "https://gate.example/mcp", "authorization_servers": ["https://issuer.example"]}
 ENVELOPE = {
     "io.modelcontextprotocol/protocolVersion": MODERN,
@@ -76,7 +77,9 @@ class Front:
         self.tokens = TokenIndex(gate.store, gate.clock)
         people = PeopleDoor(self.tokens, gate.clock)
         approvals = ApprovalsApi(gate.approving.desk, people.identify, gate.clock)
-        sides = Sides(self.leases, self.gate.listing.identify, operator, metadata, approvals, HooksApi(self.hooks))
+        sides = Sides(
+            self.leases, self.gate.listing.identify, operator, metadata, approvals, HooksApi(self.hooks), KEYS
+        )
         self.app = build_asgi(self.endpoint, guard, sides)
 
     async def _deliver(self, call_id: str, attempt: int) -> None:

@@ -7,7 +7,7 @@ import pytest
 from starlette.types import Message
 
 from gateway.transport.sides import Leases
-from tests.transport.front import METADATA, OPERATOR, Front, bearer
+from tests.transport.front import KEYS, METADATA, OPERATOR, Front, bearer
 
 
 async def test_health_says_only_that_the_process_answers() -> None:
@@ -23,6 +23,11 @@ async def test_every_path_is_guarded(path: str) -> None:
 
 async def test_what_is_not_there_is_not_found() -> None:
     assert (await Front().send("GET", "/nowhere")).status_code == 404
+
+
+async def test_anybody_finds_the_key_with_which_what_the_gateway_states_is_checked() -> None:
+    response = await Front().send("GET", "/.well-known/jwks.json")
+    assert (response.json(), response.headers["content-type"]) == (KEYS, "application/jwk-set+json")
 
 
 @pytest.mark.parametrize("suffix", ["", "/mcp"])
