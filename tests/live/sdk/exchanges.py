@@ -9,7 +9,7 @@ import httpx2
 
 from tests.live.running import ENVELOPE, LEGACY, MODERN
 
-__all__ = ["CASES", "Case", "Place", "Said", "send"]
+__all__ = ["CASES", "Case", "Place", "Said", "exchanged", "send"]
 
 ACCEPT = "application/json, text/event-stream"
 SESSION = "{session}"
@@ -244,6 +244,11 @@ CASES: Sequence[Case] = (*_well_formed(), *_malformed(), *_modern_only(), *_lega
 
 async def send(http: httpx2.AsyncClient, place: Place, case: Case) -> Said:
     """Send a request; return what matters of the answer."""
+    return said(await exchanged(http, place, case))
+
+
+async def exchanged(http: httpx2.AsyncClient, place: Place, case: Case, **more: str) -> httpx2.Response:
+    """Send a request, with `more` headers; return the answer as it is."""
     headers: dict[str, str | None] = {"accept": ACCEPT, "content-type": "application/json"}
     if place.authorization:
         headers["authorization"] = place.authorization
@@ -252,14 +257,13 @@ async def send(http: httpx2.AsyncClient, place: Place, case: Case) -> Said:
     else:
         headers |= {"mcp-protocol-version": LEGACY, "mcp-session-id": place.session}
     headers |= dict(case.headers)
-    request = http.build_request(case.verb, place.url, content=case.body)
+    request = http.build_request(case.verb, place.url, content=case.body, headers=more)
     for name in ("accept", "content-type"):
         request.headers.pop(name, None)
     for name, value in headers.items():
         if value is not None:
             request.headers[name] = value
-    reply = await http.send(request)
-    return said(reply)
+    return await http.send(request)
 
 
 def said(reply: httpx2.Response) -> Said:
