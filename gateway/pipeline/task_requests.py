@@ -10,6 +10,7 @@ from gateway.model.outcome import Outcome, Succeeded
 from gateway.model.task import CANCEL_TASK, GET_TASK, TASK_RESULT, UPDATE_TASK
 from gateway.pipeline.polling import Held, Polling
 from gateway.pipeline.recalling import error_of
+from gateway.pipeline.related import related
 from gateway.pipeline.stages.execute import OwnTool
 from gateway.pipeline.tasks import Tasks
 from gateway.task.forms import LEGACY, MODERN, broken
@@ -43,7 +44,7 @@ class TaskRequests:
         if held.record.is_open:
             if held.form is MODERN and "inputRequests" in seen:
                 await self._polling.vet(held, call, seen["inputRequests"])
-            return {**seen, "taskId": held.record.id}
+            return {**related(seen, held.record.id), "taskId": held.record.id}
         return held.state if held.form is LEGACY else _with_end(held, await self.tasks.outcome(held))
 
     async def _result(self, call: Call) -> Mapping[str, Any]:
@@ -110,7 +111,7 @@ class TaskRequests:
 def _acknowledged(held: Held, answer: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what a server says that took note of something; how its task stands now is asked at once."""
     held.changed.set()
-    return {name: value for name, value in answer.items() if name != "taskId"}
+    return related({name: value for name, value in answer.items() if name != "taskId"}, held.record.id)
 
 
 def _with_end(held: Held, outcome: Outcome) -> Mapping[str, Any]:

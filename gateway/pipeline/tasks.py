@@ -131,7 +131,7 @@ class Tasks:
             raise OutcomeUnknown(said, detail=error.detail) from error
         self._open[task_id] = held
         self._follow(held)
-        return _waiting(held, form.renamed(call.result, task_id))
+        return _waiting(held, related(form.renamed(call.result, task_id), task_id))
 
     async def again(self, call: Call, recorded: Recorded) -> Waiting | None:
         """Return the task that a repeated call has become already, for a client that can follow it; else None."""
@@ -310,7 +310,7 @@ class Tasks:
                 return fault
         if seen["status"] == "completed":
             result = seen.get("result")
-            return result if isinstance(result, Mapping) else {}
+            return related(result, held.record.id) if isinstance(result, Mapping) else {}
         return _as_rejected(seen.get("error"), held.server)
 
     async def _lost(self, held: Held, why: str) -> Mapping[str, Any]:

@@ -44,7 +44,7 @@ class Client:
         if self.form == "modern":
             assert result["resultType"] == "task"
             return result
-        assert set(result) == {"task"}
+        assert set(result) <= {"task", "_meta"}
         task: Json = result["task"]
         return task
 

@@ -210,6 +210,7 @@ async def test_calling_a_task_off_is_on_record_and_so_is_what_came_of_its_call(
         assert (answered["taskId"], answered["status"]) == (task["taskId"], "cancelled")
     else:
         assert set(answered) == {"resultType", "_meta"}
+        assert answered["_meta"][RELATED] == {"taskId": task["taskId"]}
     assert (await client.get(task["taskId"]))["status"] == "cancelled"
     [*_, ended] = await house.bodies("call_1")
     assert (ended["outcome"], len(house.server.told("tasks/cancel"))) == (outcome, 1)

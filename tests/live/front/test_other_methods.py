@@ -93,6 +93,8 @@ EVERY = {
     "server/discover": {},
     "initialize": {"protocolVersion": "2025-11-25"},
     "notifications/cancelled": {"requestId": 1},
+    "tasks/list": {},
+    **{key: {"taskId": "task_0"} for key in ("tasks/get", "tasks/result", "tasks/update", "tasks/cancel")},
 }
 
 
