@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 
 from gateway.approval.own_tools import APPROVALS_SERVER, APPROVALS_TOOLS
 from gateway.budget.budgets import Budgets, Told
+from gateway.budget.capped import MAX_CALLS
 from gateway.catalog.catalog import Catalog, Live
 from gateway.catalog.config import ToolRule, rule_for
 from gateway.catalog.declared import fallback_problems
@@ -41,7 +42,7 @@ from gateway.workflow.own_tools import OWN_SERVER, OWN_TOOLS
 
 __all__ = ["Written", "budgets_of", "build_rules", "read_policies", "recatalogued", "rules_without_policies"]
 
-_OPTIONS: Final = LoadOptions(fulfils=frozenset({"redact", SELF_APPROVAL[0]}))
+_OPTIONS: Final = LoadOptions(fulfils=frozenset({"redact", MAX_CALLS, SELF_APPROVAL[0]}))
 """With the obligations the gateway carries out; a permit with another one is refused at load."""
 
 _OURS: Final = 100

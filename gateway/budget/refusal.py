@@ -57,6 +57,8 @@ def frees_ms(short: Shortage) -> int | None:
 def scope_text(scope: str) -> str:
     """Return what is limited, in words."""
     kind, _, name = scope.partition(":")
+    if kind == "policy":
+        return f"the policies for {name}"
     return f"{kind} {name}" if name else "the organisation"
 
 

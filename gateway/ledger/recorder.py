@@ -180,7 +180,7 @@ class Recorder:
 
 
 def _bill(call: Call) -> Bill:
-    return call.bill if call.has("bill") else NO_BILL
+    return call.charged if call.has("charged") else NO_BILL
 
 
 def _relied_on(call: Call) -> ApprovalUse | None:

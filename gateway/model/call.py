@@ -38,6 +38,7 @@ class Call:
     recalled: Any  # gather: the recorded read (store.Recorded) that answers this one; only where there is one
     given: DecisionInput  # decide: the DecisionInput
     decision: Decision  # decide
+    charged: Bill  # claim: what it is charged, the limits of the policies that allowed it among it
     intent: bool  # claim: True when an intent row stands, so that the outcome must be written to it
     attempts: list[Mapping[str, Any]]  # execute: list of attempt records
     source: Source  # execute: where the answer is from, unless the tool gave it to this very call
@@ -92,6 +93,7 @@ _DECIDED: Final = (
     "step_key",
     "given",
     "decision",
+    "charged",
     "intent",
     "attempts",
 )

@@ -192,7 +192,7 @@ def rules_of(
     entities = [AgentEntity(name, owner=AGENTS[name].owner) for name in AGENTS]
     section = facts or FactsSection()
     schemas = {name: declared.json_schema for name, declared in section.names.items()}
-    options = LoadOptions(fulfils=frozenset({"redact", "self_approval"}), facts=schemas)
+    options = LoadOptions(fulfils=frozenset({"redact", "max_calls", "self_approval"}), facts=schemas)
     bundle = Bundle.load(sources, pinned, entities, options)
     known = {person.name: person for person in people}
     return Rules(Catalog.build(lock, live or {}, declared), bundle, keys or {}, people=known, facts=section)

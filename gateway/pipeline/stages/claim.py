@@ -4,6 +4,7 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
+from gateway.budget.capped import capped
 from gateway.budget.refusal import exceeded
 from gateway.ledger.recorder import Recorder
 from gateway.model.answers import Label
@@ -60,6 +61,7 @@ class Claim:
         if call.has("recalled"):
             call.intent = False
             return await self._from_record(call, call.recalled)
+        call.charged = capped(call)
         if self._may_skip(call):
             call.intent = False
             return None
@@ -84,7 +86,7 @@ class Claim:
                     detail=claimed.recorded.call_id if claimed.recorded else "",
                 )
             case ClaimVerdict.SHORT:
-                raise exceeded(claimed.short, call.bill.at_ms)
+                raise exceeded(claimed.short, call.charged.at_ms)
             case _:  # consumed or stale since gather: the facts say so now
                 raise DecideAgain
 
@@ -115,7 +117,7 @@ class Claim:
         if call.request.task is not None:
             return True
         reads = call.tool.effect is Effect.READ and not call.as_task
-        return reads and not call.bill.charges and not makes_step(call)
+        return reads and not call.charged.charges and not makes_step(call)
 
     async def _from_record(self, call: Call, recorded: Recorded) -> Outcome:
         task = await self._under_way.tasks.again(call, recorded)
