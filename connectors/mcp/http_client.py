@@ -9,17 +9,18 @@ Why not a library: measured side by side (one call, 16 connections, uvloop), an 
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from connectors.mcp.event_stream import EventStream
+from connectors.mcp.http_reply import KnownHeads, Reply, what_follows
 from gateway.connector import ConnectorFault, TimedOut, Unavailable
 
-__all__ = ["HttpClient", "HttpLimits", "Reading", "Reply", "Tls"]
+__all__ = ["HttpClient", "HttpLimits", "Reading", "Tls"]
 
 Tls = Callable[[], ssl.SSLContext]
 """Raises `OSError` where a certificate cannot be used."""
@@ -29,9 +30,6 @@ _MAX_INTERIM: Final = 8
 _DRAIN_S: Final = 1.0
 _CLOSE_S: Final = 1.0
 _LEAST_WAIT_S: Final = 0.005
-_END: Final = b"\r\n\r\n"
-_KNOWN_HEADS: Final = 128
-_KNOWN_HEAD: Final = 2048
 _MANY_EVENTS: Final = 256
 _EVENT_S: Final = 0.0002
 
@@ -51,30 +49,18 @@ class HttpLimits:
     idle_connections: int = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """One answer. Header names are lower-case; of repeated headers the last counts. `body` is one event of a stream.
-
-    `received` is how many bytes of a body came, up to then.
-    """
-
-    status: int
-    headers: Mapping[bytes, bytes] = field(repr=False)
-    body: bytes = field(repr=False)
-    received: int = 0
-
-
 class Reading:
     """How one answer is read, and what its event stream said of itself.
 
     One that is `patient` waits for the first byte as long as for the last; one that is `endless` takes any number of
-    events. `last_id` and `retry_ms` are as in `EventStream`, and stay over several exchanges. `ends` is when the latest
-    exchange ends, on the loop's clock, not counting what stood still.
+    events. `number` tells it from others on its connection. `last_id` and `retry_ms` are as in `EventStream`, and stay
+    over several exchanges. `ends` is when the latest exchange ends, on the loop's clock, not counting what stood still.
     """
 
-    __slots__ = ("endless", "ends", "last_id", "patient", "retry_ms")
+    __slots__ = ("endless", "ends", "last_id", "number", "patient", "retry_ms")
 
     def __init__(self, *, endless: bool = False) -> None:
+        self.number = 0
         self.endless = self.patient = endless
         self.last_id = b""
         self.retry_ms: int | None = None
@@ -87,39 +73,17 @@ class Reading:
         """Take an event's data and tell whether it is the answer; called once per event until it says yes."""
         return False
 
+    def answered(self, reply: Reply) -> int | None:
+        """Return the number that a whole answer is to; None where it is to nothing that was asked."""
+        del reply
+        return self.number
+
     def weigh(self, received: int, status: int) -> None:
         """Take note of what an exchange came to: bytes of a body, and the status, 0 where none came."""
 
     def stood_still(self) -> float:
         """Return how many seconds to add to every limit, up to now."""
         return 0.0
-
-
-class _KnownHeads:
-    """The heads of plain answers that were parsed before, by their bytes: headers, and the length of the body."""
-
-    def __init__(self) -> None:
-        self._known: dict[bytes, tuple[Mapping[bytes, bytes], int]] = {}
-
-    def reply(self, data: bytes) -> Reply | None:
-        """Return the answer that `data` is, if it is one, whole, and with a known head."""
-        end = data.find(_END) + len(_END)
-        known = self._known.get(data[:end])
-        if known is None or known[1] != len(data) - end:
-            return None
-        return Reply(200, known[0], data[end:], known[1])
-
-    def learn(self, data: bytes, headers: Mapping[bytes, bytes]) -> None:
-        """Remember the head of an answer of status 200, if `data` is that answer, the whole of it."""
-        end = data.find(_END) + len(_END)
-        head = data[:end]
-        if headers.get(b"content-length") != b"%d" % (len(data) - end) or b"transfer-encoding" in headers:
-            return
-        if end > _KNOWN_HEAD or not head.startswith(b"HTTP/1.1 200") or head.count(b"\n") != head.count(b"\r\n"):
-            return  # the first empty line may not be where the parser saw the end
-        if len(self._known) >= _KNOWN_HEADS:
-            self._known.clear()
-        self._known[head] = headers, len(data) - end
 
 
 class HttpClient:
@@ -138,7 +102,7 @@ class HttpClient:
         self.limits = limits
         self._idle: list[_Connection] = []
         self._open: set[_Connection] = set()
-        self._heads = _KnownHeads()
+        self._heads = KnownHeads()
 
     async def exchange(self, head: bytes, body: bytes | None, timeout_s: float, reading: Reading) -> Reply:
         """Send one request and return its answer. `head` is the request line and headers, each ending in CR LF.
@@ -240,6 +204,8 @@ class _Connection(asyncio.Protocol):
         self._answer: asyncio.Future[Reply] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._drained: asyncio.TimerHandle | None = None
+        self._reading = Reading()
+        self._before = 0
         self._reset()
 
     def _reset(self) -> None:
@@ -263,7 +229,7 @@ class _Connection(asyncio.Protocol):
         """Send a request; the future gets the answer, or the fault."""
         if self._parsed:
             self._reset()
-        self._reading = reading
+        self._before, self._reading = self._reading.number, reading
         now = self.loop.time()
         reading.ends = now + timeout_s - reading.stood_still()
         answer: asyncio.Future[Reply] = self.loop.create_future()
@@ -309,8 +275,10 @@ class _Connection(asyncio.Protocol):
         if self._answer is None:  # bytes nobody asked for
             self.abort()
             return
-        if not self._parsed and self._is_like_another(data, self._answer):
-            return
+        if self._parsed or not self._is_like_another(data, self._answer):
+            self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
         self._parsed = True
         first = self._early == 0
         self._burst = 0
@@ -327,7 +295,7 @@ class _Connection(asyncio.Protocol):
         if self._complete:
             if first:
                 self._learn(data)
-            self._finish()
+            self._finish(data if first else b"")
         elif not self._started and self._early > self._limits.header_bytes:
             self._fail(_broken("The server's headers are too large."))
         elif first and not self._answer.done():
@@ -336,12 +304,19 @@ class _Connection(asyncio.Protocol):
     def _is_like_another(self, data: bytes, answer: "asyncio.Future[Reply]") -> bool:
         """Take an answer that needs no parsing, and tell whether it was one."""
         reply = self._client._heads.reply(data)
-        if reply is None or answer.done():
+        if reply is None or answer.done() or self._reading.answered(reply) != self._reading.number:
             return False
+        self._hand_over(answer, reply, mine=True)
+        return True
+
+    def _hand_over(self, answer: "asyncio.Future[Reply]", reply: Reply, *, mine: bool) -> None:
+        """Give the answer to whoever waits, and the connection back if it can be trusted with another exchange."""
         answer.set_result(reply)
         self._answer = None
-        self._client._freed(self)
-        return True
+        if mine:
+            self._client._freed(self)
+        else:
+            self.abort()
 
     def _learn(self, data: bytes) -> None:
         if self._reusable and not self._surplus and self.status == 200 and self._events is None:
@@ -362,7 +337,7 @@ class _Connection(asyncio.Protocol):
             return
         if self._to_eof and exc is None and self._events is None:
             self._complete = True
-            self._finish()
+            self._finish(b"")
             return
         when = "in the middle of its answer" if self._early else "before it answered"
         self._fail(Unavailable(f"The server closed the connection {when}.", detail=str(exc or "")))
@@ -374,6 +349,8 @@ class _Connection(asyncio.Protocol):
             self._surplus = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._surplus:
+            return
         self._header_bytes += len(name) + len(value)
         self._headers[name.lower()] = value
         if self._header_bytes > self._limits.header_bytes or len(self._headers) > _MAX_HEADERS:
@@ -443,17 +420,39 @@ class _Connection(asyncio.Protocol):
         if self._answer is not None and not self._answer.done():
             self._answer.set_result(Reply(self.status, self._headers, body, self.received))
 
-    def _finish(self) -> None:
-        """Hand the complete answer over, and the connection back if it can carry another exchange."""
-        if self._events is not None and self._answer is not None and not self._answer.done():
+    def _finish(self, data: bytes) -> None:
+        """Hand the complete answer over, and the connection back; `data` is all that came, if it came at once."""
+        answer = self._answer
+        if self._events is not None and answer is not None and not answer.done():
             self._fail(Unavailable("The server's event stream ended without the answer."))
             return
         if self._drained is not None:
             self._drained.cancel()
             self._drained = None
-        self._settle(bytes(self._body))
+        sound = self._reusable and self.usable
+        if answer is not None and not answer.done():
+            reply = Reply(self.status, self._headers, bytes(self._body), self.received)
+            to = self._reading.answered(reply)
+            if sound and to and to == self._before != self._reading.number and self._dropped(data):
+                return
+            self._hand_over(answer, reply, mine=sound and not self._surplus and to == self._reading.number)
+            return
         self._answer = None
-        if self._reusable and not self._surplus and self.usable:
+        if sound and not self._surplus:
             self._client._freed(self)
         else:
             self.abort()
+
+    def _dropped(self, data: bytes) -> bool:
+        """Drop what answers the exchange before once more, and go on with what follows it, if that can be told."""
+        rest: bytes | None = b""
+        if self._surplus:
+            rest = None if self._interim else what_follows(data, self._headers)
+        if rest is None:
+            return False
+        self._before = 0
+        self._parser = HttpResponseParser(self)
+        self._reset()
+        if rest:
+            self.data_received(rest)
+        return True

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from connectors.mcp.http_client import Reply
+from connectors.mcp.http_reply import Reply
 from connectors.mcp.wire import SessionLost, StatusError
 from gateway.connector import (
     Clock,

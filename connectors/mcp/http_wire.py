@@ -7,7 +7,8 @@ from contextlib import suppress
 from typing import Any, Final
 
 from connectors.mcp.ears import Ears
-from connectors.mcp.http_client import HttpClient, Reading, Reply
+from connectors.mcp.http_client import HttpClient, Reading
+from connectors.mcp.http_reply import Reply
 from connectors.mcp.http_status import message_in, refuse_status
 from connectors.mcp.resuming import KeptStream, resumed
 from connectors.mcp.showing import Showing, Shown
@@ -222,7 +223,7 @@ class HttpWire:
 class _Answer(Reading):
     """Looks for the response to one request among the events of its stream."""
 
-    __slots__ = ("_ear", "_number", "_scale", "_take", "found")
+    __slots__ = ("_ear", "_scale", "_take", "found")
 
     def __init__(
         self, number: int, take: Callable[[bytes, Ear | None], Mapping[str, Any] | None], ear: Ear | None
@@ -232,18 +233,32 @@ class _Answer(Reading):
         self.last_id = b""
         self.retry_ms = None
         self.ends = 0.0
-        self._number = number
+        self.number = number
         self._take = take
         self._scale = ear
         self._ear = ear if ear is not None and ear.listens else None
         self.found: Mapping[str, Any] | None = None
+
+    def answered(self, reply: Reply) -> int | None:
+        if reply.status != 200:
+            return self.number  # an error's id may be missing
+        try:
+            message = parse(reply.body)
+        except CodecError:
+            return None
+        if not isinstance(message, dict) or "method" in message or type(message.get("id")) is not int:
+            return None
+        identity: int = message["id"]
+        if identity == self.number:
+            self.found = message
+        return identity
 
     def event(self, data: bytes) -> bool:
         message = self._take(data, self._ear)
         if message is None:
             return False
         identity = message.get("id")
-        if identity != self._number or type(identity) is not int:
+        if identity != self.number or type(identity) is not int:
             return False
         self.found = message
         return True

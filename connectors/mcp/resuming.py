@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-from connectors.mcp.http_client import Reading, Reply
+from connectors.mcp.http_client import Reading
+from connectors.mcp.http_reply import Reply
 from connectors.mcp.http_status import session_is_lost
 from connectors.mcp.wire import Ear
 from gateway.connector import Clock, ConnectorFault, TimedOut

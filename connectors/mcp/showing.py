@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Mapping
 from typing import Final
 
-from connectors.mcp.http_client import HttpClient, Reading, Reply
+from connectors.mcp.http_client import HttpClient, Reading
+from connectors.mcp.http_reply import Reply
 from gateway.connector import Behalf, ConnectorFault, Credential, Refusal, TimedOut
 
 __all__ = ["Showing", "Shown"]

@@ -7,7 +7,8 @@ from urllib.parse import urljoin, urlsplit
 
 from connectors.mcp.awaited import Awaited
 from connectors.mcp.ears import Ears
-from connectors.mcp.http_client import HttpClient, Reading, Reply
+from connectors.mcp.http_client import HttpClient, Reading
+from connectors.mcp.http_reply import Reply
 from connectors.mcp.http_status import refuse_status
 from connectors.mcp.showing import Showing, Shown
 from connectors.mcp.wire import Ear, RpcError, SessionLost, StatusError, answer_to, encode

@@ -144,3 +144,66 @@ async def test_a_servers_wish_to_wait_is_heard_and_means_that_it_did_nothing(
         got = await fault_of(upstream.call(asked("later")))
         assert (got.code, got.retryable, got.retry_after_s) == ("unavailable", True, wait)
         assert (got.sent, got.refused) == (True, status.startswith("429") or header != "X: y")
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("padding", [b"", b" " * 7], ids=["the same", "another"])
+async def test_an_answer_that_comes_again_late_is_not_taken_for_the_next(
+    start: Start, padding: bytes, times: int
+) -> None:
+    """The second copy reaches the gateway when the connection carries another call already; a third ends that call."""
+    said: list[bytes] = []
+
+    async def first(x: Exchange) -> None:
+        said.append(x.echo())
+        x.http(said[0])
+
+    async def second(x: Exchange) -> None:
+        for _ in range(times):
+            x.http(said[0] + padding)
+        await x.writer.drain()
+        x.http(x.echo())
+
+    async with FaultServer(faults={"first": first, "second": second}) as server:
+        upstream = await start({"url": server.url})
+        await upstream.call(asked("first", {"n": 1}))
+        before = server.connections
+        following = upstream.call(asked("second", {"n": 2}))
+        if times == 1:
+            assert text(await following) == {"n": 2}
+        else:
+            assert (await fault_of(following)).code == "contract_broken"
+        assert text(await upstream.call(asked("echo", {"n": 3}))) == {"n": 3}
+        assert server.connections == before + times - 1
+
+
+async def test_another_answer_again_in_pieces_beside_the_next_ends_that_call(start: Start) -> None:
+    """Where the first one ends cannot be told from outside the parser: nothing is guessed."""
+    said: list[bytes] = []
+
+    async def first(x: Exchange) -> None:
+        said.append(x.echo())
+        x.http(said[0])
+
+    async def second(x: Exchange) -> None:
+        chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(said[0]), said[0])
+        own = x.echo()
+        again = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks
+        x.raw(again + b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(own), own))
+
+    async with FaultServer(faults={"first": first, "second": second}) as server:
+        upstream = await start({"url": server.url})
+        await upstream.call(asked("first", {"n": 1}))
+        assert (await fault_of(upstream.call(asked("second", {"n": 2})))).code == "contract_broken"
+        assert text(await upstream.call(asked("echo", {"n": 3}))) == {"n": 3}
+
+
+@pytest.mark.parametrize("odd", [faults.foreign_id, faults.text_id, faults.truncated_json, faults.not_an_object])
+async def test_a_connection_that_brought_anothers_answer_is_not_used_again(start: Start, odd: Any) -> None:
+    async with FaultServer(faults={"odd": odd}) as server:
+        upstream = await start({"url": server.url})
+        await upstream.call(asked("echo"))
+        before = server.connections
+        await fault_of(upstream.call(asked("odd")))
+        assert text(await upstream.call(asked("echo", {"n": 1}))) == {"n": 1}
+        assert server.connections == before + 1
