@@ -16,6 +16,7 @@ from gateway.catalog.lock import Lock, LockError
 from gateway.config.model import GatewayConfig
 from gateway.connector.registry import load_connectors, sought_in
 from gateway.home import Home
+from gateway.ledger.retention import Retention
 from gateway.model.call import Call
 from gateway.model.clock import Clock, SystemClock
 from gateway.model.outcome import Outcome, Succeeded
@@ -79,6 +80,7 @@ class Gateway(Parts):
             self.survey.watch(self.upstreams),
             self.notices.run(),
             self.approving.watch(),
+            Retention(self.store, lambda: self.config.ledger.retention.bodies_ms, self.clock).watch(),
             self.probing.watch(),
         )
         for work in watches:

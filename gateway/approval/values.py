@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from gateway.codec import digest
 from gateway.store.approvals import ApprovalState, ApprovalTrail
@@ -104,9 +104,24 @@ class Approval:
         return str(ApprovalState.EXPIRED if over else self.state)
 
 
+_REMOVED: Final[Mapping[str, Any]] = {
+    "expires_ms": 0,
+    "asker": {"owner": ""},
+    "effect": "",
+    "decision": {"message": "removed by retention", "policies": []},
+    "arguments": {},
+    "arguments_digest": "",
+    "tools": [],
+    "where": [],
+}
+"""What stands in the place of what was asked, once its time is over."""
+
+
 def approval_from(trail: ApprovalTrail) -> Approval:
     """Return the approval that these events tell of."""
     row, asked, decided = trail.row, trail.asked, trail.decided
+    if "removed" in asked:
+        asked = {**_REMOVED, **asked}
     return Approval(
         id=row.id,
         state=ApprovalState(row.state),
@@ -119,7 +134,7 @@ def approval_from(trail: ApprovalTrail) -> Approval:
         expires_ms=asked["expires_ms"],
         until_ms=row.until_ms,
         decided_ms=trail.decided_ms,
-        votes=tuple(Vote(**vote) for vote in decided["votes"]),
+        votes=tuple(Vote(**vote) for vote in decided.get("votes", ())),
         used=row.used,
         most=row.most,
         standing=row.standing,

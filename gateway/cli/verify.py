@@ -38,7 +38,10 @@ def verify(
     except PrivateFileError as error:
         fail_with(Refused("private_file", str(error)), as_json=as_json)
     if found.intact:
-        emit({"ok": True, "events": found.events}, [f"the chain holds: {found.events} events"], as_json=as_json)
+        lines = [f"the chain holds: {found.events} events"]
+        if found.removed:
+            lines.append(f"removed by retention: the bodies of {found.removed} events")
+        emit({"ok": True, "events": found.events, "removed": found.removed}, lines, as_json=as_json)
         if accept and not as_json:
             done("from here on the ledger is this one; that, and why, is on record")
         return

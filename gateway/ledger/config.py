@@ -1,17 +1,25 @@
 """The section `ledger:` of the configuration."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from gateway.model.duration import milliseconds
 
-__all__ = ["LedgerSection", "Pace"]
+__all__ = ["LedgerSection", "Pace", "RetentionSection"]
+
+_DAY_MS: Final = 86_400_000
 
 
 def _duration(text: str) -> str:
     milliseconds(text)
+    return text
+
+
+def _kept(text: str) -> str:
+    if text != "forever" and milliseconds(text) < _DAY_MS:
+        raise ValueError(f"{text} is less than a day: a call could lose what it is answered from")
     return text
 
 
@@ -26,6 +34,23 @@ class Pace:
     seconds: float
 
 
+class RetentionSection(BaseModel):
+    """How long what calls held is kept. That they were made, when, by whom and how they ended is kept for ever."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bodies: Annotated[str, AfterValidator(_kept)] = Field(
+        "forever",
+        description="How long arguments, decisions, answers and approvals are kept after a call ended: forever, or a "
+        "duration of at least a day; rules for high-risk systems ask for six months (180d).",
+    )
+
+    @property
+    def bodies_ms(self) -> int | None:
+        """How long bodies are kept, in milliseconds; None for ever."""
+        return None if self.bodies == "forever" else milliseconds(self.bodies)
+
+
 class LedgerSection(BaseModel):
     """How the record is signed, and how long it is kept."""
 
@@ -35,6 +60,7 @@ class LedgerSection(BaseModel):
         "10s", description="How long what was recorded stays unsigned at most, while the gateway runs."
     )
     sign_events: int = Field(1000, ge=1, le=1_000_000, description="How many events stay unsigned at most.")
+    retention: RetentionSection = Field(default=RetentionSection(), description="How long what calls held is kept.")
     anchor: str | None = Field(
         None,
         max_length=4096,

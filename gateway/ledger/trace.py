@@ -28,6 +28,7 @@ _STARTS: Final = frozenset({EventKind.CALL_CLAIMED, EventKind.CALL_RECORDED})
 _ENDS: Final = frozenset({EventKind.CALL_FINISHED, EventKind.CALL_SETTLED})
 _OF_CALLS: Final = _STARTS | _ENDS
 _COMPENSATED: Final = "compensated"
+_REMOVED: Final = "removed by retention"
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -194,7 +195,7 @@ def _line(start: Event, end: Event | None) -> CallLine:
         tool=start.tool,
         outcome=ended.get("outcome", "executing"),
         code=error.get("code", ""),
-        message=error.get("message") or _part(ended, "waiting").get("message") or decision.get("message", ""),
+        message=_message(asked, ended),
         version=_version(_part(asked, "tool")),
         policies=tuple(decision.get("policies", ())),
         bundle=decision.get("bundle", ""),
@@ -211,6 +212,13 @@ def _version(tool: Mapping[str, Any]) -> str:
     """Say which version of its tool a call was about, and in which its agent was spoken with."""
     version = str(tool.get("version", ""))
     return f"{version}, spoken as {tool['spoken']}" if "spoken" in tool else version
+
+
+def _message(asked: Mapping[str, Any], ended: Mapping[str, Any]) -> str:
+    if "removed" in asked:
+        return _REMOVED
+    said = _part(ended, "error").get("message") or _part(ended, "waiting").get("message")
+    return str(said or _part(asked, "decision").get("message", ""))
 
 
 def _source(source: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from gateway.ledger.heads import Heads
+from gateway.ledger.retention import bodies_removed
 from gateway.model.errors import LedgerTampered
 from gateway.store.ports import EventFilter, Ledger
 
@@ -12,10 +13,14 @@ __all__ = ["Finding", "examine"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What an examination found: `events` that hold, or else `seq`, the first that does not, and `words` saying why."""
+    """What an examination found: how many `events` hold, and how many bodies were `removed` in time.
+
+    Else `seq` is the first event that does not hold, and `words` say why.
+    """
 
     intact: bool
     events: int = 0
+    removed: int = 0
     seq: int = 0
     words: str = ""
 
@@ -30,7 +35,7 @@ async def examine(ledger: Ledger, heads: Heads | None = None) -> Finding:
         events = await ledger.verify()
         if heads is not None:
             await heads.check()
-        return Finding(intact=True, events=events)
+        return Finding(intact=True, events=events, removed=await bodies_removed(ledger))
     except LedgerTampered as broken:
         return Finding(intact=False, seq=broken.seq, words=f"{broken.detail}{await _context(ledger, broken.seq)}")
 

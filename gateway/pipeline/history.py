@@ -76,6 +76,8 @@ class History:
 
     def _recorded(self, event: Event) -> None:
         body = load(event.body.encode())
+        if "removed" in body:
+            return
         was_made = body["outcome"] == "succeeded" or bool(body.get("attempts"))
         if was_made and "replayed_from" not in body:  # neither a refusal nor a repeat is a step
             self._add(_Made(event, body["session"] or "", whole=body))

@@ -64,7 +64,7 @@ def recorded_result(recorded: Recorded) -> Mapping[str, Any]:
     result = (recorded.end_body or {}).get("result")
     if isinstance(result, dict):
         return result
-    text = f"This call was carried out before (#{recorded.call_id}); its answer was too large to be kept."
+    text = f"This call was carried out before (#{recorded.call_id}); its answer is not kept."
     return {"content": [{"type": "text", "text": text}]}
 
 

@@ -27,6 +27,7 @@ class Verdict(StrEnum):
     REWORDED = "reworded"  # the same, but this version of the gateway tells the agent in other words
     DIFFERS = "differs"
     REDACTED = "redacted"  # it differs, and what it was made of holds a secret that was not kept
+    REMOVED = "removed"  # what it was made of was kept for its time only
     NO_BUNDLE = "no_bundle"  # the policies that decided are not on record, or this version cannot read them
 
 
@@ -80,7 +81,9 @@ async def replay(ledger: Ledger, wanted: EventFilter) -> AsyncIterator[Replayed]
     async for event in ledger.events(wanted):
         body = load(event.body.encode()) if event.kind in DECIDED else {}
         given = given_in(body)
-        if given is not None:
+        if "removed" in body:
+            yield Replayed(event, Verdict.REMOVED, {}, why="removed by retention")
+        elif given is not None:
             yield await _again(event, body["decision"], given, bundles)
 
 

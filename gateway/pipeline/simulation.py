@@ -31,6 +31,7 @@ from gateway.store.ports import Event, EventFilter, EventKind, Ledger
 __all__ = ["Change", "Fate", "Simulated", "Simulation"]
 
 _EVERYTHING: Final = 2**63 - 1
+_REMOVED: Final = "removed by retention"
 _UNPINNED: Final = "no tool of that name is pinned"
 
 
@@ -101,6 +102,8 @@ class Simulation:
         """Return what becomes of a call, and the ids of the steps that it uses up by these policies."""
         body = load(event.body.encode())
         if given_in(body) is None:
+            if counts and "removed" in body:
+                self.skipped[_REMOVED] += 1
             return None, ()
         tool = operation_named(event.tool) or _as_spoken(self._bundle.tools.get(event.tool), body)
         if tool is None:

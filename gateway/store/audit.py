@@ -13,6 +13,8 @@ from gateway.store.chain import Head, Link, broken, checked
 from gateway.store.fact_events import FACT_EVENTS, is_told
 from gateway.store.facts import FactRow
 from gateway.store.ports import EventKind
+from gateway.store.removable import is_cut
+from gateway.store.retention_events import first_outside, spans_in
 from gateway.store.runs import RunStatus
 
 __all__ = ["AuditedTables", "CallRow", "RunRow", "Totals", "audit"]
@@ -113,6 +115,7 @@ def audit(links: Iterable[Link], head: Head, tables: AuditedTables) -> int:
     seq = 0
     for link in checked(links, head):
         seq = link[0]
+        audited.kept(link)
         check = _CHECKS.get(link[2])
         if check is not None:
             check(audited, link)
@@ -136,9 +139,22 @@ class _Audit:
         self._undone: dict[str, CallRow] = {}
         self._consuming: dict[str, tuple[int, list[str]]] = {}  # by running call: its claim, the steps it uses up
         self._used: dict[str, tuple[int, str]] = {}  # by step: its claim, who used it up according to its row
+        self._gone: list[list[int]] = []  # from and to: the events whose bodies are gone
+        self._let_go: list[list[int]] = []  # those of which an event says so
         self._counters = Counters()
         self._counted: dict[str, int] = {}  # by key of a budget: the last event that told of it
         self._superseded: dict[int, CallRow] = {}  # by the claim that took the key: who had it before
+
+    def kept(self, link: Link) -> None:
+        """Take note of a body that is gone: a later event has to say that its time was over."""
+        if is_cut(link[10]):
+            if self._gone and self._gone[-1][1] == link[0] - 1:
+                self._gone[-1][1] = link[0]
+            else:
+                self._gone.append([link[0], link[0]])
+
+    def removed(self, link: Link) -> None:
+        self._let_go += [span for span in spans_in(_loaded(link)) if span[1] < link[0]]
 
     def claimed(self, link: Link) -> None:
         self._claimed += 1
@@ -250,6 +266,7 @@ class _Audit:
         self._facts += row.seq == link[0]
 
     def conclude(self) -> None:
+        self._check_bodies()
         for row in self._doubted.values():
             raise _contradicted(row.claim_seq, f"the status of call {row.call_id}, which no event settles,")
         for row in self._undone.values():
@@ -272,6 +289,11 @@ class _Audit:
         shared = self._tables.shared_key()
         if shared is not None:
             raise _contradicted(shared[0], f"the step key of call {shared[1]}, held by another call too,")
+
+    def _check_bodies(self) -> None:
+        missing = first_outside(self._gone, self._let_go)
+        if missing:
+            raise broken(missing, "has lost its body, which no retention removed")
 
     def _check_counters(self) -> None:
         told, kept = set(self._counters.all()), set(self._tables.counters())
@@ -303,6 +325,7 @@ _CHECKS: Final[Mapping[str, Callable[[_Audit, Link], None]]] = {
     EventKind.CALL_COMPENSATED: _Audit.compensated,
     EventKind.RUN_OPENED: _Audit.opened,
     EventKind.RUN_CANCELLED: _Audit.cancelled,
+    EventKind.BODIES_REMOVED: _Audit.removed,
     **dict.fromkeys(FACT_EVENTS, _Audit.fact),
     **{kind: _Audit.approval for kind in EventKind if kind.startswith(("approval.", "standing."))},
 }

@@ -15,6 +15,7 @@ from gateway.store.evidence import Evidence, holds, recorded_from, recorded_whol
 from gateway.store.facts import Fact, FactAnswer, FactPut, FactRow
 from gateway.store.memory_approvals import Shelf
 from gateway.store.memory_facts import Board
+from gateway.store.memory_retention import Remover
 from gateway.store.memory_runs import HeldRun, RunShelf
 from gateway.store.memory_spending import MemorySpending
 from gateway.store.memory_taints import Taints
@@ -35,6 +36,7 @@ from gateway.store.ports import (
     StepLookup,
     TokenRecord,
 )
+from gateway.store.retention import Removal, Removed
 from gateway.store.runs import Attempt, AttemptBegin, Placed, RunCancel, RunChange, RunSummary
 from gateway.store.sightings import merged
 from gateway.store.taints import Clearing, Taint
@@ -79,6 +81,7 @@ class MemoryStore(MemorySpending, MemoryTasks):
         self._counters = Counters()
         self._taints = Taints(self._events, self._append)
         self._board = Board(self._events, self._append)
+        self._remover = Remover(self._events, self._calls, self._shelf.rows, self._append)
 
     async def open(self) -> None:
         """Do nothing: memory is always open."""
@@ -341,6 +344,9 @@ class MemoryStore(MemorySpending, MemoryTasks):
 
     async def list_facts(self, scope: str, owner: str, at_ms: int, limit: int = 1000) -> list[Fact]:
         return self._board.list_all(scope, owner, at_ms)[:limit]
+
+    async def remove_bodies(self, removal: Removal) -> Removed:
+        return self._remover.remove(removal)
 
     async def put_pause(self, pause: PauseRecord) -> None:
         self._pauses[pause.scope] = pause

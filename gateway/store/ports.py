@@ -15,6 +15,7 @@ from gateway.model.light import light
 from gateway.store.approvals import ApprovalStore, ApprovalUse
 from gateway.store.budgets import BudgetStore, Settled, Shortage
 from gateway.store.facts import FactStore, FactUse
+from gateway.store.retention import RetentionStore
 from gateway.store.runs import RunStore
 from gateway.store.spending import SpentStore
 from gateway.store.taints import TaintStore
@@ -76,6 +77,7 @@ class EventKind(StrEnum):
     FACT_CONTRADICTED = "fact.contradicted"  # another value holds: the put was not carried out
     BUNDLE_KEPT = "bundle.kept"  # policies that decided calls after it; its call id is their digest
     HEAD_SIGNED = "head.signed"  # states, signed, which event came before it; its call id is "head"
+    BODIES_REMOVED = "bodies.removed"  # the time that what they held was to be kept is over
     ADMIN = "admin"  # a token issued, a bundle loaded, a schema approved …
 
 
@@ -450,6 +452,7 @@ class Store(
     BudgetStore,
     TaintStore,
     FactStore,
+    RetentionStore,
     Protocol,
 ):
     """One adapter serves every port."""

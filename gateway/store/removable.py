@@ -13,7 +13,7 @@ __all__ = ["cut", "is_cut", "parted", "parts"]
 _MARK: Final = b',"removable":'  # JSON escapes quotes in texts, and what is kept has no member of that name
 _GONE: Final = b',"removed":"'
 _HEX: Final = 64
-_KEPT: Final = ("outcome", "received_ms", "timing")
+_KEPT: Final = ("outcome", "received_ms", "timing", "undoes")
 """What is kept of each call besides the terms that its rows are checked against."""
 
 

@@ -26,7 +26,14 @@ def test_every_decision_on_record_is_made_again(house: House) -> None:
     house.calls()
     done = house.run("replay")
     assert (done.exit_code, done.output) == (0, "3 of 3 decisions are equal, byte for byte\n")
-    assert house.json("replay")["counts"] == {"equal": 3, "reworded": 0, "differs": 0, "redacted": 0, "no_bundle": 0}
+    assert house.json("replay")["counts"] == {
+        "equal": 3,
+        "reworded": 0,
+        "differs": 0,
+        "redacted": 0,
+        "removed": 0,
+        "no_bundle": 0,
+    }
 
 
 def test_a_run_or_a_call_is_replayed_alone(house: House) -> None:

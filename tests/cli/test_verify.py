@@ -3,6 +3,7 @@
 import sqlite3
 from pathlib import Path
 
+from gateway.store.retention import Removal
 from tests.cli.house import House
 
 
@@ -45,7 +46,7 @@ def test_a_ledger_that_is_not_the_one_written_last_is_gone_on_with_once_an_opera
     assert (refused.exit_code, "ledger_tampered" in refused.output, "--accept" in refused.output) == (1, True, True)
     accepted = house.run("verify", "--accept", "the disk was lost")
     assert (accepted.exit_code, "on record" in accepted.output) == (0, True)
-    assert house.json("verify") == {"ok": True, "events": 2}
+    assert house.json("verify") == {"ok": True, "events": 2, "removed": 0}
 
 
 def test_a_chain_that_does_not_hold_cannot_be_accepted(tmp_path: Path) -> None:
@@ -66,3 +67,21 @@ def test_a_key_that_cannot_be_used_is_named_with_what_to_do(tmp_path: Path) -> N
     (tmp_path / ".toolgate" / "signing.key").chmod(0o644)
     refused = house.run("verify")
     assert (refused.exit_code, "private_file" in refused.output, "chmod 600" in refused.output) == (1, True, True)
+
+
+def test_bodies_that_retention_removed_are_told_of(tmp_path: Path) -> None:
+    house = House.with_policies(tmp_path)
+    ids = house.calls()
+    later = Removal(before_ms=2**62, at_ms=2**62, after_seq=0)
+    removed = house.store(lambda store: store.remove_bodies(later))
+    assert removed.bodies == 6
+    verified = house.run("verify")
+    assert (verified.exit_code, "removed by retention: the bodies of 6 events" in verified.output) == (0, True)
+    assert house.json("trace", "show", ids["paid"])["message"] == "removed by retention"
+    assert [step["outcome"] for step in house.json("trace", "replay", house.json("trace", "list")[0]["run"])] == [
+        "denied",
+        "succeeded",
+        "succeeded",
+    ]
+    replayed = house.run("replay")
+    assert (replayed.exit_code, "removed" in replayed.output) == (1, True)  # nothing could be replayed

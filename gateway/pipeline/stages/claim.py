@@ -147,7 +147,7 @@ class Claim:
             )
         result = recorded.end_body.get("result")
         if not isinstance(result, dict):
-            text = f"This call was carried out before (#{recorded.call_id}); its answer was too large to be kept."
+            text = f"This call was carried out before (#{recorded.call_id}); its answer is not kept."
             result = {"content": [{"type": "text", "text": text}]}
         if labels := recorded.end_body.get("labels"):
             call.labels = tuple(map(Label, labels))

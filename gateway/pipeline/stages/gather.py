@@ -77,7 +77,7 @@ class Gather:
         repeats, expected = _repeated(step, call), None
         if run.attempt > 1:
             repeats, expected = await self._recollected(call, run, step, repeats)
-        if repeats is not None:
+        if repeats is not None and "facts" in repeats.claim_body:  # else they were removed, in time
             recorded = facts_from(repeats.claim_body)
             call.facts = replace(recorded, run=run, repeat_of=repeats.call_id, environment=self._environment)
             return

@@ -28,6 +28,7 @@ from gateway.store.ports import (
     StepLookup,
     TokenRecord,
 )
+from gateway.store.retention import Removal, Removed
 from gateway.store.runs import Attempt, AttemptBegin, Placed, RunCancel, RunChange, RunSummary
 from gateway.store.sqlite import (
     approvals,
@@ -35,6 +36,7 @@ from gateway.store.sqlite import (
     facts,
     pauses,
     reading,
+    retention,
     runs,
     sessions,
     spending,
@@ -303,6 +305,10 @@ class SqliteStore:
         gone: int = await self._writer.write(partial(tasks.forget_tasks, before_ms=before_ms), synced=False)
         return gone
 
+    async def remove_bodies(self, removal: Removal) -> Removed:
+        removed: Removed = await self._writer.write(partial(retention.remove_bodies, removal=removal))
+        return removed
+
     async def spend(self, item: str, until_ms: int, at_ms: int) -> bool:
         spent: bool = await self._writer.write(partial(spending.spend, item=item, until_ms=until_ms, at_ms=at_ms))
         return spent
@@ -313,6 +319,7 @@ class SqliteStore:
     def _prepare_writer(self, db: sqlite3.Connection) -> None:
         use_wal(db, self._patience_s)
         db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA secure_delete = ON")  # what is removed is not left in free pages
         migrate(db, self._clock.now_ms())
 
 
