@@ -19,7 +19,7 @@ from gateway.home import Home
 from gateway.ledger.retention import Retention
 from gateway.model.call import Call
 from gateway.model.clock import Clock, SystemClock
-from gateway.model.outcome import Outcome, Succeeded
+from gateway.model.outcome import Outcome, Succeeded, Unknown
 from gateway.policy import PolicyLoadError
 from gateway.redaction.redactor import Redactor
 from gateway.rulebook import build_rules, read_policies
@@ -57,7 +57,8 @@ class Gateway(Parts):
             self._stack.push_async_callback(self.heads.close)
             self._background(self.heads.watch(self.config.ledger.pace))
         alive = await self.task_requests.tasks.revive()
-        await self.fact_tools.settle(await self.recorder.recover(lambda recorded: recorded.call_id in alive))
+        recovered = await self.recorder.recover(lambda recorded: recorded.call_id in alive, self.doubts.is_read)
+        await self.fact_tools.settle(recovered)
         await self._index()
         self._stack.push_async_callback(self.credentials.close)
         self.hooks.receivers.update(connect(self.config, self.upstreams, self.survey, self.surroundings))
@@ -90,6 +91,7 @@ class Gateway(Parts):
         self._background(self.task_requests.tasks.run())
         guard = Guard.build(host, port, self.config.server.public_url or "")
         self._front = build_front(self, guard, self.status)
+        self._background(self.doubts.watch(self.runner.run, recovered))
         self.asgi: Asgi = self._front.asgi
 
     async def _first_answers(self) -> None:
@@ -113,6 +115,8 @@ class Gateway(Parts):
         identity = call.identity if call.has("identity") else None
         tool = call.tool.name if call.has("tool") else ""
         self.inventory.saw(identity, call.request.caller.client, tool, refused=not isinstance(outcome, Succeeded))
+        if isinstance(outcome, Unknown) and call.tool.lookup is not None:
+            self.doubts.open.add(call.takes_over.call_id if call.has("takes_over") else call.id)
         if call.has("facts"):
             self.runs.count(call.facts.run.id)
 

@@ -30,6 +30,7 @@ from gateway.pause.pauses import Pauses
 from gateway.pipeline.approving import Approving, Ground
 from gateway.pipeline.asking import Asking
 from gateway.pipeline.directory import Directory
+from gateway.pipeline.doubts import Asked, Doubts
 from gateway.pipeline.elicited import Elicited
 from gateway.pipeline.fact_tools import FactGround, FactTools
 from gateway.pipeline.hooks import Hooks
@@ -123,13 +124,17 @@ class Parts:
         self.looping = Looping(self.rules, self.clock, OWN_SERVERS)
         self.kept = Kept(self.rules, self.clock, self.ids)
         self.tainting = Tainting(self.rules, Taints(self.store, self.clock))
-        early = config.server.early_reads
-        self.recorder = Recorder(self.store, self.clock, redactor.record, self.tainting, durable_reads=not early)
+        self.recorder = self._recorder()
         watched = Watched(lambda: self.config.probes, lambda: self.rules.current.catalog.find)
         self.probing = Probing(self.upstreams, watched, self.store, self.clock, self.ids)
         self.asking = Asking(self.recorder, redactor, self.clock, self.ids, self.elicited)
         self.task_requests = self._tasks()
+        self.doubts = Doubts(Asked(self.store, self.rules, self.executor, self.upstreams, redactor.record, self.clock))
         self._loud = logging.DEBUG  # while servers are still answering for the first time
+
+    def _recorder(self) -> Recorder:
+        early = self.config.server.early_reads
+        return Recorder(self.store, self.clock, self.redactor.record, self.tainting, durable_reads=not early)
 
     def _tasks(self) -> TaskRequests:
         shelter = Shelter(self.store, self.store, self.rules, self.clock, self.redactor.record, self.owned, self.pauses)

@@ -57,7 +57,7 @@ def build_runner(parts: Parts, noted: Callable[[Call, Outcome], None]) -> Runner
         Decide(inflight),
         Claim(
             parts.recorder,
-            UnderWay(inflight, tasks),
+            UnderWay(inflight, tasks, parts.doubts),
             parts.owned,
             parts.redactor,
             parts.approving.parking,

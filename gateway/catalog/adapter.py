@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 from gateway.catalog.fields import ABSENT, check_path, only, structured
 from gateway.codec import dump
 
-__all__ = ["AdapterRule", "adapter", "result_adapter"]
+__all__ = ["AdapterRule", "FieldName", "adapter", "result_adapter"]
 
 Fields = Mapping[str, Any]
 

@@ -12,6 +12,7 @@ from gateway.catalog.config import EndpointSection, Names, PinMode, ToolRule, Tr
 from gateway.catalog.declared import answers_of
 from gateway.catalog.drift import changes
 from gateway.catalog.lock import Lock, Pin
+from gateway.catalog.lookups import lookup_of
 from gateway.catalog.names import WIRE_NAME, canonical_name, wire_names
 from gateway.catalog.own_tools import OWN_PINS
 from gateway.catalog.screening import screen
@@ -33,6 +34,7 @@ class Declared:
     effect: Effect
     idempotent: bool = False
     undo: str = ""
+    lookup: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +256,7 @@ def _tool(
         **_undo(server, rule.undo if rule.undo is not None else declared.undo if declared else ""),
         answers=answers_of(rule),
         once_per_run=rule.once_per_run or False,
+        lookup=lookup_of(rule.lookup, declared=bool(declared and declared.lookup)),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
 
 from gateway.catalog.answers import CacheRule, Duration, Ensure, Fallbacks, IncompleteRule, StaleRule, VersionRule
+from gateway.catalog.lookups import LookupRule
 from gateway.model.limit import checked_prices
 from gateway.model.tool import Effect
 
@@ -90,6 +91,9 @@ class ToolRule(BaseModel):
         None,
         description="The same call again in a run is answered from the record, also once its answer has arrived: "
         "for agents that carry out their steps again, as LangGraph does after an interrupt.",
+    )
+    lookup: str | LookupRule | None = Field(
+        None, description="The read that tells whether a call in doubt has happened; a name, or as below."
     )
     undo: str | Undo | None = Field(None, description="The tool that compensates this one; a name, or as below.")
     accept_irreversible: bool | None = Field(

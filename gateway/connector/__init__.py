@@ -8,6 +8,7 @@ from gateway.connector.declaration import tool
 from gateway.connector.faults import (
     Confined,
     CredentialExpired,
+    NotDone,
     Rejected,
     TimedOut,
     Unavailable,
@@ -19,7 +20,7 @@ from gateway.connector.measure import Measure
 from gateway.connector.plugin import Connector, ConnectorConfig, Surroundings
 from gateway.connector.receiving import Delivery, Receiver
 from gateway.connector.secret import Secret
-from gateway.connector.upstream import Definitions, Notice, Offer, ToolCall, ToolsOnly, ToolTraits, Upstream
+from gateway.connector.upstream import LOOKUP, Definitions, Notice, Offer, ToolCall, ToolsOnly, ToolTraits, Upstream
 from gateway.model.back import NOBODY, AskRefused, Back
 from gateway.model.clock import Clock, IdSource
 from gateway.model.errors import ConnectorFault
@@ -27,6 +28,7 @@ from gateway.model.tool import Effect
 
 __all__ = [
     "ITSELF",
+    "LOOKUP",
     "NOBODY",
     "AskRefused",
     "Auth",
@@ -48,6 +50,7 @@ __all__ = [
     "IdSource",
     "Measure",
     "MutualTls",
+    "NotDone",
     "Notice",
     "Offer",
     "Receiver",

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
@@ -19,7 +19,10 @@ _Method = TypeVar("_Method", bound=Callable[..., Coroutine[Any, Any, Any]])
 
 @dataclass(frozen=True, slots=True)
 class DeclaredTool:
-    """One tool of a plugin. `wrapped` says that the return value is sent as `{"result": value}`: it is no object."""
+    """One tool of a plugin. `wrapped` says that the return value is sent as `{"result": value}`: it is no object.
+
+    `method` and `lookup` are names of methods; a tool without the latter cannot be looked up.
+    """
 
     name: str
     method: str
@@ -28,16 +31,19 @@ class DeclaredTool:
     parameters: type[BaseModel] = field(repr=False)
     returns: TypeAdapter[Any] | None = field(default=None, repr=False)
     wrapped: bool = False
+    lookup: str = ""
 
 
 def tool(
-    *, effect: Effect | None = None, idempotent: bool = False, undo: str = "", name: str = ""
+    *, effect: Effect | None = None, idempotent: bool = False, undo: str = "", lookup: str = "", name: str = ""
 ) -> Callable[[_Method], _Method]:
     """Declare an async method as a tool: `async def pay(self, call: ToolCall, payment_id: str) -> Receipt`.
 
     `effect` is required. `idempotent` promises that repeating the call with the same `call.idempotency_key` has one
-    effect. `undo` names the tool that takes the effect back. The docstring is the tool's description; parameters after
-    `call` become its input schema; an annotated return type its output schema.
+    effect. `undo` names the tool that takes the effect back. `lookup` names the async method that takes the same
+    parameters and returns what an earlier call with the same `call.idempotency_key` returned, or raises `NotDone`. The
+    docstring is the tool's description; parameters after `call` become its input schema; an annotated return type its
+    output schema.
 
     Raises:
         TypeError: no effect is given, the method is not async, or its parameters have no types.
@@ -50,8 +56,8 @@ def tool(
             )
         if not inspect.iscoroutinefunction(method):
             raise TypeError(f"@tool on {method.__qualname__}: a tool is an `async def`")
-        traits = ToolTraits(Effect(effect), idempotent, undo)
-        method.__dict__[_MARK] = (name or method.__name__, traits)
+        traits = ToolTraits(Effect(effect), idempotent, undo, lookup=bool(lookup))
+        method.__dict__[_MARK] = (name or method.__name__, traits, lookup)
         return method
 
     return mark
@@ -69,10 +75,12 @@ def declared_tools(owner: type) -> Mapping[str, DeclaredTool]:
         mark = getattr(method, _MARK, None)
         if mark is None:
             continue
-        name, traits = mark
+        name, traits, lookup = mark
         if name in found:
             raise TypeError(f"{owner.__name__}: two tools are called {name!r}")
-        found[name] = _declare(method, name, traits)
+        if lookup and not inspect.iscoroutinefunction(inspect.getattr_static(owner, lookup, None)):
+            raise TypeError(f"{owner.__name__}: the lookup of {name!r} is an `async def` called {lookup!r}")
+        found[name] = replace(_declare(method, name, traits), lookup=lookup)
     return found
 
 

@@ -11,6 +11,7 @@ from gateway.model.errors import ConnectorFault
 __all__ = [
     "Confined",
     "CredentialExpired",
+    "NotDone",
     "Rejected",
     "TimedOut",
     "Unavailable",
@@ -47,6 +48,13 @@ def plain(text: object, limit: int = _MAX_TEXT) -> str:
     kept = "".join(char if char.isprintable() else " " for char in str(text)[: limit * 4])
     kept = " ".join(kept.split())
     return kept if len(kept) <= limit else kept[: limit - 1] + "…"
+
+
+class NotDone(ConnectorFault):
+    """What was looked up surely had no effect, and will have none."""
+
+    def __init__(self, message: str = "It has not happened.") -> None:
+        super().__init__(message, code="rejected")
 
 
 class Unavailable(ConnectorFault):

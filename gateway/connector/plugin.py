@@ -14,7 +14,7 @@ from gateway.connector.credential import Credentials, Sought, as_written
 from gateway.connector.declaration import DeclaredTool, declared_tools
 from gateway.connector.faults import Rejected, TimedOut, Unavailable, plain
 from gateway.connector.section import ConnectorConfig
-from gateway.connector.upstream import ToolCall, ToolsOnly, ToolTraits, Upstream
+from gateway.connector.upstream import LOOKUP, ToolCall, ToolsOnly, ToolTraits, Upstream
 from gateway.model.clock import Clock, IdSource, RandomIds, SystemClock
 from gateway.model.errors import ConnectorFault, GatewayError
 
@@ -143,8 +143,11 @@ class _PluginUpstream(ToolsOnly):
         if not self._opened:
             raise Unavailable(f"{self._connector.name} is not open.", sent=False)
         arguments = _arguments(declared, call)
+        method = declared.lookup if call.method == LOOKUP else declared.method
+        if not method:
+            raise Rejected(f"{declared.name} cannot be looked up.")
         with _ForeignCode(self._connector.name):
-            value = await getattr(self._connector, declared.method)(_with_key(declared, call), **arguments)
+            value = await getattr(self._connector, method)(_with_key(declared, call), **arguments)
             return _result(declared, value)
 
 
@@ -159,8 +162,8 @@ def _arguments(declared: DeclaredTool, call: ToolCall) -> Mapping[str, Any]:
 
 
 def _with_key(declared: DeclaredTool, call: ToolCall) -> ToolCall:
-    """An idempotent tool always gets a key, the same on every attempt: the call's own id where there is no other."""
-    if call.idempotency_key is not None or not declared.traits.idempotent:
+    """Give a tool that needs a key one, the same on every attempt and lookup: the call's id where there is no other."""
+    if call.idempotency_key is not None or not (declared.traits.idempotent or declared.lookup):
         return call
     return replace(call, idempotency_key=call.call_id)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from gateway.connector.credential import ITSELF, Behalf
 from gateway.connector.measure import Measure
@@ -10,7 +10,10 @@ from gateway.model.back import NOBODY, Back
 from gateway.model.light import light
 from gateway.model.tool import Effect
 
-__all__ = ["Definitions", "Notice", "Offer", "ToolCall", "ToolTraits", "ToolsOnly", "Upstream"]
+__all__ = ["LOOKUP", "Definitions", "Notice", "Offer", "ToolCall", "ToolTraits", "ToolsOnly", "Upstream"]
+
+LOOKUP: Final = "toolgate/lookup"
+"""The method of a `ToolCall` that only asks what became of an earlier one."""
 
 Definitions = Sequence[Mapping[str, Any]]
 Notice = Callable[[str, Mapping[str, Any]], None]
@@ -47,11 +50,16 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ToolTraits:
-    """What a connector declares of a tool beyond its MCP definition; configuration overrides it."""
+    """What a connector declares of a tool beyond its MCP definition; configuration overrides it.
+
+    With `lookup` it answers a call of the tool whose method is `LOOKUP`: with the result that the call with this id and
+    key had, or with `NotDone` where it surely had no effect. Any other fault leaves it in doubt.
+    """
 
     effect: Effect
     idempotent: bool = False
     undo: str = ""
+    lookup: bool = False
 
 
 @dataclass(frozen=True, slots=True)

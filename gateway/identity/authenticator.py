@@ -114,7 +114,7 @@ class Authenticator:
     def stored(self, recorded: Identity) -> Identity:
         """Return the agent of a recorded call as it is configured today, acting for whom it acted then.
 
-        Its credentials may have been revoked since: undoing what it did needs none.
+        Its credentials may have been revoked since: to undo what it did, or to end the doubt about it, needs none.
 
         Raises:
             IdentityFault: there is no such agent any more.

@@ -11,7 +11,7 @@ from gateway.model.light import light
 from gateway.model.tool import Effect, Tool
 from gateway.store.ports import Ledger, Recorded
 
-__all__ = ["StepKey", "next_step", "step_key"]
+__all__ = ["StepKey", "next_step", "sent_key", "step_key"]
 
 _LONGEST: Final = 200
 IsNew = Callable[[str, Hashable], bool]
@@ -50,6 +50,17 @@ def step_key(
     return _numbered(run_id, arguments_digest, 0)
 
 
+def sent_key(tool: Tool, agent: str, key: str | None) -> str | None:
+    """Return the idempotency key that goes to the server, for a tool that takes one.
+
+    A step key is unique for one agent and one tool; a server may see the keys of all. What the operator configured
+    names one effect whichever agent asks for it.
+    """
+    if key is None or not tool.idempotent:
+        return None
+    return digest([tool.name, key] if tool.idempotency_key else [agent, tool.name, key])
+
+
 async def next_step(ledger: Ledger, run: RunRef, call: Call, is_new: IsNew = _never) -> StepKey:
     """Return the key this call has to claim, and the recorded call it repeats; a step that `is_new` repeats none.
 
@@ -58,6 +69,9 @@ async def next_step(ledger: Ledger, run: RunRef, call: Call, is_new: IsNew = _ne
     undelivered or in doubt is answered from the record; one that failed is tried again under the same key.
     """
     agent, tool = call.identity.agent, call.tool
+    if call.request.repeats is not None:
+        key = call.request.repeats.step_key
+        return StepKey(key, await ledger.recorded(agent, tool.name, key))
     explicit = call.request.idempotency_key
     if call.request.undoes is not None:
         explicit = f"undoes {call.request.undoes.call_id}"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from gateway.ledger.bundles import Bundles
-from gateway.ledger.charging import settled
+from gateway.ledger.charging import settled, settled_later
 from gateway.ledger.entries import claim_body, end_body, record_body
 from gateway.ledger.parts import Parts, Redact
 from gateway.model.bill import NO_BILL, Bill
@@ -93,7 +93,13 @@ class Recorder:
         return recorded.arguments_digest == call.arguments_digest
 
     async def finish(self, call: Call, outcome: Outcome) -> None:
-        """Write the outcome of a claimed call. Raises `StoreFault`: then the call stays in doubt."""
+        """Write the outcome of a claimed call. Raises `StoreFault`: then the call stays in doubt.
+
+        What a call that took another over came to is the outcome of that one.
+        """
+        if call.has("takes_over"):
+            await self._end_doubt(call, outcome)
+            return
         now = self._clock.now_ms()
         body = end_body(call, outcome, now, self._redact, self._parts)
         taint = self._taint(call, outcome, body)
@@ -116,6 +122,26 @@ class Recorder:
         )
         await self._ledger.finish(ending)
         self._marked(call, taint)
+
+    async def _end_doubt(self, call: Call, outcome: Outcome) -> None:
+        before: Recorded = call.takes_over
+        status, now = _status(outcome), self._clock.now_ms()
+        if status is not StepStatus.UNKNOWN:
+            failed = status is StepStatus.FAILED
+            body = end_body(call, outcome, now, self._redact, self._parts)
+            body["settled"] = {"by": "repetition", "note": f"made again with its key by #{call.id}"}
+            ending = Ending(
+                before.call_id,
+                now,
+                status,
+                body,
+                release=failed,
+                returns=before.claim_body["claim"].get("approval", "") if failed else "",
+                charges=settled_later(before.claim_body, succeeded=not failed),
+                compensates=before.claim_body.get("undoes", ""),
+            )
+            await self._ledger.settle(ending)
+        await self.record(call, outcome)
 
     async def record(self, call: Call, outcome: Outcome) -> None:
         """Write a call that made no claim: a read, a refusal, a repeat. Raises `StoreFault`."""
@@ -161,22 +187,39 @@ class Recorder:
         if taint and self._carrying is not None:
             self._carrying.marked(call)
 
-    async def recover(self, spare: Callable[[Recorded], bool] = lambda _: False) -> list[Recorded]:
-        """End as unknown what a stopped gateway left unfinished; return it. `spare` says which calls still live."""
-        doubtful = [recorded for recorded in await self._ledger.unfinished() if not spare(recorded)]
-        for recorded in doubtful:
-            now = self._clock.now_ms()
-            body = {
-                "outcome": "unknown",
-                "error": {
-                    "code": "outcome_unknown",
-                    "message": "The gateway stopped while this call was under way; it may or may not have happened.",
-                    "detail": "found unfinished when the gateway started",
-                },
-                "timing": {"received_ms": recorded.started_at_ms, "ended_ms": now},
-            }
-            await self._ledger.finish(Ending(recorded.call_id, now, StepStatus.UNKNOWN, body))
-        return doubtful
+    async def recover(
+        self, spare: Callable[[Recorded], bool] = lambda _: False, is_read: Callable[[str], bool] = lambda _: False
+    ) -> list[Recorded]:
+        """End what a stopped gateway left unfinished: reads as failed, all else as unknown; return the latter.
+
+        `spare` says which calls still live, elsewhere.
+        """
+        left = [recorded for recorded in await self._ledger.unfinished() if not spare(recorded)]
+        for recorded in left:
+            await self._ledger.finish(_broken_off(recorded, self._clock.now_ms(), is_read=is_read(recorded.tool)))
+        return [recorded for recorded in left if not is_read(recorded.tool)]
+
+
+def _broken_off(recorded: Recorded, now_ms: int, *, is_read: bool) -> Ending:
+    code, told = (
+        ("unavailable", "it had no effect") if is_read else ("outcome_unknown", "it may or may not have happened")
+    )
+    body = {
+        "outcome": "failed" if is_read else "unknown",
+        "error": {
+            "code": code,
+            "message": f"The gateway stopped while this call was under way; {told}.",
+            "detail": "found unfinished when the gateway started",
+        },
+        "timing": {"received_ms": recorded.started_at_ms, "ended_ms": now_ms},
+    }
+    if not is_read:
+        return Ending(recorded.call_id, now_ms, StepStatus.UNKNOWN, body)
+    approval, charges = (
+        recorded.claim_body["claim"].get("approval", ""),
+        settled_later(recorded.claim_body, succeeded=False),
+    )
+    return Ending(recorded.call_id, now_ms, StepStatus.FAILED, body, release=True, returns=approval, charges=charges)
 
 
 def _bill(call: Call) -> Bill:

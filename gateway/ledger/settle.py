@@ -9,7 +9,7 @@ from gateway.model.errors import RequestFault
 from gateway.model.facts import StepStatus
 from gateway.store.ports import Ending, Ledger
 
-__all__ = ["settle"]
+__all__ = ["settle", "settle_by_lookup"]
 
 
 async def settle(ledger: Ledger, call_id: str, status: StepStatus, said: Mapping[str, Any], at_ms: int) -> CallLine:
@@ -29,22 +29,52 @@ async def settle(ledger: Ledger, call_id: str, status: StepStatus, said: Mapping
         raise RequestFault(f"{call_id} is not in doubt: it is {line.outcome}.")
     succeeded = status is StepStatus.SUCCEEDED
     note = f": {said['note']}" if said["note"] else ""
+    text = f"Settled by a person as {'succeeded' if succeeded else 'failed'}{note}."
+    known = {"structuredContent": said["result"]} if "result" in said else {}
+    result = {"content": [{"type": "text", "text": text}], **known}
+    await _settle(ledger, line, (succeeded, result, text), {"by": said["by"], "note": said["note"]}, at_ms)
+    settled = await one_line(ledger, call_id)
+    assert settled is not None
+    return settled
+
+
+async def settle_by_lookup(
+    ledger: Ledger, call_id: str, status: StepStatus, found: tuple[str, Mapping[str, Any]], at_ms: int
+) -> None:
+    """Put on record what a look-up found out about a call in doubt: by whom, and the call's result or the answer.
+
+    Raises:
+        RequestFault: there is no such call, or it is not in doubt any more.
+        StoreFault: it cannot be written.
+    """
+    line = await one_line(ledger, call_id)
+    if line is None or line.outcome != "unknown":
+        raise RequestFault(f"{call_id} is not in doubt.")
+    by, result = found
+    succeeded = status is StepStatus.SUCCEEDED
+    told = {"by": "lookup", "note": f"asked {by}", **({} if succeeded else {"answer": result})}
+    text = f"{by} was asked: it has not happened. It may be made again."
+    await _settle(ledger, line, (succeeded, result, text), told, at_ms)
+
+
+async def _settle(
+    ledger: Ledger, line: CallLine, found: tuple[bool, Mapping[str, Any], str], told: Mapping[str, Any], at_ms: int
+) -> None:
+    succeeded, result, text = found
     body: dict[str, Any] = {
         "outcome": "succeeded" if succeeded else "failed",
-        "settled": {"by": said["by"], "note": said["note"]},
+        "settled": told,
         "timing": {"received_ms": line.at_ms, "ended_ms": at_ms},
     }
-    text = f"Settled by a person as {body['outcome']}{note}."
     if succeeded:
-        known = {"structuredContent": said["result"]} if "result" in said else {}
-        body["result"] = {"content": [{"type": "text", "text": text}], **known}
+        body["result"] = result
     else:
         body["error"] = {"code": "rejected", "message": text, "detail": ""}
     approval = "" if succeeded else line.asked.get("claim", {}).get("approval", "")
     ending = Ending(
-        call_id,
+        line.call_id,
         at_ms,
-        status,
+        StepStatus.SUCCEEDED if succeeded else StepStatus.FAILED,
         body,
         release=not succeeded,
         returns=approval,
@@ -52,6 +82,3 @@ async def settle(ledger: Ledger, call_id: str, status: StepStatus, said: Mapping
         compensates=line.asked.get("undoes", ""),
     )
     await ledger.settle(ending)
-    settled = await one_line(ledger, call_id)
-    assert settled is not None
-    return settled

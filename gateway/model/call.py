@@ -36,6 +36,7 @@ class Call:
     bill: Bill  # gather: what it costs, and the budgets it is charged to
     step_key: str | None  # gather: the idempotency key of this step, or None for reads without one
     recalled: Any  # gather: the recorded read (store.Recorded) that answers this one; only where there is one
+    takes_over: Any  # claim: the recorded call in doubt (store.Recorded) that this one makes again; only where it does
     given: DecisionInput  # decide: the DecisionInput
     decision: Decision  # decide
     charged: Bill  # claim: what it is charged, the limits of the policies that allowed it among it

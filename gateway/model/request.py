@@ -10,7 +10,7 @@ from gateway.model.light import light
 from gateway.model.task import Begun
 from gateway.model.tool import Tool
 
-__all__ = ["CallRequest", "Caller", "Undoing"]
+__all__ = ["CallRequest", "Caller", "Repeating", "Undoing"]
 
 
 @light
@@ -40,6 +40,15 @@ class Undoing:
     identity: Identity
 
 
+@dataclass(frozen=True, slots=True)
+class Repeating:
+    """That a request makes the recorded call `call_id`, which is in doubt, again, in the name of who made it."""
+
+    call_id: str
+    identity: Identity
+    step_key: str
+
+
 @light
 @dataclass(frozen=True, slots=True)
 class CallRequest:
@@ -50,8 +59,8 @@ class CallRequest:
     under way. `more` are the params beside name and arguments that go on to the server. `endpoint` is the virtual
     endpoint it came through, empty for the one with everything. `operation` is what is asked for where it is no tool.
     `via` is the gateway's own tool that the agent called to have this one called, if it did. `undoes` is set on what
-    the gateway itself asks for when a run is rolled back; no transport sets it. `task` is what a request is about that
-    asks about a task.
+    the gateway itself asks for when a run is rolled back, `repeats` where it makes a call in doubt again; no transport
+    sets either. `task` is what a request is about that asks about a task.
     """
 
     name: str
@@ -68,3 +77,4 @@ class CallRequest:
     via: Tool | None = None
     undoes: Undoing | None = None
     task: Begun | None = None
+    repeats: Repeating | None = None

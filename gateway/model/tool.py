@@ -7,6 +7,7 @@ from typing import Any
 
 from gateway.model.answers import PLAIN, Answers
 from gateway.model.contract import Contract
+from gateway.model.lookup import Lookup
 
 __all__ = ["Effect", "Tool", "Traits", "anything"]
 
@@ -51,8 +52,8 @@ class Tool:
     one within a run. `quarantined` says why the tool may not be called, or is empty. `deadline_s` bounds a whole call,
     retries included, and `attempt_s` one attempt that is not the last, where another cannot double anything.
     `annotations_trusted` is True once a person vouched for the server's hints; `effect_hinted` is True while nothing
-    else speaks for `effect`. `answers` is what the operator declares of its answers. `contract` is set
-    where the agent that calls it is held at another version.
+    else speaks for `effect`. `answers` is what the operator declares of its answers, `lookup` how a call in doubt is
+    looked up. `contract` is set where the agent that calls it is held at another version.
 
     `undo` is the tool that takes its effect back, with the arguments of the same names, or those that `undo_arguments`
     takes from `input.…` and `output.…`.
@@ -88,6 +89,7 @@ class Tool:
     accept_irreversible: bool = False
     answers: Answers = PLAIN
     once_per_run: bool = False
+    lookup: Lookup | None = field(default=None, compare=False)
     contract: Contract | None = None
 
     @property

@@ -4,9 +4,14 @@ import asyncio
 from collections import deque
 from typing import Final
 
-__all__ = ["InFlight"]
+__all__ = ["InFlight", "again"]
 
 _RECENT: Final = 1000
+
+
+def again(call_id: str) -> str:
+    """Return what a call in doubt is noted as while it is made again."""
+    return f"{call_id} again"
 
 
 class InFlight:
@@ -27,6 +32,10 @@ class InFlight:
             event.set()
             if recorded:
                 self._recent.append(call_id)
+
+    def carries(self, call_id: str) -> bool:
+        """Tell whether this process is carrying the call out."""
+        return call_id in self._ends
 
     async def ended(self, call_id: str, patience_s: float) -> bool:
         """Wait until the call ends. False when `patience_s` passed first, or when nobody here carries it out.

@@ -17,7 +17,7 @@ from gateway.model.light import light
 from gateway.model.outcome import Failed, Outcome, Succeeded, Unknown, Waiting
 from gateway.model.request import CallRequest
 from gateway.model.tool import Effect
-from gateway.pipeline.inflight import InFlight
+from gateway.pipeline.inflight import InFlight, again
 from gateway.pipeline.order import AFTER_CLAIM, ANSWERED, DECIDING, in_order
 from gateway.pipeline.stages import DecideAgain, Stage
 from gateway.pipeline.tasks import Tasks
@@ -167,6 +167,9 @@ class Runner:
     async def _finish(self, call: Call, outcome: Outcome) -> Outcome:
         """Record the outcome of a claimed call."""
         recorded = False
+        before = call.takes_over.call_id if call.has("takes_over") else ""
+        if before and isinstance(outcome, Succeeded):
+            outcome = Succeeded(outcome.result, replayed_from=before)
         try:
             await self._recorder.finish(call, outcome)
             recorded = True
@@ -176,6 +179,8 @@ class Runner:
             outcome = Unknown(OutcomeUnknown(said, detail=_as_fault(error).detail))
         finally:
             self._inflight.end(call.id, recorded=recorded)
+            if before:
+                self._inflight.end(again(before), recorded=recorded)
         self._noted(call, outcome)
         return outcome
 

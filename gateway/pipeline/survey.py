@@ -57,7 +57,7 @@ class Survey:
     def saw(self, server: str, upstream: Upstream, definitions: Definitions) -> None:
         """Take note of what a server offers now."""
         declared = {
-            name: Declared(traits.effect, traits.idempotent, traits.undo)
+            name: Declared(traits.effect, traits.idempotent, traits.undo, traits.lookup)
             for definition in definitions
             if isinstance(name := definition.get("name"), str) and (traits := upstream.traits(name)) is not None
         }

@@ -9,7 +9,7 @@ from gateway.model.facts import Approver, Facts, Step, StepStatus
 from gateway.model.identity import Identity
 from gateway.model.light import light
 from gateway.model.operation import TOOL_CALL, operation
-from gateway.model.tool import Tool
+from gateway.model.tool import Effect, Tool
 from gateway.policy.bundle import Bundle
 from gateway.policy.entities import Entity, action_entity, action_of, joined, reference, run_entity, uid, user_entity
 from gateway.policy.mapper import Mapped, extension, instant, map_record
@@ -216,7 +216,12 @@ class _Builder:
         notes: dict[str, Any] = {}
         if self._priors:
             notes["priors"] = {
-                name: {"call": step.call_id, "status": _STATUS[step.status], "consumed": step.consumed_by is not None}
+                name: {
+                    "call": step.call_id,
+                    "status": _STATUS[step.status],
+                    "consumed": step.consumed_by is not None,
+                    **self._doubtful(step),
+                }
                 for name, (step, _) in self._priors.items()
             }
         arguments = {
@@ -229,6 +234,12 @@ class _Builder:
         if self._unjudged:
             notes["unjudged"] = sorted(set(self._unjudged))
         return notes
+
+    def _doubtful(self, step: Step) -> dict[str, Any]:
+        """Tell of an effect that may have happened; a read in doubt is simply made again."""
+        if step.status is not StepStatus.UNKNOWN or self._bundle.tools[step.tool].effect is Effect.READ:
+            return {}
+        return {"doubtful": True}
 
     def _arguments(self, need: Need) -> Mapped | None:
         base = need.wants("base")

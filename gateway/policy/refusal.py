@@ -17,7 +17,7 @@ class Way:
     """What a refused call lacks, all of it of one kind; nothing at all where no step and no approval would do.
 
     `remedies` are the steps to make first, `waits_for` is the call id of the one in flight that is all it lacks, and
-    `running` says which are. `approvals` name who could have the call allowed as it is.
+    `running` says which are in flight or in doubt. `approvals` name who could have the call allowed as it is.
     """
 
     remedies: tuple[Remedy, ...] = ()
@@ -52,21 +52,30 @@ def _steps(given: DecisionInput, situation: Situation, forbids: Sequence[Policy]
     helped = [policy for policy in blockers if running[policy.id] is not None or policy.terms.remedies]
     if not helped or (forbids and len(helped) < len(forbids)):
         return NO_WAY
-    in_flight = [found for policy in helped if (found := running[policy.id]) is not None]
+    unended = [found for policy in helped if (found := running[policy.id]) is not None]
     missing = [policy for policy in helped if running[policy.id] is None]
+    in_flight = [call for call, _ in unended if call]
     return Way(
         remedies=_remedies(missing, given.notes.get("arguments", {})),
-        waits_for=None if missing else in_flight[0][0],
-        running=tuple(dict.fromkeys(text for _, text in in_flight)),
+        waits_for=None if missing or len(in_flight) < len(unended) else in_flight[0],
+        running=tuple(dict.fromkeys(text for _, text in unended)),
     )
 
 
 def _running(policy: Policy, priors: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Return the call id of a step in flight that the policy looks at, and a sentence about it."""
+    """Return the call id of a step in flight that the policy looks at, and a sentence about it.
+
+    Of one in doubt the id is empty: there is nothing to wait for but a person's word.
+    """
     for query in policy.terms.priors:
         step = priors.get(query.name)
         if step is not None and step["status"] == "executing":
             return step["call"], f"{query.tool} #{step['call']} is still running."
+        if step is not None and step.get("doubtful"):
+            return "", (
+                f"{query.tool} #{step['call']} is in doubt: nobody knows whether it happened. An operator has to "
+                f"settle it first: toolgate runs settle {step['call']} succeeded|failed."
+            )
     return None
 
 

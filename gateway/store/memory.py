@@ -203,6 +203,10 @@ class MemoryStore(MemorySpending, MemoryTasks):
     async def unfinished(self) -> list[Recorded]:
         return [recorded_from(self._evidence(call)) for call in self._calls.values() if call.end is None]
 
+    async def in_doubt(self) -> list[Recorded]:
+        doubtful = [call for call in self._calls.values() if call.status is StepStatus.UNKNOWN]
+        return [recorded_from(self._evidence(call)) for call in doubtful]
+
     async def index_steps(self, tool: str, paths: tuple[str, ...]) -> None:
         """Do nothing: the lists in memory are short-lived."""
 

@@ -310,6 +310,10 @@ class Ledger(Protocol):
         """Return calls claimed and never ended: after a restart, those in doubt."""
         ...
 
+    async def in_doubt(self) -> list[Recorded]:
+        """Return the calls whose outcome is not known, oldest first."""
+        ...
+
     async def index_steps(self, tool: str, paths: tuple[str, ...]) -> None:
         """Make lookups of `tool` by these argument paths cheap, however long the ledger."""
         ...

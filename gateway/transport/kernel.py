@@ -81,13 +81,14 @@ class Answer:
         """The id of the claimed call whose outcome this is, now or from the record; empty for anything else."""
         if self.ended is None:
             return ""
-        outcome, task = self.ended.outcome, self.ended.call.request.task
+        call, outcome = self.ended.call, self.ended.outcome
         if isinstance(outcome, Waiting):
             return ""
+        task = call.request.task
         if task is not None:
-            return task.call_id if isinstance(outcome, Succeeded) and _is_the_end(self.ended.call, outcome) else ""
-        if self.ended.call.has("intent") and self.ended.call.intent:
-            return self.ended.call.id
+            return task.call_id if isinstance(outcome, Succeeded) and _is_the_end(call, outcome) else ""
+        if call.has("intent") and call.intent and not call.has("takes_over"):
+            return call.id
         return (outcome.replayed_from or "") if isinstance(outcome, Succeeded) else ""
 
     @property

@@ -120,6 +120,13 @@ class Runs:
         await self._load_steps(run.id)
         return run
 
+    async def going_on(self, run_id: str) -> RunRef:
+        """Return a run by its id, whoever owns it, if it may go on. Raises as `resolve`."""
+        run = await self.of(run_id)
+        _check_open(run)
+        self._stopped(run)
+        return run
+
     async def start(self, identity: Identity, caller: Caller) -> RunRef:
         """Open a new run and let the caller's conversation continue in it. Raises `StoreFault`."""
         owner = owner_of(identity)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import httpx2
@@ -11,11 +11,13 @@ from pydantic import BaseModel, Field, ValidationError
 from typing_extensions import TypedDict
 
 from gateway.connector import (
+    LOOKUP,
     Connector,
     ConnectorConfig,
     ConnectorFault,
     CredentialExpired,
     Effect,
+    NotDone,
     Rejected,
     Surroundings,
     TimedOut,
@@ -338,6 +340,56 @@ def declared(*methods: Any) -> type:
     if same_again in methods:
         marked["same_again"] = same_again
     return type("Odd", (Connector,), {"name": "odd", **marked})
+
+
+class Found(Connector[ConnectorConfig]):
+    """A tool that can be looked up, and one that cannot."""
+
+    name = "found"
+    known: tuple[str, ...] = ()
+
+    @tool(effect=Effect.IRREVERSIBLE, lookup="find")
+    async def pay(self, call: ToolCall, amount: int) -> Row:
+        assert call.idempotency_key is not None
+        self.known += (call.idempotency_key,)
+        return {"n": amount}
+
+    async def find(self, call: ToolCall, amount: int) -> Row:
+        if call.idempotency_key not in self.known:
+            raise NotDone
+        return {"n": amount}
+
+    @tool(effect=Effect.IRREVERSIBLE)
+    async def lose(self, call: ToolCall) -> None:
+        return None
+
+
+async def test_a_tool_with_a_lookup_is_given_one_key_for_the_call_and_the_question() -> None:
+    upstream = Found.upstream(ConnectorConfig(), Surroundings())
+    await upstream.open()
+    asked = ToolCall("pay", {"amount": 3}, "call_1", 5, method=LOOKUP)
+    with pytest.raises(NotDone):
+        await upstream.call(asked)
+    paid = await upstream.call(replace(asked, method="tools/call"))
+    assert await upstream.call(asked) == paid
+    with pytest.raises(NotDone):
+        await upstream.call(replace(asked, call_id="call_2"))
+    with pytest.raises(Rejected, match="cannot be looked up"):
+        await upstream.call(ToolCall("lose", {}, "call_1", 5, method=LOOKUP))
+    traits = [upstream.traits(name) for name in ("pay", "lose")]
+    assert [each.lookup for each in traits if each is not None] == [True, False]
+    await upstream.close()
+
+
+def test_a_lookup_that_is_no_method_fails_when_its_class_is_made() -> None:
+    with pytest.raises(TypeError, match="lookup of 'pay'"):
+
+        class Lost(Connector[ConnectorConfig]):
+            name = "lost"
+
+            @tool(effect=Effect.WRITE, lookup="find")
+            async def pay(self, call: ToolCall) -> None:
+                return None
 
 
 def test_tools_are_inherited_and_may_be_overridden() -> None:

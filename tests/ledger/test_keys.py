@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.codec import digest
-from gateway.ledger.keys import StepKey, next_step, step_key
+from gateway.ledger.keys import StepKey, next_step, sent_key, step_key
 from gateway.model.clock import SystemClock
 from gateway.model.facts import RunRef, StepStatus
 from gateway.model.tool import Effect
@@ -98,6 +98,20 @@ async def test_of_a_step_that_is_known_to_be_new_the_ledger_is_not_asked_unless_
     for steps, asked_for in ((Steps(), 0), (Steps(explicit="k"), 1)):
         step = await next_step(steps, steps.run, steps.call, lambda run_id, step: True)  # type: ignore[arg-type]
         assert (step.repeats, steps.lookups) == (None, asked_for)
+
+
+def test_no_two_tools_and_no_two_agents_send_a_server_the_same_key() -> None:
+    pay, refund = tool(idempotent=True), replace(tool(idempotent=True), name="payments.refund")
+    keys = {sent_key(each, agent, "key:mine") for each in (pay, refund) for agent in ("billing", "other")}
+    assert len(keys) == 4
+    assert None not in keys
+    assert sent_key(tool(), "billing", "key:mine") is sent_key(pay, "billing", None) is None
+
+
+def test_what_the_operator_says_names_one_effect_has_one_key_whichever_agent_asks() -> None:
+    pay = tool(idempotent=True, idempotency_key=("payment_id",))
+    assert sent_key(pay, "billing", "args:1") == sent_key(pay, "other", "args:1")
+    assert sent_key(pay, "billing", "args:1") != sent_key(replace(pay, name="payments.refund"), "billing", "args:1")
 
 
 async def test_a_first_call_repeats_nothing() -> None:

@@ -139,14 +139,23 @@ async def test_a_read_waits_for_the_disk_only_where_configured(durable: bool) ->
 
 async def test_what_a_stopped_gateway_left_is_in_doubt(desk: Desk) -> None:
     await desk.recorder.claim(decided("call_1", step_key="a"), ())
-    await desk.recorder.claim(decided("call_2", step_key="b"), ())
-    doubtful = await desk.recorder.recover(lambda recorded: recorded.call_id == "call_2")
+    doubtful = await desk.recorder.recover()
     assert [recorded.call_id for recorded in doubtful] == ["call_1"]
     held = await desk.ledger.recorded("billing", "payments.pay", "a")
     assert held is not None
     assert held.status is StepStatus.UNKNOWN
     assert held.end_body is not None
     assert held.end_body["error"]["code"] == "outcome_unknown"
-    assert [recorded.call_id for recorded in await desk.ledger.unfinished()] == ["call_2"]
-    assert len(await desk.recorder.recover()) == 1
+    assert [recorded.call_id for recorded in await desk.ledger.in_doubt()] == ["call_1"]
+    assert await desk.ledger.unfinished() == []
     assert await desk.recorder.recover() == []
+
+
+async def test_a_read_that_a_stopped_gateway_left_has_failed_and_holds_nothing(desk: Desk) -> None:
+    await desk.recorder.claim(decided("call_1", step_key="a"), ())
+    assert await desk.recorder.recover(is_read=lambda tool: tool == "payments.pay") == []
+    made = await desk.ledger.made("call_1")
+    assert made is not None
+    assert made.end_body is not None
+    assert (made.status, made.end_body["error"]["code"]) == (StepStatus.FAILED, "unavailable")
+    assert await desk.ledger.recorded("billing", "payments.pay", "a") is None

@@ -48,6 +48,18 @@ class BreakingStore(MemoryStore):
         await super().finish(ending)
         self._fail("finish", self.after)
 
+    async def settle(self, ending: Ending) -> None:
+        self._fail("settle", self.before)
+        await super().settle(ending)
+
+    async def in_doubt(self) -> list[Recorded]:
+        self._fail("in_doubt", self.before)
+        return await super().in_doubt()
+
+    async def made(self, call_id: str) -> Recorded | None:
+        self._fail("made", self.before)
+        return await super().made(call_id)
+
     async def record(self, record: Record, *, durable: bool = True) -> None:
         self._fail("record", self.before)
         await super().record(record, durable=durable)

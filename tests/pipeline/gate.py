@@ -36,6 +36,7 @@ from gateway.pause.pauses import Pauses
 from gateway.pipeline.approving import Approving, Ground
 from gateway.pipeline.asking import Asking
 from gateway.pipeline.directory import Directory
+from gateway.pipeline.doubts import Asked, Doubts
 from gateway.pipeline.elicited import Elicited
 from gateway.pipeline.entry import Entry
 from gateway.pipeline.fact_tools import FactGround, FactTools
@@ -260,6 +261,7 @@ class Gate:
         self.kept = Kept(self.rules, self.clock, self.ids)
         self.looping = Looping(self.rules, self.clock, OWN_SERVERS)
         self.recollections = Recollections(self.ledger, OWN_SERVERS)
+        self.doubts = self._doubts()
         self.stages = self._stages()
         self.runner = self.walking(self.stages)
         self.rollback = Rollback(self.runner, self.store, self.rules, self.owned, self.clock)
@@ -303,13 +305,18 @@ class Gate:
             Validate(),
             Gather(self.rules, self.runs, self._past(), self.clock, "production"),
             Decide(self.inflight, patience_s=0.01),
-            Claim(
-                self.recorder, UnderWay(self.inflight, self.tasks), self.owned, self.redactor, self.approving.parking
-            ),
+            Claim(self.recorder, self.under_way(), self.owned, self.redactor, self.approving.parking),
             Execute(self.executor, self.upstreams, self._own(), self.asking, self.reading),
             Check(self.clock),
             Redact(self.redactor),
         )
+
+    def _doubts(self) -> Doubts:
+        return Doubts(Asked(self.ledger, self.rules, self.executor, self.upstreams, self.redactor.record, self.clock))
+
+    def under_way(self) -> UnderWay:
+        """Return where the claim looks for calls that have not ended."""
+        return UnderWay(self.inflight, self.tasks, self.doubts)
 
     def _past(self) -> Past:
         given = self.store, self.tainting, self.recollections, self.store, self.looping

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from gateway.pipeline.order import AFTER_CLAIM, DECIDING, ORDER, WrongOrder, in_order
-from gateway.pipeline.stages.claim import Claim, UnderWay
+from gateway.pipeline.stages.claim import Claim
 from gateway.pipeline.stages.execute import Execute
 from gateway.pipeline.stages.gather import Gather
 from tests.pipeline.gate import Gate
@@ -36,9 +36,7 @@ def test_a_stage_twice_or_a_look_alike_of_one_refuses_to_start() -> None:
         """Not the claim."""
 
     look_alike = [
-        QuietClaim(
-            GATE.recorder, UnderWay(GATE.inflight, GATE.tasks), GATE.owned, GATE.redactor, GATE.approving.parking
-        )
+        QuietClaim(GATE.recorder, GATE.under_way(), GATE.owned, GATE.redactor, GATE.approving.parking)
         if isinstance(s, Claim)
         else s
         for s in GATE.stages

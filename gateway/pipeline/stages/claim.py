@@ -13,7 +13,8 @@ from gateway.model.errors import GatewayError, LimitFault, OutcomeUnknown, Reque
 from gateway.model.facts import StepStatus
 from gateway.model.outcome import Failed, Outcome, Succeeded, Unknown
 from gateway.model.tool import Effect
-from gateway.pipeline.inflight import InFlight
+from gateway.pipeline.doubts import Doubts, is_repeatable
+from gateway.pipeline.inflight import InFlight, again
 from gateway.pipeline.parking import Parking
 from gateway.pipeline.stages import DecideAgain
 from gateway.pipeline.stages.gather import lookup_for
@@ -30,15 +31,17 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class UnderWay:
-    """Where claimed calls are that have not ended: in this process, or as tasks of their servers."""
+    """Where claimed calls are that have not ended: in this process, as tasks of their servers, or in doubt."""
 
     inflight: InFlight
     tasks: Tasks
+    doubts: Doubts
 
 
 class Claim:
     """Sets `call.intent`; stops with the recorded outcome when this step was made before, or where people are asked.
 
+    And sets `call.takes_over` where the call it repeats is in doubt, and making it again cannot double anything.
     A read that consumes nothing, is charged to no budget, cannot become a task and that no precondition ever asks about
     skips the claim.
     """
@@ -47,6 +50,7 @@ class Claim:
         self, recorder: Recorder, under_way: UnderWay, owned: OwnedTasks, redactor: Redactor, parking: Parking
     ) -> None:
         self._parking = parking
+        self._doubts = under_way.doubts
         self._recorder = recorder
         self._under_way = under_way
         self._inflight = under_way.inflight
@@ -59,7 +63,6 @@ class Claim:
                 raise DecideAgain
             return await self._parking.park(call)
         if call.has("recalled"):
-            call.intent = False
             return await self._from_record(call, call.recalled)
         call.charged = capped(call)
         if self._may_skip(call):
@@ -77,7 +80,6 @@ class Claim:
                 call.intent = True
                 return None
             case ClaimVerdict.RECORDED if claimed.recorded is not None:
-                call.intent = False
                 return await self._from_record(call, claimed.recorded)
             case ClaimVerdict.CONFLICT:
                 raise RequestFault(
@@ -119,8 +121,31 @@ class Claim:
         reads = call.tool.effect is Effect.READ and not call.as_task
         return reads and not call.charged.charges and not makes_step(call)
 
-    async def _from_record(self, call: Call, recorded: Recorded) -> Outcome:
+    async def _in_doubt(self, call: Call, recorded: Recorded) -> Outcome | None:
+        """End the doubt about the call that this one repeats, or make it again where that cannot double anything."""
+        if await self._owned.run(self._doubts.look(recorded, call.arguments)):
+            raise DecideAgain
+        if self._inflight.carries(again(recorded.call_id)):  # another repeat is making it again
+            await self._inflight.ended(again(recorded.call_id), call.tool.deadline_s)
+            raise DecideAgain
+        if is_repeatable(call.tool, call.step_key):
+            self._inflight.begin(again(recorded.call_id))
+            call.takes_over = recorded
+            call.intent = True
+            return None
+        call.intent = False
+        return Unknown(
+            OutcomeUnknown(
+                f"This call was sent before (#{recorded.call_id}) and its outcome is not known. It is not repeated: an "
+                f"operator must settle it first (toolgate runs settle {recorded.call_id} succeeded|failed)."
+            )
+        )
+
+    async def _from_record(self, call: Call, recorded: Recorded) -> Outcome | None:
         task = await self._under_way.tasks.again(call, recorded)
+        if task is None and recorded.status is StepStatus.UNKNOWN:
+            return await self._in_doubt(call, recorded)
+        call.intent = False
         if task is not None:
             return task
         if recorded.status is StepStatus.EXECUTING:
@@ -138,18 +163,11 @@ class Claim:
                 code="idempotency_conflict",
                 detail=recorded.call_id,
             )
-        if recorded.status is StepStatus.UNKNOWN or recorded.end_body is None:
-            return Unknown(
-                OutcomeUnknown(
-                    f"This call was sent before (#{recorded.call_id}) and its outcome is not known. "
-                    "It is not repeated: an operator must settle it first."
-                )
-            )
-        result = recorded.end_body.get("result")
+        result = (recorded.end_body or {}).get("result")
         if not isinstance(result, dict):
             text = f"This call was carried out before (#{recorded.call_id}); its answer is not kept."
             result = {"content": [{"type": "text", "text": text}]}
-        if labels := recorded.end_body.get("labels"):
+        if labels := (recorded.end_body or {}).get("labels"):
             call.labels = tuple(map(Label, labels))
         # An answer that was recorded under older policies is delivered under those of today.
         return Succeeded(delivered(self._redactor, call, result), replayed_from=recorded.call_id)

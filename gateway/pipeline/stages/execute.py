@@ -5,6 +5,7 @@ from typing import Any
 
 from gateway.connector.pool import Upstreams
 from gateway.connector.upstream import ToolCall
+from gateway.ledger.keys import sent_key
 from gateway.model.answers import PLAIN
 from gateway.model.back import NOBODY
 from gateway.model.call import Call
@@ -106,7 +107,7 @@ class Execute:
             arguments=arguments,
             call_id=call.id,
             timeout_s=tool.deadline_s,
-            idempotency_key=call.step_key if own and tool.idempotent else None,
+            idempotency_key=sent_key(tool, call.identity.agent, call.step_key) if own else None,
             meta=passed_meta(call),
             back=back,
             method=tool.method,

@@ -104,6 +104,8 @@ class Gather:
         request = call.request
         if request.undoes is not None:  # whatever became of the run, what it did can be undone
             return await self._runs.of(request.run or "")
+        if request.repeats is not None:
+            return await self._runs.going_on(request.run or "")
         key = self._workflow_key(call, keys)
         return await self._runs.resolve(call.identity, request, key, partial(self._joining.may, call))
 

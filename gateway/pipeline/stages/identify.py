@@ -13,8 +13,9 @@ class Identify:
         self._authenticator = authenticator
 
     async def __call__(self, call: Call) -> None:
-        if call.request.undoes is not None:
-            call.identity = self._authenticator.stored(call.request.undoes.identity)
+        itself = call.request.undoes or call.request.repeats
+        if itself is not None:
+            call.identity = self._authenticator.stored(itself.identity)
             return
         caller = call.request.caller
         known = self._authenticator.verified(caller.credential)

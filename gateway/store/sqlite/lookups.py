@@ -19,6 +19,7 @@ __all__ = [
     "find_step",
     "find_told",
     "find_whole",
+    "in_doubt",
     "index_sql",
     "indexable",
     "unfinished",
@@ -51,6 +52,7 @@ _WHOLE: Final = (
     " WHERE e.call_id = ? AND e.kind NOT IN ('call.claimed', 'call.finished') AND e.kind = 'call.recorded' AND h.id = 1"
 )
 _UNFINISHED: Final = f"{_FROM_CALLS} AND c.end_seq IS NULL ORDER BY c.claim_seq"
+_IN_DOUBT: Final = f"{_FROM_CALLS} AND c.status = 'unknown' ORDER BY c.claim_seq"
 _LATEST: Final = " AND c.started_ms >= ? ORDER BY c.claim_seq DESC"
 _LATEST_EVENT: Final = " AND c.started_ms >= ? ORDER BY e.seq DESC"
 _SCOPES: Final = {
@@ -108,6 +110,11 @@ def find_told(db: sqlite3.Connection, seq: int) -> Told:
     """Return an event, and the hash that what comes after it names."""
     found = db.execute(_TOLD, (seq,)).fetchone()
     return Told(None, None) if found is None else Told(event_from(found[:11]), found[11] or found[12])
+
+
+def in_doubt(db: sqlite3.Connection) -> Iterator[Evidence]:
+    """Yield what stands behind every call whose outcome is not known, oldest first."""
+    return map(_evidence, db.execute(_IN_DOUBT))
 
 
 def indexable(paths: Sequence[str]) -> tuple[str, ...]:

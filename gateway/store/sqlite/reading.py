@@ -14,12 +14,14 @@ from gateway.store.sqlite.lookups import (
     find_holder,
     find_step,
     find_whole,
+    in_doubt,
     unfinished,
 )
 from gateway.store.sqlite.transitions import SIGHTING_COLUMNS, sighting_from
 
 __all__ = [
     "find_events",
+    "find_in_doubt",
     "find_made",
     "find_recorded",
     "find_sightings",
@@ -70,6 +72,11 @@ def find_made(db: sqlite3.Connection, call_id: str) -> Recorded | None:
 def find_unfinished(db: sqlite3.Connection) -> list[Evidence]:
     """Return what stands behind every call that never ended."""
     return list(unfinished(db))
+
+
+def find_in_doubt(db: sqlite3.Connection) -> list[Evidence]:
+    """Return what stands behind every call whose outcome is not known."""
+    return list(in_doubt(db))
 
 
 def seq_bounds(db: sqlite3.Connection, wanted: EventFilter) -> tuple[int, int]:

@@ -141,6 +141,9 @@ class SqliteStore:
     async def unfinished(self) -> list[Recorded]:
         return [recorded_from(evidence) for evidence in await self._read_from.run(reading.find_unfinished)]
 
+    async def in_doubt(self) -> list[Recorded]:
+        return [recorded_from(evidence) for evidence in await self._read_from.run(reading.find_in_doubt)]
+
     async def index_steps(self, tool: str, paths: tuple[str, ...]) -> None:
         plain = indexable(paths)
         if plain or not paths:

@@ -82,7 +82,7 @@ async def test_an_answer_too_large_to_keep_is_said_to_be() -> None:
     _, outcome = await gate.after(Claim, request("payments_pay"))
     assert isinstance(outcome, Succeeded)
     assert f"#{paid.call.id}" in outcome.result["content"][0]["text"]
-    assert "too large" in outcome.result["content"][0]["text"]
+    assert "not kept" in outcome.result["content"][0]["text"]
 
 
 async def test_a_step_whose_outcome_is_unknown_is_never_made_again() -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.connector import ConnectorFault
+from gateway.ledger.keys import sent_key
 from gateway.pipeline.stages.execute import Execute
 from tests.pipeline.gate import PAYMENT, Gate, answer, request
 
@@ -26,7 +27,8 @@ async def test_the_server_gets_the_very_arguments_under_its_own_name() -> None:
 async def test_only_a_tool_that_takes_a_key_gets_one(tool: str, has_key: bool) -> None:
     gate = Gate()
     call, _ = await gate.after(Execute, request(tool))
-    assert gate.servers["payments"].asked[0].idempotency_key == (call.step_key if has_key else None)
+    assert gate.servers["payments"].asked[0].idempotency_key == sent_key(call.tool, "payer", call.step_key)
+    assert (gate.servers["payments"].asked[0].idempotency_key is not None) is has_key
 
 
 async def test_every_attempt_is_noted_also_of_a_call_that_fails() -> None:
