@@ -164,7 +164,7 @@ def payments_gateway(home: Path) -> Iterator[Running]:
     policies.mkdir(exist_ok=True)
     for source in (ROOT / "examples/payments/policies").glob("*.cedar"):
         (policies / source.name).write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
-    running = Running(home).start()
+    running = Running(home, environment(DATA="data")).start()
     try:
         yield running
     finally:

@@ -15,6 +15,7 @@ def gathered() -> Call:
     call = Call("call_1", request("a_b", {"x": 1}), 5)
     call.identity = Identity("payer", "local", "local:payer")
     call.tool = TOOL
+    call.as_task = False
     call.arguments = {"x": 1}
     call.arguments_digest = "sha256:1"
     call.facts = Facts(5, RunRef("run_1", "payer", "open"))
