@@ -194,4 +194,4 @@ async def test_a_note_in_the_place_of_a_recorded_answer_is_given_as_it_is() -> N
     await run(home)
     again = await run(home)
     assert isinstance(again.outcome, Succeeded)
-    assert "too large to be kept" in again.outcome.result["content"][0]["text"]
+    assert "its answer is not kept" in again.outcome.result["content"][0]["text"]

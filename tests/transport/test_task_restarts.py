@@ -155,7 +155,7 @@ async def test_a_result_too_large_for_the_record_is_told_to_have_been_there(hous
     await client.get(task_id)
     later = restarted(house)
     [block] = (await (await later.client()).result(task_id))["content"]
-    assert "too large to be kept" in block["text"]
+    assert "its answer is not kept" in block["text"]
 
 
 async def test_a_row_without_its_call_is_no_task(house: House) -> None:
