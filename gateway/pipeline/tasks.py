@@ -46,6 +46,7 @@ _MOST_LISTED: Final = 1000
 _MOST_FRESH: Final = 1000
 _FRESH_BYTES: Final = 32 * 1024 * 1024
 _SWEEP_S: Final = 3600.0
+_LONGEST_WAIT_S: Final = 60.0
 Told = Callable[[Held], None]
 Conclude = Callable[[Call, Mapping[str, Any] | GatewayError], Awaitable[Outcome]]
 
@@ -223,12 +224,17 @@ class Tasks:
             _LOG.error("%s is not followed any more", held.record.id, exc_info=done.exception())
 
     async def _until_over(self, held: Held) -> None:
+        failures = 0
         while held.record.is_open:
             await self.pause(held)
             try:
                 await self.look(held)
+                failures = 0
             except GatewayError as error:
-                _LOG.warning("%s of %s cannot be asked about: %s", held.record.id, held.server, error.message)
+                if not failures:
+                    _LOG.warning("%s of %s cannot be asked about: %s", held.record.id, held.server, error.message)
+                failures += 1
+                await self._clock.sleep(min(2.0 ** min(failures, 16), _LONGEST_WAIT_S))
 
     async def pause(self, held: Held) -> None:
         """Wait as long as the server wants one to, unless there is news."""
@@ -372,7 +378,7 @@ class Tasks:
     async def _from_record(self, record: TaskRecord) -> Held | None:
         """Return a task as it is on record; it is over where its call is."""
         recorded = await self._ledger.made(record.call_id)
-        if recorded is None:
+        if recorded is None or "facts" not in recorded.claim_body:  # what was called was let go of, in time
             return None
         if record.is_open and recorded.end_body is not None:  # a crash came between the two
             record = replace(record, is_open=False, until_ms=self._clock.now_ms() + _KEPT_MS)

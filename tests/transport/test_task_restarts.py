@@ -12,6 +12,7 @@ from gateway.model.errors import StoreFault
 from gateway.model.facts import StepStatus
 from gateway.store.memory import MemoryStore
 from gateway.store.ports import Ending, EventKind, Record
+from gateway.store.retention import Removal
 from gateway.store.tasks import TaskRecord
 from tests.fixtures.clock import FakeClock
 from tests.fixtures.tasking import Tasking
@@ -148,14 +149,14 @@ async def test_a_task_of_a_tool_that_is_gone_may_have_had_an_effect(house: House
     assert '"unknown"' in (await house.gate.events("call_1"))[-1].body
 
 
-async def test_a_result_too_large_for_the_record_is_told_to_have_been_there(house: House) -> None:
+async def test_a_result_that_is_not_on_record_is_told_to_have_been_there(house: House) -> None:
     client = await house.client()
     task_id = (await client.started(PAY))["taskId"]
     house.server.ends({"content": [{"type": "text", "text": "x" * 300_000}]})
     await client.get(task_id)
     later = restarted(house)
     [block] = (await (await later.client()).result(task_id))["content"]
-    assert "its answer is not kept" in block["text"]
+    assert "is not kept" in block["text"]
 
 
 async def test_a_row_without_its_call_is_no_task(house: House) -> None:
@@ -183,7 +184,8 @@ async def test_a_server_that_cannot_be_asked_is_asked_again_later(
     house.server.ends(answer({"paid": 1}))
     while len(house.gate.tasks):
         await asyncio.sleep(0)
-    assert f"{task_id} of payments cannot be asked about" in caplog.text
+    assert caplog.text.count(f"{task_id} of payments cannot be asked about") == 1
+    assert {2.0, 4.0} <= set(house.gate.clock.slept)
     assert (await house.bodies("call_1"))[-1]["outcome"] == "succeeded"
 
 
@@ -203,3 +205,14 @@ def test_asking_about_a_task_is_no_step_of_a_run_that_is_begun_anew() -> None:
         True,
         True,
     ]
+
+
+async def test_a_task_is_not_there_any_more_once_its_call_was_let_go_of(house: House) -> None:
+    client = await house.client()
+    task_id = (await client.started(PAY))["taskId"]
+    house.server.ends(answer({"paid": 1}))
+    await client.get(task_id)
+    now = house.gate.clock.now_ms()
+    assert (await house.gate.store.remove_bodies(Removal(now + 1, now, 0))).bodies > 0
+    error = await error_of((await restarted(house).client()).send("tasks/get", {"taskId": task_id}))
+    assert error["message"] == "There is no such task of yours."
