@@ -151,12 +151,23 @@ def _speaks_of_legacy(failure: BaseException) -> bool:
     return isinstance(failure, ConnectorFault) and failure.sent and failure.code in {"unavailable", "contract_broken"}
 
 
+def _names_modern(error: RpcError) -> bool:
+    supported = error.data.get("supported") if isinstance(error.data, dict) else None
+    return error.code == _UNSUPPORTED_VERSION and isinstance(supported, list) and MODERN in supported
+
+
 _FOREVER: Final = 86_400.0
 
 
 async def _discover(wire: Wire, client: Mapping[str, str], lends: Mapping[str, Any]) -> Era:
     era = Era(MODERN, client, lends)
-    result = await wire.request("server/discover", era.params({}, {}), era.headers("server/discover"), _FOREVER)
+    asked = "server/discover", era.params({}, {}), era.headers("server/discover"), _FOREVER
+    try:
+        result = await wire.request(*asked)
+    except RpcError as error:
+        if not _names_modern(error):
+            raise
+        result = await wire.request(*asked)  # it says that it speaks the very version it refused: once more
     supported = result.get("supportedVersions") if isinstance(result, dict) else None
     if not isinstance(supported, list) or MODERN not in supported:
         raise RpcError(_UNSUPPORTED_VERSION, "the server speaks no modern version", {"supported": list(LEGACY)})

@@ -1,5 +1,6 @@
 """Which era a server speaks is found out, remembered, and can be pinned."""
 
+from collections import deque
 from typing import Any
 
 import pytest
@@ -27,6 +28,8 @@ class ScriptedWire:
     async def request(self, method: str, params: Any, headers: bytes, timeout_s: float, ear: Any = None) -> Any:
         self.sent.append(method)
         answer = self.answers[method]
+        if isinstance(answer, deque):
+            answer = answer.popleft()
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -43,6 +46,15 @@ class ScriptedWire:
 
 LEGACY_HELLO = {"protocolVersion": "2025-03-26"}
 MODERN_HELLO = {"supportedVersions": ["2026-07-28"]}
+
+
+async def test_a_server_that_refuses_the_version_it_names_is_asked_once_more() -> None:
+    refused = RpcError(-32022, "unsupported", {"supported": ["2026-07-28"]})
+    wire = ScriptedWire(server_discover=deque([refused, MODERN_HELLO]))
+    assert (await negotiate(wire, Protocol.AUTO, CLIENT, 1.0)).modern
+    assert wire.sent == ["server/discover"] * 2
+    with pytest.raises(RpcError):
+        await negotiate(ScriptedWire(server_discover=deque([refused, refused])), Protocol.MODERN, CLIENT, 1.0)
 
 
 @pytest.mark.parametrize(
