@@ -172,3 +172,36 @@ async def test_the_server_shows_what_some_client_could_use_and_refuses_who_canno
             assert {tool["name"] for tool in await speaker.every("tools/list", "tools")} == many > few
             answer = await speaker.call("trigger-sampling-request", {"prompt": "?"})
             assert answer["result"].get("isError", False) is (not capabilities)
+
+
+RESEARCH = {"name": "simulate-research-query", "arguments": {"topic": "x", "ambiguous": True}, "task": {"ttl": 60_000}}
+DIFFERS = ("taskId", "createdAt", "lastUpdatedAt")
+
+
+def masked(value: Any) -> Any:
+    """Return a value without what differs from one task to the next."""
+    if isinstance(value, list):
+        return [masked(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {name: "…" if name in DIFFERS else masked(each) for name, each in value.items()}
+
+
+async def researched(speaker: Speaker) -> list[Any]:
+    """Have a task carried out that asks a question; return what was seen of it."""
+    begun = (await speaker.ask("tools/call", RESEARCH))["result"]
+    task_id = begun["task"]["taskId"]
+    result = await speaker.ask("tasks/result", {"taskId": task_id})
+    over = await speaker.ask("tasks/get", {"taskId": task_id})
+    listed = [task for task in (await speaker.ask("tasks/list"))["result"]["tasks"] if task["taskId"] == task_id]
+    again = (await speaker.ask("tasks/cancel", {"taskId": task_id}))["error"]["code"]
+    assert all(task_id in json.dumps(each) for each in (begun, result, over, speaker.asked))
+    return [masked(each) for each in (begun, result, over, listed, speaker.asked, again)]
+
+
+@pytest.mark.parametrize("back", BACKS)
+async def test_a_task_in_which_the_server_asks_is_the_same(ways: Ways, back: str) -> None:
+    able = {"elicitation": {"form": {}}}
+    async with ways.directly(back, **able) as direct, ways.through(back, "legacy", **able) as gated:
+        expected, found = await asyncio.gather(researched(direct), researched(gated))
+        assert found == expected
