@@ -16,7 +16,7 @@ _OF_A_ROUND: Final = frozenset({"inputResponses", "requestState"})
 class Errand:
     """Made once for each call, whatever it takes to perform it."""
 
-    __slots__ = ("_more", "call", "deadline", "ear", "talk", "told")
+    __slots__ = ("_more", "call", "deadline", "ear", "talk", "told", "waits")
 
     def __init__(self, call: ToolCall, clock: Clock, told: Mapping[str, Mapping[str, Any]] | None) -> None:
         self.call = call
@@ -25,6 +25,13 @@ class Errand:
         self.ear = self.talk or Scale(call.measure)
         self.told = told
         self._more = call.more
+        self.waits = False
+        """Whether it went out as a task, to be waited for."""
+
+    def go_as_task(self) -> None:
+        """Go out as a task from now on."""
+        self.waits = True
+        self._more = {**self._more, "task": {}}
 
     def params(self) -> Mapping[str, Any]:
         """Return the request's params without `_meta`, as they go out next."""

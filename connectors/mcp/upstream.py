@@ -14,6 +14,7 @@ from connectors.mcp.listing import LISTS, TOOLS_LIST, list_all
 from connectors.mcp.mirrored import mirrored_parameters, parameter_headers
 from connectors.mcp.notices import Notices
 from connectors.mcp.request import TOOL_CALL, meta_of, name_of
+from connectors.mcp.waited import as_task, waited_for
 from connectors.mcp.watching import Watch
 from connectors.mcp.wire import METHOD_NOT_FOUND, RpcError, Wire
 from gateway.connector import (
@@ -168,7 +169,7 @@ class McpUpstream:
             else:
                 connection.works()
             if type(result) is dict and result.get("resultType", "complete") == "complete":
-                return result
+                return await self._whole(connection, errand, result) if errand.waits else result
             try:
                 kind = _kind(result, connection.era)
                 if kind == _TASK or (kind == INPUT_REQUIRED and errand.call.back.takes_input_required):
@@ -180,6 +181,10 @@ class McpUpstream:
             except ConnectorFault as fault:
                 raise self._terms.faults.named(fault) from fault
         raise self._terms.faults.named(Rejected(f"The server asked for input more than {MOST_ROUNDS} times."))
+
+    async def _whole(self, connection: Connection, errand: Errand, begun: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the result of a call that had to go out as a task."""
+        return await connection.hold_session(lambda: waited_for(connection, errand, begun))
 
     def _repeats(self, connection: Connection, errand: Errand, failed: Exception) -> Callable[[], Awaitable[Any]]:
         """Return what makes an attempt each time it is called; the first one has `failed` already."""
@@ -209,6 +214,8 @@ class McpUpstream:
             await connection.want_logs(call.back.log_level, errand.deadline.left())
         if errand.talk is not None:
             errand.talk.may_ask = not era.modern
+        if not era.modern and not errand.waits and as_task(era, errand):
+            errand.go_as_task()
         params = era.params(errand.params(), meta_of(call), call.back)
         headers = self._headers(era, call)
         return await connection.wire.request(call.method, params, headers, errand.deadline.left(), errand.ear)

@@ -71,4 +71,13 @@ DIFFERENCES: tuple[Difference, ...] = (
             _refused_by_the_gateway(gated) == "invalid_arguments" and direct["result"]["isError"] is True
         ),
     ),
+    Difference(
+        "task",
+        "A tool that its server makes only tasks of refuses whoever does not ask for one. A client of 2026-07-28 "
+        "cannot ask; the gateway does, and waits for the end: the client gets the result.",
+        frozenset({"everything"}),
+        lambda step, direct, gated: (
+            "requires task augmentation" in json.dumps(direct) and gated["result"].get("isError") is not True
+        ),
+    ),
 )

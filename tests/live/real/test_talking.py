@@ -205,3 +205,13 @@ async def test_a_task_in_which_the_server_asks_is_the_same(ways: Ways, back: str
     async with ways.directly(back, **able) as direct, ways.through(back, "legacy", **able) as gated:
         expected, found = await asyncio.gather(researched(direct), researched(gated))
         assert found == expected
+
+
+async def test_a_tool_that_is_only_a_task_answers_a_client_that_knows_none(ways: Ways) -> None:
+    able = {"elicitation": {"form": {}}}
+    async with ways.directly("http", **able) as direct, ways.through("http", "modern", **able) as gated:
+        call = {name: each for name, each in RESEARCH.items() if name != "task"}
+        seen, found = await asyncio.gather(researched(direct), gated.ask("tools/call", call))
+    assert found["result"]["content"] == seen[1]["result"]["content"]
+    assert "related-task" not in json.dumps(found)
+    assert len(gated.asked) == 1
