@@ -35,12 +35,27 @@ class Sent:
     alone: bool = False
 
 
-Send = Callable[[Call, Tool, Mapping[str, Any]], Awaitable[Sent]]
-"""Has a tool called for a call, with these arguments."""
+Send = Callable[[Call, Tool, Mapping[str, Any], float], Awaitable[Sent]]
+"""Has a tool called for a call, with these arguments, in so many seconds."""
 
 
 class _Unusable(Exception):
     """A fallback cannot answer this call; the text says why."""
+
+
+class _Time:
+    """A call's one deadline, shared out evenly among those who may still be asked: the tool, then its fallbacks."""
+
+    def __init__(self, clock: Clock, tool: Tool) -> None:
+        self._clock = clock
+        self._ends = clock.monotonic() + tool.deadline_s
+        self._asked = 1 + sum(fallback.tool != LAST_ANSWER for fallback in tool.answers.fallbacks)
+
+    def share_s(self, tool: Tool) -> float:
+        """Return how long the next one may take, `tool`."""
+        share = max(self._ends - self._clock.monotonic(), 0.0) / self._asked
+        self._asked -= 1
+        return min(share, tool.deadline_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,31 +78,35 @@ class Reading:
         """
         declared = call.tool.answers
         cached = None if call.request.more or makes_step(call) else declared.caching
+        time = _Time(self.clock, call.tool) if declared.fallbacks and not call.request.more else None
+        seconds = call.tool.deadline_s if time is None else time.share_s(call.tool)
         try:
             if cached is None:
-                return (await send(call, call.tool, call.arguments)).result, None
-            return await self.cache.read(call, cached, partial(self._fetched, call, send))
+                return (await send(call, call.tool, call.arguments, seconds)).result, None
+            return await self.cache.read(call, cached, partial(self._fetched, call, send, seconds))
         except ConnectorFault as fault:
-            if fault.code not in _UNREACHABLE or not declared.fallbacks or call.request.more:
+            if fault.code not in _UNREACHABLE or time is None:
                 raise
-            found = await self._instead(call, fault, send)
+            found = await self._instead(call, fault, send, time)
             if found is None:
                 raise
             return found
 
-    async def _fetched(self, call: Call, send: Send) -> Fetched:
-        sent = await send(call, call.tool, call.arguments)
+    async def _fetched(self, call: Call, send: Send, seconds: float) -> Fetched:
+        sent = await send(call, call.tool, call.arguments, seconds)
         shared = not sent.alone and sent.result.get("resultType", "complete") == "complete"
         return Fetched(sent.result, shared=shared, kept=shared and _is_whole(call, sent.result))
 
-    async def _instead(self, call: Call, fault: ConnectorFault, send: Send) -> tuple[Mapping[str, Any], Source] | None:
+    async def _instead(
+        self, call: Call, fault: ConnectorFault, send: Send, time: _Time
+    ) -> tuple[Mapping[str, Any], Source] | None:
         """Return what the first fallback answers that can; why the others cannot stands among the attempts."""
         for fallback in call.tool.answers.fallbacks:
             try:
                 if fallback.tool == LAST_ANSWER:
                     result, source = self._last(call, fallback)
                 else:
-                    result, source = await self._other(call, fallback, send)
+                    result, source = await self._other(call, fallback, send, time)
             except _Unusable as why:
                 _note(call, fallback, "unusable", str(why))
             except GatewayError as error:
@@ -105,8 +124,9 @@ class Reading:
             raise _Unusable("there is no answer that is new enough")
         return found[0], replace(found[1], labels=(Label.STALE,))
 
-    async def _other(self, call: Call, fallback: Fallback, send: Send) -> tuple[Mapping[str, Any], Source]:
+    async def _other(self, call: Call, fallback: Fallback, send: Send, time: _Time) -> tuple[Mapping[str, Any], Source]:
         tool = self.rules.current.catalog.find(fallback.tool)
+        seconds = time.share_s(tool or call.tool)
         if tool is None or tool.quarantined or tool.effect is not Effect.READ or tool.method != TOOL_CALL:
             raise _Unusable("it is no read that can be called")
         self.pauses.check_tool(tool)
@@ -114,7 +134,9 @@ class Reading:
         if broken := tool.breaks_input(arguments):
             raise _Unusable(f"its arguments would break its schema: {broken}")
         masked = self._permitted(call, tool, arguments)
-        result = (await send(call, tool, arguments)).result
+        if not seconds:
+            raise _Unusable("no time is left to ask it")
+        result = (await send(call, tool, arguments, seconds)).result
         if result.get("isError") is True or result.get("resultType", "complete") != "complete":
             raise _Unusable("it answered with an error")
         if broken := tool_breach(tool, result):

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.catalog.config import ToolRule
 from gateway.catalog.declared import fallback_problems
-from gateway.connector import ConnectorFault
+from gateway.connector import ConnectorFault, ToolCall
 from gateway.model.answers import Label, Source
 from gateway.model.outcome import Failed, Succeeded
 from gateway.pipeline.runner import Ended
@@ -40,9 +40,9 @@ def said(ended: Ended) -> Any:
     return ended.outcome.result["structuredContent"]
 
 
-def is_down(ended: Ended) -> str:
+def is_down(ended: Ended, code: str = "unavailable") -> str:
     assert isinstance(ended.outcome, Failed), ended.outcome
-    assert ended.outcome.error.code == "unavailable"
+    assert ended.outcome.error.code == code
     return str(ended.call.attempts[-1]["reason"])
 
 
@@ -73,6 +73,41 @@ async def test_it_answers_while_the_breaker_is_open() -> None:
     await home.run("fraud_check")
     ended = await home.run("fraud_check")
     assert (said(ended), len(home.servers["fraud"].asked)) == ({"result": "passed"}, 1)
+
+
+async def test_the_tool_and_what_stands_in_for_it_share_one_deadline() -> None:
+    other = {"tool": "payments.list", "arguments": CHECK["arguments"], "result": CHECK["result"]}
+    home = gate(rule(CHECK, other, {"cached": "1h"}, deadline=12))
+
+    async def slow(call: ToolCall) -> Mapping[str, Any]:
+        home.clock.passed += call.timeout_s
+        raise ConnectorFault("slow", code="timeout")
+
+    home.servers["fraud"].calls.append(slow)
+    home.servers["payments"].calls[:0] = [slow, slow]
+    is_down(await home.run("fraud_check"), "timeout")
+    asked = [*home.servers["fraud"].asked, *home.servers["payments"].asked]
+    assert [call.timeout_s for call in asked] == [4.0, 4.0, 4.0]
+    assert home.clock.passed == 12
+
+
+async def test_time_that_was_not_used_is_there_for_whoever_stands_in_up_to_its_own_deadline() -> None:
+    home = gate({**rule(CHECK, deadline=12), "payments.list": ToolRule(deadline=9)})
+    home.servers["fraud"].calls.append(DOWN)
+    await home.run("fraud_check")
+    assert [call.timeout_s for call in home.servers["payments"].asked] == [9.0]
+
+
+async def test_nobody_is_asked_for_whom_no_time_is_left() -> None:
+    home = gate(rule(CHECK, deadline=12))
+
+    async def overdue(call: ToolCall) -> Mapping[str, Any]:
+        home.clock.passed += 12
+        raise ConnectorFault("slow", code="timeout")
+
+    home.servers["fraud"].calls.append(overdue)
+    assert is_down(await home.run("fraud_check"), "timeout") == "no time is left to ask it"
+    assert home.servers["payments"].asked == []
 
 
 @pytest.mark.parametrize("code", ["rejected", "forbidden", "credential_expired", "contract_broken"])

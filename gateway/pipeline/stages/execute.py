@@ -55,7 +55,6 @@ class Execute:
         self._own = own
         self._asking = asking
         self._flights = Flights()
-        self._flights = Flights()
 
     async def __call__(self, call: Call) -> None:
         call.attempts = []
@@ -75,10 +74,10 @@ class Execute:
     async def _plain(self, call: Call) -> Mapping[str, Any]:
         """Make a read, or wait for the same one that another agent makes in this run for the same user."""
         if call.request.more:
-            return (await self._sent(call, call.tool, call.arguments)).result
+            return (await self._asked(call)).result
 
         async def read() -> tuple[Mapping[str, Any], bool]:
-            sent = await self._sent(call, call.tool, call.arguments)
+            sent = await self._asked(call)
             return sent.result, sent.alone
 
         identity = call.identity
@@ -92,11 +91,14 @@ class Execute:
     async def _written(self, call: Call) -> Mapping[str, Any]:
         self._reading.cache.wrote(call.tool)
         try:
-            return (await self._sent(call, call.tool, call.arguments)).result
+            return (await self._asked(call)).result
         finally:
             self._reading.cache.wrote(call.tool)  # what was read meanwhile may be what was there before
 
-    async def _sent(self, call: Call, tool: Tool, arguments: Mapping[str, Any]) -> Sent:
+    def _asked(self, call: Call) -> Awaitable[Sent]:
+        return self._sent(call, call.tool, call.arguments, call.tool.deadline_s)
+
+    async def _sent(self, call: Call, tool: Tool, arguments: Mapping[str, Any], timeout_s: float) -> Sent:
         """Have a tool called: the call's own, or one that stands in for it and can ask its client nothing."""
         own = tool is call.tool
         back = self._asking.way(call) if own else NOBODY
@@ -106,7 +108,7 @@ class Execute:
             tool=tool.upstream_name,
             arguments=arguments,
             call_id=call.id,
-            timeout_s=tool.deadline_s,
+            timeout_s=timeout_s,
             idempotency_key=sent_key(tool, call.identity.agent, call.step_key) if own else None,
             meta=passed_meta(call),
             back=back,
