@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from typing import Final
@@ -12,8 +12,17 @@ import aiosmtplib
 
 from connectors.egress import Egress, Resolve, system_addresses
 from connectors.email.config import EmailConfig
+from connectors.email.message import Draft
 from connectors.rest.reading import without
-from gateway.connector import ConnectorFault, CredentialExpired, Rejected, TimedOut, Unavailable, plain
+from gateway.connector import (
+    ConnectorFault,
+    CredentialExpired,
+    Measure,
+    Rejected,
+    TimedOut,
+    Unavailable,
+    plain,
+)
 
 __all__ = ["MailServer"]
 
@@ -38,20 +47,23 @@ class MailServer:
         async with self._explained(phase, timeout_s), self._session(phase):
             return
 
-    async def deliver(self, sender: str, to: Sequence[str], message: bytes, timeout_s: float) -> str:
+    async def deliver(self, draft: Draft, message: bytes, timeout_s: float, measure: Measure) -> str:
         """Hand the message over for all recipients or for none; return what the server said.
+
+        `measure` is told of the server's last word: its code (RFC 5321) and how long it was.
 
         Raises:
             ConnectorFault: it was not accepted; unless it says `sent` and is `unavailable` or `timeout`: then nobody
                 knows.
         """
-        phase = _Phase()
+        phase = _Phase(measure)
         async with self._explained(phase, timeout_s), self._session(phase) as client:
-            await client.mail(sender)
-            for address in to:
+            await client.mail(draft.sender)
+            for address in draft.to:
                 await client.rcpt(address)
             phase.sent = True
             answer = await client.data(message)
+            phase.hears(answer.code, answer.message)
             return plain(self._redact(answer.message), 200)
 
     @asynccontextmanager
@@ -84,8 +96,10 @@ class MailServer:
             async with asyncio.timeout(timeout_s):
                 yield
         except aiosmtplib.SMTPAuthenticationError as error:
+            phase.hears(error.code, error.message)
             raise CredentialExpired("The mail server does not accept the gateway's user or password.") from error
         except aiosmtplib.SMTPResponseException as error:
+            phase.hears(error.code, error.message)
             raise self._refusal(error) from None
         except ssl.SSLError as error:
             detail = plain(error)
@@ -134,7 +148,13 @@ class MailServer:
 class _Phase:
     """How far a message got: `sent` says that the server may have all of it."""
 
-    sent = False
+    def __init__(self, measure: Measure | None = None) -> None:
+        self.sent = False
+        self._measure = measure or Measure()
+
+    def hears(self, code: int, message: str) -> None:
+        """Take note of an answer of the server."""
+        self._measure.add(len(message.encode()), code)
 
 
 async def _goodbye(client: aiosmtplib.SMTP) -> None:

@@ -65,7 +65,8 @@ class EmailUpstream(ToolsOnly):
         name = sha256((call.idempotency_key or call.call_id).encode()).hexdigest()[:32]
         message_id = f"<{name}@{draft.sender.rpartition('@')[2]}>"
         now = datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC)
-        said = await self._server.deliver(draft.sender, draft.to, draft.written(message_id, now), call.timeout_s)
+        message = draft.written(message_id, now)
+        said = await self._server.deliver(draft, message, call.timeout_s, call.measure)
         value = {"message_id": message_id, "answer": said}
         return {"content": [{"type": "text", "text": dump(value).decode()}], "structuredContent": value}
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import httpcore2
 
 from connectors.egress import Egress, EgressConfig, PinnedNetwork, Resolve, Target, TargetRefused, system_addresses
-from gateway.connector import Certificates, ConnectorFault, Rejected, TimedOut, Unavailable, plain
+from gateway.connector import Certificates, ConnectorFault, Measure, Rejected, TimedOut, Unavailable, plain
 
 __all__ = ["Answer", "Exchange", "Request"]
 
@@ -68,14 +68,16 @@ class Exchange:
         if pool is not None:
             await pool.aclose()
 
-    async def send(self, request: Request, timeout_s: float) -> Answer:
+    async def send(self, request: Request, timeout_s: float, measure: Measure | None = None) -> Answer:
         """Return the answer; a read follows redirects within its origin, each held against the rules.
+
+        `measure` is told of whatever comes in, also where it does not become an answer.
 
         Raises:
             EgressRefused: the rules do not allow it.
             ConnectorFault: no usable answer came; `sent` is False if nothing left.
         """
-        sent = _Sent()
+        sent = _Sent(measure or Measure())
         try:
             async with asyncio.timeout(timeout_s):
                 return await self._follow(request, sent)
@@ -110,7 +112,8 @@ class Exchange:
         response = await self._pool.handle_async_request(_as_sent(request, self._settings.connect_timeout_s, sent))
         try:
             headers = _headers(response.headers)
-            body = await self._body(response, headers)
+            sent.measure.add(0, response.status)
+            body = await self._body(response, headers, sent.measure)
         finally:
             await response.aclose()
         return Answer(response.status, headers, body)
@@ -123,21 +126,23 @@ class Exchange:
             text = "The gateway's own certificate for this service cannot be used."
             raise ConnectorFault(text, code="credential_expired", detail=plain(error), sent=False) from error
 
-    async def _body(self, response: httpcore2.Response, headers: Mapping[str, str]) -> bytes:
+    async def _body(self, response: httpcore2.Response, headers: Mapping[str, str], measure: Measure) -> bytes:
         if headers.get("content-encoding", "identity").lower() not in {"identity", ""}:
             raise _unusable("it is compressed, though it was asked not to be")
         body = bytearray()
         async for chunk in response.aiter_stream():
             body += chunk
+            measure.add(len(chunk))
             if len(body) > self._max_bytes:
                 raise _unusable(f"it is larger than {self._max_bytes} bytes (answers.max_bytes)")
         return bytes(body)
 
 
 class _Sent:
-    """Whether anything of a request may have left."""
+    """Whether anything of a request may have left, and what came back."""
 
-    def __init__(self) -> None:
+    def __init__(self, measure: Measure) -> None:
+        self.measure = measure
         self._sent = False
 
     def __bool__(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Final
 
 from connectors.rest.auth import header_problem
 from connectors.rest.exchange import Answer, Exchange, Request
-from gateway.connector import ITSELF, Behalf, ConnectorFault, Credential, Refusal
+from gateway.connector import ITSELF, Behalf, ConnectorFault, Credential, Measure, Refusal
 
 __all__ = ["Showing"]
 
@@ -36,19 +36,21 @@ class Showing:
                 return {}
             raise
 
-    async def send(self, request: Request, behalf: Behalf, timeout_s: float) -> Answer:
+    async def send(self, request: Request, behalf: Behalf, timeout_s: float, measure: Measure | None = None) -> Answer:
         """Return the answer; a request that was refused for its credential alone was tried again with a renewed one.
+
+        `measure` is told of all that comes in.
 
         Raises:
             ConnectorFault: there is nothing to show, or no usable answer came; `sent` is False if nothing left.
         """
         if self._credential is None:
-            return await self._exchange.send(request, timeout_s)
+            return await self._exchange.send(request, timeout_s, measure)
         clock = asyncio.get_running_loop().time
         ends, whose = clock() + timeout_s, self._credential.concerning(behalf)
         for again in (False, True):
             shown = await self._credential.headers(whose)
-            answer = await self._exchange.send(_with(request, shown), max(ends - clock(), 0.001))
+            answer = await self._exchange.send(_with(request, shown), max(ends - clock(), 0.001), measure)
             challenge = answer.headers.get("www-authenticate", "")
             if answer.status != 401 and not (answer.status == 403 and _INVALID in challenge):
                 return answer  # another 403 is about the request: the answer itself says most

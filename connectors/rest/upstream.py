@@ -79,8 +79,7 @@ class ApiUpstream(ToolsOnly):
             raise Rejected(f"{self._server} has no tool {plain(call.tool, 80)!r}.")
         try:
             request = self._placing.request(operation, call)
-            answer = await self._showing.send(request, call.behalf, call.timeout_s)
-            call.measure.add(len(answer.body), answer.status)
+            answer = await self._showing.send(request, call.behalf, call.timeout_s, call.measure)
             return self._reading.result(operation, request, answer)
         except ConnectorFault as fault:
             raise self._named(fault) from fault

@@ -99,15 +99,22 @@ class SqlUpstream(ToolsOnly):
         return _READ_TRAITS if tool == "schema" or (tool == "query" and self._config.query) else None
 
     async def call(self, call: ToolCall) -> Mapping[str, Any]:
+        value = await self._found(call)
+        text = dump(value).decode()
+        call.measure.add(len(text))
+        result = {"content": [{"type": "text", "text": text}], "structuredContent": value}
+        return {**result, "_meta": {INCOMPLETE: {"reason": value["reason"]}}} if value["incomplete"] else result
+
+    async def _found(self, call: ToolCall) -> Mapping[str, Any]:
         limits = Limits(self._config.max_rows, self._config.max_bytes, min(self._config.timeout_s, call.timeout_s))
         if call.tool == "query" and self._config.query:
-            return _result(await self._query(call.arguments, limits))
+            return await self._query(call.arguments, limits)
         if call.tool == "schema":
-            return _result(await self._schema(call.arguments))
+            return await self._schema(call.arguments)
         statement = self._config.statements.get(call.tool)
         if statement is None:
             raise Rejected(f"This database has no tool {plain(call.tool, 80)!r}.")
-        return _result(await self._run(call.tool, statement, call.arguments, limits))
+        return await self._run(call.tool, statement, call.arguments, limits)
 
     async def _query(self, arguments: Mapping[str, Any], limits: Limits) -> Mapping[str, Any]:
         sql, values = arguments.get("sql"), arguments.get("parameters", {})
@@ -179,8 +186,3 @@ def _table(columns: Sequence[Column]) -> Mapping[str, Any]:
         {"name": each.name, "type": each.type, "nullable": each.nullable, "primary_key": each.key} for each in columns
     ]
     return {"name": columns[0].table, "kind": columns[0].kind, "columns": shown}
-
-
-def _result(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    result = {"content": [{"type": "text", "text": dump(value).decode()}], "structuredContent": value}
-    return {**result, "_meta": {INCOMPLETE: {"reason": value["reason"]}}} if value["incomplete"] else result

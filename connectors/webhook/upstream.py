@@ -74,8 +74,7 @@ class WebhookUpstream(ToolsOnly):
             raise Rejected(f"{call.tool} takes `data`, an object, and nothing else.")
         message = message_id(call.idempotency_key or call.call_id)
         request = self._request(target, message, dump({"type": target.type, "data": data}))
-        answer = await self._exchange.send(request, min(self._config.timeout_s, call.timeout_s))
-        call.measure.add(len(answer.body), answer.status)
+        answer = await self._exchange.send(request, min(self._config.timeout_s, call.timeout_s), call.measure)
         if not 200 <= answer.status < 300:
             said = plain(self._redact(answer.body[: 4 * _MAX_SAID].decode("utf-8", "replace")), _MAX_SAID)
             raise self._failures.fault(answer.status, said, answer.headers.get("retry-after"))

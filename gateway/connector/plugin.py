@@ -13,6 +13,7 @@ from gateway.codec import dump
 from gateway.connector.credential import Credentials, Sought, as_written
 from gateway.connector.declaration import DeclaredTool, declared_tools
 from gateway.connector.faults import Rejected, TimedOut, Unavailable, plain
+from gateway.connector.scales import Scales
 from gateway.connector.section import ConnectorConfig
 from gateway.connector.upstream import LOOKUP, ToolCall, ToolsOnly, ToolTraits, Upstream
 from gateway.model.clock import Clock, IdSource, RandomIds, SystemClock
@@ -109,12 +110,17 @@ class _PluginUpstream(ToolsOnly):
     def __init__(self, connector: Connector[Any]) -> None:
         self._connector = connector
         self._opened = False
+        self._scales = Scales()
 
     async def open(self) -> None:
         import httpx2
 
         config = self._connector.config
-        self._connector.http = httpx2.AsyncClient(base_url=getattr(config, "base_url", ""), follow_redirects=False)
+        self._connector.http = httpx2.AsyncClient(
+            base_url=getattr(config, "base_url", ""),
+            follow_redirects=False,
+            event_hooks={"response": [self._scales.weigh]},
+        )
         self._opened = True
         with _ForeignCode(self._connector.name):
             await self._connector.open()
@@ -146,7 +152,7 @@ class _PluginUpstream(ToolsOnly):
         method = declared.lookup if call.method == LOOKUP else declared.method
         if not method:
             raise Rejected(f"{declared.name} cannot be looked up.")
-        with _ForeignCode(self._connector.name):
+        with _ForeignCode(self._connector.name), self._scales.held(call.measure):
             value = await getattr(self._connector, method)(_with_key(declared, call), **arguments)
             return _result(declared, value)
 

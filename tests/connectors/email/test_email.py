@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from email import message_from_string
 from email.policy import default
 from ipaddress import ip_address
@@ -27,6 +27,7 @@ from gateway.connector import (
     ConnectorFault,
     CredentialExpired,
     Effect,
+    Measure,
     Rejected,
     Surroundings,
     TimedOut,
@@ -113,12 +114,15 @@ def mailbox(shared: Mailbox) -> Mailbox:
     return shared
 
 
-async def send(section: dict[str, Any], timeout_s: float = 10.0, **arguments: Any) -> Any:
+async def send(
+    section: dict[str, Any], timeout_s: float = 10.0, measure: Measure | None = None, **arguments: Any
+) -> Any:
     upstream = EmailUpstream(EmailConnector.configure(section, {}), Surroundings(clock=FakeClock()))
     await upstream.open()
     said = {"to": ["ann@partner.example"], "subject": "Hello", "text": "Good morning.", **arguments}
     try:
-        return (await upstream.call(ToolCall("send", said, "call_1", timeout_s)))["structuredContent"]
+        call = ToolCall("send", said, "call_1", timeout_s, measure=measure or Measure())
+        return (await upstream.call(call))["structuredContent"]
     finally:
         await upstream.close()
 
@@ -144,6 +148,14 @@ async def test_a_message_arrives_as_it_was_written(mailbox: Mailbox) -> None:
     assert plain.get_content().splitlines() == text.splitlines()
     assert html.get_content().strip() == "<p>Grüße</p>"
     assert sent["answer"] == "2.0.0 kept"
+
+
+@pytest.mark.parametrize(("to", "said"), [("ann", (250, 10)), ("never", (550, 21)), ("busy", (451, 15))])
+async def test_the_servers_last_word_is_told(mailbox: Mailbox, to: str, said: tuple[int, int]) -> None:
+    measure = Measure()
+    with suppress(ConnectorFault):
+        await send(mailbox.section(), measure=measure, to=[f"{to}@acme.example"])
+    assert (measure.status, measure.received) == said
 
 
 @pytest.mark.parametrize("mode", ["plain", "at_once"])

@@ -84,8 +84,10 @@ async def test_an_answer_that_never_ends_is_left_at_the_deadline(api: Api, start
     upstream = await start(http_section(api))
     await upstream.call(asked("find"))
     api.on(FIND, raw(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"))
-    fault = await fault_of(upstream, asked("find", timeout_s=0.5))
+    call = asked("find", timeout_s=0.5)
+    fault = await fault_of(upstream, call)
     assert (fault.code, fault.sent) == ("timeout", True)
+    assert (call.measure.status, call.measure.received) == (200, 3)
 
 
 async def test_calls_that_are_given_up_in_the_middle_leave_room_for_others(api: Api, start: Start) -> None:

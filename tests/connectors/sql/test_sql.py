@@ -45,6 +45,12 @@ TIMES = """SELECT timestamptz '2024-02-03 04:05:06.000001+02' AS a, timestamp '2
     array[timestamptz '2024-02-03 04:05:06+00', NULL] AS g"""
 
 
+async def test_how_much_was_answered_is_told(lite: Asked) -> None:
+    call = ToolCall("query", {"sql": "SELECT 1 AS one"}, "call_1", 20.0)
+    result = await lite.upstream.call(call)
+    assert (call.measure.status, call.measure.received) == (None, len(result["content"][0]["text"]))
+
+
 async def test_postgres_values_lose_nothing(large: Asked) -> None:
     (row,) = await large.rows(TIMES)
     assert row == {
