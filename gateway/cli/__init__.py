@@ -35,6 +35,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "runs": ("gateway.cli.runs:commands", "Runs: their steps; resume, pause, cancel; settle what is in doubt."),
     "replay": ("gateway.cli.replay:replay_calls", "Decide recorded calls again; the decisions must be the same."),
     "simulate": ("gateway.cli.simulate:simulate", "Decide recorded calls by other policies, and list what changes."),
+    "evidence": ("gateway.cli.evidence:commands", "Evidence bundles that verify with the public key alone."),
     "verify": ("gateway.cli.verify:verify", "Check that the ledger's hash chain holds."),
     "stdio": (
         "gateway.cli:stdio",

@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from gateway.codec import digest
 from gateway.model.clock import Clock
 from gateway.store.bodies import load
 from gateway.store.ports import EventFilter, EventKind, Ledger, Record
 
-__all__ = ["Bundles", "Kept", "kept_bundle"]
+__all__ = ["Bundles", "Kept", "is_as_named", "kept_bundle"]
 
 
 class Kept(Protocol):
@@ -55,11 +56,19 @@ class Bundles:
         return Record(bundle.digest, now, "", "", "", "", body, EventKind.BUNDLE_KEPT)
 
 
-async def kept_bundle(ledger: Ledger, digest: str) -> Mapping[str, Any] | None:
+async def kept_bundle(ledger: Ledger, named: str) -> Mapping[str, Any] | None:
     """Return what was put on record of a bundle, or None where it never was. Raises `StoreFault`."""
-    if not digest:
+    if not named:
         return None
-    async for event in ledger.events(EventFilter(call_id=digest, limit=1)):
+    async for event in ledger.events(EventFilter(call_id=named, limit=1)):
         if event.kind is EventKind.BUNDLE_KEPT:
             return load(event.body.encode())
     return None
+
+
+def is_as_named(body: Mapping[str, Any]) -> bool:
+    """Tell whether a recorded bundle is the one that its digest, and so each decision by it, names."""
+    try:
+        return bool(digest({"schema": body["schema"], "policies": body["policies"]}) == body["digest"])
+    except (KeyError, ValueError):
+        return False

@@ -6,10 +6,10 @@ from enum import StrEnum
 from typing import Any, Final
 
 from gateway.codec import dump
-from gateway.ledger.bundles import kept_bundle
+from gateway.ledger.bundles import is_as_named, kept_bundle
 from gateway.ledger.entries import decision_body, given_in
 from gateway.model.errors import PolicyFault
-from gateway.policy import Bundle, PolicyLoadError, bundle_from, decide, from_json, is_as_named
+from gateway.policy import Bundle, PolicyLoadError, bundle_from, decide, from_json
 from gateway.redaction.rewrite import MARK
 from gateway.store.bodies import load
 from gateway.store.ports import Event, EventFilter, EventKind, Ledger

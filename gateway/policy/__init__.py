@@ -24,7 +24,7 @@ from gateway.policy.outlook import Outlook
 from gateway.policy.policies import LoadOptions, Policy
 from gateway.policy.problem import PolicyLoadError
 from gateway.policy.quarantine import compile_quarantine
-from gateway.policy.recorded import bundle_from, is_as_named
+from gateway.policy.recorded import bundle_from
 from gateway.policy.source import PolicySource, sources_under
 from gateway.policy.sugar import compile_workflows
 from gateway.policy.trial import Trial
@@ -62,7 +62,6 @@ __all__ = [
     "decision_input",
     "explain",
     "from_json",
-    "is_as_named",
     "is_open_world",
     "matrix",
     "may",

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gateway.codec import digest
 from gateway.model.facts import Approver
 from gateway.model.tool import Effect, Tool
 from gateway.policy.bundle import Bundle
@@ -11,7 +10,7 @@ from gateway.policy.entities import ServerEntity
 from gateway.policy.policies import LoadOptions
 from gateway.policy.source import PolicySource
 
-__all__ = ["bundle_from", "is_as_named"]
+__all__ = ["bundle_from"]
 
 
 def bundle_from(body: Mapping[str, Any]) -> Bundle:
@@ -32,18 +31,6 @@ def bundle_from(body: Mapping[str, Any]) -> Bundle:
     return Bundle.load(sources, [_tool(one) for one in body["tools"]], (), options)
 
 
-def is_as_named(body: Mapping[str, Any]) -> bool:
-    """Tell whether a recorded bundle is the one that its digest, and so each decision by it, names."""
-    try:
-        return bool(digest({"schema": body["schema"], "policies": body["policies"]}) == body["digest"])
-    except (KeyError, ValueError):
-        return False
-
-
-def _person(name: str, roles: Sequence[str], teams: Sequence[str]) -> Approver:
-    return Approver(name, tuple(roles), tuple(teams))
-
-
 def _tool(one: Mapping[str, Any]) -> Tool:
     definition = one["definition"]
     return Tool(
@@ -58,3 +45,7 @@ def _tool(one: Mapping[str, Any]) -> Tool:
         input_schema=definition.get("inputSchema") or {"type": "object"},
         output_schema=definition.get("outputSchema"),
     )
+
+
+def _person(name: str, roles: Sequence[str], teams: Sequence[str]) -> Approver:
+    return Approver(name, tuple(roles), tuple(teams))

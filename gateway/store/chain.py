@@ -30,6 +30,8 @@ __all__ = [
     "check_event",
     "checked",
     "content_of",
+    "is_of_the_first_version",
+    "link_holds",
     "link_of",
     "seal",
     "told_in",
@@ -83,6 +85,11 @@ def chained(prev_hash: str, content: str) -> str:
     return _VERSION + hashlib.sha256(f"{prev_hash}\n{content}".encode()).hexdigest()
 
 
+def is_of_the_first_version(sealed: str) -> bool:
+    """Tell whether a hash commits to the whole event, so that it cannot be checked without it."""
+    return not sealed.startswith(_VERSION)
+
+
 def _seal_of_the_first_version(prev_hash: str, header: Header, body: bytes) -> str:
     return hashlib.sha256(dump((prev_hash, *header)) + b"\n" + body).hexdigest()
 
@@ -102,7 +109,7 @@ def check_event(event: Event, following: str | None) -> None:
     Raises:
         LedgerTampered: it does not.
     """
-    if not _holds(link_of(event)):
+    if not link_holds(link_of(event)):
         raise broken(event.seq, "was changed after it was written")
     if following != event.hash:
         raise broken(event.seq, "was replaced, or the event after it was removed")
@@ -133,15 +140,16 @@ def _continues(link: Link, seq: int, tip: str) -> None:
         raise broken(link[0], "was inserted before the first event")
     if link[0] > expected:
         raise broken(expected, "is missing")
-    if not _holds(link):
+    if not link_holds(link):
         raise broken(expected, "was changed after it was written")
     if link[8] != tip:
         raise broken(max(seq, 1), "was replaced: the event after it names another")
 
 
-def _holds(link: Link) -> bool:
+def link_holds(link: Link) -> bool:
+    """Tell whether a link's own hash is that of what is in it."""
     try:
-        sealed = seal if link[9].startswith(_VERSION) else _seal_of_the_first_version
+        sealed = _seal_of_the_first_version if is_of_the_first_version(link[9]) else seal
         return sealed(link[8], link[:8], link[10]) == link[9]
     except (CodecError, TypeError, AttributeError):  # somebody stored another type than the ledger ever writes
         return False

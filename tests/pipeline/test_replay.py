@@ -3,9 +3,9 @@
 from typing import Any
 
 from gateway.codec import digest, dump
-from gateway.ledger.bundles import kept_bundle
+from gateway.ledger.bundles import is_as_named, kept_bundle
 from gateway.pipeline.replay import Replayed, Verdict, replay
-from gateway.policy import bundle_from, is_as_named
+from gateway.policy import bundle_from
 from gateway.store.bodies import load
 from gateway.store.memory import MemoryStore
 from gateway.store.ports import EventFilter, EventKind, Record

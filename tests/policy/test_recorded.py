@@ -3,8 +3,9 @@
 from dataclasses import fields
 
 from gateway.codec import dump, parse
+from gateway.ledger.bundles import is_as_named
 from gateway.model.facts import Approver
-from gateway.policy import Bundle, LoadOptions, PolicySource, ServerEntity, bundle_from, is_as_named
+from gateway.policy import Bundle, LoadOptions, PolicySource, ServerEntity, bundle_from
 from tests.pipeline.gate import rules_of
 from tests.policy.acme import AGENTS, PERMIT_ALL, PRECONDITION
 
