@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -13,11 +14,12 @@ import typer
 from gateway.app import open_heads
 from gateway.cli.durations import moment_ms
 from gateway.cli.loaded import Loaded
-from gateway.cli.output import FAILED, USAGE, Refused, done, emit, fail_with
+from gateway.cli.output import FAILED, USAGE, Refused, cell, done, emit, fail_with
 from gateway.cli.place import AsJson, ConfigPath, home_of, loaded_from, with_store
-from gateway.ledger.evidence import Exporter, Identities
+from gateway.ledger.evidence import Exporter, Identities, NotShowable
 from gateway.ledger.proof import NoProof, Proof, prove
 from gateway.ledger.signing import SigningKey
+from gateway.ledger.verify import examine
 from gateway.model.clock import SystemClock
 from gateway.store.ports import EventFilter, Store
 from gateway.store.private_file import PrivateFileError
@@ -51,13 +53,15 @@ def export(  # noqa: PLR0913, PLR0917 - each option narrows what is exported
     asked: dict[str, Any] = {**named, **times}
 
     async def work(store: Store) -> int:
-        exporter = _exporter(loaded, store)
+        exporter = await _exporter(loaded, store)
         return await _write(exporter, EventFilter(**asked), await _identities(loaded, store), file)
 
     try:
         written = with_store(loaded, work)
     except PrivateFileError as error:
         fail_with(Refused("private_file", str(error)))
+    except NotShowable as error:
+        fail_with(Refused("not_showable", str(error)))
     except OSError as error:
         fail_with(Refused("unwritable", f"{file}: {error.strerror}", "name a file that does not exist yet"), USAGE)
     if not written:
@@ -65,11 +69,15 @@ def export(  # noqa: PLR0913, PLR0917 - each option narrows what is exported
     done(f"{written} lines in {file}; check it with: toolgate evidence verify {file} --key jwks.json")
 
 
-def _exporter(loaded: Loaded, store: Store) -> Exporter:
+async def _exporter(loaded: Loaded, store: Store) -> Exporter:
+    """Return what signs: only of a ledger that holds, or a forged one would get our signature."""
     home = home_of(loaded)
     heads = open_heads(loaded.config, home, store, SystemClock())
     if heads is None:
         fail_with(Refused("no_ledger", "`server.store: memory:` keeps nothing that could be shown"))
+    found = await examine(store, heads)
+    if not found.intact:
+        fail_with(Refused("ledger_tampered", f"event {found.seq}: {found.words}", "toolgate verify says the same"))
     return Exporter(store, heads, SigningKey.load(home.private), SystemClock())
 
 
@@ -134,16 +142,24 @@ def verify(
 
 
 def _lines(proof: Proof) -> list[str]:
-    made, signed = (
-        datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        for ms in (proof.made_ms, proof.signed_ms)
-    )
+    made, signed = _moment(proof.made_ms), _moment(proof.signed_ms)
     return [
+        f"asked for: {_asked(proof.asked)}",
         f"it holds: made {made}; the ledger up to event {proof.seq} as it was signed {signed}",
         *(f"  {number} {kind}" for kind, number in proof.events.items()),
         f"  {proof.bundles} policy bundles; {proof.unseen} events between are not shown",
         *([f"  removed by retention: the bodies of {proof.bare} events"] if proof.bare else []),
     ]
+
+
+def _asked(asked: Mapping[str, Any]) -> str:
+    told = {name: _moment(value) if name.endswith("_ms") else value for name, value in asked.items()}
+    told.pop("made_ms", None)
+    return ", ".join(f"{name.removesuffix('_ms')} {cell(str(value))}" for name, value in told.items()) or "everything"
+
+
+def _moment(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def key(config: ConfigPath = Path("gateway.yaml")) -> None:

@@ -21,7 +21,7 @@ from gateway.store.bodies import load
 from gateway.store.chain import content_of, is_of_the_first_version, link_of
 from gateway.store.ports import Event, EventFilter, EventKind, Ledger
 
-__all__ = ["EVIDENCE", "FORMAT", "Exporter", "Identities"]
+__all__ = ["EVIDENCE", "FORMAT", "Exporter", "Identities", "NotShowable"]
 
 EVIDENCE: Final = "toolgate-evidence+jwt"
 """The `typ` of the last line's signature; it claims `sha256` and `made_ms`."""
@@ -29,6 +29,10 @@ EVIDENCE: Final = "toolgate-evidence+jwt"
 FORMAT: Final = 1
 _EVERYTHING: Final = 2**63 - 1
 _OTHERS: Final = frozenset({EventKind.HEAD_SIGNED, EventKind.BUNDLE_KEPT})
+
+
+class NotShowable(ValueError):
+    """Something that nobody asked for could not be left out; the text says what to ask for instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +47,11 @@ class Identities:
 
 @dataclass(slots=True)
 class _Shown:
-    """The events to show, by seq, and the digests of the policies that decided them."""
+    """The events to show, by seq, the digests of the policies that decided them, and the calls and approvals."""
 
     seqs: set[int] = field(default_factory=set)
     bundles: dict[str, None] = field(default_factory=dict)
-    related: dict[str, None] = field(default_factory=dict)
+    calls: dict[str, None] = field(default_factory=dict)
 
 
 class Exporter:
@@ -62,8 +66,11 @@ class Exporter:
     async def lines(self, wanted: EventFilter, identities: Identities) -> AsyncIterator[bytes]:
         """Yield the lines of a bundle with all events that `wanted` names and what these rest on; none for nothing.
 
+        The ledger has to be known to hold: what is written here is signed.
+
         Raises:
             StoreFault, PrivateFileError: it cannot be made.
+            NotShowable: it would show more than was asked for.
         """
         shown = await self._shown(wanted)
         if not shown.seqs:
@@ -94,17 +101,16 @@ class Exporter:
 
     async def _shown(self, wanted: EventFilter) -> _Shown:
         shown = _Shown()
-        calls: dict[str, None] = {}
         async for event in self._ledger.events(wanted):
             if event.kind not in _OTHERS:
                 self._show(event, shown)
-                calls[event.call_id] = None
-        for call_id in [*calls, *shown.related]:
-            for event in await call_events(self._ledger, call_id):
-                self._show(event, shown)
-        for approval in [one for one in shown.related if one not in calls]:  # of the calls these rest on
-            for event in await call_events(self._ledger, approval):
-                self._show(event, shown)
+                shown.calls[event.call_id] = None
+        read: set[str] = set()
+        while left := [one for one in shown.calls if one not in read]:
+            for call_id in left:
+                for event in await call_events(self._ledger, call_id):
+                    self._show(event, shown)
+            read.update(left)
         return shown
 
     @staticmethod
@@ -112,18 +118,25 @@ class Exporter:
         if event.seq in shown.seqs:
             return
         shown.seqs.add(event.seq)
+        if not event.kind.startswith("call."):
+            return
         body = load(event.body.encode())
         bundle = body.get("decision", {}).get("bundle")
         if bundle:
             shown.bundles[bundle] = None
-        shown.related.update(dict.fromkeys(_related(body)))
+        shown.calls.update(dict.fromkeys(_related(body)))
 
     async def _chain(self, seqs: set[int]) -> AsyncIterator[Mapping[str, Any]]:
         first, last = min(seqs), max(seqs)
         async for event in self._ledger.events(EventFilter(after_seq=first - 1, limit=_EVERYTHING)):
             is_head = event.kind is EventKind.HEAD_SIGNED
-            if event.seq in seqs or is_head or is_of_the_first_version(event.hash):
+            if event.seq in seqs or is_head:
                 yield {"event": _whole(event, with_prev=event.seq == first)}
+            elif is_of_the_first_version(event.hash):
+                raise NotShowable(
+                    f"event {event.seq}, which was not asked for, was written by an earlier version and can only be "
+                    f"shown whole; ask for all from then on (--since)"
+                )
             else:
                 yield {"link": content_of(link_of(event)[:8], event.body.encode())}
             if is_head and load(event.body.encode())["seq"] >= last:
@@ -138,8 +151,8 @@ def _related(body: Mapping[str, Any]) -> Iterator[str]:
     facts = body.get("facts", {})
     yield from (step["call_id"] for step in facts.get("priors", {}).values())
     approvals = (facts.get("approval", {}).get("id"), body.get("claim", {}).get("approval"))
-    waiting = body.get("waiting", {}).get("on")
-    yield from (one for one in (*approvals, waiting, body.get("undoes")) if one)
+    others = (body.get("undoes"), body.get("replayed_from"), body.get("waiting", {}).get("on"))
+    yield from (one for one in (*approvals, *others, body.get("source", {}).get("call")) if one)
 
 
 def _whole(event: Event, *, with_prev: bool) -> Mapping[str, Any]:

@@ -19,6 +19,7 @@ __all__ = ["NoProof", "Proof", "prove"]
 
 _HEADER: Final = ("seq", "at_ms", "kind", "call_id", "run_id", "agent", "on_behalf_of", "tool")
 _REMEMBERED: Final = 10_000
+_BEGINNING: Final = ("evidence", "asked", "register")
 
 
 class NoProof(ValueError):
@@ -29,9 +30,11 @@ class NoProof(ValueError):
 class Proof:
     """What a bundle proves: these events, by kind, were in the ledger up to event `seq`, as signed at `signed_ms`.
 
-    `unseen` is how many events lie between them that are not shown, `bare` of how many retention removed the body.
+    `asked` is what it was made to answer. `unseen` is how many events lie between them that are not shown, `bare` of
+    how many retention removed the body.
     """
 
+    asked: Mapping[str, Any]
     made_ms: int
     seq: int
     signed_ms: int
@@ -57,7 +60,7 @@ def prove(lines: Iterable[bytes], jwks: Mapping[str, Any]) -> Proof:
     made_ms = reader.signed(last, hashed.hexdigest(), number)
     reader.conclude()
     events, unseen = dict(sorted(reader.kinds.items())), reader.unseen
-    return Proof(made_ms, *reader.head, events, len(reader.kept), unseen, reader.bare)
+    return Proof(reader.asked, made_ms, *reader.head, events, len(reader.kept), unseen, reader.bare)
 
 
 class _Reader:
@@ -69,6 +72,7 @@ class _Reader:
         self._hashes: dict[int, str] = {}
         self._shown = 0
         self._named: set[str] = set()
+        self.asked: Mapping[str, Any] = {}
         self.head = (0, 0)
         self.kinds: Counter[str] = Counter()
         self.kept: set[str] = set()
@@ -79,7 +83,7 @@ class _Reader:
         """Check a line. Raises `NoProof`."""
         try:
             [(kind, told)] = parse(line).items()
-            _read_for(kind, first=number == 1)(self, told)
+            _read_for(kind, number)(self, told)
         except NoProof as error:
             raise NoProof(f"line {number}: {error}") from None
         except (CodecError, ValueError, LookupError, TypeError, AttributeError) as error:
@@ -88,9 +92,10 @@ class _Reader:
     def signed(self, line: bytes, digest: str, number: int) -> int:
         """Check the last line against the digest of all others; return when it was signed. Raises `NoProof`."""
         try:
-            claims = signed_claims(parse(line)["signed"], self._jwks, EVIDENCE)
+            [(kind, token)] = parse(line).items()
+            claims = signed_claims(token if kind == "signed" else "", self._jwks, EVIDENCE)
             made_ms, told = int(claims["made_ms"]), claims["sha256"]
-        except (CodecError, LookupError, TypeError, ValueError) as error:
+        except (CodecError, LookupError, TypeError, ValueError, AttributeError) as error:
             raise NoProof(f"line {number}: the file does not end with its signature ({error})") from None
         if told != digest:
             raise NoProof(f"line {number}: the lines before are not those that were signed")
@@ -105,8 +110,12 @@ class _Reader:
         if self._named - self.kept:
             raise NoProof(f"the policies {min(self._named - self.kept)} are missing")
 
-    def told(self, told: Any) -> None:
-        """Take what only the signature of the whole stands for: what was asked for, and the register."""
+    def question(self, told: Mapping[str, Any]) -> None:
+        """Take what was asked for, which the signature of the whole stands for."""
+        self.asked = {**told}
+
+    def register(self, told: Any) -> None:
+        """Pass the register, which the signature of the whole stands for."""
 
     def begun(self, told: Any) -> None:
         """Check the format."""
@@ -143,7 +152,7 @@ class _Reader:
         self._shown = self._seq
         self.kinds[kind] += 1
         self.bare += "removed" in content
-        named = content.get("decision", {}).get("bundle")
+        named = content.get("decision", {}).get("bundle") if kind.startswith("call.") else ""
         if named:
             self._named.add(named)
 
@@ -166,15 +175,16 @@ class _Reader:
 
 _READS: Final[Mapping[str, Callable[[_Reader, Any], None]]] = {
     "evidence": _Reader.begun,
-    "asked": _Reader.told,
-    "register": _Reader.told,
+    "asked": _Reader.question,
+    "register": _Reader.register,
     "bundle": _Reader.bundle,
     "link": _Reader.link,
     "event": _Reader.event,
 }
 
 
-def _read_for(kind: str, *, first: bool) -> Callable[[_Reader, Any], None]:
-    if first is not (kind == "evidence"):
+def _read_for(kind: str, number: int) -> Callable[[_Reader, Any], None]:
+    begins = kind in _BEGINNING or number <= len(_BEGINNING)
+    if begins and _BEGINNING[number - 1 : number] != (kind,):
         raise NoProof(f"this is no evidence bundle of format {FORMAT}")
     return _READS[kind]

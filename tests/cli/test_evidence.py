@@ -1,6 +1,7 @@
 """`toolgate evidence`: what is shown to somebody who has neither the gateway nor its ledger."""
 
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,7 @@ def test_a_bundle_verifies_where_there_is_only_the_key(house: House, tmp_path: P
     key = key_of(house, tmp_path)
     code, output = elsewhere("evidence", "verify", file, "--key", key)
     assert (code, "it holds" in output, "2 call.claimed" in output) == (0, True, True)
+    assert f"asked for: call_id {ids['paid']}\n" in output
     proof = json.loads(elsewhere("evidence", "verify", file, "--key", key, "--json")[1])
     assert (proof["ok"], proof["events"]) == (True, {"call.claimed": 2, "call.finished": 2})
     register = json.loads(file.read_text().splitlines()[2])["register"]
@@ -67,6 +69,29 @@ def test_a_changed_bundle_is_refused_with_the_line(house: House, tmp_path: Path)
     assert (code, "no_proof: line " in output) == (1, True)
     data = json.loads(elsewhere("evidence", "verify", file, "--key", key, "--json")[1])
     assert data["ok"] is False
+
+
+def test_a_ledger_that_does_not_hold_gets_no_signature(house: House, tmp_path: Path) -> None:
+    ids = house.calls()
+    file = tmp_path / "paid.jsonl"
+    assert house.run("evidence", "export", str(file), "--call", ids["paid"]).exit_code == 0
+    database = sqlite3.connect(house.path / "gateway.db")
+    database.execute("DELETE FROM events WHERE seq > 8")  # cut off, and sealed anew as if that were all
+    database.execute("UPDATE chain_head SET seq = 8, hash = (SELECT hash FROM events WHERE seq = 8)")
+    database.commit()
+    database.close()
+    again = house.run("evidence", "export", str(tmp_path / "again"), "--call", ids["check"])
+    assert (again.exit_code, "ledger_tampered" in again.output, (tmp_path / "again").exists()) == (1, True, False)
+    assert house.json("verify")["ok"] is False  # nor was the end that is left signed
+
+
+def test_all_times_of_the_question_are_told(house: House, tmp_path: Path) -> None:
+    house.calls()
+    file = tmp_path / "since.jsonl"
+    asked = ("--since", "2001-02-03T04:05", "--until", "2999-01-01", "--tool", "payments.*")
+    assert house.run("evidence", "export", str(file), *asked).exit_code == 0
+    output = elsewhere("evidence", "verify", file, "--key", key_of(house, tmp_path))[1]
+    assert "asked for: tool payments.*, since 2001-02-03 04:05:00 UTC, until 2999-01-01 00:00:00 UTC\n" in output
 
 
 def test_what_is_not_there_is_said(house: House, tmp_path: Path) -> None:

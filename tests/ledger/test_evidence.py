@@ -8,14 +8,19 @@ from typing import Any
 
 import pytest
 
-from gateway.ledger.evidence import EVIDENCE, Exporter, Identities
+from gateway.ledger.evidence import EVIDENCE, Exporter, Identities, NotShowable
 from gateway.ledger.heads import Heads
 from gateway.ledger.proof import NoProof, Proof, prove
 from gateway.ledger.retention import Retention
 from gateway.ledger.signing import SigningKey
+from gateway.model.outcome import Succeeded
 from gateway.store.ports import EventFilter
+from gateway.store.sqlite import SqliteStore
+from tests.fixtures.clock import FakeClock
 from tests.pipeline.gate import PAYMENT, PRECONDITION, SECRET, Gate, answer
 from tests.pipeline.people import POLICIES, a_gate, asked
+from tests.store.making import record
+from tests.store.test_removable import as_of_the_first_version
 
 IDENTITIES = Identities(agents={"payer": {"owner": "finance"}}, credentials=[{"id": "tok_1", "agent": "payer"}])
 
@@ -125,6 +130,39 @@ async def test_a_head_is_signed_where_there_is_none_behind_what_is_shown(archive
     assert archive.prove(await archive.export(call_id=last.call.id)).events == {"call.recorded": 1}
 
 
+async def test_what_was_asked_for_is_told_with_the_proof(archive: Archive) -> None:
+    asked = archive.prove(await archive.export(call_id=archive.paid)).asked
+    assert asked == {"call_id": archive.paid, "made_ms": archive.gate.clock.now_ms()}
+    assert archive.prove(await archive.export()).asked.keys() == {"made_ms"}
+
+
+async def test_an_answer_from_the_record_is_shown_with_the_call_that_it_is_of(archive: Archive) -> None:
+    settled = (await archive.gate.run("payments_settle")).call.id
+    again = await archive.gate.run("payments_settle")
+    assert isinstance(again.outcome, Succeeded)
+    assert again.outcome.replayed_from == settled
+    events = told(await archive.export(call_id=again.call.id), "event")
+    assert {event["call_id"] for event in events} == {again.call.id, settled, "head"}
+
+
+async def test_what_could_only_be_shown_whole_is_not_shown_unasked(tmp_path: Path) -> None:
+    await as_of_the_first_version(tmp_path / "ledger.db")
+    clock, key = FakeClock(), SigningKey.load(tmp_path)
+    store = SqliteStore(tmp_path / "ledger.db", clock)
+    await store.open()
+    await store.record(record("later"))
+    exporter = Exporter(store, Heads(store, key, tmp_path / "anchor", clock), key, clock)
+
+    async def export(**wanted: Any) -> list[bytes]:
+        return [line async for line in exporter.lines(EventFilter(**wanted), IDENTITIES)]
+
+    with pytest.raises(NotShowable, match="event 3, which was not asked for"):
+        await export(call_id="check")
+    assert prove(await export(), key.jwks()).events == {"call.claimed": 1, "call.finished": 1, "call.recorded": 2}
+    assert prove(await export(call_id="later"), key.jwks()).events == {"call.recorded": 1}
+    await store.close()
+
+
 async def test_bodies_that_retention_removed_are_counted(archive: Archive) -> None:
     archive.gate.clock.passed += 400 * 86_400
     await Retention(archive.gate.store, lambda: 86_400_000, archive.gate.clock).run()
@@ -202,13 +240,35 @@ async def test_what_a_bundle_lacks_is_named(archive: Archive) -> None:
     with pytest.raises(NoProof, match="no signed head states event"):
         archive.prove(resigned(archive, lines[:-1]))
     with pytest.raises(NoProof, match="shows no event"):
-        archive.prove(resigned(archive, lines[:2]))
+        archive.prove(resigned(archive, lines[:3]))
     with pytest.raises(NoProof, match="does not end with its signature"):
         archive.prove(lines)
     with pytest.raises(NoProof):
         archive.prove([])
-    with pytest.raises(NoProof, match="no evidence bundle"):
-        archive.prove(resigned(archive, lines[1:]))
+    for begun in (lines[1:], [*lines[:1], *lines[2:]], [*lines[:2], *lines[1:]], [*lines, lines[1]]):
+        with pytest.raises(NoProof, match="no evidence bundle"):
+            archive.prove(resigned(archive, begun))
+
+
+async def test_two_ledgers_under_one_key_make_no_third(archive: Archive, tmp_path: Path) -> None:
+    lines = (await archive.export())[:-1]
+    other = Archive(tmp_path)
+    other.heads = Heads(other.gate.store, archive.key, tmp_path / "other-anchor", other.gate.clock)
+    await other.gate.run("payments_list", {"limit": 77}, agent="other")
+    await other.fill()
+    others = (await other.export())[:-1]
+    assert archive.prove(resigned(archive, others))
+    apart = next(number for number, line in enumerate(lines) if line != others[number])
+    for number in range(apart + 1, min(len(lines), len(others))):
+        with pytest.raises(NoProof):
+            archive.prove(resigned(archive, [*lines[:number], *others[number:]]))
+
+
+async def test_nothing_is_put_beside_the_signature(archive: Archive) -> None:
+    lines = await archive.export(call_id=archive.paid)
+    for last in (lines[-1][:-2] + b',"note":"all is well"}\n', lines[-1].replace(b"signed", b"sighed"), b"\n", b"[]\n"):
+        with pytest.raises(NoProof, match="does not end with its signature"):
+            archive.prove([*lines[:-1], last])
 
 
 async def test_a_forged_head_in_the_file_is_no_head(archive: Archive, tmp_path: Path) -> None:
