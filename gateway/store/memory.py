@@ -3,12 +3,13 @@
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from gateway.model.bill import Charge
 from gateway.model.clock import Clock
 from gateway.model.errors import StoreFault
 from gateway.model.facts import FactKey, PriorScope, RunRef, Step, StepStatus
 from gateway.store.approvals import Answered, ApprovalAsk, ApprovalChange, ApprovalFilter, ApprovalRow, ApprovalTrail
 from gateway.store.audit import CallRow, RunRow, Totals, audit
-from gateway.store.bodies import claim_body, compensated_body, ending_body, pause_event, record_body
+from gateway.store.bodies import charged, claim_body, compensated_body, ending_body, pause_event, record_body
 from gateway.store.budgets import BudgetCounter, Counters
 from gateway.store.chain import GENESIS, link_of, seal, told_in
 from gateway.store.evidence import Evidence, holds, recorded_from, recorded_whole, step_from
@@ -78,7 +79,6 @@ class MemoryStore(MemorySpending, MemoryTasks):
         self._tokens: dict[str, TokenRecord] = {}
         self._sightings: dict[tuple[str, bool], AgentSighting] = {}
         self._shelf = Shelf(self._events, self._append)
-        self._counters = Counters()
         self._taints = Taints(self._events, self._append)
         self._board = Board(self._events, self._append)
         self._remover = Remover(self._events, self._calls, self._shelf.rows, self._append)
@@ -158,8 +158,10 @@ class MemoryStore(MemorySpending, MemoryTasks):
         told = (ending.at_ms, kind, claim.call_id, claim.run_id, claim.agent, claim.on_behalf_of, claim.tool)
         return self._append(told, body)
 
-    async def budget_counters(self, keys: Sequence[str] | None = None) -> list[BudgetCounter]:
-        return list(self._counters.all(keys))
+    async def report_usage(self, record: Record, charges: Sequence[Charge]) -> None:
+        self._put(charged(record, charges))
+        for charge in charges:
+            self._counters.spend(charge.key, charge.start_ms, charge.amount)
 
     async def begin_task(self, task: TaskRecord, record: Record) -> None:
         self._begin(task)

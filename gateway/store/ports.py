@@ -72,6 +72,7 @@ class EventKind(StrEnum):
     TAINT_MARKED = "taint.marked"  # follows the record of a call whose answer carried the labels
     TAINT_CLEARED = "taint.cleared"  # a person took responsibility for what a run has read
     WEBHOOK_RECEIVED = "webhook.received"  # a message of another system, before it is acknowledged
+    USAGE_REPORTED = "usage.reported"  # tokens that an agent's models used up, as its telemetry says
     FACT_PUT = "fact.put"
     FACT_DELETED = "fact.deleted"
     FACT_CONTRADICTED = "fact.contradicted"  # another value holds: the put was not carried out

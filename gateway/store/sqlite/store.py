@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from gateway.model.bill import Charge
 from gateway.model.clock import Clock
 from gateway.model.facts import FactKey, RunRef, Step
 from gateway.store.approvals import Answered, ApprovalAsk, ApprovalChange, ApprovalFilter, ApprovalTrail
@@ -258,6 +259,9 @@ class SqliteStore:
 
     async def budget_counters(self, keys: Sequence[str] | None = None) -> list[BudgetCounter]:
         return await self._read_from.run(budgets.find_counters, keys)
+
+    async def report_usage(self, record: Record, charges: Sequence[Charge]) -> None:
+        await self._writer.write(partial(budgets.report, record=record, charges=charges))
 
     async def taint(self, run_id: str, agent: str, on_behalf_of: str) -> Taint:
         return await self._read_from.run(taints.find_taint, run_id, agent, on_behalf_of)
