@@ -47,6 +47,7 @@ from gateway.store.sqlite import (
 )
 from gateway.store.sqlite.auditing import audit_ledger, prepare_audit
 from gateway.store.sqlite.connection import Connection
+from gateway.store.sqlite.delivering import Delivering
 from gateway.store.sqlite.journal import use_wal
 from gateway.store.sqlite.lookups import IndexedSteps, index_sql, indexable
 from gateway.store.sqlite.migrate import migrate
@@ -77,7 +78,7 @@ class SqliteStore:
         self._read_from = Connection(self._path, _prepare_reader, patience_s=patience_s)
         self._writer = Writer(self._write_to)
         self._indexed: IndexedSteps = frozenset()
-        self._delivering: dict[str, int] = {}
+        self._delivering = Delivering()
 
     async def open(self) -> None:
         await self._write_to.run(_is_there)
@@ -97,7 +98,7 @@ class SqliteStore:
         claimed: Claimed = await self._writer.write(transition, revocable=True)
         if claimed.recorded is None:
             return claimed
-        return replace(claimed, recorded=self._with_delivery(claimed.recorded))
+        return replace(claimed, recorded=self._delivering.of(claimed.recorded))
 
     async def finish(self, ending: Ending) -> None:
         await self._writer.write(partial(transitions.finish, ending=ending, body=ending_body(ending)))
@@ -122,22 +123,20 @@ class SqliteStore:
         return [None if evidence is None else step_from(evidence) for evidence in found]
 
     async def recorded(self, agent: str, tool: str, step_key: str) -> Recorded | None:
-        found = await self._read_from.run(reading.find_recorded, agent, tool, step_key)
-        return None if found is None else self._with_delivery(recorded_from(found))
+        async def read() -> Recorded | None:
+            found = await self._read_from.run(reading.find_recorded, agent, tool, step_key)
+            return None if found is None else recorded_from(found)
+
+        return await self._delivering.reading(read)
 
     async def deliver(self, call_id: str, attempt: int = 1) -> None:
-        self._delivering[call_id] = attempt
+        self._delivering.note(call_id, attempt)
         told = partial(transitions.deliver, call_id=call_id, attempt=attempt)
-        self._writer.note(told, partial(self._delivered, call_id, attempt))
-
-    def _delivered(self, call_id: str, attempt: int) -> None:
-        if self._delivering.get(call_id) == attempt:  # else a later attempt is still to be written
-            del self._delivering[call_id]
+        self._writer.note(told, partial(self._delivering.written, call_id, attempt))
 
     async def made(self, call_id: str) -> Recorded | None:
         await self._writer.flush()  # a read may have been recorded lazily
-        found = await self._read_from.run(reading.find_made, call_id)
-        return None if found is None else self._with_delivery(found)
+        return await self._delivering.reading(lambda: self._read_from.run(reading.find_made, call_id))
 
     async def unfinished(self) -> list[Recorded]:
         return [recorded_from(evidence) for evidence in await self._read_from.run(reading.find_unfinished)]
@@ -319,9 +318,6 @@ class SqliteStore:
     async def spend(self, item: str, until_ms: int, at_ms: int) -> bool:
         spent: bool = await self._writer.write(partial(spending.spend, item=item, until_ms=until_ms, at_ms=at_ms))
         return spent
-
-    def _with_delivery(self, recorded: Recorded) -> Recorded:
-        return replace(recorded, delivered=attempt) if (attempt := self._delivering.get(recorded.call_id)) else recorded
 
     def _prepare_writer(self, db: sqlite3.Connection) -> None:
         use_wal(db, self._patience_s)
