@@ -94,6 +94,10 @@ class Asking:
         await self._record(asked, Succeeded(result))
         return result
 
+    def now(self) -> float:
+        """Return the time, in seconds, by which questions are measured."""
+        return self._clock.monotonic()
+
     async def _record(self, asked: Call, outcome: Outcome) -> None:
         """Put a question on record; what cannot be recorded is not answered either."""
         try:
@@ -147,10 +151,23 @@ class _Governed(Back):
         self.log_level = back.log_level
         self.wants_progress = back.wants_progress
         self.takes_input_required = back.takes_input_required
+        self._questions = 0
+        self._since = self._still = 0.0
+
+    def stood_still(self) -> float:
+        return self._still + (self._asking.now() - self._since if self._questions else 0.0)
 
     def notify(self, method: str, params: Mapping[str, Any]) -> None:
         self._back.notify(method, self._asking.deliver(params))
 
     async def ask(self, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
         self.was_asked = True
-        return await self._asking.ask(self._call, method, params)
+        if not self._questions:
+            self._since = self._asking.now()
+        self._questions += 1
+        try:
+            return await self._asking.ask(self._call, method, params)
+        finally:
+            self._questions -= 1
+            if not self._questions:
+                self._still += self._asking.now() - self._since

@@ -143,7 +143,7 @@ class Executor:
 
     async def _within_deadline(self, upstream: Upstream, call: ToolCall) -> Mapping[str, Any]:
         """Connectors keep the deadline and say more when it passes; this only catches one that does not."""
-        wait = self._overseer.begin(call.timeout_s + _GRACE_S)
+        wait = self._overseer.begin(call.timeout_s + _GRACE_S, call.back)
         before = wait.task.cancelling()
         try:
             return await upstream.call(call)

@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import pytest
 
 from gateway.connector import ConnectorFault, ToolCall
+from gateway.model.back import Back
 from gateway.model.errors import LimitFault, OutcomeUnknown
 from gateway.model.tool import Effect, Tool
 from gateway.resilience import Executor, ResilienceConfig
@@ -271,3 +273,20 @@ async def test_a_connector_that_lets_its_time_run_out_is_one_that_did_not_answer
     with pytest.raises(OutcomeUnknown) as unknown:
         await run.execute(ScriptedUpstream(TimeoutError()), tool(WRITE))
     assert (run.codes, unknown.value.detail.partition(":")[0]) == (["timeout"], "timeout")
+
+
+class Asking(Back):
+    """The way back to a client that has been asked something for as long as the call has taken."""
+
+    def stood_still(self) -> float:
+        return inf
+
+
+async def test_the_time_in_which_a_client_is_asked_does_not_count() -> None:
+    executor, answered = Executor(FakeClock(), CountingIds()), asyncio.Event()
+    asking = executor.execute(tool(WRITE), replace(asked(timeout_s=-0.99), back=Asking()), ScriptedUpstream(answered))
+    slow = asyncio.ensure_future(asking)
+    with pytest.raises(OutcomeUnknown):  # the one that asks nobody is cut off, and the other has had as much time
+        await executor.execute(tool(WRITE), asked(timeout_s=-0.9), ScriptedUpstream(asyncio.Event()))
+    answered.set()
+    await slow
