@@ -163,7 +163,8 @@ class Gateway(Parts):
                     "since_ms": health.since_ms,
                     "error": health.error,
                     "probe": self._probed(name),
-                    "breaker": str(breakers.get(name, "closed")),
+                    "breaker": str(breakers[name].state) if name in breakers else "closed",
+                    "breaker_open_for": breakers[name].open_for if name in breakers else 0,
                     "tools": sum(tool.server == name and not tool.quarantined for tool in tools),
                     "quarantined": {t.name: t.quarantined for t in tools if t.server == name and t.quarantined},
                 }
