@@ -45,7 +45,9 @@ def build_runner(parts: Parts, noted: Callable[[Call, Outcome], None]) -> Runner
         **parts.task_requests.own_tools,
         "resources/subscribe": nothing_more,
     }
-    reading = Reading(ResultCache(parts.clock), parts.rules, parts.pauses, parts.redactor, parts.clock)
+    reading = Reading(
+        ResultCache(parts.clock, parts.asking.told), parts.rules, parts.pauses, parts.redactor, parts.clock
+    )
     given = parts.store, parts.tainting, recollections, parts.store, parts.looping
     past = Past(parts.store, parts.approving.consents, *given)
     stages = (

@@ -16,6 +16,7 @@ from gateway.model.outcome import Denied, Failed, Outcome, Succeeded
 from gateway.model.request import CallRequest
 from gateway.model.task import TASK_METHODS, TASKS_EXTENSION
 from gateway.pipeline.elicited import Elicited
+from gateway.pipeline.sending import said_besides
 from gateway.policy import decide, decision_input, may_ask
 from gateway.redaction.redactor import Redactor
 
@@ -46,6 +47,10 @@ class Asking:
             allowed = {method.partition("/")[0] for method in may_ask(call.bundle, call.identity, call.tool.server)}
             capabilities = {name: each for name, each in capabilities.items() if name in allowed}
         return _Governed(self, call, capabilities, _declares(call))
+
+    def told(self, call: Call) -> str:
+        """Return what the server of `call` is told beside its arguments, as one text: see `said_besides`."""
+        return said_besides(call, self.way(call))
 
     def deliver(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return what the client may see of a notification."""
