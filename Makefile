@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench test-clients conformance lock clean
+.PHONY: help demo test check bench test-clients test-resume conformance lock clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -19,6 +19,7 @@ help:
 	@echo 'make check         lint, types, import layers, shape limits, documentation that is true'
 	@echo 'make bench         what the gateway costs per call, beside a bare forwarder (ARGS=--instructions counts with valgrind)'
 	@echo 'make test-clients  real agent SDKs through the gateway, each in its own environment'
+	@echo 'make test-resume   agents of two frameworks killed in a 50-step job, with or without the gateway (ARGS=--every)'
 	@echo 'make conformance   the official MCP suite with and without the gateway (ARGS="--only modern" narrows)'
 	@echo 'make lock          bring requirements.lock up to date with pyproject.toml (needs uv)'
 	@echo 'make clean         remove the environment and every cache'
@@ -46,6 +47,10 @@ bench: $(STAMP)
 test-clients: $(STAMP)
 	@$(PYTHON) -m tests.clients.run $(ARGS)
 	@echo 'make test-clients: ok'
+
+test-resume: $(STAMP)
+	@$(PYTHON) -m tests.clients.resuming $(ARGS)
+	@echo 'make test-resume: ok'
 
 conformance: $(STAMP)
 	@$(PYTHON) -m tests.conformance.run $(ARGS)
