@@ -11,8 +11,9 @@ from gateway.model.identity import Identity
 from gateway.model.request import Caller
 from gateway.pipeline.notices import LIST_CHANGED, Notices, Subscriber
 from gateway.transport.back import LEVELS, LegacyBack, askable, declared
-from gateway.transport.exchange import Exchange, client_info
+from gateway.transport.exchange import Exchange
 from gateway.transport.kernel import LEGACY_TASKS_SINCE, SERVER_INFO, Answer, Asked, Kernel
+from gateway.transport.said import client_info
 from gateway.transport.sessions import Session, Sessions, Told
 from gateway.transport.streams import EventStream, request_of, send_stream
 from gateway.transport.tasks import TASK_REQUESTS, TaskDesk
