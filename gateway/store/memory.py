@@ -163,6 +163,13 @@ class MemoryStore(MemorySessions, MemorySpending, MemoryTasks):
         self._begin(task)
         self._put(record)
 
+    async def record_once(self, record: Record, item: str, until_ms: int) -> bool:
+        record_body(record)  # what cannot be written uses nothing up
+        fresh = await self.spend(item, until_ms, record.at_ms)
+        if fresh:
+            self._put(record)
+        return fresh
+
     async def record(self, record: Record, *, durable: bool = True) -> None:
         del durable  # memory keeps everything equally well
         self._put(record)

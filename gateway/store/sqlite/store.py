@@ -319,6 +319,12 @@ class SqliteStore:
         spent: bool = await self._writer.write(partial(spending.spend, item=item, until_ms=until_ms, at_ms=at_ms))
         return spent
 
+    async def record_once(self, record: Record, item: str, until_ms: int) -> bool:
+        body = record_body(record)
+        once = partial(spending.record_once, record=record, body=body, item=item, until_ms=until_ms)
+        fresh: bool = await self._writer.write(once)
+        return fresh
+
     def _prepare_writer(self, db: sqlite3.Connection) -> None:
         use_wal(db, self._patience_s)
         db.execute("PRAGMA synchronous = FULL")
