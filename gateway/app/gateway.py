@@ -71,10 +71,12 @@ class Gateway(Parts):
         if self.policy_problem:
             _LOG.error("the policies do not load, every call is denied until they do:\n%s", self.policy_problem)
         await self.tokens.refresh()
+        await self.children.refresh()
         await self.pauses.refresh()
         await self.runs.refresh()
         watches = (
             self.tokens.watch(),
+            self.children.watch(),
             self.pauses.watch(),
             self.runs.watch(),
             self.inventory.watch(),

@@ -15,6 +15,7 @@ from gateway.store.chain import GENESIS, link_of, seal, told_in
 from gateway.store.evidence import Evidence, holds, recorded_from, recorded_whole, step_from
 from gateway.store.facts import Fact, FactAnswer, FactPut, FactRow
 from gateway.store.memory_approvals import Shelf
+from gateway.store.memory_delegations import MemoryDelegations
 from gateway.store.memory_facts import Board
 from gateway.store.memory_retention import Remover
 from gateway.store.memory_runs import HeldRun, RunShelf
@@ -61,7 +62,7 @@ class _Call:
     undone_seq: int | None = None
 
 
-class MemoryStore(MemorySessions, MemorySpending, MemoryTasks):
+class MemoryStore(MemoryDelegations, MemorySessions, MemorySpending, MemoryTasks):
     """Every port, in dictionaries. Nothing awaits between reading and writing, so each method is one transaction."""
 
     def __init__(self, clock: Clock) -> None:

@@ -13,6 +13,7 @@ from gateway.model.facts import FactKey, RunRef, Step
 from gateway.store.approvals import Answered, ApprovalAsk, ApprovalChange, ApprovalFilter, ApprovalTrail
 from gateway.store.bodies import claim_body, ending_body, record_body
 from gateway.store.budgets import BudgetCounter
+from gateway.store.delegations import Delegation, DelegationChange, DelegationEnd
 from gateway.store.evidence import recorded_from, step_from
 from gateway.store.facts import Fact, FactAnswer, FactPut
 from gateway.store.ports import (
@@ -34,6 +35,7 @@ from gateway.store.runs import Attempt, AttemptBegin, Placed, RunCancel, RunChan
 from gateway.store.sqlite import (
     approvals,
     budgets,
+    delegations,
     facts,
     pauses,
     reading,
@@ -310,6 +312,15 @@ class SqliteStore:
     async def forget_tasks(self, before_ms: int) -> int:
         gone: int = await self._writer.write(partial(tasks.forget_tasks, before_ms=before_ms), synced=False)
         return gone
+
+    async def put_delegation(self, made: Delegation) -> None:
+        await self._writer.write(partial(delegations.put_delegation, made=made))
+
+    async def end_delegation(self, end: DelegationEnd) -> None:
+        await self._writer.write(partial(delegations.end_delegation, end=end))
+
+    async def delegation_changes(self, after_seq: int) -> list[DelegationChange]:
+        return await self._read_from.run(delegations.find_delegation_changes, after_seq)
 
     async def remove_bodies(self, removal: Removal) -> Removed:
         removed: Removed = await self._writer.write(partial(retention.remove_bodies, removal=removal))
