@@ -72,6 +72,11 @@ class Exchange:
         return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.head.lines]
 
     @property
+    def plain(self) -> bool:
+        """Tell whether nothing that came with the message is the gateway's own."""
+        return self.head.plain and self.said.plain
+
+    @property
     def gone(self) -> bool:
         """Tell whether the client is known to have closed the connection."""
         return self._gone

@@ -60,7 +60,9 @@ class Modern:
         """
         version = exchange.headers["mcp-protocol-version"]
         caller = exchange.caller(version, exchange.said.client)
-        identity = await self._kernel.identify(caller, request.method, request.params, exchange.endpoint)
+        identity = self._kernel.known_now(caller, exchange.endpoint) if request.method == TOOL_CALL else None
+        if identity is None:
+            identity = await self._kernel.identify(caller, request.method, request.params, exchange.endpoint)
         if request.id is None:
             if version not in MODERN_PROTOCOL_VERSIONS:
                 raise RpcError(-32022, "Unsupported protocol version", data={"supported": [*MODERN_PROTOCOL_VERSIONS]})
@@ -90,7 +92,7 @@ class Modern:
         way.declares = exchange.said.declares
         exchange.goes_back(way)
         back = ModernBack(way, capabilities) if method in _INTERACTIVE else way
-        asked = Asked(method, request.params, caller, exchange.headers, back, exchange.endpoint)
+        asked = Asked(method, request.params, caller, exchange.headers, back, exchange.endpoint, exchange.plain)
         if method in TASK_REQUESTS:
             _check_task_header(exchange, request.params)
             way.capabilities = capabilities
