@@ -19,7 +19,6 @@ __all__ = ["decide"]
 
 _TOOL: Final = uid(TOOL, "")["type"]
 _USER: Final = uid("User", "")["type"]
-_LASTING: Final = 64
 _SHOWN: Final = 200
 """How much of a name that came with the request a refusal repeats."""
 
@@ -34,16 +33,11 @@ def decide(bundle: Bundle, given: DecisionInput) -> Decision:
         return _decided(bundle, given, situation)
     known = situation.decided.get(id(given))
     if known is None or known[0] is not given:
-        known = given, _decided(bundle, given, situation)
-        if len(situation.decided) < _LASTING:
-            situation.decided[id(given)] = known
+        known = situation.decided[id(given)] = given, _decided(bundle, given, situation)
     return known[1]
 
 
 def _decided(bundle: Bundle, given: DecisionInput, situation: Situation) -> Decision:
-    outside = given.notes.get("outside")
-    if outside is not None:
-        return _outside(bundle, given, outside)
     unjudged = given.notes.get("unjudged", ())
     if unjudged:
         return _refused_unjudged(bundle, unjudged)
@@ -57,16 +51,6 @@ def _decided(bundle: Bundle, given: DecisionInput, situation: Situation) -> Deci
     if answer.allowed:
         return _allowed(bundle, situation, answer, given.notes, shadow)
     return _denied(bundle, given, situation, answer, shadow)
-
-
-def _outside(bundle: Bundle, given: DecisionInput, outside: Mapping[str, Any]) -> Decision:
-    """Refuse a child what was not handed on to it, whatever its agent may do."""
-    scopes = ", ".join(outside["scopes"])
-    why = (
-        f"{outside['child']} was given {scopes}, and this {_asked(given)} is outside of that. "
-        "Leave it to whoever gave you your work."
-    )
-    return Decision(False, bundle.digest, message=why)
 
 
 def _unknown(bundle: Bundle, given: DecisionInput, situation: Situation) -> Decision:
