@@ -58,7 +58,6 @@ class RequestFault(GatewayError):
             "cancelled",
             "run_cancelled",
             "looping",
-            "delegation_refused",
             "run_superseded",
         }
     )

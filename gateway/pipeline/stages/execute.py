@@ -1,7 +1,6 @@
 """Stage 8: have the server do it."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
 from typing import Any
 
 from gateway.connector.pool import Upstreams
@@ -83,8 +82,7 @@ class Execute:
 
         identity = call.identity
         what = (call.facts.run.id, call.tool.name, call.tool.version, call.arguments_digest)
-        whom = identity.on_behalf_of, identity.issuer
-        passenger = Passenger((what, *whom), identity.agent, call.id, partial(self._asking.told, call))
+        passenger = Passenger((what, identity.on_behalf_of, identity.issuer), identity.agent, call.id)
         raw, made_by = await self._flights.fly(passenger, read)
         if made_by != call.id:
             call.attempts.append({"n": 0, "code": "shared", "reason": f"#{made_by}"})
