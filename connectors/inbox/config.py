@@ -20,6 +20,9 @@ class Hook(ConnectorConfig):
     old_secret: Secret | None = Field(None, description="While secrets are changed: the one before is taken too.")
     signed: Scheme = Field(Scheme.STANDARD, description="How it signs: `standard`, `github`, `stripe` or `slack`.")
     description: str = Field("", max_length=1000, description="What the messages are about, for the agent.")
+    known_days: int = Field(
+        90, ge=1, le=3650, description="For how many days a message is known, so that none is taken twice."
+    )
     keep: int = Field(20, ge=1, le=1000, description="How many of the latest messages can be read.")
 
     @model_validator(mode="after")

@@ -25,6 +25,7 @@ __all__ = ["InboxUpstream"]
 
 _UPDATED: Final = "notifications/resources/updated"
 _JSON: Final = "application/json"
+_DAY_MS: Final = 86_400_000
 
 
 class InboxUpstream(ToolsOnly):
@@ -100,7 +101,8 @@ class InboxUpstream(ToolsOnly):
             if headers.get("content-type", "").partition(";")[0].strip().lower() == _JSON:
                 raise Rejected("This message is refused: it is not JSON, though it says so.") from None
             payload = body.decode("utf-8", "replace")
-        return Delivery(signed.id or self._ids.new("msg"), signed.key, now_ms, payload)
+        name = signed.id or self._ids.new("msg")
+        return Delivery(name, signed.key, now_ms, payload, now_ms + known.known_days * _DAY_MS)
 
     def take(self, hook: str, delivery: Delivery, *, again: bool = False) -> None:
         self._messages[hook].append(delivery)

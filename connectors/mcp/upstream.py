@@ -55,7 +55,7 @@ class McpUpstream:
         concerning: Callable[[Behalf], Behalf] = lambda behalf: ITSELF,
     ) -> None:
         self._make = make
-        self._concerning = concerning
+        self.concerning = concerning
         self._pace = pace or Pace()
         self._clock = surroundings.clock
         self._terms = Terms(surroundings, self._pace)
@@ -109,7 +109,7 @@ class McpUpstream:
         errand = Errand(call, self._clock, self._shared.definitions)
         back = call.back
         try:
-            behalf = self._concerning(call.behalf)
+            behalf = self.concerning(call.behalf)
         except ConnectorFault as fault:
             raise self._terms.faults.named(fault) from fault
         if behalf == ITSELF:

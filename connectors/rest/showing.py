@@ -21,6 +21,10 @@ class Showing:
         self._exchange = exchange
         self._credential = credential
 
+    def concerning(self, behalf: Behalf) -> Behalf:
+        """As `Credential.concerning`."""
+        return ITSELF if self._credential is None else self._credential.concerning(behalf)
+
     async def own(self) -> Mapping[str, str]:
         """Return what is shown on nobody's behalf: nothing, where only a user has something to show.
 

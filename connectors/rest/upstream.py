@@ -12,6 +12,7 @@ from connectors.rest.placing import Placing
 from connectors.rest.reading import Reading, without
 from connectors.rest.showing import Showing
 from gateway.connector import (
+    Behalf,
     Certificates,
     ConnectorFault,
     Rejected,
@@ -69,6 +70,10 @@ class ApiUpstream(ToolsOnly):
         """Return what the method and the configuration make of a tool."""
         operation = (self._operations or {}).get(tool)
         return operation.traits if operation else None
+
+    def concerning(self, behalf: Behalf) -> Behalf:
+        """Return whose credential a request shows. Raises `ConnectorFault`."""
+        return self._showing.concerning(behalf)
 
     async def call(self, call: ToolCall) -> Mapping[str, Any]:
         """Send one request and return what came of it. Raises `ConnectorFault`."""

@@ -12,6 +12,7 @@ from gateway.identity.metadata import resource_metadata
 from gateway.identity.people import PeopleDoor
 from gateway.pipeline.entry import Entry
 from gateway.pipeline.rollback import Rollback
+from gateway.pipeline.usage import UsageReports
 from gateway.transport.approvals import ApprovalsApi
 from gateway.transport.endpoint import Door, Eras, McpEndpoint
 from gateway.transport.guard import Guard
@@ -25,6 +26,7 @@ from gateway.transport.server import build_asgi
 from gateway.transport.sessions import Sessions
 from gateway.transport.sides import Sides
 from gateway.transport.tasks import TaskDesk
+from gateway.transport.telemetry import TelemetryApi
 from gateway.transport.welcome import Welcome
 
 __all__ = ["Asgi", "Front", "build_front", "operator_token"]
@@ -60,6 +62,7 @@ def build_front(parts: Parts, guard: Guard, status: Callable[[], Mapping[str, An
     )
     endpoint = McpEndpoint(kernel, eras, Door(guard, parts.challenge, parts.store.deliver))
     rollback = Rollback(parts.runner, parts.store, parts.rules, parts.owned, parts.clock)
+    reports = UsageReports(parts.store, parts.rules, parts.clock, parts.redactor.record)
     sides = Sides(
         parts.leases,
         parts.listing.identify,
@@ -67,6 +70,7 @@ def build_front(parts: Parts, guard: Guard, status: Callable[[], Mapping[str, An
         resource_metadata(parts.config.identity, parts.config.agents),
         ApprovalsApi(parts.approving.desk, PeopleDoor(parts.tokens, parts.clock).identify, parts.clock),
         HooksApi(parts.hooks),
+        TelemetryApi(parts.listing.identify, parts.listing.admit, reports),
         parts.signing.jwks(),
     )
     return Front(build_asgi(endpoint, guard, sides), ends)

@@ -71,10 +71,12 @@ class Gateway(Parts):
         if self.policy_problem:
             _LOG.error("the policies do not load, every call is denied until they do:\n%s", self.policy_problem)
         await self.tokens.refresh()
+        await self.children.refresh()
         await self.pauses.refresh()
         await self.runs.refresh()
         watches = (
             self.tokens.watch(),
+            self.children.watch(),
             self.pauses.watch(),
             self.runs.watch(),
             self.inventory.watch(),
@@ -163,7 +165,8 @@ class Gateway(Parts):
                     "since_ms": health.since_ms,
                     "error": health.error,
                     "probe": self._probed(name),
-                    "breaker": str(breakers.get(name, "closed")),
+                    "breaker": str(breakers[name].state) if name in breakers else "closed",
+                    "breaker_open_for": breakers[name].open_for if name in breakers else 0,
                     "tools": sum(tool.server == name and not tool.quarantined for tool in tools),
                     "quarantined": {t.name: t.quarantined for t in tools if t.server == name and t.quarantined},
                 }

@@ -15,6 +15,7 @@ from gateway.connector.pool import Upstreams
 from gateway.credentials.keeper import Keeper
 from gateway.home import Home
 from gateway.identity.authenticator import Authenticator, Trust
+from gateway.identity.children import Children
 from gateway.identity.inventory import Inventory
 from gateway.identity.key_source import KeyRing
 from gateway.identity.local import load_local_key
@@ -113,8 +114,8 @@ class Parts:
         self.tokens = TokenIndex(self.store, self.clock)
         self.local_key = local_key = load_local_key(home.path / config.identity.local_key)
         self.keys = KeyRing(self.clock)
-        trust = Trust(self.tokens, self.keys, local_key, config.identity.clock_skew)
-        self.authenticator = Authenticator(config.agents, trust, self.clock)
+        self.children = Children(self.store, self.tokens, self.clock)
+        self.authenticator = Authenticator(config.agents, self._trust(), self.clock)
         self.session_key = hashlib.sha256(b"toolgate session ids\0" + local_key).digest()
         self.listing = Listing(self.authenticator, self.admission, self.rules, self._refused, self.inventory.saw)
         self.directory = Directory(self.upstreams, self.rules)
@@ -131,6 +132,9 @@ class Parts:
         self.task_requests = self._tasks()
         self.doubts = Doubts(Asked(self.store, self.rules, self.executor, self.upstreams, redactor.record, self.clock))
         self._loud = logging.DEBUG  # while servers are still answering for the first time
+
+    def _trust(self) -> Trust:
+        return Trust(self.tokens, self.keys, self.local_key, self.config.identity.clock_skew, self.children)
 
     def _recorder(self) -> Recorder:
         early = self.config.server.early_reads

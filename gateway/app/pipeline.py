@@ -6,9 +6,11 @@ from gateway.app.parts import Parts
 from gateway.cache.results import ResultCache
 from gateway.catalog.own_tools import READ_RESULT
 from gateway.config.model import OWN_SERVERS
+from gateway.identity.delegations import Delegations
 from gateway.ledger.recollection import Recollections
 from gateway.model.call import Call
 from gateway.model.outcome import Outcome
+from gateway.pipeline.delegating import Delegating
 from gateway.pipeline.finding import finding_tools
 from gateway.pipeline.inflight import InFlight
 from gateway.pipeline.joining import Joining
@@ -36,8 +38,11 @@ def build_runner(parts: Parts, noted: Callable[[Call, Outcome], None]) -> Runner
     recollections = Recollections(parts.store, OWN_SERVERS)
     joining = Joining(parts.rules, parts.clock, environment)
     bench = Workbench(parts.runs, parts.store, recollections, joining, parts.rules, parts.clock)
+    handing = parts.config.identity.delegation
+    delegations = Delegations(parts.store, parts.children, handing, parts.clock, parts.ids)
     own: dict[str, OwnTool] = {
         **RunTools(bench).own_tools,
+        **Delegating(delegations, parts.rules).own_tools,
         **finding_tools(parts.listing),
         READ_RESULT: parts.kept.read,
         **parts.approving.own_tools,
@@ -45,7 +50,9 @@ def build_runner(parts: Parts, noted: Callable[[Call, Outcome], None]) -> Runner
         **parts.task_requests.own_tools,
         "resources/subscribe": nothing_more,
     }
-    reading = Reading(ResultCache(parts.clock), parts.rules, parts.pauses, parts.redactor, parts.clock)
+    reading = Reading(
+        ResultCache(parts.clock, parts.asking.told), parts.rules, parts.pauses, parts.redactor, parts.clock
+    )
     given = parts.store, parts.tainting, recollections, parts.store, parts.looping
     past = Past(parts.store, parts.approving.consents, *given)
     stages = (

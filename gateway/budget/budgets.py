@@ -9,6 +9,7 @@ from typing import Any, Final
 from gateway.model.bill import NO_BILL, Bill, Charge, Left
 from gateway.model.call import Call
 from gateway.model.errors import RequestFault
+from gateway.model.identity import Identity
 from gateway.model.limit import (
     CALLS,
     MEASURED,
@@ -80,6 +81,14 @@ class Budgets:
         charges = tuple(self._charges(call, run_id, now_ms, cost))
         return Bill(now_ms, cost, charges)
 
+    def usage(self, identity: Identity, tokens: int, now_ms: int) -> tuple[Charge, ...]:
+        """Return what tokens are charged to that an agent's models have used up already, in no call of a tool."""
+        amount = min(tokens * MILLION, _MOST_REPORTED)
+        limits = ((scope, limit) for scope in self._whose(identity) for limit in self.limits[scope])
+        return tuple(
+            _charge(scope, limit, now_ms, MILLION, amount) for scope, limit in limits if limit.unit == MODEL_TOKENS
+        )
+
     def _charges(self, call: Call, run_id: str, now_ms: int, cost: Mapping[str, int]) -> Iterator[Charge]:
         for scope in self._scopes(call):
             name = f"run:{run_id}" if scope == "run" else scope
@@ -87,16 +96,18 @@ class Budgets:
                 amount = self._taken(call, limit.unit, cost)
                 if amount is not None:
                     needs = MILLION if limit.unit in MEASURED or limit.unit == MODEL_TOKENS else amount
-                    window = limit.window
-                    when = window.start_ms(now_ms), window.since_ms(now_ms)
-                    yield Charge(key_of(name, limit), limit.unit, *when, limit.most, needs, amount)
+                    yield _charge(name, limit, now_ms, needs, amount)
 
     def _scopes(self, call: Call) -> Iterator[str]:
-        identity = call.identity
-        teams = sorted({*identity.teams, *self._teams.get(identity.agent, ())})
-        names = ("org", *(f"team:{team}" for team in teams), f"agent:{identity.agent}", "run")
-        yield from (name for name in names if name in self.limits)
+        yield from self._whose(call.identity)
+        if "run" in self.limits:
+            yield "run"
         yield from self._of_tool(call.tool.name)
+
+    def _whose(self, identity: Identity) -> Iterator[str]:
+        teams = sorted({*identity.teams, *self._teams.get(identity.agent, ())})
+        names = ("org", *(f"team:{team}" for team in teams), f"agent:{identity.agent}")
+        return (name for name in names if name in self.limits)
 
     def _tool_scopes(self, tool: str) -> tuple[str, ...]:
         patterns = (scope.partition(":") for scope in self.limits)
@@ -136,6 +147,12 @@ class Budgets:
 def key_of(scope: str, limit: Limit) -> str:
     """Return the key under which a limit is counted; raising the limit keeps the count, another window begins anew."""
     return f"{scope}|{limit.unit}|{limit.window.name}"
+
+
+def _charge(scope: str, limit: Limit, now_ms: int, needs: int, amount: int) -> Charge:
+    window = limit.window
+    when = window.start_ms(now_ms), window.since_ms(now_ms)
+    return Charge(key_of(scope, limit), limit.unit, *when, limit.most, needs, amount)
 
 
 def _kind(scope: str) -> str:

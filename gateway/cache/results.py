@@ -9,16 +9,16 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, Final
+from typing import Any
 
-from gateway.codec import CodecError, digest, dump
+from gateway.codec import CodecError, dump
 from gateway.model.answers import CacheScope, Caching, Source
 from gateway.model.call import Call
 from gateway.model.clock import Clock
 from gateway.model.identity import Identity
 from gateway.model.tool import Tool
 
-__all__ = ["Bounds", "Fetch", "Fetched", "ResultCache"]
+__all__ = ["Bounds", "Fetch", "Fetched", "ResultCache", "Told"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +43,10 @@ Fetch = Callable[[], Awaitable[Fetched]]
 """Asks the server. Whatever it raises, those who wait for the same answer raise too."""
 
 _Key = tuple[str, str, tuple[str, ...], str, str]
-"""Tool, digest of its schema, whom the answer is for, digests of its arguments (canonical) and of what else is said."""
+"""Tool, digest of its schema, whom the answer is for, digests of its arguments (canonical) and of what else is told."""
 
-_OF_ONE_CALL: Final = frozenset({"progressToken", "traceparent", "tracestate", "baggage"})
-_OF_PROTOCOL: Final = ("io.toolgate/", "io.modelcontextprotocol/")
-"""Beginnings of `_meta` keys that do not reach the tool."""
+Told = Callable[[Call], str]
+"""Returns what else a call's server is told that may make its answer another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +81,9 @@ class _Shelf:
 class ResultCache:
     """Gives answers again, each to whom it may be given. What is not used for longest makes room."""
 
-    def __init__(self, clock: Clock, bounds: Bounds | None = None) -> None:
+    def __init__(self, clock: Clock, told: Told, bounds: Bounds | None = None) -> None:
         self._clock = clock
+        self._told = told
         self._bounds = bounds or Bounds()
         self._answers: OrderedDict[_Key, _Answer] = OrderedDict()
         self._bytes = 0
@@ -99,7 +99,7 @@ class ResultCache:
         its caller goes away, the next one fetches.
         """
         shelf = self._shelf(call.tool, caching)
-        key = _key(call, caching)
+        key = self._key(call, caching)
         while caching.ttl_ms:
             kept = self._kept(key, caching.ttl_ms)
             if kept is not None:
@@ -115,7 +115,7 @@ class ResultCache:
     def last(self, call: Call, caching: Caching, within_ms: int) -> tuple[Mapping[str, Any], Source] | None:
         """Return the last answer that such a call was given, if it is no older than `within_ms`."""
         self._shelf(call.tool, caching)
-        kept = self._kept(_key(call, caching), within_ms)
+        kept = self._kept(self._key(call, caching), within_ms)
         return None if kept is None else (kept.result, self._source(kept.call_id, kept.asked_ms))
 
     def wrote(self, tool: Tool) -> None:
@@ -185,25 +185,12 @@ class ResultCache:
         for key in list(shelf.keys):
             self._drop(key)
 
+    def _key(self, call: Call, caching: Caching) -> _Key:
+        audience = _audience(call.identity, caching.scope)
+        return call.tool.name, call.tool.digest, audience, call.arguments_digest, self._told(call)
+
     def _source(self, call_id: str, asked_ms: int) -> Source:
         return Source(call_id, max(self._clock.now_ms() - asked_ms, 0))
-
-
-def _key(call: Call, caching: Caching) -> _Key:
-    audience = _audience(call.identity, caching.scope)
-    return call.tool.name, call.tool.digest, audience, call.arguments_digest, _said_besides(call)
-
-
-def _said_besides(call: Call) -> str:
-    """Return what of a call's `_meta` may make its answer another one: anything the tool gets to see."""
-    meta = call.request.meta
-    told = {key: meta[key] for key in meta if key not in _OF_ONE_CALL and not key.startswith(_OF_PROTOCOL)}
-    if not told:
-        return ""
-    try:
-        return digest(told)
-    except CodecError:
-        return call.id  # nobody can say the same
 
 
 def _audience(identity: Identity, scope: CacheScope) -> tuple[str, ...]:

@@ -220,7 +220,7 @@ def _step(number: int, line: CallLine) -> dict[str, Any]:
         "n": number,
         "call": line.call_id,
         "when": _time(line.at_ms),
-        "agent": line.agent,
+        "agent": line.who,
         "tool": line.tool,
         "outcome": f"{line.outcome} {line.code}".strip(),
         "ms": "-" if line.duration_ms is None else line.duration_ms,

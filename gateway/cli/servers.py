@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from gateway.app import Home, live_definitions
 from gateway.catalog.catalog import Live, pin_new
@@ -14,7 +15,7 @@ from gateway.cli.loaded import Loaded, load_now
 from gateway.cli.running import running
 from gateway.config import GatewayConfig
 
-__all__ = ["ask_servers", "pin_schemas", "probe_servers"]
+__all__ = ["ask_servers", "breaker_text", "pin_schemas", "probe_servers"]
 
 
 def ask_servers(loaded: Loaded) -> tuple[Mapping[str, Live], Mapping[str, str]]:
@@ -64,6 +65,12 @@ def _found_running(loaded: Loaded) -> Iterable[Check]:
             yield Check(
                 f"server {name}", ok=False, message=f"is down for the running gateway since {since}: {each['error']}"
             )
-        elif each["breaker"] != "closed":
-            message = f"failed so often that the running gateway leaves it alone (its breaker is {each['breaker']})"
+        elif (stands := breaker_text(each)) != "closed":
+            message = f"failed so often that the running gateway leaves it alone (its breaker is {stands})"
             yield Check(f"server {name}", ok=True, message=message, warning=True)
+
+
+def breaker_text(server: Mapping[str, Any]) -> str:
+    """Return how the breaker of a server stands that `/-/status` tells of, and for how many users' credentials not."""
+    stands, users = str(server["breaker"]), server["breaker_open_for"]
+    return stands if stands != "closed" or not users else f"closed, but not for {users} users' credentials"

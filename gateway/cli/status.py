@@ -8,6 +8,7 @@ import typer
 from gateway.cli.output import FAILED, emit, table
 from gateway.cli.place import AsJson, ConfigPath, loaded_from
 from gateway.cli.running import running
+from gateway.cli.servers import breaker_text
 from gateway.model.clock import SystemClock
 
 __all__ = ["status"]
@@ -47,7 +48,7 @@ def _rows(servers: dict[str, Any]) -> list[dict[str, str]]:
             "tools": str(each["tools"]),
             "for": _span(now_ms - each["since_ms"]),
             "probe": _probe(each["probe"], now_ms),
-            "breaker": each["breaker"],
+            "breaker": breaker_text(each),
             "error": each["error"],
         }
         for name, each in servers.items()

@@ -139,7 +139,7 @@ def _row(line: CallLine) -> dict[str, str]:
     return {
         "when": datetime.fromtimestamp(line.at_ms / 1000, UTC).isoformat(sep=" ", timespec="milliseconds")[:23],
         "call": line.call_id,
-        "agent": line.agent,
+        "agent": line.who,
         "for": line.on_behalf_of or "-",
         "credential": line.credential_id[:12] or "-",
         "tool": line.tool,

@@ -38,19 +38,27 @@ _SWITCH_S = 0.0005  # the writer thread waits this long for the loop at most (me
 def up(
     config: Annotated[Path, typer.Option(help="The configuration file.")] = Path("gateway.yaml"),
     lease: Annotated[bool, typer.Option(help="Stop once the last stdio bridge has gone.", hidden=True)] = False,
+    standby: Annotated[
+        bool, typer.Option(help="While another gateway is up in this folder, wait; then serve in its place.")
+    ] = False,
 ) -> None:
     """Serve agents until stopped (Ctrl-C); changes to the configuration and policies take effect at once."""
+    loaded = load_config(config)
+    try:
+        with _only_one(Home(loaded.path.parent).private / "up.lock", standby) as waited:
+            _run(load_config(config) if waited else loaded, lease)  # the files may have changed meanwhile
+    except (GatewayError, ConnectorLoadError, LockError, PrivateFileError, OSError) as error:
+        fail_with(_refusal(error))
+
+
+def _run(loaded: Loaded, lease: bool) -> None:
     import uvloop
 
-    loaded = load_config(config)
     redactor = Redactor(loaded.secrets)
     _log_to_stderr(redactor)
     sys.setswitchinterval(_SWITCH_S)
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(loaded, redactor, lease))
-    except (GatewayError, ConnectorLoadError, LockError, PrivateFileError, OSError) as error:
-        fail_with(_refusal(error))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(loaded, redactor, lease))
 
 
 def _refusal(error: Exception) -> Refused:
@@ -63,23 +71,22 @@ def _refusal(error: Exception) -> Refused:
 async def _serve(loaded: Loaded, redactor: Redactor, lease: bool) -> None:
     server = loaded.config.server
     home = Home(loaded.path.parent)
-    with _only_one(home.private / "up.lock"):
-        listener = listen(server.host, server.port)
-        host, port = listener.getsockname()[:2]
-        following = Following(loaded, home, redactor)
-        gateway = Gateway(loaded.config, home, redactor)
-        try:
-            await gateway.start(server.host, port)
-            _collect_less()
-            url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-            async with serving(gateway.asgi, listener):
-                with _announced(home.private / "run.json", url):
-                    _LOG.info("toolgate %s serves %s/mcp", __version__, url)
-                    await _until_stopped(gateway, following, lease)
-                gateway.stop()  # before the server waits for open streams to end
-        finally:
-            await gateway.close()
-            listener.close()
+    listener = listen(server.host, server.port)
+    host, port = listener.getsockname()[:2]
+    following = Following(loaded, home, redactor)
+    gateway = Gateway(loaded.config, home, redactor)
+    try:
+        await gateway.start(server.host, port)
+        _collect_less()
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        async with serving(gateway.asgi, listener):
+            with _announced(home.private / "run.json", url):
+                _LOG.info("toolgate %s serves %s/mcp", __version__, url)
+                await _until_stopped(gateway, following, lease)
+            gateway.stop()  # before the server waits for open streams to end
+    finally:
+        await gateway.close()
+        listener.close()
 
 
 def _collect_less() -> None:
@@ -93,14 +100,20 @@ def _collect_less() -> None:
 
 
 @contextmanager
-def _only_one(path: Path) -> Iterator[None]:
-    """One gateway per folder: the kernel frees the lock however the process ends."""
+def _only_one(path: Path, standby: bool) -> Iterator[bool]:
+    """One gateway per folder: the kernel frees the lock however the process ends. Say whether it was waited for."""
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            waited = False
         except OSError:
-            raise OSError("a gateway is already up in this folder; see it with: toolgate status") from None
-        yield
+            if not standby:
+                advice = "see it with: toolgate status; to take its place once it has gone: toolgate up --standby"
+                fail_with(Refused("cannot_serve", "a gateway is already up in this folder", advice))
+            typer.echo("a gateway is up in this folder: waiting to serve in its place", err=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+            waited = True
+        yield waited
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 
+from gateway.connector.credential import Behalf
 from gateway.connector.faults import Confined
 from gateway.connector.plugin import Surroundings
 from gateway.connector.upstream import Definitions, Notice, Offer, ToolCall, ToolTraits, Upstream
@@ -120,6 +121,9 @@ class Supervised:
 
     def offer(self) -> Offer:
         return self._upstream.offer()
+
+    def concerning(self, behalf: Behalf) -> Behalf:
+        return self._upstream.concerning(behalf)
 
     def on_notice(self, listener: Notice) -> None:
         self._listeners.append(listener)

@@ -11,14 +11,16 @@ __all__ = ["Delivery", "Receiver"]
 class Delivery:
     """One message that came, and is who it says it is from.
 
-    `key` is the same for a repetition of it, and only then: a repeated one is acknowledged and changes nothing.
-    `payload` is the parsed body, a JSON value. `at_ms` is when it came.
+    `key` is the same for a repetition of it, and only then: a repeated one is acknowledged and changes nothing, before
+    `known_until_ms`, also after a restart. It must hang on nothing that is not signed. `payload` is the parsed body, a
+    JSON value. `at_ms` is when it came.
     """
 
     id: str
     key: str
     at_ms: int
     payload: Any = field(repr=False)
+    known_until_ms: int = 0
 
 
 @runtime_checkable

@@ -105,6 +105,13 @@ class Upstream(Protocol):
         """Return what the connector itself declares of a tool, or None where it only relays a server's hints."""
         ...
 
+    def concerning(self, behalf: Behalf) -> Behalf:
+        """Return what of `behalf` makes a difference to what the other side is shown: `ITSELF` where nothing does.
+
+        Raises `ConnectorFault` for a caller for whom there is nothing to show; `sent` is False.
+        """
+        ...
+
     def call(self, call: ToolCall) -> Awaitable[Mapping[str, Any]]:
         """Perform the call once and return the raw MCP result object, unknown fields and all.
 
@@ -135,6 +142,10 @@ class ToolsOnly:
     async def listed(self, method: str) -> Definitions:
         del method
         return ()
+
+    def concerning(self, behalf: Behalf) -> Behalf:
+        del behalf
+        return ITSELF
 
     def on_notice(self, listener: Notice) -> None:
         """Nothing changes by itself."""

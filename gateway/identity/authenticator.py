@@ -5,15 +5,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from gateway.identity.children import Children
 from gateway.identity.config import AgentConfig
 from gateway.identity.jwt_verifier import JwtVerifier
 from gateway.identity.key_source import KeyRing
 from gateway.identity.local import LOCAL_PREFIX, local_bearer, split_local
-from gateway.identity.refusal import expired, refused, revoked
+from gateway.identity.refusal import expired, refused, revoked, withdrawn
 from gateway.identity.token_index import TokenIndex
 from gateway.identity.tokens import API_PREFIX, matches, split_token
 from gateway.model.clock import Clock
 from gateway.model.identity import Credential, Identity
+from gateway.store.delegations import Delegation
 from gateway.store.ports import TokenRecord
 
 __all__ = ["MAX_CREDENTIAL", "Authenticator", "Trust"]
@@ -25,12 +27,24 @@ _NOBODY: Final = TokenRecord(id="", agent="", digest="0" * 64, created_ms=0, exp
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What credentials are checked against. `local_key` None: no stdio bridge is served."""
+    """What credentials are checked against. `local_key` None: no stdio bridge is served; `children` None: no child."""
 
     tokens: TokenIndex
     keys: KeyRing
     local_key: bytes | None = field(default=None, repr=False)
     clock_skew_s: int = 30
+    children: Children | None = None
+
+    @property
+    def generation(self) -> int:
+        """A number that changes with what is known of tokens."""
+        return self.tokens.generation + (self.children.generation if self.children is not None else 0)
+
+    def believe(self, identity: Identity) -> None:
+        """Raise `StoreFault` when what is known is too old for this caller to be believed."""
+        self.tokens.believe()
+        if identity.child is not None and self.children is not None:
+            self.children.believe()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +99,9 @@ class Authenticator:
             StoreFault: tokens cannot be checked right now.
         """
         found = self._roster.verified.get(credential.value) if credential.kind == "bearer" else None
-        if found is None or found[2] != self._trust.tokens.generation or self._clock.now_ms() >= found[1]:
+        if found is None or found[2] != self._trust.generation or self._clock.now_ms() >= found[1]:
             return None
-        self._trust.tokens.believe()
+        self._trust.believe(found[0])
         return found[0]
 
     async def identify(self, credential: Credential, *, loopback: bool) -> Identity:
@@ -102,7 +116,7 @@ class Authenticator:
             return verified
         named = split_token(credential.value) if len(credential.value) <= MAX_CREDENTIAL else None
         if named is not None:
-            await self._trust.tokens.learn(named[0])
+            await self._learn(named[0])
         known = self.identify_cached(credential, loopback=loopback)
         while known is None:
             roster = self._roster
@@ -123,7 +137,16 @@ class Authenticator:
         if agent is None:
             raise revoked(f"agent {recorded.agent!r} is not configured any more")
         today = _identity(recorded.agent, agent, recorded.method, recorded.credential_id, None)
-        return replace(today, on_behalf_of=recorded.on_behalf_of, delegation=recorded.delegation)
+        user, chain, child = recorded.on_behalf_of, recorded.delegation, recorded.child
+        return replace(today, on_behalf_of=user, delegation=chain, child=child)
+
+    async def _learn(self, token_id: str) -> None:
+        """See to it that a token is known if it was made, and by another process."""
+        tokens, children = self._trust.tokens, self._trust.children
+        if children is None or not (token_id in tokens or children.find(token_id) is not None):
+            await tokens.learn(token_id)
+            if children is not None:
+                await children.learn(token_id)
 
     def _enrol(self, agents: Mapping[str, AgentConfig]) -> _Roster:
         key = self._trust.local_key
@@ -135,6 +158,10 @@ class Authenticator:
         parts = split_token(value)
         if parts is None:
             raise refused("not a token")
+        children = self._trust.children
+        made = None if children is None else children.find(parts[0])
+        if children is not None and made is not None:
+            return self._as_child(children, made, value, parts[1])
         record = self._trust.tokens.find(parts[0]) or _NOBODY
         if not matches(parts[1], record.digest):
             raise refused("no such token")
@@ -149,10 +176,23 @@ class Authenticator:
         known = self._roster.seen.get(record.id)
         if known is None:
             known = self._roster.seen[record.id] = _identity(record.agent, agent, "token", record.id, record.expires_ms)
+        until = min(record.expires_ms, record.revoked_ms if record.revoked_ms is not None else record.expires_ms)
+        return self._verified(value, known, until)
+
+    def _as_child(self, children: Children, made: Delegation, value: str, secret: str) -> Identity:
+        agent = self._roster.agents.get(made.agent)
+        if not matches(secret, made.digest):
+            raise refused("no such token")
+        if agent is None:
+            raise withdrawn(f"{made.name} ({made.id}): agent {made.agent!r} is not configured any more")
+        known = children.identity(made, agent)
+        return self._verified(value, known, known.expires_at_ms or 0)
+
+    def _verified(self, value: str, known: Identity, until_ms: int) -> Identity:
+        """Remember what a token was found to be."""
         if len(self._roster.verified) >= _MAX_VERIFIED:
             self._roster.verified.clear()
-        until = min(record.expires_ms, record.revoked_ms if record.revoked_ms is not None else record.expires_ms)
-        self._roster.verified[value] = known, until, self._trust.tokens.generation
+        self._roster.verified[value] = known, until_ms, self._trust.generation
         return known
 
     def _by_local_key(self, value: str, *, loopback: bool) -> Identity:

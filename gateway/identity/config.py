@@ -17,10 +17,20 @@ from pydantic import (
     model_validator,
 )
 
+from gateway.model.duration import milliseconds
 from gateway.model.identity import ANONYMOUS_AGENT
 from gateway.model.limit import checked_limits
 
-__all__ = ["AgentConfig", "AgentName", "Agents", "AuthConfig", "IdentityConfig", "JwtAuth", "safe_url"]
+__all__ = [
+    "AgentConfig",
+    "AgentName",
+    "Agents",
+    "AuthConfig",
+    "DelegationSection",
+    "IdentityConfig",
+    "JwtAuth",
+    "safe_url",
+]
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -33,6 +43,11 @@ def safe_url(url: str) -> str:
     if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK):
         return url
     raise ValueError("must be https (http is accepted for 127.0.0.1, ::1 and localhost only)")
+
+
+def _duration(text: str) -> str:
+    milliseconds(text)
+    return text
 
 
 def _not_reserved(name: str) -> str:
@@ -161,6 +176,18 @@ Agents = Annotated[dict[AgentName, AgentConfig], Field(max_length=10_000), After
 """The whole `agents:` section: agent name → agent. A subject shared by two agents is refused."""
 
 
+class DelegationSection(BaseModel):
+    """How far agents may hand on what they may do: by `run.delegate`, to an agent that policies let call it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    depth: int = Field(2, ge=0, le=8, description="How many may stand below an agent, one under the other; 0: nobody.")
+    longest: Annotated[str, AfterValidator(_duration)] = Field(
+        "24h", description="How long a child may live, whatever is asked for; never longer than who made it."
+    )
+    most: int = Field(100, ge=1, le=10_000, description="How many children of one agent may live at once.")
+
+
 class IdentityConfig(BaseModel):
     """What all agents share: how the gateway presents itself to OAuth clients."""
 
@@ -176,4 +203,7 @@ class IdentityConfig(BaseModel):
         default=[], description="OAuth scopes a client should ask for."
     )
     clock_skew: int = Field(30, ge=0, le=60, description="Seconds another machine's clock may differ.")
+    delegation: DelegationSection = Field(
+        default=DelegationSection(), description="How far agents may hand on what they may do."
+    )
     local_key: Path = Field(Path(".toolgate/local.key"), description="The key of this machine's stdio bridge.")

@@ -4,7 +4,7 @@ from typing import Final
 
 from gateway.model.errors import IdentityFault
 
-__all__ = ["expired", "refused", "revoked"]
+__all__ = ["ended", "expired", "refused", "revoked", "withdrawn"]
 
 _HOW: Final = (
     'Send "Authorization: Bearer <token>" with a token of a registered agent; '
@@ -30,6 +30,26 @@ def revoked(why: str) -> IdentityFault:
     """Return the refusal of a credential that was right and was withdrawn."""
     return IdentityFault(
         "This credential was revoked. If the agent should work again, the operator runs: toolgate token new <agent>",
+        code="identity_revoked",
+        detail=why,
+    )
+
+
+def ended(why: str) -> IdentityFault:
+    """Return the refusal of a child whose time is over."""
+    return IdentityFault(
+        "The time that you were given for this work is over. Report how far you came; whoever gave you the work can "
+        "hand it on again.",
+        code="identity_expired",
+        detail=why,
+    )
+
+
+def withdrawn(why: str) -> IdentityFault:
+    """Return the refusal of a child from which what it was given was taken back, or from whoever gave it."""
+    return IdentityFault(
+        "What you were given for this work was taken back, or whoever gave it to you may not do it any more. Stop here "
+        "and report that.",
         code="identity_revoked",
         detail=why,
     )

@@ -17,6 +17,7 @@ __all__ = [
     "IssuedToken",
     "TokenRefused",
     "Tokens",
+    "fresh_token",
     "is_live",
     "matches",
     "split_token",
@@ -104,11 +105,17 @@ class Tokens:
         if ttl_ms <= 0:
             raise TokenRefused("a token must be valid for some time: give a positive duration, such as 90d")
         now = self._clock.now_ms()
-        token_id = self._ids.new("tg")
-        secret = self._ids.new("s").removeprefix("s_")
-        record = TokenRecord(token_id, agent, _digest(secret), now, now + ttl_ms)
+        token_id, digest, token = fresh_token(self._ids)
+        record = TokenRecord(token_id, agent, digest, now, now + ttl_ms)
         await self._store.put_token(record)
-        return IssuedToken(f"{token_id}_{secret}", record)
+        return IssuedToken(token, record)
+
+
+def fresh_token(ids: IdSource) -> tuple[str, str, str]:
+    """Return a new token: its id, what is kept of its secret, and the token itself, which is kept nowhere."""
+    token_id = ids.new("tg")
+    secret = ids.new("s").removeprefix("s_")
+    return token_id, _digest(secret), f"{token_id}_{secret}"
 
 
 def _has_one(agent: str, token: TokenRecord) -> TokenRefused:

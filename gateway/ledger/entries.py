@@ -5,6 +5,7 @@ stage has set yet are simply absent.
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import partial
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from gateway.model.bill import Left
 from gateway.model.call import Call
 from gateway.model.decision import Decision, DecisionInput
 from gateway.model.facts import Approval, Approver, Expected, FactKey, Facts, Held, RunRef, Step, StepStatus
-from gateway.model.identity import Identity
+from gateway.model.identity import Child, Identity
 from gateway.model.outcome import Denied, Failed, Outcome, Succeeded, Waiting
 from gateway.model.tool import Tool
 
@@ -223,6 +224,8 @@ def identity_from(body: Mapping[str, Any]) -> Identity:
     known: dict[str, Any] = dict(body["identity"])
     for name in ("delegation", *_LISTS):
         known[name] = tuple(known.get(name, ()))
+    if "child" in known:
+        known["child"] = Child(**{**known["child"], "scopes": tuple(known["child"]["scopes"])})
     return Identity(**known)
 
 
@@ -246,6 +249,7 @@ def _identity(identity: Identity) -> dict[str, Any]:
         "on_behalf_of": identity.on_behalf_of,
         "delegation": list(identity.delegation),
         **{name: list(held) for name in _LISTS if (held := getattr(identity, name))},
+        **({} if identity.child is None else {"child": asdict(identity.child)}),
     }
 
 

@@ -67,6 +67,12 @@ class CallLine:
     asked: Mapping[str, Any] = field(repr=False)
     ended: Mapping[str, Any] = field(repr=False)
 
+    @property
+    def who(self) -> str:
+        """Who made the call: the agent, or the child (`payer:reader`) that it had handed a part of its work on to."""
+        child = _part(_part(self.asked, "identity"), "child")
+        return str(child.get("name", self.agent))
+
 
 async def call_events(ledger: Ledger, call_id: str) -> list[Event]:
     """Return the events of one call, in order; none for an id nobody recorded."""

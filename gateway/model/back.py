@@ -43,6 +43,10 @@ class Back:
     under_way: "asyncio.Task[Any] | None" = None
     """The task that carries the request out past its claim, which a withdrawal cancels."""
 
+    def stood_still(self) -> float:
+        """Return for how many seconds the client has been asked something, and the call's time stood still."""
+        return 0.0
+
     def notify(self, method: str, params: Mapping[str, Any]) -> None:
         """Pass a notification on. Never waits: one that the client is too slow for is dropped.
 

@@ -58,6 +58,7 @@ class RequestFault(GatewayError):
             "cancelled",
             "run_cancelled",
             "looping",
+            "delegation_refused",
             "run_superseded",
         }
     )

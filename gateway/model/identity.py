@@ -1,10 +1,12 @@
 """Who is calling, and on whose behalf."""
 
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Final
 
 from gateway.model.light import light
 
-__all__ = ["ANONYMOUS_AGENT", "ClientInfo", "Credential", "Identity", "principal_of"]
+__all__ = ["ANONYMOUS_AGENT", "Child", "ClientInfo", "Credential", "Identity", "principal_of"]
 
 ANONYMOUS_AGENT = "unknown"
 """The agent name under which refused, unidentified calls are recorded."""
@@ -34,13 +36,38 @@ class ClientInfo:
     version: str = ""
 
 
+_FINDING_ONES_WAY: Final = frozenset({"approvals.wait", "results.read", "tools.call", "tools.describe", "tools.search"})
+"""The gateway's own tools that show a caller what it may see anyway: every child has them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """What an agent handed on: a part of what it may do itself, in one run.
+
+    `id` names the delegation, `name` the child from its agent downwards (`payer:reader`). `scopes` are patterns of
+    tools and methods (`fraud.*`, `files.resources/read`), in which `*` stands for any text. `depth` counts from 1.
+    """
+
+    id: str
+    name: str
+    run: str
+    scopes: tuple[str, ...]
+    depth: int
+
+    def covers(self, name: str) -> bool:
+        """Tell whether a tool or operation of this name (`server.tool`, `server.method`) was handed on."""
+        return name in _FINDING_ONES_WAY or any(fnmatchcase(name, scope) for scope in self.scopes)
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """A verified agent.
 
     `agent` is the registered id that policies name. `on_behalf_of` is the verified user the agent acts for, if any;
     `delegation` is the actor chain, outermost first. `credential_id` names the credential without revealing it.
-    `method` is `token`, `jwt` or `local`. `expires_at_ms` is None where the credential does not expire by itself.
+    `method` is `token`, `jwt`, `local` or `child`. `expires_at_ms` is None where the credential does not expire by
+    itself. `child` is set where the agent handed this identity on: it is the agent to policies, budgets and pauses, and
+    may do no more than `child` covers.
     """
 
     agent: str
@@ -54,8 +81,10 @@ class Identity:
     scopes: tuple[str, ...] = ()
     issuer: str = ""
     expires_at_ms: int | None = None
+    child: Child | None = None
 
 
 def principal_of(identity: Identity) -> str:
-    """Return who somebody is, as one text: the issuer, the agent and the user it acts for."""
-    return "\0".join((identity.issuer, identity.agent, identity.on_behalf_of or ""))
+    """Return who somebody is, as one text: the issuer, the agent, the user it acts for, and which child it is."""
+    child = () if identity.child is None else (identity.child.id,)
+    return "\0".join((identity.issuer, identity.agent, identity.on_behalf_of or "", *child))

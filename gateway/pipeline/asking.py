@@ -16,6 +16,7 @@ from gateway.model.outcome import Denied, Failed, Outcome, Succeeded
 from gateway.model.request import CallRequest
 from gateway.model.task import TASK_METHODS, TASKS_EXTENSION
 from gateway.pipeline.elicited import Elicited
+from gateway.pipeline.sending import said_besides
 from gateway.policy import decide, decision_input, may_ask
 from gateway.redaction.redactor import Redactor
 
@@ -46,6 +47,10 @@ class Asking:
             allowed = {method.partition("/")[0] for method in may_ask(call.bundle, call.identity, call.tool.server)}
             capabilities = {name: each for name, each in capabilities.items() if name in allowed}
         return _Governed(self, call, capabilities, _declares(call))
+
+    def told(self, call: Call) -> str:
+        """Return what the server of `call` is told beside its arguments, as one text: see `said_besides`."""
+        return said_besides(call, self.way(call))
 
     def deliver(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return what the client may see of a notification."""
@@ -93,6 +98,10 @@ class Asking:
             raise
         await self._record(asked, Succeeded(result))
         return result
+
+    def now(self) -> float:
+        """Return the time, in seconds, by which questions are measured."""
+        return self._clock.monotonic()
 
     async def _record(self, asked: Call, outcome: Outcome) -> None:
         """Put a question on record; what cannot be recorded is not answered either."""
@@ -147,10 +156,23 @@ class _Governed(Back):
         self.log_level = back.log_level
         self.wants_progress = back.wants_progress
         self.takes_input_required = back.takes_input_required
+        self._questions = 0
+        self._since = self._still = 0.0
+
+    def stood_still(self) -> float:
+        return self._still + (self._asking.now() - self._since if self._questions else 0.0)
 
     def notify(self, method: str, params: Mapping[str, Any]) -> None:
         self._back.notify(method, self._asking.deliver(params))
 
     async def ask(self, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
         self.was_asked = True
-        return await self._asking.ask(self._call, method, params)
+        if not self._questions:
+            self._since = self._asking.now()
+        self._questions += 1
+        try:
+            return await self._asking.ask(self._call, method, params)
+        finally:
+            self._questions -= 1
+            if not self._questions:
+                self._still += self._asking.now() - self._since

@@ -12,13 +12,13 @@ from gateway.codec import digest
 from gateway.connector import LOOKUP, NotDone
 from gateway.connector.pool import Upstreams
 from gateway.connector.upstream import ToolCall
-from gateway.ledger.entries import Redact
+from gateway.ledger.entries import Redact, identity_from
 from gateway.ledger.keys import sent_key
 from gateway.ledger.settle import settle_by_lookup
 from gateway.model.clock import Clock
 from gateway.model.errors import GatewayError, RequestFault
 from gateway.model.facts import StepStatus
-from gateway.model.identity import Credential, Identity
+from gateway.model.identity import Credential
 from gateway.model.lookup import BY_CONNECTOR, Lookup
 from gateway.model.operation import TOOL_CALL
 from gateway.model.request import Caller, CallRequest, Repeating
@@ -171,14 +171,7 @@ class Doubts:
             return None
         if not isinstance(arguments, Mapping) or digest(arguments) != recorded.arguments_digest:
             return None
-        who = recorded.claim_body["identity"]
-        identity = Identity(
-            agent=recorded.agent,
-            method="recovery",
-            credential_id=who["credential_id"],
-            on_behalf_of=who["on_behalf_of"],
-            delegation=tuple(who["delegation"]),
-        )
+        identity = replace(identity_from(recorded.claim_body), method="recovery")
         return CallRequest(
             name=recorded.tool,
             arguments=arguments,

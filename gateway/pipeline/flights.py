@@ -20,11 +20,12 @@ _Arrival = asyncio.Future[Raw | GatewayError | None]
 @light
 @dataclass(frozen=True, slots=True)
 class Passenger:
-    """A read of a call: `key` says what is read for whom, `who` asks for it."""
+    """A read of a call: `key` says what is read for whom, `who` asks for it, `told` what else its server is told."""
 
     key: object
     who: str
     call_id: str
+    told: Callable[[], str] = str
 
 
 @dataclass(slots=True)
@@ -47,7 +48,7 @@ class Flights:
 
         A leader that is called off, or whose server has a question to it, leaves the read to those who wait.
         """
-        while (flight := self._under_way.get(passenger.key)) is not None and flight.leader.who != passenger.who:
+        while (flight := self._under_way.get(passenger.key)) is not None and _suits(flight.leader, passenger):
             arrival: _Arrival = asyncio.get_running_loop().create_future()
             flight.waiting.append(arrival)
             answer = await arrival
@@ -76,3 +77,8 @@ class Flights:
             for arrival in flight.waiting:
                 if not arrival.done():
                     arrival.set_result(answer)
+
+
+def _suits(leader: Passenger, passenger: Passenger) -> bool:
+    """Tell whether the answer to another agent's read is one to this read too."""
+    return leader.who != passenger.who and leader.told() == passenger.told()

@@ -2,9 +2,8 @@
 
 import asyncio
 import hashlib
-from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Protocol
 
 from gateway.codec import parse
 from gateway.connector import Delivery, Receiver
@@ -12,10 +11,15 @@ from gateway.ledger.entries import Redact
 from gateway.model.clock import Clock, IdSource
 from gateway.model.errors import ConnectorFault
 from gateway.store.ports import EventFilter, EventKind, Ledger, Record
+from gateway.store.spending import SpentStore
 
 __all__ = ["Hooks", "UnknownHook"]
 
 _TELL_EVERY_MS: Final = 1_000
+
+
+class Book(Ledger, SpentStore, Protocol):
+    """Where messages are recorded, each once."""
 
 
 class UnknownHook(LookupError):
@@ -25,19 +29,15 @@ class UnknownHook(LookupError):
 class Hooks:
     """Takes messages for the receivers, by server. A message is on record before it is acknowledged.
 
-    A repetition is told from the latest `remembered` messages of all hooks, across a restart from those that are kept.
+    What tells its repetitions is kept with it, in one transaction, for as long as its receiver says.
     """
 
-    def __init__(
-        self, ledger: Ledger, clock: Clock, ids: IdSource, redact: Redact, *, remembered: int = 10_000
-    ) -> None:
+    def __init__(self, book: Book, clock: Clock, ids: IdSource, redact: Redact) -> None:
         self.receivers: dict[str, Receiver] = {}
-        self._ledger = ledger
+        self._book = book
         self._clock = clock
         self._ids = ids
         self._redact = redact
-        self._remembered = remembered
-        self._seen: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._keeping = asyncio.Lock()
         self._refused: dict[str, tuple[int, int]] = {}  # by hook: when it was last told of, and how many since
 
@@ -46,7 +46,7 @@ class Hooks:
         for server, receiver in self.receivers.items():
             for hook, most in receiver.hooks().items():
                 wanted = EventFilter(tool=_named(server, hook), limit=most, latest=True)
-                async for event in self._ledger.events(wanted):
+                async for event in self._book.events(wanted):
                     if event.kind is EventKind.WEBHOOK_RECEIVED:
                         self._take(server, hook, _delivery(event.body, event.at_ms), again=True)
 
@@ -67,21 +67,18 @@ class Hooks:
         except ConnectorFault as fault:
             await self._tell(server, hook, now, fault.message)
             raise
-        async with self._keeping:  # a repetition is acknowledged only once the first is on record
-            if (_named(server, hook), delivery.key) in self._seen:
-                return False
+        async with self._keeping:  # they are taken in as they are on record
             kept = self._redact([delivery.id, delivery.payload])
             told = {"id": kept[0], "key": delivery.key, "payload": kept[1]}
             told["body_digest"] = hashlib.sha256(body).hexdigest()
             event = _record(self._ids.new("hook"), now, _named(server, hook), told, EventKind.WEBHOOK_RECEIVED)
-            await self._ledger.record(event)
+            item = f"hook {event.tool} {delivery.key}"
+            if not await self._book.record_once(event, item, delivery.known_until_ms):
+                return False
             self._take(server, hook, Delivery(kept[0], delivery.key, now, kept[1]))
         return True
 
     def _take(self, server: str, hook: str, delivery: Delivery, *, again: bool = False) -> None:
-        self._seen[_named(server, hook), delivery.key] = None
-        while len(self._seen) > self._remembered:
-            self._seen.popitem(last=False)
         self.receivers[server].take(hook, delivery, again=again)
 
     async def _tell(self, server: str, hook: str, now: int, why: str) -> None:
@@ -93,7 +90,7 @@ class Hooks:
             return
         self._refused[name] = (now, 0)
         told = {"what": "webhook refused", "why": why, "more_since": missed}
-        await self._ledger.record(_record("", now, name, told, EventKind.ADMIN))
+        await self._book.record(_record("", now, name, told, EventKind.ADMIN))
 
 
 def _named(server: str, hook: str) -> str:

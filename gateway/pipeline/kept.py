@@ -14,7 +14,7 @@ from typing import Any, Final
 from gateway.model.call import Call
 from gateway.model.clock import Clock, IdSource
 from gateway.model.errors import RequestFault
-from gateway.model.identity import Identity
+from gateway.model.identity import Identity, principal_of
 from gateway.model.task import GET_TASK
 from gateway.model.tool import Tool
 from gateway.pipeline.cutting import cut, head_of, size_of
@@ -28,7 +28,6 @@ _GONE: Final = (
     "There is no such answer to read on in: it was kept for an hour, made room for others, or was lost in a restart of "
     "the gateway; or it is not yours. Ask for the data again, for less of it if you can."
 )
-Principal = tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +58,8 @@ class Kept:
         self._clock = clock
         self._ids = ids
         self._bounds = bounds or Bounds()
-        self._answers: dict[Principal, OrderedDict[str, _Answer]] = {}
-        self._sizes: dict[Principal, int] = {}
+        self._answers: dict[str, OrderedDict[str, _Answer]] = {}
+        self._sizes: dict[str, int] = {}
 
     def __len__(self) -> int:
         return sum(len(answers) for answers in self._answers.values())
@@ -85,7 +84,7 @@ class Kept:
             return result
         taken = cut(result, limit)
         until_ms = self._clock.now_ms() + _LIFE_MS
-        handle = self._keep(_principal(call.identity), _Answer(taken.text.encode(), tool.name, limit, until_ms))
+        handle = self._keep(principal_of(call.identity), _Answer(taken.text.encode(), tool.name, limit, until_ms))
         until = datetime.fromtimestamp(until_ms / 1000, UTC)
         return taken.answer(size, handle, f"{until:%Y-%m-%d %H:%M} UTC")
 
@@ -111,7 +110,7 @@ class Kept:
         }
 
     def _find(self, identity: Identity, handle: str) -> _Answer:
-        principal = _principal(identity)
+        principal = principal_of(identity)
         own = self._answers.get(principal)
         answer = own.get(handle) if own is not None else None
         if answer is not None and answer.until_ms <= self._clock.now_ms():
@@ -123,7 +122,7 @@ class Kept:
             raise RequestFault(_GONE)
         return answer
 
-    def _keep(self, principal: Principal, answer: _Answer) -> str:
+    def _keep(self, principal: str, answer: _Answer) -> str:
         """Keep an answer and return its handle; an empty one where it is larger than what anybody may keep."""
         bounds = self._bounds
         self._expire()
@@ -148,11 +147,7 @@ class Kept:
                     break
                 self._drop(principal, handle)
 
-    def _drop(self, principal: Principal, handle: str) -> None:
+    def _drop(self, principal: str, handle: str) -> None:
         self._sizes[principal] -= len(self._answers[principal].pop(handle).text)
         if not self._answers[principal]:
             del self._answers[principal], self._sizes[principal]
-
-
-def _principal(identity: Identity) -> Principal:
-    return identity.issuer, identity.agent, identity.on_behalf_of or ""

@@ -39,6 +39,13 @@ class Listing:
         self._sighted = sighted
         self._views = Views(rules.current)
 
+    def known_now(self, caller: Caller) -> Identity | None:
+        """Return who is calling where that takes no waiting, and note nothing; None means: await `identify`.
+
+        For a tool call, which the pipeline notes. Raises `StoreFault`.
+        """
+        return self._authenticator.verified(caller.credential)
+
     async def identify(self, caller: Caller, asked: str) -> Identity:
         """Return who is calling; `asked` names what was asked for, in the record of a refusal.
 

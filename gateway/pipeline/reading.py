@@ -141,7 +141,7 @@ class Reading:
             raise _Unusable("it answered with an error")
         if broken := tool_breach(tool, result):
             raise _Unusable(f"its answer breaks its contract: {broken}")
-        labels = labels_of(tool, result, self.clock.now_ms())
+        labels = labels_of(tool, result, self.clock)
         made = self.redactor.deliver(result, fields=masked)  # by its own names, before they are changed
         if fallback.result is not None:
             try:

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from gateway.ledger.entries import facts_from
+from gateway.ledger.entries import facts_from, identity_from
 from gateway.model.bill import NO_BILL
 from gateway.model.call import Call
 from gateway.model.decision import Decision
 from gateway.model.errors import ConnectorFault, GatewayError, OutcomeUnknown, fault_of
 from gateway.model.facts import StepStatus
-from gateway.model.identity import ClientInfo, Credential, Identity
+from gateway.model.identity import ClientInfo, Credential
 from gateway.model.outcome import Failed, Outcome, Succeeded, Unknown
 from gateway.model.request import Caller, CallRequest
 from gateway.model.tool import Effect, Tool
@@ -36,8 +36,7 @@ def call_of(recorded: Recorded, server: str, tool: Tool | None, bundle: Any) -> 
         trace=body["trace"],
     )
     call = Call(recorded.call_id, CallRequest(recorded.tool, body["arguments"], caller), body["received_ms"])
-    who = body["identity"]
-    call.identity = Identity(**{**who, "delegation": tuple(who["delegation"])})
+    call.identity = identity_from(body)
     call.tool = tool or _unknown_tool(recorded.tool, server)
     call.as_task = True
     call.arguments, call.arguments_digest = body["arguments"], recorded.arguments_digest

@@ -39,6 +39,9 @@ class Related(Back):
         self._back = back
         self._task_id = task_id
 
+    def stood_still(self) -> float:
+        return self._back.stood_still()
+
     def notify(self, method: str, params: Mapping[str, Any]) -> None:
         self._back.notify(method, related(params, self._task_id))
 

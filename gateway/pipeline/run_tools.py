@@ -64,12 +64,14 @@ class RunTools:
         return {f"{OWN_SERVER}.{name}": tool for name, tool in tools.items()}
 
     async def start(self, call: Call) -> Mapping[str, Any]:
-        """Open a run for the caller and place the conversation in it. Raises `StoreFault`."""
+        """Open a run for the caller and place the conversation in it. Raises `RequestFault`, `StoreFault`."""
+        _check_is_free(call)
         run = await self._bench.runs.start(call.identity, call.request.caller)
         return _answer(f"Run {run.id} has begun; the calls that follow belong to it.", {"run": run.id})
 
     async def resume(self, call: Call) -> Mapping[str, Any]:
         """Begin a run anew and place the conversation in it. Raises as `Runs.resume`."""
+        _check_is_free(call)
         bench = self._bench
         joins = partial(bench.joining.may, call)
         run = await bench.runs.resume(call.identity, call.request, call.arguments["run"], joins)
@@ -100,6 +102,8 @@ class RunTools:
     async def history(self, call: Call) -> Mapping[str, Any]:
         """Return the calls asked for, the latest first. Raises `RequestFault`, `StoreFault`."""
         asked, me = call.arguments, owner_of(call.identity)
+        if asked.get("scope") == "agent":
+            _check_is_free(call)
         limit = asked.get("limit", _CALLS)
         since = _since(asked.get("since"), self._bench.clock.now_ms())
         wanted = EventFilter(since_ms=since, limit=_EVERYTHING)
@@ -139,6 +143,12 @@ _URGENT: Final[Mapping[str, str]] = {
     "waiting": "WAITED FOR, repeat it to see whether it may go on: {}",
 }
 """How what is not over stands in a brief."""
+
+
+def _check_is_free(call: Call) -> None:
+    """Refuse a child what goes beyond its run."""
+    if call.identity.child is not None:
+        raise RequestFault("You work in the one run that you were given; ask whoever gave it to you for another.")
 
 
 def _answer(text: str, structured: Mapping[str, Any] | None) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from gateway.catalog.catalog import Declared, Live
+from gateway.connector.credential import Behalf
 from gateway.connector.pool import TOOLS_CHANGED, Upstreams
 from gateway.connector.upstream import Definitions, Notice, Offer, ToolCall, ToolTraits, Upstream
 from gateway.model.clock import Clock
@@ -128,6 +129,9 @@ class _Surveyed:
 
     async def listed(self, method: str) -> Definitions:
         return await self._upstream.listed(method)
+
+    def concerning(self, behalf: Behalf) -> Behalf:
+        return self._upstream.concerning(behalf)
 
     def on_notice(self, listener: Notice) -> None:
         self._upstream.on_notice(listener)

@@ -38,6 +38,9 @@ def decide(bundle: Bundle, given: DecisionInput) -> Decision:
 
 
 def _decided(bundle: Bundle, given: DecisionInput, situation: Situation) -> Decision:
+    outside = given.notes.get("outside")
+    if outside is not None:
+        return _outside(bundle, given, outside)
     unjudged = given.notes.get("unjudged", ())
     if unjudged:
         return _refused_unjudged(bundle, unjudged)
@@ -51,6 +54,16 @@ def _decided(bundle: Bundle, given: DecisionInput, situation: Situation) -> Deci
     if answer.allowed:
         return _allowed(bundle, situation, answer, given.notes, shadow)
     return _denied(bundle, given, situation, answer, shadow)
+
+
+def _outside(bundle: Bundle, given: DecisionInput, outside: Mapping[str, Any]) -> Decision:
+    """Refuse a child what was not handed on to it, whatever its agent may do."""
+    scopes = ", ".join(outside["scopes"])
+    why = (
+        f"{outside['child']} was given {scopes}, and this {_asked(given)} is outside of that. "
+        "Leave it to whoever gave you your work."
+    )
+    return Decision(False, bundle.digest, message=why)
 
 
 def _unknown(bundle: Bundle, given: DecisionInput, situation: Situation) -> Decision:

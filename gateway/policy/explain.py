@@ -55,7 +55,7 @@ def explain(bundle: Bundle, given: DecisionInput) -> Explanation:
     """Decide again and say why. Slow: for people, not for the call path."""
     decision = decide(bundle, given)
     situation = bundle.situation(given)
-    if situation.missing or given.notes.get("unjudged"):
+    if situation.missing or given.notes.get("unjudged") or given.notes.get("outside"):
         return Explanation(decision, ())
     clauses = {policy.id: _clauses(policy.statement.text) for policy in situation.in_scope}
     held = _held(situation, clauses, given.context)

@@ -84,7 +84,8 @@ def decision_input(
     told = facts.priors or facts.approval is not None or facts.budget is not None
     if told or not situation.steady or situation.remedy_paths:
         return compose(bundle, Question(identity, tool, arguments, facts))
-    key = facts.environment, facts.taint, identity.on_behalf_of, identity.scopes  # all that a steady context is made of
+    # all that a steady context is made of
+    key = facts.environment, facts.taint, identity.on_behalf_of, identity.scopes, identity.child
     given = situation.inputs.get(key)
     if given is None:
         given = compose(bundle, Question(identity, tool, arguments, facts))
@@ -139,6 +140,9 @@ def _put(bundle: Bundle, question: Question, request: Request, *, is_call: bool)
     situation = bundle.situation(request)
     context: dict[str, Any] = {}
     notes: dict[str, Any] = {"unjudged": list(request.unjudged)} if request.unjudged else {}
+    child = question.identity.child
+    if child is not None and not child.covers(question.tool.name):
+        notes["outside"] = {"child": child.name, "scopes": list(child.scopes)}
     if not situation.missing and not notes:
         builder = _Builder(bundle, question, situation, is_call=is_call)
         context, notes = builder.context(), builder.notes()
@@ -293,6 +297,14 @@ def _delegator(question: Question) -> dict[str, Any] | None:
     return None if user is None else reference("User", user)
 
 
+def _delegation(question: Question) -> dict[str, Any] | None:
+    child = question.identity.child
+    if child is None:
+        return None
+    parent = child.name.rpartition(":")[0]
+    return {"name": child.name, "parent": parent, "depth": child.depth, "scopes": list(child.scopes)}
+
+
 def _budget(question: Question) -> dict[str, Any] | None:
     left, around = question.facts.budget, question.surroundings
     if left is None and around.calls_left is None:
@@ -340,6 +352,7 @@ _BASE: Final[Mapping[str, Callable[[Question], Any]]] = {
     "env": lambda question: reference("Environment", question.facts.environment),
     "delegator": _delegator,
     "delegatedScopes": lambda question: list(question.identity.scopes),
+    "delegation": _delegation,
     "run": _run,
     "step": lambda question: question.facts.step,
     "taint": lambda question: sorted({*question.facts.taint, *question.surroundings.taint}),

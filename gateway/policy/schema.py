@@ -97,6 +97,9 @@ def _base() -> Json:
     approval = _record(
         {"by": (_named("User"), True), "at": (_DATETIME, True), "argsMatch": (_BOOL, True), "quorum": (_LONG, True)}
     )
+    delegation = _record(
+        {"name": (_STRING, True), "parent": (_STRING, True), "depth": (_LONG, True), "scopes": (_STRINGS, True)}
+    )
     run = _record({"id": (_STRING, True), "owner": (_named("Agent"), True), "status": (_STRING, True)})
     return _record(
         {
@@ -104,6 +107,7 @@ def _base() -> Json:
             "env": (_named("Environment"), True),
             "delegator": (_named("User"), False),
             "delegatedScopes": (_STRINGS, True),
+            "delegation": (delegation, False),
             "run": (run, True),
             "step": (_LONG, True),
             "taint": (_STRINGS, True),

@@ -20,7 +20,9 @@ __all__ = ["Request", "Situation", "Verdicts"]
 
 _REMEMBERED: Final = 32
 _REMEMBERED_LENGTH: Final = 512
-_STEADY: Final = frozenset({"env", "delegator", "delegatedScopes", "taint", "budget", "approval", "dryRun"})
+_STEADY: Final = frozenset(
+    {"env", "delegator", "delegatedScopes", "delegation", "taint", "budget", "approval", "dryRun"}
+)
 """What of `context.base` stays as it is from one call of an agent to the next, mostly."""
 
 Verdicts = tuple[Answer, Answer | None]

@@ -1,12 +1,13 @@
 """A circuit breaker: after too many failures a server is left alone for a while."""
 
 from collections import deque
+from collections.abc import Collection, Sequence
 from enum import StrEnum
 
 from gateway.model.clock import Clock
 from gateway.resilience.config import ResilienceConfig
 
-__all__ = ["Breaker", "BreakerState"]
+__all__ = ["Breaker", "BreakerState", "too_many"]
 
 
 class BreakerState(StrEnum):
@@ -34,6 +35,11 @@ class Breaker:
             return BreakerState.CLOSED
         return BreakerState.OPEN if self._left() > 0 else BreakerState.HALF_OPEN
 
+    @property
+    def lately(self) -> Sequence[bool]:
+        """The last calls, the newest last: whether each failed."""
+        return tuple(self._failures)
+
     def wait_s(self) -> float | None:
         """Ask to make a call: None lets it through, a number is how long to wait before asking again, in seconds.
 
@@ -49,22 +55,28 @@ class Breaker:
 
     def record(self, failed: bool) -> None:
         """Learn how a call ended that was let through."""
-        if self._opened_at is not None:
-            if not self._probing:
-                return  # it was let through before the breaker opened
+        if self._opened_at is None:
+            self._failures.append(failed)
+            if self._trips():
+                self._opened_at = self._clock.monotonic()
+        elif self._probing:  # else it was let through before the breaker opened
             self._probing = False
             self._opened_at = self._clock.monotonic() if failed else None
             self._failures.clear()
-            return
-        self._failures.append(failed)
-        seen, minimum = len(self._failures), min(self._settings.breaker_min_calls, self._settings.breaker_calls)
-        if seen >= minimum and sum(self._failures) / seen >= self._settings.breaker_failure_rate:
-            self._opened_at = self._clock.monotonic()
 
     def forget(self) -> None:
         """A call that was let through ended without telling anything of the server."""
         self._probing = False
 
+    def _trips(self) -> bool:
+        minimum = min(self._settings.breaker_min_calls, self._settings.breaker_calls)
+        return too_many(self._failures, minimum, self._settings.breaker_failure_rate)
+
     def _left(self) -> float:
         opened = self._opened_at if self._opened_at is not None else 0.0
         return opened + self._settings.breaker_open_s - self._clock.monotonic()
+
+
+def too_many(failures: Collection[bool], minimum: int, rate: float) -> bool:
+    """Tell whether of these calls, if there are enough of them, too large a share has failed."""
+    return len(failures) >= minimum and sum(failures) / len(failures) >= rate

@@ -5,12 +5,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from gateway.connector.credential import ITSELF, Behalf
 from gateway.connector.upstream import ToolCall, Upstream
 from gateway.model.clock import Clock, IdSource
 from gateway.model.errors import ConnectorFault, GatewayError, LimitFault, OutcomeUnknown
 from gateway.model.light import light
 from gateway.model.tool import Tool
-from gateway.resilience.breaker import Breaker, BreakerState
+from gateway.resilience.breaker import Breaker
+from gateway.resilience.breakers import Breakers, Passage
 from gateway.resilience.bulkhead import Bulkhead
 from gateway.resilience.config import ResilienceConfig
 from gateway.resilience.overseer import Overseer
@@ -32,7 +34,7 @@ _NO_NEWS: Final = frozenset({"cancelled", "rate_limited", "internal"})
 
 @dataclass(frozen=True, slots=True)
 class _Guard:
-    breaker: Breaker
+    breakers: Breakers
     bulkhead: Bulkhead
 
 
@@ -40,6 +42,7 @@ class _Guard:
 @dataclass(frozen=True, slots=True)
 class _Attempt:
     n: int
+    breaker: Breaker | Passage
     ends: float
     note: NoteAttempt
     most_s: float | None = None
@@ -50,7 +53,7 @@ class _LeftAlone(ConnectorFault):
 
 
 class Executor:
-    """Makes the attempts of a call. Every server has its own breaker and its own bulkhead."""
+    """Makes the attempts of a call. Every server has a bulkhead and breakers of its own, one for each credential."""
 
     def __init__(self, clock: Clock, ids: IdSource, settings: ResilienceConfig | None = None) -> None:
         self._clock = clock
@@ -59,9 +62,9 @@ class Executor:
         self._guards: dict[str, _Guard] = {}
         self._overseer = Overseer()
 
-    def breakers(self) -> Mapping[str, BreakerState]:
-        """Return how the breaker of every server that was called stands now."""
-        return {server: guard.breaker.state for server, guard in self._guards.items()}
+    def breakers(self) -> Mapping[str, Breakers]:
+        """Return the breakers of every server that was called."""
+        return {server: guard.breakers for server, guard in self._guards.items()}
 
     async def execute(
         self, tool: Tool, call: ToolCall, upstream: Upstream, note: NoteAttempt = lambda record: None
@@ -75,13 +78,14 @@ class Executor:
         """
         ends = self._clock.monotonic() + call.timeout_s
         guard = self._guard(tool.server)
+        breaker = guard.breakers.for_calls(ITSELF if call.behalf is ITSELF else _scope(upstream, call.behalf))
         most_s = tool.attempt_s if tool.attempt_s and repeatable(tool, call) else None
         doubt, number = False, 0
         while True:
             number += 1
-            attempt = _Attempt(number, ends, note, most_s if number < self._settings.max_attempts else None)
+            attempt = _Attempt(number, breaker, ends, note, most_s if number < self._settings.max_attempts else None)
             try:
-                self._pass_breaker(guard.breaker, tool.server)
+                self._pass_breaker(breaker, tool.server)
                 return await self._attempt(guard, call, upstream, attempt)
             except (ConnectorFault, LimitFault) as fault:
                 doubt = doubt or in_doubt(tool, fault)
@@ -99,11 +103,11 @@ class Executor:
         guard = self._guards.get(server)
         if guard is None:
             settings = self._settings
-            guard = _Guard(Breaker(self._clock, settings), Bulkhead(settings.concurrency, settings.queue))
+            guard = _Guard(Breakers(self._clock, settings), Bulkhead(settings.concurrency, settings.queue))
             self._guards[server] = guard
         return guard
 
-    def _pass_breaker(self, breaker: Breaker, server: str) -> None:
+    def _pass_breaker(self, breaker: Breaker | Passage, server: str) -> None:
         wait = breaker.wait_s()
         if wait is not None:
             raise _LeftAlone(
@@ -112,7 +116,7 @@ class Executor:
 
     async def _attempt(self, guard: _Guard, call: ToolCall, upstream: Upstream, attempt: _Attempt) -> Mapping[str, Any]:
         started_ms, started = self._clock.now_ms(), self._clock.monotonic()
-        code, reason = "internal", ""
+        code, reason, heard = "internal", "", True
         call.measure.begin()
         try:
             if waits := not guard.bulkhead.take_now():
@@ -127,15 +131,16 @@ class Executor:
             code = "ok"
         except GatewayError as fault:
             code, reason = fault.code, f"{fault.message} {fault.detail}".rstrip()
+            heard = not isinstance(fault, ConnectorFault) or fault.sent or code in _FAILURES
             raise
         except asyncio.CancelledError:
             code = "cancelled"
             raise
         finally:
-            if code in _NO_NEWS:
-                guard.breaker.forget()
+            if code in _NO_NEWS or not heard:  # what never left tells of the server only that it cannot be reached
+                attempt.breaker.forget()
             else:
-                guard.breaker.record(failed=code in _FAILURES)
+                attempt.breaker.record(failed=code in _FAILURES)
             took_ms = int((self._clock.monotonic() - started) * 1000)
             took = {"n": attempt.n, "started_ms": started_ms, "ms": took_ms, "code": code, "reason": reason}
             attempt.note({**took, "status": call.measure.status, "bytes": call.measure.received})
@@ -143,7 +148,7 @@ class Executor:
 
     async def _within_deadline(self, upstream: Upstream, call: ToolCall) -> Mapping[str, Any]:
         """Connectors keep the deadline and say more when it passes; this only catches one that does not."""
-        wait = self._overseer.begin(call.timeout_s + _GRACE_S)
+        wait = self._overseer.begin(call.timeout_s + _GRACE_S, call.back)
         before = wait.task.cancelling()
         try:
             return await upstream.call(call)
@@ -166,6 +171,14 @@ class Executor:
         wait = backoff_s(attempt.n, settings.backoff_base_s, settings.backoff_cap_s, self._ids.fraction())
         wait = max(wait, fault.retry_after_s or 0.0)
         return wait if wait < self._left(attempt.ends) else None
+
+
+def _scope(upstream: Upstream, behalf: Behalf) -> Behalf:
+    """Return what of `behalf` the server is shown."""
+    try:
+        return upstream.concerning(behalf)
+    except ConnectorFault:
+        return ITSELF  # nothing will be sent: the call itself says why
 
 
 def _late() -> ConnectorFault:

@@ -3,20 +3,30 @@
 import asyncio
 from typing import Any, Final
 
+from gateway.model.back import NOBODY, Back
+
 __all__ = ["Overseer", "Wait"]
 
 _PACE_S: Final = 0.25
 
 
 class Wait:
-    """One task that may wait until `ends`, on the loop's clock. `passed` says that it was cancelled for it."""
+    """One task that may wait until `ends`, on the loop's clock, and longer by what the client behind `back` is asked.
 
-    __slots__ = ("ends", "passed", "task")
+    `passed` says that it was cancelled for it.
+    """
 
-    def __init__(self, task: "asyncio.Task[Any]", ends: float) -> None:
+    __slots__ = ("back", "ends", "passed", "task")
+
+    def __init__(self, task: "asyncio.Task[Any]", ends: float, back: Back) -> None:
         self.task = task
         self.ends = ends
+        self.back = back
         self.passed = False
+
+    def is_over(self, now: float) -> bool:
+        """Tell whether its time has passed."""
+        return self.ends <= now and self.ends + self.back.stood_still() <= now
 
 
 class Overseer:
@@ -26,12 +36,15 @@ class Overseer:
         self._waits: set[Wait] = set()
         self._timer: asyncio.TimerHandle | None = None
 
-    def begin(self, timeout_s: float) -> Wait:
-        """Have the current task cancelled after `timeout_s`, unless it has come to an `end` by then."""
+    def begin(self, timeout_s: float, back: Back = NOBODY) -> Wait:
+        """Have the current task cancelled after `timeout_s`, unless it has come to an `end` by then.
+
+        The time in which the client behind `back` is asked something does not count.
+        """
         task = asyncio.current_task()
         assert task is not None
         loop = asyncio.get_running_loop()
-        wait = Wait(task, loop.time() + timeout_s)
+        wait = Wait(task, loop.time() + timeout_s, back)
         self._waits.add(wait)
         if self._timer is None:
             self._timer = loop.call_later(max(min(timeout_s, _PACE_S), 0.0), self._look)
@@ -44,7 +57,7 @@ class Overseer:
     def _look(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
-        for wait in [each for each in self._waits if each.ends <= now]:
+        for wait in [each for each in self._waits if each.is_over(now)]:
             self._waits.discard(wait)
             wait.passed = True
             wait.task.cancel()

@@ -177,6 +177,11 @@ class _Audit:
         if before is not None and (before.agent, before.tool, before.step_key) != (row.agent, row.tool, row.step_key):
             raise _contradicted(before.claim_seq, f"the step key of call {before.call_id}")
 
+    def reported(self, link: Link) -> None:
+        for key, start_ms, amount in _loaded(link).get("charges", ()):
+            self._counters.spend(key, start_ms, amount)
+            self._counted[key] = link[0]
+
     def ended(self, link: Link) -> None:
         self._ended += 1
         terms = _terms(link, "ending")
@@ -326,6 +331,7 @@ _CHECKS: Final[Mapping[str, Callable[[_Audit, Link], None]]] = {
     EventKind.RUN_OPENED: _Audit.opened,
     EventKind.RUN_CANCELLED: _Audit.cancelled,
     EventKind.BODIES_REMOVED: _Audit.removed,
+    EventKind.USAGE_REPORTED: _Audit.reported,
     **dict.fromkeys(FACT_EVENTS, _Audit.fact),
     **{kind: _Audit.approval for kind in EventKind if kind.startswith(("approval.", "standing."))},
 }

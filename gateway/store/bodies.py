@@ -3,15 +3,18 @@
 A claim's body gets the member `claim` (`session`, `step_key`, `arguments_digest`, `consumes`: the call ids it uses up;
 where there are such also `approval`, and `charges`: key, part of time and amount of what it reserves), an ending's the
 member `ending` (`status`, `release`, and `charges`: key, part of time, what is given back, what is spent); a run's
-opening consists of `owner`, `key`, `source`, `status`.
+opening consists of `owner`, `key`, `source`, `status`. A report of what was used up has `charges` as a claim has.
 """
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
 
 from gateway.codec import CodecError, dump
+from gateway.model.bill import Charge
 from gateway.model.errors import StoreFault
 from gateway.model.facts import RunRef, StepStatus
 from gateway.store.ports import Ending, EventKind, Intent, PauseRecord, Record
@@ -21,6 +24,7 @@ from gateway.store.runs import AttemptBegin, RunCancel
 __all__ = [
     "attempt_body",
     "cancel_body",
+    "charged",
     "claim_body",
     "compensated_body",
     "ending_body",
@@ -69,6 +73,12 @@ def record_body(record: Record) -> bytes:
     """Return the text of a recorded call's event. Raises `StoreFault` when it cannot be written."""
     is_call = record.kind is EventKind.CALL_RECORDED
     return _text(parts({}, record.body) if is_call else dict(record.body), record.call_id)
+
+
+def charged(record: Record, charges: Sequence[Charge]) -> Record:
+    """Return the record with what it counts against budgets: key, part of time and amount of each charge."""
+    told = [[each.key, each.start_ms, each.amount] for each in charges]
+    return replace(record, body={**record.body, "charges": told})
 
 
 def run_body(run: RunRef, key: str) -> bytes:

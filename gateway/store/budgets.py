@@ -6,9 +6,12 @@ a claim's say what it reserves, an ending's what became of that. The audit count
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from gateway.model.bill import Charge
+
+if TYPE_CHECKING:
+    from gateway.store.ports import Record
 
 __all__ = ["KEPT", "BudgetCounter", "BudgetStore", "Counters", "Settled", "Shortage", "is_short"]
 
@@ -48,10 +51,14 @@ class Shortage:
 
 
 class BudgetStore(Protocol):
-    """Reads the counters; only claims and endings change them."""
+    """Reads the counters; only claims, endings and reports of what models used up change them."""
 
     async def budget_counters(self, keys: Sequence[str] | None = None) -> list[BudgetCounter]:
         """Return the counters of these keys (None: every one), by key and time."""
+        ...
+
+    async def report_usage(self, record: "Record", charges: Sequence[Charge]) -> None:
+        """Append what was used up already and count it, whatever is left: all durable, or nothing."""
         ...
 
 
@@ -72,6 +79,11 @@ class Counters:
         parts.setdefault(start_ms, [0, 0])[1] += amount
         if len(parts) > KEPT:
             del parts[min(parts)]
+
+    def spend(self, key: str, start_ms: int, amount: int) -> None:
+        """Count what is gone already."""
+        self.reserve(key, start_ms, amount)
+        self.settle(Settled(key, start_ms, amount, amount))
 
     def settle(self, settled: Settled) -> None:
         """Give a claim's amount back or away; nothing happens where its part of time is no longer kept."""

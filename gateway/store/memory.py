@@ -3,25 +3,27 @@
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from gateway.model.bill import Charge
 from gateway.model.clock import Clock
 from gateway.model.errors import StoreFault
 from gateway.model.facts import FactKey, PriorScope, RunRef, Step, StepStatus
 from gateway.store.approvals import Answered, ApprovalAsk, ApprovalChange, ApprovalFilter, ApprovalRow, ApprovalTrail
 from gateway.store.audit import CallRow, RunRow, Totals, audit
-from gateway.store.bodies import claim_body, compensated_body, ending_body, pause_event, record_body
+from gateway.store.bodies import charged, claim_body, compensated_body, ending_body, pause_event, record_body
 from gateway.store.budgets import BudgetCounter, Counters
 from gateway.store.chain import GENESIS, link_of, seal, told_in
 from gateway.store.evidence import Evidence, holds, recorded_from, recorded_whole, step_from
 from gateway.store.facts import Fact, FactAnswer, FactPut, FactRow
 from gateway.store.memory_approvals import Shelf
+from gateway.store.memory_delegations import MemoryDelegations
 from gateway.store.memory_facts import Board
 from gateway.store.memory_retention import Remover
 from gateway.store.memory_runs import HeldRun, RunShelf
+from gateway.store.memory_sessions import MemorySessions
 from gateway.store.memory_spending import MemorySpending
 from gateway.store.memory_taints import Taints
 from gateway.store.memory_tasks import MemoryTasks
 from gateway.store.ports import (
-    AgentSighting,
     Claimed,
     ClaimVerdict,
     Ending,
@@ -32,13 +34,11 @@ from gateway.store.ports import (
     PauseRecord,
     Record,
     Recorded,
-    SessionRecord,
     StepLookup,
     TokenRecord,
 )
 from gateway.store.retention import Removal, Removed
 from gateway.store.runs import Attempt, AttemptBegin, Placed, RunCancel, RunChange, RunSummary
-from gateway.store.sightings import merged
 from gateway.store.taints import Clearing, Taint
 from gateway.store.tasks import TaskRecord
 
@@ -62,23 +62,20 @@ class _Call:
     undone_seq: int | None = None
 
 
-class MemoryStore(MemorySpending, MemoryTasks):
+class MemoryStore(MemoryDelegations, MemorySessions, MemorySpending, MemoryTasks):
     """Every port, in dictionaries. Nothing awaits between reading and writing, so each method is one transaction."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()
         del clock  # every adapter is built alike; memory stamps nothing by itself
         self._events: list[Event] = []
-        self._sessions: dict[str, SessionRecord] = {}
         self._pauses: dict[str, PauseRecord] = {}
         self._calls: dict[str, _Call] = {}
         self._keys: dict[tuple[str, str, str], str] = {}
         self._steps: dict[str, list[str]] = {}
         self._runs = RunShelf(self._events, self._append, self._doubtful)
         self._tokens: dict[str, TokenRecord] = {}
-        self._sightings: dict[tuple[str, bool], AgentSighting] = {}
         self._shelf = Shelf(self._events, self._append)
-        self._counters = Counters()
         self._taints = Taints(self._events, self._append)
         self._board = Board(self._events, self._append)
         self._remover = Remover(self._events, self._calls, self._shelf.rows, self._append)
@@ -158,12 +155,21 @@ class MemoryStore(MemorySpending, MemoryTasks):
         told = (ending.at_ms, kind, claim.call_id, claim.run_id, claim.agent, claim.on_behalf_of, claim.tool)
         return self._append(told, body)
 
-    async def budget_counters(self, keys: Sequence[str] | None = None) -> list[BudgetCounter]:
-        return list(self._counters.all(keys))
+    async def report_usage(self, record: Record, charges: Sequence[Charge]) -> None:
+        self._put(charged(record, charges))
+        for charge in charges:
+            self._counters.spend(charge.key, charge.start_ms, charge.amount)
 
     async def begin_task(self, task: TaskRecord, record: Record) -> None:
         self._begin(task)
         self._put(record)
+
+    async def record_once(self, record: Record, item: str, until_ms: int) -> bool:
+        record_body(record)  # what cannot be written uses nothing up
+        fresh = await self.spend(item, until_ms, record.at_ms)
+        if fresh:
+            self._put(record)
+        return fresh
 
     async def record(self, record: Record, *, durable: bool = True) -> None:
         del durable  # memory keeps everything equally well
@@ -275,14 +281,6 @@ class MemoryStore(MemorySpending, MemoryTasks):
     async def tokens(self) -> list[TokenRecord]:
         return sorted(self._tokens.values(), key=lambda token: (token.created_ms, token.id))
 
-    async def saw_agents(self, sightings: Sequence[AgentSighting]) -> None:
-        for sighting in sightings:
-            line = (sighting.agent, sighting.known)
-            self._sightings[line] = merged(self._sightings.get(line), sighting)
-
-    async def agents_seen(self) -> list[AgentSighting]:
-        return sorted(self._sightings.values(), key=lambda s: (-s.last_seen_ms, s.agent, s.known))
-
     def _append(self, told: _Told, body: bytes) -> Event:
         seq = len(self._events) + 1
         prev = self._events[-1].hash if self._events else GENESIS
@@ -368,21 +366,6 @@ class MemoryStore(MemorySpending, MemoryTasks):
     def _tell(self, pause: PauseRecord, deed: str) -> None:
         told, body = pause_event(pause, deed)
         self._append((pause.since_ms, EventKind.ADMIN, "", *told), body)
-
-    async def put_session(self, session: SessionRecord) -> None:
-        self._sessions[session.id] = session
-
-    async def find_session(self, session_id: str) -> SessionRecord | None:
-        return self._sessions.get(session_id)
-
-    async def end_session(self, session_id: str) -> None:
-        self._sessions.pop(session_id, None)
-
-    async def forget_sessions(self, before_ms: int) -> int:
-        old = [each.id for each in self._sessions.values() if each.seen_ms < before_ms]
-        for session_id in old:
-            del self._sessions[session_id]
-        return len(old)
 
     def _find(self, lookup: StepLookup) -> _Call | None:
         if not lookup.owner:

@@ -1,13 +1,18 @@
 """What was used up, in memory: the same promises as any other store's, for as long as the process lives."""
 
+from collections.abc import Sequence
+
+from gateway.store.budgets import BudgetCounter, Counters
+
 __all__ = ["MemorySpending"]
 
 
 class MemorySpending:
-    """The part of a memory store that remembers what was good for one use."""
+    """The part of a memory store that counts budgets and remembers what was good for one use."""
 
     def __init__(self) -> None:
         super().__init__()
+        self._counters = Counters()
         self._spent: dict[str, int] = {}
 
     async def spend(self, item: str, until_ms: int, at_ms: int) -> bool:
@@ -17,3 +22,6 @@ class MemorySpending:
             return False
         self._spent[item] = until_ms
         return True
+
+    async def budget_counters(self, keys: Sequence[str] | None = None) -> list[BudgetCounter]:
+        return list(self._counters.all(keys))

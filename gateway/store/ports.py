@@ -14,6 +14,7 @@ from gateway.model.facts import PriorScope, Step, StepStatus
 from gateway.model.light import light
 from gateway.store.approvals import ApprovalStore, ApprovalUse
 from gateway.store.budgets import BudgetStore, Settled, Shortage
+from gateway.store.delegations import DelegationStore
 from gateway.store.facts import FactStore, FactUse
 from gateway.store.retention import RetentionStore
 from gateway.store.runs import RunStore
@@ -72,9 +73,12 @@ class EventKind(StrEnum):
     TAINT_MARKED = "taint.marked"  # follows the record of a call whose answer carried the labels
     TAINT_CLEARED = "taint.cleared"  # a person took responsibility for what a run has read
     WEBHOOK_RECEIVED = "webhook.received"  # a message of another system, before it is acknowledged
+    USAGE_REPORTED = "usage.reported"  # tokens that an agent's models used up, as its telemetry says
     FACT_PUT = "fact.put"
     FACT_DELETED = "fact.deleted"
     FACT_CONTRADICTED = "fact.contradicted"  # another value holds: the put was not carried out
+    DELEGATED = "agent.delegated"  # an agent handed a part of what it may do on; its call id is the delegation's
+    WITHDRAWN = "agent.withdrawn"  # and took it back, or an operator did
     BUNDLE_KEPT = "bundle.kept"  # policies that decided calls after it; its call id is their digest
     HEAD_SIGNED = "head.signed"  # states, signed, which event came before it; its call id is "head"
     BODIES_REMOVED = "bodies.removed"  # the time that what they held was to be kept is over
@@ -457,6 +461,7 @@ class Store(
     TaintStore,
     FactStore,
     RetentionStore,
+    DelegationStore,
     Protocol,
 ):
     """One adapter serves every port."""

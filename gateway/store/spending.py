@@ -1,6 +1,9 @@
-"""What the transport asks of storage for things that are good for one use."""
+"""What is asked of storage for things that are good for one use."""
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from gateway.store.ports import Record
 
 __all__ = ["SpentStore"]
 
@@ -12,5 +15,12 @@ class SpentStore(Protocol):
         """Use something up, durably; False where it was used before. From `until_ms` on nobody asks for it again.
 
         `at_ms` is now: what has had its time is forgotten. Raises `StoreFault`.
+        """
+        ...
+
+    async def record_once(self, record: "Record", item: str, until_ms: int) -> bool:
+        """Append an event for which `item` is used up, as `spend` does at its time; both or neither.
+
+        False where it was used before: then nothing is appended. Raises `StoreFault`.
         """
         ...

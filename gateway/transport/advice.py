@@ -13,6 +13,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "idempotency_conflict": "Use a new idempotency key for new work.",
     "cancelled": "Call again if it is wanted after all.",
     "looping": "Do something else: use what you know already, or ask a person.",
+    "delegation_refused": "Hand on less, or leave the work to who may do it.",
     "run_cancelled": "End this piece of work; begin other work in a run of its own.",
     "run_superseded": "Stop: another process goes on with this run.",
     "unauthenticated": "Send a credential that the gateway knows.",

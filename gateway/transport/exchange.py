@@ -1,7 +1,7 @@
 """One HTTP request on `/mcp`: what came in, who sent it, and the way back."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from starlette.types import Receive, Scope, Send
@@ -13,24 +13,28 @@ from gateway.transport.cycle import Cycle, cycle_of
 from gateway.transport.head import Head
 from gateway.transport.kernel import Answer
 from gateway.transport.lookout import Lookout
+from gateway.transport.said import NOTHING, Said
 from gateway.transport.wire import ClientGone, RpcError, RpcRequest, send_json
 
-__all__ = ["LOOPBACK_PEERS", "Exchange", "client_info"]
+__all__ = ["LOOPBACK_PEERS", "Exchange"]
 
 _STREAM_AFTER_S: Final = 10.0
 _CALLED_OFF: Final = -32800
+_REMEMBERED: Final = 4096
+"""Bytes of the largest body of which is remembered what its client says of itself."""
+
 LOOPBACK_PEERS: Final = frozenset({"127.0.0.1", "::1"})
 
 
 class Exchange:
     """A request on its connection. `request` is None until its body is read; `endpoint` is the virtual one.
 
-    `meta` is `params._meta`, or an empty object.
+    `said` is what its client says of itself in `params._meta`.
     """
 
     __slots__ = (
-        *("_back", "_cycle", "_gone", "_lookout", "endpoint", "head", "headers", "meta"),
-        *("receive", "request", "scope", "send"),
+        *("_back", "_cycle", "_gone", "_lookout", "endpoint", "head", "headers", "receive"),
+        *("request", "said", "scope", "send"),
     )
 
     def __init__(
@@ -42,7 +46,7 @@ class Exchange:
         self.head = head = Head.of(scope)
         self.headers = head.headers
         self.request: RpcRequest | None = None
-        self.meta: Mapping[str, Any] = {}
+        self.said = NOTHING
         self.endpoint = endpoint
         self._lookout = lookout or Lookout()
         self._cycle = cycle_of(receive)
@@ -53,12 +57,24 @@ class Exchange:
         """Take note of the message that the body holds."""
         self.request = request
         meta = request.params.get("_meta")
-        if isinstance(meta, dict):
-            self.meta = meta
+        if not isinstance(meta, dict):
+            return
+        known = self.head.said
+        if known.meta == meta:
+            self.said = known
+            return
+        self.said = said = Said(meta)
+        if self._cycle is not None and len(self._cycle.body) <= _REMEMBERED:
+            self.head.said, self.head.caller = said, None
 
     def header_lines(self) -> list[tuple[str, str]]:
         """Return the headers as they came, repeated ones too."""
         return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.head.lines]
+
+    @property
+    def plain(self) -> bool:
+        """Tell whether nothing that came with the message is the gateway's own."""
+        return self.head.plain and self.said.plain
 
     @property
     def gone(self) -> bool:
@@ -67,16 +83,29 @@ class Exchange:
 
     def caller(self, era: str = "", client: ClientInfo | None = None, session: str | None = None) -> Caller:
         """Return who sent this, unverified."""
-        peer = self.scope.get("client")
-        return Caller(
-            credential=self.head.credential,
-            transport="stdio" if self.head.over_stdio else "http",
+        peer, said, head = self.scope.get("client"), self.said, self.head
+        loopback = peer is not None and peer[0] in LOOPBACK_PEERS
+        known = head.caller if said is head.said else None
+        if (
+            known is not None
+            and known.client is client
+            and known.session == session
+            and known.era == era
+            and known.loopback is loopback
+        ):
+            return known
+        caller = Caller(
+            credential=head.credential,
+            transport="stdio" if head.over_stdio else "http",
             era=era,
             client=client or ClientInfo(),
             session=session,
-            trace=_trace_id(self.meta.get("traceparent", self.headers.get("traceparent"))),
-            loopback=peer is not None and peer[0] in LOOPBACK_PEERS,
+            trace=_trace_id(said.meta.get("traceparent", self.headers.get("traceparent"))),
+            loopback=loopback,
         )
+        if said is head.said:
+            head.caller = caller
+        return caller
 
     def goes_back(self, back: HttpBack) -> HttpBack:
         """Have the answer go back over `back`, behind what is said on it before; return it."""
@@ -190,13 +219,6 @@ class Exchange:
         elif look.result()["type"] == "http.disconnect":
             self._left()
         return self._gone
-
-
-def client_info(said: Any) -> ClientInfo:
-    """Return what a client says of itself, bounded."""
-    if not isinstance(said, dict):
-        return ClientInfo()
-    return ClientInfo(str(said.get("name", ""))[:100], str(said.get("version", ""))[:50])
 
 
 def _trace_id(traceparent: Any) -> str | None:

@@ -6,10 +6,13 @@ from typing import Any, Final
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from gateway.model.identity import Credential
+from gateway.model.request import Caller
+from gateway.transport.said import NOTHING, Said
 
 __all__ = ["Head"]
 
 _NOBODY: Final = Credential("none", "")
+_OWN: Final = frozenset({"toolgate-run", "toolgate-attempt", "idempotency-key"})
 
 
 class Head:
@@ -18,10 +21,14 @@ class Head:
     White space around a value is no part of it (RFC 9110 §5.5); the parser leaves some. `lines` are the headers as they
     came. `modern` says that the era is one without sessions, `over_stdio` that the stdio bridge sends it, and
     `takes_streams` that the client reads an event stream where an answer is due. `cleared` is set once a guard has let
-    it pass as the head of a POST.
+    it pass as the head of a POST. `plain` says that nothing in it is the gateway's own. `said` is what came with it
+    last, and `caller` who was found to be behind both.
     """
 
-    __slots__ = ("cleared", "credential", "headers", "lines", "modern", "over_stdio", "takes_streams")
+    __slots__ = (
+        *("caller", "cleared", "credential", "headers", "lines", "modern"),
+        *("over_stdio", "plain", "said", "takes_streams"),
+    )
 
     def __init__(self, lines: Iterable[tuple[bytes, bytes]]) -> None:
         self.lines = lines
@@ -34,6 +41,9 @@ class Head:
         self.takes_streams = "text/event-stream" in headers.get("accept", "").lower()
         self.credential = _credential(headers)
         self.cleared = False
+        self.plain = _OWN.isdisjoint(headers)
+        self.said: Said = NOTHING
+        self.caller: Caller | None = None
 
     @classmethod
     def of(cls, scope: Mapping[str, Any]) -> "Head":

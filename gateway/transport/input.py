@@ -1,6 +1,7 @@
 """Questions to a client of 2026-07-28: answered with `input_required`, and the request goes on when it is repeated.
 
 A call whose server asks while it is under way (the handshake eras) is parked: it waits in this process for the repeat.
+One that ends before that, because its server did not wait for what it had asked, has its answer kept for the repeat.
 A client that makes the very call anew, as after an answer it never got, is asked the same again.
 One whose server answered with `input_required` itself is over; its `requestState` travels sealed inside ours. Either
 state opens only for the same principal, endpoint, method, name and arguments, for a while, and once, also in the
@@ -12,6 +13,7 @@ import hashlib
 import os
 import secrets
 from base64 import b64decode, urlsafe_b64encode
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -33,6 +35,8 @@ _LIFE_MS: Final = int(ASK_S * 1000)
 _SETTLE_S: Final = 0.005
 _NONCE: Final = 12
 _MAX_PARKED: Final = 64
+_MAX_ENDED: Final = 64
+_MAX_ENDED_BYTES: Final = 16 * 1024 * 1024
 _INVALID_PARAMS: Final = -32602
 _TOO_MANY: Final = -31429
 """JSON-RPC code of "not now"; outside the range the specification reserves."""
@@ -112,6 +116,35 @@ class _Parked:
     principal: str
 
 
+class _Ended:
+    """Calls that ended while they were parked; of too many, or too much, the oldest are forgotten."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, tuple[_Parked, int, asyncio.TimerHandle]] = OrderedDict()
+
+    def keep(self, ticket: str, parked: _Parked) -> None:
+        """Keep one for as long as its client may come back."""
+        work = parked.work
+        size = 0 if work.exception() is not None else len(dump(work.result().result))
+        timer = asyncio.get_running_loop().call_later(ASK_S, self.take, ticket)
+        self._kept[ticket] = parked, size, timer
+        while len(self._kept) > _MAX_ENDED or sum(each[1] for each in self._kept.values()) > _MAX_ENDED_BYTES:
+            self.take(next(iter(self._kept)))
+
+    def take(self, ticket: str) -> _Parked | None:
+        """Return one, once; None where there is none of that ticket."""
+        kept = self._kept.pop(ticket, None)
+        if kept is None:
+            return None
+        kept[2].cancel()
+        return kept[0]
+
+    def forget(self) -> None:
+        """Keep nothing any longer."""
+        for ticket in list(self._kept):
+            self.take(ticket)
+
+
 class Inputs:
     """Carries requests through as many rounds of questions as it takes. `key` seals what clients keep in between."""
 
@@ -120,6 +153,7 @@ class Inputs:
         self._clock = clock
         self._store = store
         self._parked: dict[str, _Parked] = {}
+        self._ended = _Ended()
         self._alike: dict[bytes, str] = {}
 
     def __len__(self) -> int:
@@ -162,9 +196,10 @@ class Inputs:
         """Have no call wait for its client any longer: the gateway stops."""
         for parked in list(self._parked.values()):
             parked.back.leave("The gateway is stopping")
+        self._ended.forget()
 
     async def _resumed(self, ticket: str, asked: Asked, principal: str) -> Answer:
-        parked = self._parked.pop(ticket, None)
+        parked = self._parked.pop(ticket, None) or self._ended.take(ticket)
         if parked is None:
             raise _had_its_time()
         assert isinstance(asked.back, ModernBack)
@@ -190,10 +225,17 @@ class Inputs:
             return self._sealed(work.result(), asked, parked.principal)
         ticket, bound = secrets.token_hex(16), _bound(asked, parked.principal)
         self._parked[ticket], self._alike[bound] = parked, ticket
-        work.add_done_callback(lambda _: (self._parked.pop(ticket, None), self._alike.pop(bound, None)))
+        work.add_done_callback(lambda _: self._over(ticket, bound))
         questions = {key: question for key, (question, _) in back.questions.items()}
         state = self._seal({"ticket": ticket}, bound)
         return Answer({"resultType": "input_required", "inputRequests": questions, "requestState": state})
+
+    def _over(self, ticket: str, bound: bytes) -> None:
+        """Take note that a call has ended; if it is parked still, its client gets to know with the repeat."""
+        self._alike.pop(bound, None)
+        parked = self._parked.pop(ticket, None)
+        if parked is not None and not parked.work.cancelled():
+            self._ended.keep(ticket, parked)
 
     def _sealed(self, answer: Answer, asked: Asked, principal: str) -> Answer:
         """Put the server's own `requestState` inside one of ours."""

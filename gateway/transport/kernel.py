@@ -1,7 +1,7 @@
 """What the gateway answers to each MCP method, whatever the transport and the era."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -58,7 +58,10 @@ _MORE: Final = ("inputResponses", "requestState")
 @light
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request as a transport received it. `headers` are by lower-case name."""
+    """One request as a transport received it. `headers` are by lower-case name.
+
+    `plain` says that neither they nor `_meta` hold anything of the gateway's own.
+    """
 
     method: str
     params: Mapping[str, Any] = field(repr=False)
@@ -66,6 +69,7 @@ class Asked:
     headers: Mapping[str, str] = field(repr=False)
     back: Back = NOBODY
     endpoint: str = ""
+    plain: bool = False
 
 
 @light
@@ -107,7 +111,7 @@ class Kernel:
         self._directory = directory
         self._mirrors: dict[str, bool] = {}
 
-    async def answer(self, asked: Asked) -> Answer:
+    def answer(self, asked: Asked) -> Coroutine[Any, Any, Answer]:
         """Answer one request.
 
         Raises:
@@ -115,9 +119,10 @@ class Kernel:
             IdentityFault: nobody knows the caller (the refusal is on record).
             LimitFault: not now.
         """
+        return self._call_tool(asked) if asked.method == TOOL_CALL else self._answer_other(asked)
+
+    async def _answer_other(self, asked: Asked) -> Answer:
         match asked.method:
-            case "tools/call":
-                return await self._call_tool(asked)
             case "tools/list":
                 return await self._list_tools(asked)
             case "prompts/get":
@@ -136,6 +141,14 @@ class Kernel:
             found = await self._directory.listed(asked.method, identity, asked.endpoint)
             return Answer({_LISTS[asked.method]: found})
         raise RpcError(_METHOD_NOT_FOUND, "Method not found", status=404, data=asked.method)
+
+    def known_now(self, caller: Caller, endpoint: str) -> Identity | None:
+        """Return who makes a tool call where that takes no waiting, else None: then, and only then, await `identify`.
+
+        Raises `StoreFault`.
+        """
+        identity = self._listing.known_now(caller)
+        return identity if not endpoint or identity is None or self._rules.current.admits(endpoint, identity) else None
 
     async def identify(self, caller: Caller, method: str, params: Mapping[str, Any], endpoint: str = "") -> Identity:
         """Return who is calling.
@@ -194,14 +207,19 @@ class Kernel:
         if not isinstance(arguments, dict):
             raise RpcError(_INVALID_PARAMS, "params.arguments must be an object.")
         meta = _meta(params)
+        run = attempt = key = None
+        if not asked.plain:
+            run = _label(meta, RUN_META, headers.get("toolgate-run"))
+            attempt = _label(meta, ATTEMPT_META, headers.get("toolgate-attempt"))
+            key = _label(meta, IDEMPOTENCY_META, headers.get("idempotency-key"))
         request = CallRequest(
             name=name,
             arguments=arguments,
             caller=asked.caller,
             meta=meta,
-            run=_label(meta, RUN_META, headers.get("toolgate-run")),
-            attempt=_label(meta, ATTEMPT_META, headers.get("toolgate-attempt")),
-            idempotency_key=_label(meta, IDEMPOTENCY_META, headers.get("idempotency-key")),
+            run=run,
+            attempt=attempt,
+            idempotency_key=key,
             back=asked.back,
             more=_more(asked),
             endpoint=asked.endpoint,

@@ -8,11 +8,13 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERS
 
 from gateway.model.errors import GatewayError
 from gateway.model.identity import Identity
+from gateway.model.operation import TOOL_CALL
 from gateway.model.request import Caller
 from gateway.pipeline.notices import LIST_CHANGED, Notices, Subscriber
 from gateway.transport.back import LEVELS, LegacyBack, askable, declared
-from gateway.transport.exchange import Exchange, client_info
+from gateway.transport.exchange import Exchange
 from gateway.transport.kernel import LEGACY_TASKS_SINCE, SERVER_INFO, Answer, Asked, Kernel
+from gateway.transport.said import client_info
 from gateway.transport.sessions import Session, Sessions, Told
 from gateway.transport.streams import EventStream, request_of, send_stream
 from gateway.transport.tasks import TASK_REQUESTS, TaskDesk
@@ -105,7 +107,7 @@ class Legacy:
 
     async def _answer(self, exchange: Exchange, request: RpcRequest, session: Session, caller: Caller) -> Answer:
         back = LegacyBack(exchange.send, session, request, streaming=exchange.head.takes_streams)
-        asked = Asked(request.method, request.params, caller, exchange.headers, back, session.endpoint)
+        asked = Asked(request.method, request.params, caller, exchange.headers, back, session.endpoint, exchange.plain)
         match request.method:
             case "ping":
                 return Answer({})
@@ -153,7 +155,10 @@ class Legacy:
 
     async def _session(self, exchange: Exchange, method: str, params: Mapping[str, Any]) -> tuple[Session, Identity]:
         version = exchange.headers.get("mcp-protocol-version", LATEST_HANDSHAKE_VERSION)
-        identity = await self._kernel.identify(exchange.caller(version), method, params, exchange.endpoint)
+        caller = exchange.caller(version)
+        identity = self._kernel.known_now(caller, exchange.endpoint) if method == TOOL_CALL else None
+        if identity is None:
+            identity = await self._kernel.identify(caller, method, params, exchange.endpoint)
         session_id = exchange.headers.get(_SESSION_HEADER)
         if session_id is None:
             raise HttpRefusal(400, "Mcp-Session-Id is missing: initialize first.")

@@ -15,10 +15,11 @@ from gateway.model.identity import Identity, principal_of
 from gateway.model.operation import TOOL_CALL
 from gateway.model.request import Caller
 from gateway.pipeline.notices import Notices, Subscriber
-from gateway.transport.back import LEVELS, HttpBack, askable, declared, progress_token
-from gateway.transport.exchange import Exchange, client_info
+from gateway.transport.back import HttpBack, progress_token
+from gateway.transport.exchange import Exchange
 from gateway.transport.input import Inputs, ModernBack
 from gateway.transport.kernel import SERVER_INFO, Answer, Asked, Kernel
+from gateway.transport.said import CAPABILITIES, CLIENT
 from gateway.transport.streams import EventStream, send_stream
 from gateway.transport.tasks import TASK_REQUESTS, TaskDesk, TaskNews
 from gateway.transport.welcome import Welcome
@@ -27,10 +28,6 @@ from gateway.transport.wire import RpcError, RpcRequest, send_status
 __all__ = ["Modern"]
 
 _ENVELOPE: Final = "io.modelcontextprotocol/"
-_VERSION: Final = f"{_ENVELOPE}protocolVersion"
-_CAPABILITIES: Final = f"{_ENVELOPE}clientCapabilities"
-_CLIENT: Final = f"{_ENVELOPE}clientInfo"
-_LOG_LEVEL: Final = f"{_ENVELOPE}logLevel"
 _SERVER_INFO_META: Final = f"{_ENVELOPE}serverInfo"
 _SUBSCRIPTION_META: Final = f"{_ENVELOPE}subscriptionId"
 _MIRROR_PREFIX: Final = "mcp-param-"
@@ -62,8 +59,10 @@ class Modern:
         Raises `RpcError`, `HttpRefusal`, `GatewayError`, `ClientGone`.
         """
         version = exchange.headers["mcp-protocol-version"]
-        caller = exchange.caller(version, client_info(exchange.meta.get(_CLIENT)))
-        identity = await self._kernel.identify(caller, request.method, request.params, exchange.endpoint)
+        caller = exchange.caller(version, exchange.said.client)
+        identity = self._kernel.known_now(caller, exchange.endpoint) if request.method == TOOL_CALL else None
+        if identity is None:
+            identity = await self._kernel.identify(caller, request.method, request.params, exchange.endpoint)
         if request.id is None:
             if version not in MODERN_PROTOCOL_VERSIONS:
                 raise RpcError(-32022, "Unsupported protocol version", data={"supported": [*MODERN_PROTOCOL_VERSIONS]})
@@ -73,7 +72,7 @@ class Modern:
             verdict = classify_inbound_request(request.body, headers=exchange.headers)
             if isinstance(verdict, InboundLadderRejection):
                 raise _rejected(verdict)
-            _check_envelope(exchange.meta)
+            _check_envelope(exchange.said.meta)
         if request.method == "subscriptions/listen":
             await self._listen(exchange, request, identity, caller)
             return None
@@ -87,14 +86,13 @@ class Modern:
         if method == "tools/call":
             self._check_param_headers(exchange, request.params)
         principal = principal_of(identity)
-        said = exchange.meta.get(_CAPABILITIES)
-        capabilities, level = askable(said), _level(exchange.meta)
+        capabilities, level = exchange.said.capabilities, exchange.said.level
         token, lane = progress_token(request.params), _lane(principal, capabilities, level)
         way = HttpBack(exchange.send, token, level, streaming=exchange.head.takes_streams, lane=lane)
-        way.declares = declared(said)
+        way.declares = exchange.said.declares
         exchange.goes_back(way)
         back = ModernBack(way, capabilities) if method in _INTERACTIVE else way
-        asked = Asked(method, request.params, caller, exchange.headers, back, exchange.endpoint)
+        asked = Asked(method, request.params, caller, exchange.headers, back, exchange.endpoint, exchange.plain)
         if method in TASK_REQUESTS:
             _check_task_header(exchange, request.params)
             way.capabilities = capabilities
@@ -125,8 +123,8 @@ class Modern:
         wanted = request.params.get("notifications")
         if not isinstance(wanted, dict) or not exchange.head.takes_streams:
             raise RpcError(-32602, "subscriptions/listen needs params.notifications, and an Accept of event streams.")
-        back, said = Back(), exchange.meta.get(_CAPABILITIES)
-        back.capabilities, back.declares = askable(said), declared(said)
+        back = Back()
+        back.capabilities, back.declares = exchange.said.capabilities, exchange.said.declares
         asked = Asked(request.method, request.params, caller, exchange.headers, back, exchange.endpoint)
         places = {uri: await self._kernel.subscribe(asked, uri) for uri in _uris(wanted)}
         offered = self._welcome.capabilities(exchange.endpoint, modern=True)
@@ -213,29 +211,23 @@ def _lane(principal: str, capabilities: Mapping[str, Any], level: str) -> str:
 
 def _agrees(exchange: Exchange, request: RpcRequest) -> bool:
     """Tell whether head and body of a call say the same in the plainest way; the SDK judges every other request."""
-    meta, headers, name = exchange.meta, exchange.headers, request.params.get("name")
-    version = meta.get(_VERSION)
+    said, headers, name = exchange.said, exchange.headers, request.params.get("name")
+    version = said.version
     return (
-        version == headers["mcp-protocol-version"]
+        said.well_formed
+        and version == headers["mcp-protocol-version"]
         and version in MODERN_PROTOCOL_VERSIONS
         and headers.get("mcp-method") == request.method == TOOL_CALL
         and isinstance(name, str)
         and headers.get("mcp-name") == name
         and not name.startswith("=?")  # how a value begins that is spelled in another way
-        and isinstance(meta.get(_CAPABILITIES), dict)
-        and isinstance(meta.get(_CLIENT, {}), dict)
     )
 
 
 def _check_envelope(meta: Mapping[str, Any]) -> None:
-    for name in (_CAPABILITIES, _CLIENT):
+    for name in (CAPABILITIES, CLIENT):
         if not isinstance(meta.get(name, {}), dict):
             raise RpcError(-32602, f"{name} must be an object.")
-
-
-def _level(meta: Mapping[str, Any]) -> str:
-    level = meta.get(_LOG_LEVEL)
-    return level if level in LEVELS else ""
 
 
 def _rejected(rejection: InboundLadderRejection) -> RpcError:

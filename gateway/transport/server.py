@@ -28,11 +28,14 @@ def build_asgi(endpoint: McpEndpoint, guard: Guard, sides: Sides) -> Asgi:
     """Put the paths together."""
     rare = build_sides(sides)
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    def app(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        path = scope.get("path", "")
+        if path == "/mcp" or _ENDPOINT.fullmatch(path):
+            return endpoint(scope, receive, send)
+        return beside(scope, receive, send)
+
+    async def beside(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            return
-        if scope["path"] == "/mcp" or _ENDPOINT.fullmatch(scope["path"]):
-            await endpoint(scope, receive, send)
             return
         try:
             guard.check(Head.of(scope))
@@ -49,6 +52,7 @@ async def serving(app: Asgi, listener: socket.socket, *, drain_s: int = 15) -> A
     """Serve on `listener` until the block ends, then let requests under way finish for up to `drain_s` seconds."""
     config = uvicorn.Config(
         app,
+        interface="asgi3",  # which uvicorn takes only coroutine functions for by itself
         http=type("Http", (BoundedHttp,), {"familiar": Familiar()}),
         ws="none",
         lifespan="off",

@@ -17,6 +17,7 @@ from gateway.transport.approvals import ApprovalsApi
 from gateway.transport.exchange import Exchange
 from gateway.transport.hooks import HooksApi
 from gateway.transport.operator import OperatorApi
+from gateway.transport.telemetry import TelemetryApi
 
 __all__ = ["Leases", "Sides", "build_sides"]
 
@@ -59,6 +60,7 @@ class Sides:
     metadata: Mapping[str, Any] | None
     approvals: ApprovalsApi
     hooks: HooksApi
+    telemetry: TelemetryApi
     jwks: Mapping[str, Any]
 
     async def health(self, request: Request) -> Response:
@@ -95,6 +97,7 @@ def build_sides(sides: Sides) -> Starlette:
         *sides.operator.routes(),
         *sides.approvals.routes(),
         *sides.hooks.routes(),
+        *sides.telemetry.routes(),
     ]
     if sides.metadata is not None:
         routes += [Route(path, sides.resource_metadata) for path in (_METADATA_PATH, f"{_METADATA_PATH}/mcp")]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-__all__ = ["DEFAULT_TOKENS", "LEAST_TOKENS", "MOST_CALLS", "OWN_SERVER", "OWN_TOOLS"]
+__all__ = ["DEFAULT_TOKENS", "DEFAULT_TTL_S", "LEAST_TOKENS", "MOST_CALLS", "OWN_SERVER", "OWN_TOOLS"]
 
 OWN_SERVER: Final = "run"
 """The server name under which the gateway's own tools stand; no configured server may take it."""
@@ -11,6 +11,7 @@ OWN_SERVER: Final = "run"
 LEAST_TOKENS: Final = 200
 DEFAULT_TOKENS: Final = 1_000
 MOST_CALLS: Final = 100
+DEFAULT_TTL_S: Final = 3600
 _READS: Final = {"readOnlyHint": True, "destructiveHint": False, "openWorldHint": False}
 _TEXT: Final = {"type": "string"}
 _COUNT: Final = {"type": "integer"}
@@ -79,6 +80,51 @@ OWN_TOOLS: Final[tuple[Mapping[str, Any], ...]] = (
             limit={"type": "integer", "minimum": 1, "maximum": MOST_CALLS, "description": "At most; 20 if absent."},
         ),
         "outputSchema": _object(["calls", "more"], calls={"type": "array"}, more={"type": "boolean"}),
+        "annotations": _READS,
+    },
+    {
+        "name": "delegate",
+        "description": (
+            "Give another agent that works for you an identity of its own: it may use only the tools you name, only as "
+            "far as you may use them yourself, in this run, for a limited time. Returns the token it has to send."
+        ),
+        "inputSchema": _object(
+            ["name", "scopes"],
+            name={"type": "string", "pattern": "^[a-z0-9][a-z0-9._-]{0,31}$", "description": "What to call it."},
+            scopes={
+                "type": "array",
+                "minItems": 1,
+                "maxItems": 64,
+                "items": {"type": "string", "maxLength": 256},
+                "description": 'The tools it may use, by name; "files.*" is a whole server.',
+            },
+            ttl_s={
+                "type": "integer",
+                "minimum": 1,
+                "maximum": 31_536_000,
+                "description": f"Seconds it lives at most; {DEFAULT_TTL_S} if absent. Never longer than you.",
+            },
+        ),
+        "outputSchema": _object(
+            ["child", "name", "scopes", "run", "until", "token"],
+            child=_TEXT,
+            name=_TEXT,
+            scopes={"type": "array", "items": _TEXT},
+            run=_TEXT,
+            until=_TEXT,
+            token=_TEXT,
+        ),
+        "annotations": _READS,
+    },
+    {
+        "name": "revoke",
+        "description": "End an identity that you gave away with run_delegate, and all that were made of it, at once.",
+        "inputSchema": _object(
+            ["child"],
+            child={"type": "string", "maxLength": 256, "description": "What run_delegate returned as `child`."},
+            reason={"type": "string", "maxLength": 500, "description": "Why; kept on record."},
+        ),
+        "outputSchema": _object(["child"], child=_TEXT),
         "annotations": _READS,
     },
 )

@@ -89,6 +89,7 @@ class Runs:
 
         The request may name a run id or the caller's own name for a piece of work; `key` is (workflow, value of its
         key argument). Sessions, traces and names only group the calls of one owner: they open nobody else's run.
+        A child works in the run in which it was made; only a workflow's key can name another.
 
         Raises:
             RequestFault: the run named is not an open run of this caller, nor one it may join; or it is no usable
@@ -96,11 +97,15 @@ class Runs:
             LimitFault: an operator has stopped the run.
             StoreFault: the store cannot answer.
         """
-        owner = owner_of(identity)
+        owner, child = owner_of(identity), identity.child
+        if child is not None and request.run not in {None, child.run}:
+            raise _unknown()
         if request.run is not None:
             run = await self._explicit(owner, request.run, joins)
         elif key is not None:
             run = await self._named(owner, "key", _key("key", *key))
+        elif child is not None:
+            run = await self._explicit(owner, child.run, joins)
         else:
             place = _conversation_key(request.caller)
             run = await self._places.run(owner, place, request.caller) or await self._conversation(
@@ -108,7 +113,8 @@ class Runs:
             )
         _check_open(run)
         self._stopped(run)
-        attempt = await self._attempts.of(run.id, owner, request.attempt)
+        label = request.attempt if child is None else None  # whoever made it says when the work is begun anew
+        attempt = await self._attempts.of(run.id, owner, label)
         await self._load_steps(run.id)
         return run if attempt.number == 1 else replace(run, attempt=attempt.number, since=attempt.seq)
 

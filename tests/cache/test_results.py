@@ -13,6 +13,7 @@ from gateway.cache.results import Bounds, Fetched, ResultCache
 from gateway.catalog.config import CacheRule, ToolRule
 from gateway.connector import ConnectorFault
 from gateway.model.answers import CacheScope, Caching, Source
+from gateway.model.back import NOBODY, Back
 from gateway.model.call import Call
 from gateway.model.identity import Identity
 from gateway.model.outcome import Denied, Failed, Succeeded
@@ -29,6 +30,12 @@ def gate(cache: ToolRule = MINUTE, *policies: str) -> Gate:
     made = Gate(*policies, tools={"payments.list": cache})
     made.servers["payments"].calls += [answer({"n": n}) for n in range(1, 9)]
     return made
+
+
+def nothing_else(call: Call) -> str:
+    """Calls whose servers are told nothing beside the arguments."""
+    del call
+    return ""
 
 
 def said(ended: Ended) -> Any:
@@ -88,6 +95,42 @@ async def test_what_is_said_to_the_tool_besides_its_arguments_makes_another_call
     ]
     answers = [said(await home.run("payments_list", LISTED, meta=meta)) for meta in metas]
     assert answers == [{"n": 1}, {"n": 1}, {"n": 2}, {"n": 2}, {"n": 3}, {"n": 4}]
+
+
+class Client(Back):
+    """A client that says what it can do, and what it knows."""
+
+    def __init__(self, capabilities: Mapping[str, Any], extensions: Mapping[str, Any]) -> None:
+        self.capabilities = capabilities
+        self.declares = {"extensions": extensions} if extensions else {}
+
+
+SHOWS = {"io.modelcontextprotocol/ui": {"mimeTypes": ["text/html"]}}
+MAY_ELICIT = '@id("elicit") permit (principal, action == Gateway::Action::"elicit", resource);'
+
+
+async def test_what_a_client_declares_makes_another_call() -> None:
+    home = gate(ToolRule(cache=CacheRule(ttl="60s", scope=CacheScope.EVERYBODY)), PERMIT_ALL, MAY_ELICIT)
+    clients = [
+        NOBODY,
+        Client({}, {}),
+        Client({}, SHOWS),
+        Client({}, SHOWS),
+        Client({}, {"io.modelcontextprotocol/ui": {"mimeTypes": []}}),
+        Client({"elicitation": {"form": {}}}, {}),
+        Client({"elicitation": {"form": {}}}, {}),
+        Client({"elicitation": {"url": {}}}, {}),
+    ]
+    answers = [said(await home.run("payments_list", LISTED, back=client))["n"] for client in clients]
+    assert answers == [1, 1, 2, 2, 3, 4, 4, 5]
+    assert said(await home.run("payments_list", LISTED, "other", back=Client({}, SHOWS))) == {"n": 2}
+
+
+async def test_what_a_client_can_do_and_no_policy_lets_its_server_use_makes_no_other_call() -> None:
+    home = gate(ToolRule(cache=CacheRule(ttl="60s", scope=CacheScope.EVERYBODY)), PERMIT_ALL)
+    await home.run("payments_list", LISTED)
+    asks = Client({"elicitation": {}}, {})
+    assert said(await home.run("payments_list", LISTED, "other", back=asks)) == {"n": 1}
 
 
 async def test_another_agent_is_not_given_an_answer_unless_everybody_may_have_it() -> None:
@@ -275,7 +318,7 @@ def cached_call(user: str | None, agent: str = "payer", **more: Any) -> Call:
     ],
 )
 async def test_whom_an_answer_is_shared_with_is_declared(scope: CacheScope, shares: list[bool]) -> None:
-    cache, asked = ResultCache(FakeClock()), []
+    cache, asked = ResultCache(FakeClock(), nothing_else), []
 
     async def fetch() -> Fetched:
         asked.append(1)
@@ -292,7 +335,7 @@ async def test_whom_an_answer_is_shared_with_is_declared(scope: CacheScope, shar
 
 
 async def test_an_answer_to_who_was_asked_something_is_for_nobody_else() -> None:
-    cache, go, asked = ResultCache(FakeClock()), asyncio.Event(), []
+    cache, go, asked = ResultCache(FakeClock(), nothing_else), asyncio.Event(), []
 
     async def fetch() -> Fetched:
         asked.append(1)
@@ -308,7 +351,7 @@ async def test_an_answer_to_who_was_asked_something_is_for_nobody_else() -> None
 
 
 async def test_what_is_kept_is_bounded_and_what_was_not_used_for_longest_goes_first() -> None:
-    cache, asked = ResultCache(FakeClock(), Bounds(answers=3, bytes_each=100, bytes_all=250)), []
+    cache, asked = ResultCache(FakeClock(), nothing_else, Bounds(answers=3, bytes_each=100, bytes_all=250)), []
 
     async def get(agent: str, size: int = 10) -> Source | None:
         async def fetch() -> Fetched:
@@ -328,6 +371,6 @@ async def test_what_is_kept_is_bounded_and_what_was_not_used_for_longest_goes_fi
 
 
 async def test_a_cache_that_nothing_was_read_through_hears_of_writes_without_a_word() -> None:
-    cache = ResultCache(FakeClock())
+    cache = ResultCache(FakeClock(), nothing_else)
     cache.wrote(replace(rules_of(PERMIT_ALL).catalog.resolve("payments_pay"), effect=Effect.WRITE))
     assert len(cache) == 0

@@ -1,15 +1,20 @@
 """`toolgate budget`: what is allowed, used and left, where the money went, and what the record saved."""
 
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway.budget.telemetry import ModelUsage
 from gateway.cli.loaded import load_now
 from gateway.model.errors import ConnectorFault
+from gateway.model.identity import Identity
+from gateway.pipeline.usage import UsageReports
 from gateway.rulebook import budgets_of
 from gateway.store.sqlite import SqliteStore
 from tests.cli.house import House
+from tests.fixtures.clock import FakeClock
 from tests.pipeline.gate import PAYMENT, PERMIT_ALL, Gate, answer
 
 BUDGETS = """
@@ -63,6 +68,32 @@ def test_it_says_the_same_to_people(house: House) -> None:
     assert "Saved by resume: 1 calls, 250 usd" in told
     assert "agent:payer" in told
     assert "payments.pay" in told
+
+
+def test_it_foretells_a_month_from_days_on_record_and_shows_what_models_took(house: House) -> None:
+    days = 10
+    written = (house.path / "gateway.yaml").read_text("utf-8")
+    house.configure(written.replace(BUDGETS, "").replace("usd: 750", "usd: 9000"))
+    budgets = budgets_of(load_now(house.path / "gateway.yaml").config, ["payments.pay"])
+    clock = FakeClock(int(time.time() * 1000) - days * 24 * 3600 * 1000)
+
+    async def work(store: SqliteStore) -> None:
+        durable: Any = store
+        gate = Gate(PERMIT_ALL, store=durable, clock=clock, budgets=budgets)
+        gate.servers["payments"].calls += [answer()] * days
+        reports = UsageReports(durable, gate.rules, clock, gate.redactor.record)
+        for number in range(days):
+            await gate.run("payments_pay", {**PAYMENT, "payment_id": f"p_{number}"}, run="job")
+            await reports.take(Identity("payer", "token", "t1"), [ModelUsage(f"{number:x}", "m-1", 900, 100)])
+            await clock.sleep(24 * 3600)
+
+    house.store(work)
+    shown = house.json("budget")
+    assert shown["forecast"] == [{"unit": "usd", "days": 30, "expected": "7500", "low": "7500", "high": "7500"}]
+    assert shown["models"] == [{"agent": "payer", "model": "m-1", "input_tokens": 9000, "output_tokens": 1000}]
+    told = house.run("budget").output
+    assert "The next 30 days: 7500 usd, with a likelihood of 80 % from 7500 to 7500" in told
+    assert "9000" in told
 
 
 def test_without_budgets_it_says_so(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from connectors.mcp import McpConnector
-from gateway.connector import Behalf, ConnectorFault
+from gateway.connector import ITSELF, Behalf, ConnectorFault
 from gateway.credentials.accounts import Accounts
 from gateway.credentials.consent import Consent, NotOurs, keep
 from gateway.credentials.fault import CredentialFault, GrantRefused
@@ -58,6 +58,7 @@ async def test_each_user_acts_with_their_own_account_and_nobody_with_anothers(oa
     upstream = await keys.open(section_of(oauth))
     whose = await asyncio.gather(*(said(upstream, behalf=each) for each in (ALICE, BOB, Behalf(), ALICE) * 5))
     assert whose == ["alice", "bob", "shared", "alice"] * 5
+    assert [upstream.concerning(each) for each in (ALICE, BOB, Behalf())] == [ALICE, BOB, ITSELF]
     stranger = Behalf("alice", "https://another-idp.example")
     for nobody in (stranger, Behalf("carol", "https://idp.example")):
         with pytest.raises(ConnectorFault) as caught:

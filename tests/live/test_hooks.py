@@ -66,6 +66,7 @@ async def test_a_signed_message_reaches_who_subscribed_and_outlives_a_crash(runn
     assert await post(running, {"n": 1}) == 200
     await asyncio.to_thread(running.kill)
     await asyncio.to_thread(running.start)
+    assert await post(running, {"n": 1}) == 200
     assert [each["payload"] for each in await asyncio.to_thread(read, running, token)] == [{"n": 1}]
     await asyncio.to_thread(running.command, "verify")
 

@@ -243,7 +243,7 @@ class Gate:
         self.elicited = Elicited(self.redactor.deliver)
         self.asking = Asking(self.recorder, self.redactor, self.clock, self.ids, self.elicited)
         self.executor = Executor(self.clock, self.ids, settings)
-        self.cache = ResultCache(self.clock)
+        self.cache = ResultCache(self.clock, self.asking.told)
         self.reading = Reading(self.cache, self.rules, self.pauses, self.redactor, self.clock)
         trust = Trust(TokenIndex(self.store, self.clock), KeyRing(self.clock), LOCAL_KEY)
         self.authenticator = Authenticator(AGENTS, trust, self.clock)

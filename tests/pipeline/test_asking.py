@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.model.back import NOBODY, AskRefused, Back
+from gateway.pipeline.related import Related
 from gateway.pipeline.stages.execute import Execute
 from tests.fixtures.clock import FakeClock
 from tests.pipeline.broken import BreakingStore
@@ -98,3 +99,18 @@ async def test_a_question_that_is_cancelled_stays_so_even_if_that_cannot_be_reco
     assert asking.cancelled()
     recorded = [each for each in await gate.events() if each.tool == "payments.elicitation/create"]
     assert ["cancelled" in each.body for each in recorded] == ([] if broken else [True])
+
+
+async def test_the_calls_time_stands_still_while_any_question_is_open() -> None:
+    gate, answer = Gate(PERMIT_ALL, MAY_ELICIT), asyncio.Event()
+    way = await way_of(gate, Client(answer, "elicitation"))
+    first, second = (asyncio.ensure_future(way.ask("elicitation/create", {"n": n})) for n in (1, 2))
+    while way.stood_still() == 0.0:
+        await gate.clock.sleep(1.0)
+    await gate.clock.sleep(10.0)
+    before = Related(way, "task_1").stood_still()
+    assert before > 10.0
+    answer.set()
+    await asyncio.gather(first, second, return_exceptions=True)
+    await gate.clock.sleep(10.0)
+    assert way.stood_still() == before

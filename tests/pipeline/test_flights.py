@@ -29,8 +29,8 @@ class Sky:
         self.flights = Flights()
         self.server = Server()
 
-    async def off(self, who: str) -> "asyncio.Task[tuple[Mapping[str, Any], str]]":
-        passenger = Passenger("key", who, f"call of {who}")
+    async def off(self, who: str, told: str = "") -> "asyncio.Task[tuple[Mapping[str, Any], str]]":
+        passenger = Passenger("key", who, f"call of {who}", lambda: told)
         task = asyncio.create_task(self.flights.fly(passenger, self.server.read))
         await asyncio.sleep(0)
         return task
@@ -58,6 +58,13 @@ async def test_an_agent_that_asks_twice_is_answered_twice(sky: Sky) -> None:
     for number, each in enumerate(sky.server.asked):
         each.set_result({"n": number})
     assert [(await first)[0], (await second)[0]] == [{"n": 0}, {"n": 1}]
+
+
+async def test_an_agent_whose_client_tells_the_server_something_else_is_answered_by_itself(sky: Sky) -> None:
+    first, second, third = await sky.off("a", "shows"), await sky.off("b"), await sky.off("c", "shows")
+    for number, each in enumerate(sky.server.asked):
+        each.set_result({"n": number})
+    assert [(await each)[1] for each in (first, second, third)] == ["call of a", "call of b", "call of a"]
 
 
 async def test_a_fault_is_everybodys(sky: Sky) -> None:

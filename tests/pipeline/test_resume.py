@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from gateway.catalog.config import ToolRule
 from gateway.ledger.recollection import Recollections
 from gateway.model.call import Call
 from gateway.model.errors import ConnectorFault, RequestFault
 from gateway.model.facts import Expected
 from gateway.model.outcome import Denied, Failed, Outcome, Succeeded, Unknown
+from gateway.model.tool import Effect
 from gateway.pipeline.runner import Ended
 from gateway.store.runs import RunCancel
 from gateway.transport.answers import tool_result
@@ -104,6 +106,17 @@ async def test_a_read_that_a_precondition_asks_about_is_answered_from_the_record
         assert (await agent.call("payments_pay"))["n"] == "payments-1"
     assert asked(gate) == {"fraud": 1, "payments": 1}
     assert isinstance((await agent.ended("payments_pay")).outcome, Denied)  # the check was used up
+
+
+@pytest.mark.parametrize("once", [True, False])
+async def test_a_node_that_its_framework_carries_out_again_pays_once_where_that_is_once_per_run(once: bool) -> None:
+    rule = ToolRule(effect=Effect.IRREVERSIBLE, accept_irreversible=True, once_per_run=once)
+    gate = house(tools={"payments.pay": rule})
+    agent = Agent(gate)  # one process: after an interrupt, or back in time, it makes the call again in the same attempt
+    told = [(await agent.call("payments_pay"))["n"] for _ in range(3)]
+    assert told == (["payments-1"] * 3 if once else ["payments-1", "payments-2", "payments-3"])
+    assert asked(gate) == {"payments": 1 if once else 3}
+    assert (await Agent(gate, run="another job").call("payments_pay"))["n"] == f"payments-{2 if once else 4}"
 
 
 async def test_answers_that_get_lost_while_repeating_do_not_make_a_step_twice() -> None:

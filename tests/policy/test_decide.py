@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.codec import dump, parse
-from gateway.model.decision import DecisionInput
+from gateway.model.decision import DecisionInput, Ruling
 from gateway.model.facts import Facts, RunRef, StepStatus
-from gateway.model.identity import Identity
+from gateway.model.identity import Child, Identity
 from gateway.model.tool import Effect
-from gateway.policy import LoadOptions, decide, decision_input, from_json, to_json, visible
+from gateway.policy import LoadOptions, Outlook, decide, decision_input, explain, from_json, may, to_json, visible
 from tests.policy.acme import (
     BOOLEAN,
     CALL,
@@ -149,6 +149,37 @@ def test_policies_see_who_calls_what_where_and_when(condition):
     who = replace(PAYER, roles=("clerk",), on_behalf_of="eve", scopes=("mail",))
     known = Facts(NOW, RunRef("run_1", "payer/eve", "open"), step=7, environment="staging")
     assert is_denied_when(condition, known=known, who=who)
+
+
+CHILD = Child("tg_1", "payer:reader:ocr", "run_1", ("payments.*",), 2)
+
+
+def test_policies_see_what_was_handed_on_and_that_nothing_was():
+    who = replace(PAYER, child=CHILD)
+    seen = 'context.base has delegation && context.base.delegation.name == "payer:reader:ocr" && '
+    seen += 'context.base.delegation.parent == "payer:reader" && context.base.delegation.depth == 2 && '
+    seen += 'context.base.delegation.scopes.contains("payments.*")'
+    assert is_denied_when(seen, who=who)
+    assert is_denied_when("!(context.base has delegation)")
+
+
+def test_a_child_and_its_agent_are_never_answered_by_each_others_decision():
+    bundle = load(PERMIT_ALL, forbidding("context.base has delegation"))
+    for who, allowed in ((PAYER, True), (replace(PAYER, child=CHILD), False), (PAYER, True)):
+        assert decide(bundle, decision_input(bundle, who, LIST, {}, facts())).allowed is allowed
+
+
+def test_what_a_child_was_not_given_is_refused_whatever_the_policies_say():
+    bundle = load(PERMIT_ALL)
+    who = replace(PAYER, child=replace(CHILD, scopes=("fraud.*", "payments.pay")))
+    given = decision_input(bundle, who, LIST, {}, facts())
+    decision = decide(bundle, from_json(to_json(given)))
+    assert not decision.allowed
+    assert decision.ruling is Ruling.DENY
+    assert decision.message.startswith("payer:reader:ocr was given fraud.*, payments.pay, and this call of")
+    assert explain(bundle, given).verdicts == ()
+    assert not visible(bundle, who, LIST)
+    assert may(bundle, who, "resources/read", "files", None) is Outlook.NEVER
 
 
 def test_no_delegator_is_no_attribute():

@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import pytest
 
-from gateway.connector import ConnectorFault, ToolCall
+from gateway.connector import Behalf, ConnectorFault, ToolCall
+from gateway.model.back import Back
 from gateway.model.errors import LimitFault, OutcomeUnknown
 from gateway.model.tool import Effect, Tool
 from gateway.resilience import Executor, ResilienceConfig
@@ -218,15 +220,15 @@ async def test_a_server_that_fails_too_often_is_left_alone_then_probed_and_used_
     for _ in range(2):
         with pytest.raises(ConnectorFault):
             await run.execute(upstream, tool())
-    assert run.executor.breakers() == {"pay": BreakerState.OPEN}
+    assert {name: each.state for name, each in run.executor.breakers().items()} == {"pay": BreakerState.OPEN}
     with pytest.raises(ConnectorFault, match="left alone") as caught:
         await run.execute(upstream, tool(WRITE))
     assert (caught.value.sent, caught.value.retry_after_s, len(upstream.asked)) == (False, 15.0, 4)
     assert await run.execute(upstream, tool(server="other")) == OK
     await run.clock.sleep(15.0)
-    assert run.executor.breakers()["pay"] is BreakerState.HALF_OPEN
+    assert run.executor.breakers()["pay"].state is BreakerState.HALF_OPEN
     assert await run.execute(upstream, tool()) == OK
-    assert run.executor.breakers()["pay"] is BreakerState.CLOSED
+    assert run.executor.breakers()["pay"].state is BreakerState.CLOSED
 
 
 async def test_refusals_and_broken_contracts_do_not_open_the_breaker() -> None:
@@ -235,7 +237,47 @@ async def test_refusals_and_broken_contracts_do_not_open_the_breaker() -> None:
     for _ in range(6):
         with pytest.raises(ConnectorFault):
             await run.execute(upstream, tool())
-    assert run.executor.breakers()["pay"] is BreakerState.CLOSED
+    assert run.executor.breakers()["pay"].state is BreakerState.CLOSED
+
+
+async def test_one_users_trouble_does_not_stop_the_calls_of_another() -> None:
+    run = Run(max_attempts=1, breaker_calls=2, breaker_min_calls=2)
+    upstream = ScriptedUpstream(gone(), gone())
+    upstream.shows = True
+    ann, bob = (replace(asked(), behalf=Behalf(name, "i")) for name in ("ann", "bob"))
+    for _ in range(3):
+        with pytest.raises(ConnectorFault):
+            await run.execute(upstream, tool(), ann)
+    assert len(upstream.asked) == 2
+    assert await run.execute(upstream, tool(), bob) == OK
+
+
+async def test_a_user_whose_credential_makes_no_difference_shares_the_breaker_of_all() -> None:
+    run = Run(max_attempts=1, breaker_calls=2, breaker_min_calls=2)
+    upstream = ScriptedUpstream(gone(), gone())
+    for name in ("ann", "bob", "cyd"):
+        with pytest.raises(ConnectorFault):
+            await run.execute(upstream, tool(), replace(asked(), behalf=Behalf(name, "i")))
+    assert (len(upstream.asked), run.executor.breakers()["pay"].state) == (2, BreakerState.OPEN)
+
+
+async def test_a_call_that_was_not_made_for_want_of_a_credential_says_nothing_of_the_server() -> None:
+    run = Run(max_attempts=1, breaker_calls=2, breaker_min_calls=2)
+    dead = gone(code="credential_expired", **UNSENT)
+    upstream = ScriptedUpstream(gone(), gone(), dead, gone())
+    upstream.shows = dead
+    call = replace(asked(), behalf=Behalf("ann", "i"))
+    for of in (asked(), asked()):
+        with pytest.raises(ConnectorFault):
+            await run.execute(upstream, tool(), of)
+    await run.clock.sleep(15.0)
+    with pytest.raises(ConnectorFault) as caught:
+        await run.execute(upstream, tool(), call)
+    assert caught.value is dead
+    assert run.executor.breakers()["pay"].state is BreakerState.HALF_OPEN
+    with pytest.raises(ConnectorFault, match="gone"):
+        await run.execute(upstream, tool())
+    assert run.executor.breakers()["pay"].state is BreakerState.OPEN
 
 
 async def test_a_server_holds_only_so_many_calls_and_more_are_refused_unsent() -> None:
@@ -271,3 +313,20 @@ async def test_a_connector_that_lets_its_time_run_out_is_one_that_did_not_answer
     with pytest.raises(OutcomeUnknown) as unknown:
         await run.execute(ScriptedUpstream(TimeoutError()), tool(WRITE))
     assert (run.codes, unknown.value.detail.partition(":")[0]) == (["timeout"], "timeout")
+
+
+class Asking(Back):
+    """The way back to a client that has been asked something for as long as the call has taken."""
+
+    def stood_still(self) -> float:
+        return inf
+
+
+async def test_the_time_in_which_a_client_is_asked_does_not_count() -> None:
+    executor, answered = Executor(FakeClock(), CountingIds()), asyncio.Event()
+    asking = executor.execute(tool(WRITE), replace(asked(timeout_s=-0.99), back=Asking()), ScriptedUpstream(answered))
+    slow = asyncio.ensure_future(asking)
+    with pytest.raises(OutcomeUnknown):  # the one that asks nobody is cut off, and the other has had as much time
+        await executor.execute(tool(WRITE), asked(timeout_s=-0.9), ScriptedUpstream(asyncio.Event()))
+    answered.set()
+    await slow

@@ -13,10 +13,10 @@ from gateway.model.errors import LedgerTampered
 from gateway.model.facts import StepStatus
 from gateway.store.budgets import KEPT, BudgetCounter, Settled
 from gateway.store.memory import MemoryStore
-from gateway.store.ports import Claimed, ClaimVerdict, Store
+from gateway.store.ports import Claimed, ClaimVerdict, EventKind, Store
 from gateway.store.sqlite import SqliteStore
 from tests.fixtures.clock import FakeClock
-from tests.store.making import ending, intent
+from tests.store.making import ending, intent, record
 
 KEY = "org|usd|day"
 
@@ -51,6 +51,14 @@ async def test_what_certainly_did_nothing_is_given_back_and_what_is_in_doubt_is_
     await store.settle(ending("c2", charges=(Settled(KEY, 100, 2, 2),)))
     assert await store.budget_counters([KEY]) == [BudgetCounter(KEY, 100, 2, 0)]
     assert await store.verify() == 5
+
+
+async def test_what_models_have_used_up_counts_whatever_is_left(store: Store) -> None:
+    await store.report_usage(record("", kind=EventKind.USAGE_REPORTED), [charge(4), charge(7, key="team:a|usd|day")])
+    assert (await claim(store, "c1")).verdict is ClaimVerdict.SHORT
+    await store.report_usage(record("", kind=EventKind.USAGE_REPORTED), [charge(3)])
+    assert await store.budget_counters() == [BudgetCounter(KEY, 100, 7, 0), BudgetCounter("team:a|usd|day", 100, 7, 0)]
+    assert await store.verify() == 2
 
 
 async def test_of_many_claims_at_once_as_many_stand_as_there_is_room_for(store: Store) -> None:

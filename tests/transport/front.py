@@ -11,6 +11,7 @@ from gateway.identity.people import PeopleDoor
 from gateway.identity.token_index import TokenIndex
 from gateway.model.errors import IdentityFault
 from gateway.pipeline.hooks import Hooks
+from gateway.pipeline.usage import UsageReports
 from gateway.transport.approvals import ApprovalsApi
 from gateway.transport.endpoint import Door, Eras, McpEndpoint
 from gateway.transport.guard import Guard
@@ -24,6 +25,7 @@ from gateway.transport.server import build_asgi
 from gateway.transport.sessions import Sessions
 from gateway.transport.sides import Leases, Sides
 from gateway.transport.tasks import TaskDesk
+from gateway.transport.telemetry import TelemetryApi
 from gateway.transport.welcome import Welcome
 from tests.pipeline.gate import LOCAL_KEY, Gate
 
@@ -78,9 +80,20 @@ class Front:
         people = PeopleDoor(self.tokens, gate.clock)
         approvals = ApprovalsApi(gate.approving.desk, people.identify, gate.clock)
         sides = Sides(
-            self.leases, self.gate.listing.identify, operator, metadata, approvals, HooksApi(self.hooks), KEYS
+            self.leases,
+            self.gate.listing.identify,
+            operator,
+            metadata,
+            approvals,
+            HooksApi(self.hooks),
+            TelemetryApi(gate.listing.identify, gate.listing.admit, self.reports()),
+            KEYS,
         )
         self.app = build_asgi(self.endpoint, guard, sides)
+
+    def reports(self) -> UsageReports:
+        """Return what takes reports of models' tokens, as after a start."""
+        return UsageReports(self.gate.store, self.gate.rules, self.gate.clock, self.gate.redactor.record)
 
     async def _deliver(self, call_id: str, attempt: int) -> None:
         self.delivered.append(call_id)

@@ -10,8 +10,9 @@ from starlette.types import Message
 from gateway.model.identity import ClientInfo
 from gateway.store.ports import EventKind
 from gateway.transport.back import HttpBack
-from gateway.transport.exchange import Exchange, client_info
+from gateway.transport.exchange import Exchange
 from gateway.transport.kernel import Answer
+from gateway.transport.said import client_info
 from gateway.transport.wire import ClientGone, RpcRequest
 from tests.pipeline.gate import PAYMENT, settle
 from tests.transport.front import ENVELOPE, MODERN, Front, bearer
@@ -113,7 +114,7 @@ def test_the_trace_in_the_message_wins_over_the_header() -> None:
 
 @pytest.mark.parametrize("params", [None, {}, {"_meta": None}, {"_meta": "text"}, {"_meta": []}])
 def test_a_message_without_meta_has_an_empty_one(params: Any) -> None:
-    assert exchange(params=params).meta == {}
+    assert exchange(params=params).said.meta == {}
 
 
 @pytest.mark.parametrize(
@@ -309,3 +310,32 @@ async def test_a_wait_without_a_way_back_is_just_a_wait() -> None:
     await asyncio.sleep(0.1)
     may_end.set()
     assert (await task).result == {"a": 1}
+
+
+def test_what_a_client_repeats_is_read_once_and_what_it_changes_anew() -> None:
+    made = exchange(authorization="Bearer abc")
+    head, cycle = made.head, type("Whole", (), {"body": b"{}"})()
+
+    def after(params: dict[str, Any], client: ClientInfo | None = None) -> tuple[Any, Any]:
+        again = exchange()
+        again.head, again._cycle = head, cycle
+        again.asks(RpcRequest("m", params, 1, {}))
+        return again.said, again.caller("2026-07-28", client or again.said.client)
+
+    def meta(name: str) -> dict[str, Any]:
+        return {"_meta": {"io.modelcontextprotocol/clientInfo": {"name": name, "version": "1"}}}
+
+    said, caller = after(meta("one"))
+    assert after(meta("one")) == (said, caller)
+    assert after(meta("one"))[1] is caller
+    assert after(meta("two"))[1].client == ClientInfo("two", "1")
+    assert after(meta("one"))[1].client == ClientInfo("one", "1")
+    assert after(meta("one"), ClientInfo("three"))[1].client == ClientInfo("three")
+
+
+def test_what_is_large_is_not_remembered() -> None:
+    made = exchange()
+    made._cycle = type("Whole", (), {"body": b" " * 4097})()  # type: ignore[assignment]  # of a cycle, only this counts
+    made.asks(RpcRequest("m", {"_meta": {"a": "b"}}, 1, {}))
+    assert made.said.meta == {"a": "b"}
+    assert made.head.said is not made.said

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.model.back import AskRefused
+from gateway.model.errors import ConnectorFault
 from gateway.store.ports import EventKind
 from gateway.transport.back import HttpBack
 from gateway.transport.input import ModernBack
@@ -185,18 +186,52 @@ async def test_a_client_that_never_comes_back_leaves_a_call_that_ends_on_record(
     assert EventKind.CALL_FINISHED in await peer.front.gate.kinds()
 
 
-async def test_a_parked_call_that_ended_is_over_for_whoever_comes_late() -> None:
-    async def gives_up(call: Any) -> Any:
+def gives_up(ending: Any) -> Any:
+    """A server's call that ends without waiting for what it asked."""
+
+    async def call(call: Any) -> Any:
         question = asyncio.ensure_future(call.back.ask("elicitation/create", ELICIT))
         await asyncio.wait({question}, timeout=0.05)
         question.cancel()
-        raise RuntimeError("it gave up")
+        if isinstance(ending, Exception):
+            raise ending
+        return ending
 
-    peer = modern_peer(gives_up)
-    asked = await result_of(peer.modern("tools/call", LIST))
+    return call
+
+
+async def ended_while_parked(peer: Peer, call: dict[str, Any]) -> Result:
+    """Make a call whose server gives up before its question is answered; return that question."""
+    asked = await result_of(peer.modern("tools/call", call))
     while len(peer.front.inputs):
         await asyncio.sleep(0.01)
-    assert await error_of(peer.modern("tools/call", repeat(LIST, asked, ACCEPT))) == (400, -32602)
+    return asked
+
+
+@pytest.mark.parametrize("call", [LIST, PAY], ids=["read", "effect"])
+async def test_a_call_that_ended_before_its_question_was_answered_tells_how_once(call: dict[str, Any]) -> None:
+    peer = modern_peer(gives_up(answer({"done": 1})))
+    again = repeat(call, await ended_while_parked(peer, call), ACCEPT)
+    assert (await result_of(peer.modern("tools/call", again)))["structuredContent"] == {"done": 1}
+    assert await error_of(peer.modern("tools/call", again)) == (400, -32602)
+    assert len(peer.front.gate.servers["payments"].asked) == 1
+
+
+async def test_a_call_that_failed_before_its_question_was_answered_says_so() -> None:
+    peer = modern_peer(gives_up(ConnectorFault("it gave up", code="rejected")))
+    result = await result_of(peer.modern("tools/call", repeat(LIST, await ended_while_parked(peer, LIST), ACCEPT)))
+    assert result["_meta"]["io.toolgate/refusal"]["code"] == "rejected"
+
+
+async def test_of_calls_that_ended_while_they_were_parked_only_so_much_is_kept() -> None:
+    large = answer({"text": "x" * 6_000_000})
+    peer = modern_peer(*(gives_up(large) for _ in range(3)))
+    calls = [{**LIST, "arguments": {"limit": number}} for number in range(3)]
+    asked = [await ended_while_parked(peer, call) for call in calls]
+    assert await error_of(peer.modern("tools/call", repeat(calls[0], asked[0], ACCEPT))) == (400, -32602)
+    assert (await result_of(peer.modern("tools/call", repeat(calls[1], asked[1], ACCEPT))))["resultType"] == "complete"
+    peer.front.inputs.stop()
+    assert await error_of(peer.modern("tools/call", repeat(calls[2], asked[2], ACCEPT))) == (400, -32602)
 
 
 async def test_a_question_that_is_withdrawn_at_once_is_never_asked() -> None:

@@ -32,7 +32,7 @@ class Check:
                 code="contract_broken",
             )
         begun = call.as_task and task_in(call.raw) is not None
-        labels = () if begun else labels_of(call.tool, call.raw, self._clock.now_ms())
+        labels = () if begun else labels_of(call.tool, call.raw, self._clock)
         if call.has("source") and call.source.fallback:
             labels = (Label.FALLBACK, *dict.fromkeys((*call.source.labels, *labels)))
         if labels:
@@ -45,13 +45,13 @@ def _breach_of_contract(tool: Tool, result: Mapping[str, Any]) -> str:
     return "" if tool.contract is None else tool.contract.breach(result)
 
 
-def labels_of(tool: Tool, result: Mapping[str, Any], now_ms: int) -> tuple[Label, ...]:
+def labels_of(tool: Tool, result: Mapping[str, Any], clock: Clock) -> tuple[Label, ...]:
     """Return what the reader of an answer has to know."""
     if result.get("isError") is True or result.get("resultType", "complete") != "complete":
         return ()
     incomplete = (Label.INCOMPLETE,) if is_incomplete(tool, result) else ()
     stale = tool.answers.stale
-    return (*incomplete, Label.STALE) if stale is not None and stale(result, now_ms) else incomplete
+    return (*incomplete, Label.STALE) if stale is not None and stale(result, clock.now_ms()) else incomplete
 
 
 def is_incomplete(tool: Tool, result: Mapping[str, Any]) -> bool:

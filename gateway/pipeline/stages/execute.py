@@ -1,6 +1,7 @@
 """Stage 8: have the server do it."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 from gateway.connector.pool import Upstreams
@@ -82,7 +83,8 @@ class Execute:
 
         identity = call.identity
         what = (call.facts.run.id, call.tool.name, call.tool.version, call.arguments_digest)
-        passenger = Passenger((what, identity.on_behalf_of, identity.issuer), identity.agent, call.id)
+        whom = identity.on_behalf_of, identity.issuer
+        passenger = Passenger((what, *whom), identity.agent, call.id, partial(self._asking.told, call))
         raw, made_by = await self._flights.fly(passenger, read)
         if made_by != call.id:
             call.attempts.append({"n": 0, "code": "shared", "reason": f"#{made_by}"})

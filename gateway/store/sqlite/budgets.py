@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.model.bill import Charge
+from gateway.store.bodies import charged, record_body
 from gateway.store.budgets import KEPT, BudgetCounter, Settled, Shortage, is_short
+from gateway.store.ports import Record
 from gateway.store.sqlite.transaction import Transaction
 
-__all__ = ["find_counters", "reserve", "settle", "short"]
+__all__ = ["find_counters", "report", "reserve", "settle", "short"]
 
 _ALL: Final = "SELECT key, start_ms, spent, reserved FROM budget_counters"
 _OF_KEY: Final = f"{_ALL} WHERE key = ? AND start_ms >= ? ORDER BY start_ms"
@@ -44,6 +46,14 @@ def settle(tx: Transaction, charges: Sequence[Settled]) -> None:
     """Give the amounts of a claim back or away."""
     for key, start_ms, reserved, spent in charges:
         tx.db.execute(_SETTLE, (reserved, spent, key, start_ms))
+
+
+def report(tx: Transaction, record: Record, charges: Sequence[Charge]) -> None:
+    """Append what was used up already, and count it."""
+    about = (record.run_id, record.agent, record.on_behalf_of, record.tool)
+    tx.append((record.at_ms, record.kind, record.call_id, *about), record_body(charged(record, charges)))
+    reserve(tx, charges)
+    settle(tx, [Settled(charge.key, charge.start_ms, charge.amount, charge.amount) for charge in charges])
 
 
 def find_counters(db: sqlite3.Connection, keys: Sequence[str] | None) -> list[BudgetCounter]:

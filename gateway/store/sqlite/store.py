@@ -7,11 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from gateway.model.bill import Charge
 from gateway.model.clock import Clock
 from gateway.model.facts import FactKey, RunRef, Step
 from gateway.store.approvals import Answered, ApprovalAsk, ApprovalChange, ApprovalFilter, ApprovalTrail
 from gateway.store.bodies import claim_body, ending_body, record_body
 from gateway.store.budgets import BudgetCounter
+from gateway.store.delegations import Delegation, DelegationChange, DelegationEnd
 from gateway.store.evidence import recorded_from, step_from
 from gateway.store.facts import Fact, FactAnswer, FactPut
 from gateway.store.ports import (
@@ -33,6 +35,7 @@ from gateway.store.runs import Attempt, AttemptBegin, Placed, RunCancel, RunChan
 from gateway.store.sqlite import (
     approvals,
     budgets,
+    delegations,
     facts,
     pauses,
     reading,
@@ -46,6 +49,7 @@ from gateway.store.sqlite import (
 )
 from gateway.store.sqlite.auditing import audit_ledger, prepare_audit
 from gateway.store.sqlite.connection import Connection
+from gateway.store.sqlite.delivering import Delivering
 from gateway.store.sqlite.journal import use_wal
 from gateway.store.sqlite.lookups import IndexedSteps, index_sql, indexable
 from gateway.store.sqlite.migrate import migrate
@@ -76,7 +80,7 @@ class SqliteStore:
         self._read_from = Connection(self._path, _prepare_reader, patience_s=patience_s)
         self._writer = Writer(self._write_to)
         self._indexed: IndexedSteps = frozenset()
-        self._delivering: dict[str, int] = {}
+        self._delivering = Delivering()
 
     async def open(self) -> None:
         await self._write_to.run(_is_there)
@@ -96,7 +100,7 @@ class SqliteStore:
         claimed: Claimed = await self._writer.write(transition, revocable=True)
         if claimed.recorded is None:
             return claimed
-        return replace(claimed, recorded=self._with_delivery(claimed.recorded))
+        return replace(claimed, recorded=self._delivering.of(claimed.recorded))
 
     async def finish(self, ending: Ending) -> None:
         await self._writer.write(partial(transitions.finish, ending=ending, body=ending_body(ending)))
@@ -121,22 +125,20 @@ class SqliteStore:
         return [None if evidence is None else step_from(evidence) for evidence in found]
 
     async def recorded(self, agent: str, tool: str, step_key: str) -> Recorded | None:
-        found = await self._read_from.run(reading.find_recorded, agent, tool, step_key)
-        return None if found is None else self._with_delivery(recorded_from(found))
+        async def read() -> Recorded | None:
+            found = await self._read_from.run(reading.find_recorded, agent, tool, step_key)
+            return None if found is None else recorded_from(found)
+
+        return await self._delivering.reading(read)
 
     async def deliver(self, call_id: str, attempt: int = 1) -> None:
-        self._delivering[call_id] = attempt
+        self._delivering.note(call_id, attempt)
         told = partial(transitions.deliver, call_id=call_id, attempt=attempt)
-        self._writer.note(told, partial(self._delivered, call_id, attempt))
-
-    def _delivered(self, call_id: str, attempt: int) -> None:
-        if self._delivering.get(call_id) == attempt:  # else a later attempt is still to be written
-            del self._delivering[call_id]
+        self._writer.note(told, partial(self._delivering.written, call_id, attempt))
 
     async def made(self, call_id: str) -> Recorded | None:
         await self._writer.flush()  # a read may have been recorded lazily
-        found = await self._read_from.run(reading.find_made, call_id)
-        return None if found is None else self._with_delivery(found)
+        return await self._delivering.reading(lambda: self._read_from.run(reading.find_made, call_id))
 
     async def unfinished(self) -> list[Recorded]:
         return [recorded_from(evidence) for evidence in await self._read_from.run(reading.find_unfinished)]
@@ -259,6 +261,9 @@ class SqliteStore:
     async def budget_counters(self, keys: Sequence[str] | None = None) -> list[BudgetCounter]:
         return await self._read_from.run(budgets.find_counters, keys)
 
+    async def report_usage(self, record: Record, charges: Sequence[Charge]) -> None:
+        await self._writer.write(partial(budgets.report, record=record, charges=charges))
+
     async def taint(self, run_id: str, agent: str, on_behalf_of: str) -> Taint:
         return await self._read_from.run(taints.find_taint, run_id, agent, on_behalf_of)
 
@@ -308,6 +313,15 @@ class SqliteStore:
         gone: int = await self._writer.write(partial(tasks.forget_tasks, before_ms=before_ms), synced=False)
         return gone
 
+    async def put_delegation(self, made: Delegation) -> None:
+        await self._writer.write(partial(delegations.put_delegation, made=made))
+
+    async def end_delegation(self, end: DelegationEnd) -> None:
+        await self._writer.write(partial(delegations.end_delegation, end=end))
+
+    async def delegation_changes(self, after_seq: int) -> list[DelegationChange]:
+        return await self._read_from.run(delegations.find_delegation_changes, after_seq)
+
     async def remove_bodies(self, removal: Removal) -> Removed:
         removed: Removed = await self._writer.write(partial(retention.remove_bodies, removal=removal))
         return removed
@@ -316,8 +330,11 @@ class SqliteStore:
         spent: bool = await self._writer.write(partial(spending.spend, item=item, until_ms=until_ms, at_ms=at_ms))
         return spent
 
-    def _with_delivery(self, recorded: Recorded) -> Recorded:
-        return replace(recorded, delivered=attempt) if (attempt := self._delivering.get(recorded.call_id)) else recorded
+    async def record_once(self, record: Record, item: str, until_ms: int) -> bool:
+        body = record_body(record)
+        once = partial(spending.record_once, record=record, body=body, item=item, until_ms=until_ms)
+        fresh: bool = await self._writer.write(once)
+        return fresh
 
     def _prepare_writer(self, db: sqlite3.Connection) -> None:
         use_wal(db, self._patience_s)

@@ -27,11 +27,9 @@ def inbox(**hooks: Any) -> InboxUpstream:
     return upstream
 
 
-def hooks_over(
-    upstream: InboxUpstream, store: MemoryStore | None = None, clock: FakeClock | None = None, **more: int
-) -> Hooks:
+def hooks_over(upstream: InboxUpstream, store: MemoryStore | None = None, clock: FakeClock | None = None) -> Hooks:
     clock = clock or FakeClock()
-    hooks = Hooks(store or MemoryStore(clock), clock, CountingIds(), lambda value: value, **more)
+    hooks = Hooks(store or MemoryStore(clock), clock, CountingIds(), lambda value: value)
     hooks.receivers["events"] = upstream
     return hooks
 
@@ -139,6 +137,41 @@ async def test_a_repetition_is_acknowledged_and_changes_nothing_also_after_a_res
     assert (told, len(await read(upstream))) == ([], 1)
 
 
+@pytest.mark.parametrize("scheme", SENDERS)
+async def test_another_try_of_a_sender_is_the_same_message(scheme: str) -> None:
+    upstream, clock = inbox(deals={"secret": SECRETS[scheme], "signed": scheme}), FakeClock()
+    hooks = hooks_over(upstream, clock=clock)
+    for fresh in (True, False):
+        headers = SENDERS[scheme](BODY, clock.now_ms() // 1000)
+        assert await hooks.receive("events", "deals", headers, BODY) is fresh
+        await clock.sleep(600)
+
+
+async def test_a_message_without_a_signed_time_is_known_after_a_restart_long_after_it_can_no_longer_be_read() -> None:
+    clock = FakeClock()
+    store, section = MemoryStore(clock), {"secret": PLAIN, "signed": "github", "keep": 1, "known_days": 30}
+    hooks = hooks_over(inbox(deals=section), store, clock)
+    bodies = [body_of({"n": number}) for number in range(5)]
+    for body in bodies:
+        assert await hooks.receive("events", "deals", github(body, 0), body) is True
+    await clock.sleep(29 * 86_400)
+    upstream = inbox(deals=section)
+    again = hooks_over(upstream, store, clock)
+    await again.restore()
+    forged = {**github(bodies[0], 0), "x-github-delivery": "0b989ba4-242f-11e5-81e1-c7b6966d2516"}
+    assert await again.receive("events", "deals", forged, bodies[0]) is False
+    assert [each["payload"]["n"] for each in await read(upstream)] == [4]
+    await clock.sleep(86_400)
+    assert await again.receive("events", "deals", forged, bodies[0]) is True
+
+
+async def test_the_same_body_at_another_hook_is_another_message() -> None:
+    section = {"secret": PLAIN, "signed": "github"}
+    hooks = hooks_over(inbox(deals=section, other=section))
+    for hook in ("deals", "other"):
+        assert await hooks.receive("events", hook, github(BODY, 0), BODY) is True
+
+
 async def test_a_refusal_is_no_message_after_a_restart() -> None:
     clock = FakeClock()
     store = MemoryStore(clock)
@@ -151,20 +184,9 @@ async def test_a_refusal_is_no_message_after_a_restart() -> None:
     assert [each["id"] for each in await read(upstream)] == ["msg_1"]
 
 
-async def test_repetitions_are_told_from_the_latest_messages_only() -> None:
-    clock = FakeClock()
-    hooks = hooks_over(inbox(), clock=clock, remembered=2)
-
-    async def taken(number: int) -> bool:
-        headers = standard(BODY, clock.now_ms() // 1000, message=f"msg_{number}")
-        return await hooks.receive("events", "deals", headers, BODY)
-
-    assert [await taken(number) for number in (1, 2, 1, 3, 1)] == [True, True, False, True, True]
-
-
 async def test_a_message_that_cannot_be_kept_is_not_taken() -> None:
     class Full(MemoryStore):
-        async def record(self, record: Record, *, durable: bool = True) -> None:
+        async def record_once(self, record: Record, item: str, until_ms: int) -> bool:
             raise StoreFault("The disk is full.")
 
     upstream, clock = inbox(), FakeClock()

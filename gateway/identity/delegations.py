@@ -1,0 +1,130 @@
+"""Handing on what an agent may do, and taking it back."""
+
+import re
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Final
+
+from gateway.identity.children import Children
+from gateway.identity.config import DelegationSection
+from gateway.identity.tokens import fresh_token
+from gateway.model.clock import Clock, IdSource
+from gateway.model.duration import milliseconds
+from gateway.model.errors import RequestFault
+from gateway.model.identity import Identity
+from gateway.store.delegations import Delegation, DelegationEnd, DelegationStore
+
+__all__ = ["Delegations", "Handed", "Wanted", "is_scope"]
+
+_SCOPE: Final = re.compile(r"[^\s?\[\]\"\\`]{1,256}")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be handed on: `scopes` by canonical name or pattern, for `ttl_ms`, in a run."""
+
+    name: str
+    scopes: tuple[str, ...]
+    ttl_ms: int
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """A new child. `token` is for it alone, and is stored nowhere."""
+
+    token: str = field(repr=False)
+    made: Delegation
+
+
+def is_scope(text: str) -> bool:
+    """Tell whether a text can be a scope: a name, in which `*` may stand for any text."""
+    return _SCOPE.fullmatch(text) is not None
+
+
+class Delegations:
+    """Makes children, and takes from them what they were given."""
+
+    def __init__(
+        self, store: DelegationStore, children: Children, section: DelegationSection, clock: Clock, ids: IdSource
+    ) -> None:
+        self._store = store
+        self._children = children
+        self._section = section
+        self._clock = clock
+        self._ids = ids
+
+    async def hand_on(self, parent: Identity, wanted: Wanted) -> Handed:
+        """Make a child of a caller: it may do no more than the caller, and lives no longer.
+
+        Raises:
+            RequestFault: `delegation_refused`, it would be wider or deeper than is allowed, or one too many.
+            StoreFault: it cannot be put on record.
+        """
+        self._check(parent, wanted)
+        token_id, digest, token = fresh_token(self._ids)
+        made = self._delegation(parent, wanted, (token_id, digest))
+        await self._store.put_delegation(made)
+        await self._children.refresh()
+        return Handed(token, made)
+
+    async def take_back(self, caller: Identity, child_id: str, reason: str) -> Delegation:
+        """End a child that the caller made, or one below it; all under it end with it.
+
+        Raises:
+            RequestFault: the caller has no such child.
+            StoreFault: it cannot be put on record.
+        """
+        made = self._children.find(child_id)
+        if made is None or not self._is_above(caller, made):
+            raise RequestFault("You have no such child.", detail=f"{child_id[:80]!r}")
+        by = caller.agent if caller.child is None else caller.child.name
+        end = DelegationEnd(made.id, made.agent, made.run_id, self._clock.now_ms(), by, reason)
+        await self._store.end_delegation(end)
+        await self._children.refresh()
+        return made
+
+    def _is_above(self, caller: Identity, made: Delegation) -> bool:
+        if (made.agent, made.issuer, made.on_behalf_of) != (caller.agent, caller.issuer, caller.on_behalf_of or ""):
+            return False
+        return caller.child is None or self._children.is_under(made, caller.child.id)
+
+    def _check(self, parent: Identity, wanted: Wanted) -> None:
+        depth = 1 if parent.child is None else parent.child.depth + 1
+        if depth > self._section.depth:
+            raise _refused(f"Here {self._section.depth} may stand below an agent; you are {depth - 1} below yours.")
+        for scope in wanted.scopes:
+            if not is_scope(scope):
+                raise _refused(f"{scope[:80]!a} is no tool, and no pattern in which * stands for any text.")
+            held = ("*",) if parent.child is None else parent.child.scopes
+            if not any(fnmatchcase(scope, each) for each in held):  # a * of the scope is matched by one of these alone
+                raise _refused(f"You were given {', '.join(held)} yourself, and {scope} is more than that.")
+        if len(self._children.living(parent.agent)) >= self._section.most:
+            raise _refused(f"{parent.agent} has {self._section.most} children already: end some (run_revoke).")
+
+    def _delegation(self, parent: Identity, wanted: Wanted, token: tuple[str, str]) -> Delegation:
+        now, child = self._clock.now_ms(), parent.child
+        above = None if child is None else self._children.find(child.id)
+        latest = now + min(max(wanted.ttl_ms, 1), milliseconds(self._section.longest))
+        return Delegation(
+            id=token[0],
+            digest=token[1],
+            agent=parent.agent,
+            name=f"{parent.agent if child is None else child.name}:{wanted.name}",
+            parent="" if child is None else child.id,
+            method=parent.method if above is None else above.method,
+            root=parent.credential_id if above is None else above.root,
+            issuer=parent.issuer,
+            on_behalf_of=parent.on_behalf_of or "",
+            run_id=wanted.run_id,
+            scopes=wanted.scopes,
+            claims=parent.scopes,
+            actors=(parent.delegation or (parent.agent,)) if above is None else above.actors,
+            depth=1 if child is None else child.depth + 1,
+            created_ms=now,
+            expires_ms=latest if parent.expires_at_ms is None else min(latest, parent.expires_at_ms),
+        )
+
+
+def _refused(why: str) -> RequestFault:
+    return RequestFault(why, code="delegation_refused")

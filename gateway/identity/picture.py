@@ -1,0 +1,73 @@
+"""A part of the store as this process knows it, at most a second old, so that nothing is read to check a credential."""
+
+import asyncio
+import contextlib
+from abc import ABC, abstractmethod
+from typing import Final
+
+from gateway.model.clock import Clock
+from gateway.model.errors import StoreFault
+
+__all__ = ["LEARN_S", "MAX_AGE_S", "POLL_S", "READ_S", "Picture"]
+
+POLL_S: Final = 0.5
+MAX_AGE_S: Final = 5.0
+LEARN_S: Final = 0.1
+READ_S: Final = 2.0
+
+
+class Picture(ABC):
+    """What is in the store, in memory.
+
+    `watch` renews it every POLL_S seconds: what another process does counts within one second. A picture older than
+    MAX_AGE_S seconds is not believed. `generation` counts the changes.
+    """
+
+    def __init__(self, what: str, clock: Clock, *, read_s: float = READ_S) -> None:
+        self._what = what
+        self._clock = clock
+        self._read_s = read_s
+        self._read_at = float("-inf")
+        self.generation = 0
+
+    @abstractmethod
+    async def read(self) -> bool:
+        """Read the store, and tell whether anything was new. Raises `StoreFault`."""
+
+    async def refresh(self) -> None:
+        """Read now.
+
+        Raises:
+            StoreFault: it cannot be read; the picture stays as it is.
+        """
+        began = self._clock.monotonic()
+        try:
+            async with asyncio.timeout(self._read_s):
+                self.generation += await self.read()
+        except TimeoutError:
+            detail = f"reading the {self._what} timed out"
+            raise StoreFault(f"The gateway cannot read its {self._what}.", detail=detail) from None
+        self._read_at = began
+
+    async def watch(self) -> None:
+        """Keep the picture fresh until cancelled. An unreadable store is not an error here: `believe` refuses."""
+        while True:
+            with contextlib.suppress(StoreFault):
+                await self.refresh()
+            await self._clock.sleep(POLL_S)
+
+    async def look_again(self) -> None:
+        """Read now, unless that was done LEARN_S seconds ago or less.
+
+        So a credential works as soon as it was made, and a flood of made-up ones costs ten reads a second.
+
+        Raises:
+            StoreFault: it cannot be read.
+        """
+        if self._clock.monotonic() - self._read_at > LEARN_S:
+            await self.refresh()
+
+    def believe(self) -> None:
+        """Raise `StoreFault` when the picture is too old to be believed."""
+        if self._clock.monotonic() - self._read_at > MAX_AGE_S:
+            raise StoreFault(f"The gateway cannot check {self._what} right now. Try again.", retry_after_s=1.0)

@@ -1,0 +1,226 @@
+"""An agent hands a part of what it may do on to a child: through the real gateway, over HTTP."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from mcp.client import Client
+
+from examples.payments.agent import over_http
+from gateway.identity.tokens import Tokens
+from gateway.model.clock import RandomIds
+from gateway.model.errors import IdentityFault
+from gateway.model.identity import Credential, Identity
+from gateway.store.ports import EventFilter, PauseRecord
+from tests.live.inside import Inside, call, code, inside
+from tests.live.running import PAYMENTS
+
+LEAD = """\
+  lead: { allow: ["fraud.*", "run.*"] }
+  thrifty: { allow: ["payments.history", "run.*"], budget: { calls: 3/day } }
+"""
+CONFIG = PAYMENTS.replace('"mail.*"]\n', '"mail.*", "run.*"]\n', 1).replace("  clerk:\n", f"{LEAD}  clerk:\n", 1)
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+CHECK = {"payment_id": "x", "payee": "A", "amount": 1.0}
+PAYMENT = {"payment_id": "p_1", "payee": "ACME", "amount": 25.0, "reference": "r"}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def gate(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Inside]:
+    async with inside(tmp_path_factory.mktemp("gate"), CONFIG) as running:
+        yield running
+
+
+async def handed(client: Client, *scopes: str, **more: Any) -> dict[str, Any]:
+    """Have a client make a child; return what it is told."""
+    result = await call(client, "run_delegate", {"name": "reader", "scopes": list(scopes), **more})
+    assert code(result) == "ok", result
+    found: dict[str, Any] = result.structured_content
+    return found
+
+
+@asynccontextmanager
+async def child(gate: Inside, told: dict[str, Any], mode: str = "auto") -> AsyncIterator[Client]:
+    async with over_http(gate.url, told["token"], mode=mode) as client:
+        yield client
+
+
+async def known(gate: Inside, token: str) -> Identity:
+    return await gate.gateway.authenticator.identify(Credential("bearer", token), loopback=True)
+
+
+async def refused(gate: Inside, token: str) -> str:
+    """Return why a token is refused."""
+    with pytest.raises(IdentityFault) as refusal:
+        await known(gate, token)
+    return f"{refusal.value.code}: {refusal.value.detail}"
+
+
+async def is_refused(gate: Inside, token: str) -> bool:
+    try:
+        await known(gate, token)
+    except IdentityFault:
+        return True
+    return False
+
+
+async def refusal(client: Client, *scopes: str) -> str:
+    """Return how a client is refused a child with these scopes."""
+    return code(await call(client, "run_delegate", {"name": "reader", "scopes": list(scopes)}))
+
+
+async def test_a_child_is_listed_and_may_use_what_it_was_given_and_nothing_else(gate: Inside) -> None:
+    async with gate.client("modern") as payer:
+        told = await handed(payer, "fraud_check", "mail.*")
+        assert told["scopes"] == ["fraud.check", "mail.*"]
+        async with child(gate, told) as reader:
+            names = [tool.name for tool in (await reader.list_tools()).tools]
+            assert names == ["fraud_check", "mail_inbox", "mail_send"]
+            assert code(await call(reader, "fraud_check", CHECK)) == "ok"
+            denied = await call(reader, "payments_pay", PAYMENT)
+            assert code(denied) == "denied"
+            assert "payer:reader was given fraud.check, mail.*" in str(denied.content)
+            assert code(await call(reader, "run_delegate", {"name": "x", "scopes": ["fraud.*"]})) == "denied"
+
+
+async def test_nobody_hands_on_what_it_may_not_use_itself(gate: Inside) -> None:
+    async with gate.client("modern") as payer:
+        assert await refusal(payer, "payments.transfer") == "delegation_refused"  # the agent itself may not
+        assert await refusal(payer, "fraud.*", "payments_transfer") == "delegation_refused"
+        assert await refusal(payer, "payments.p?y") == "delegation_refused"
+        told = await handed(payer, "fraud.*", "run.delegate")
+        async with child(gate, told) as reader:
+            assert await refusal(reader, "mail.inbox") == "delegation_refused"  # the agent may, this child may not
+            assert await refusal(reader, "*") == "delegation_refused"
+            assert await refusal(reader, "f*") == "delegation_refused"
+            below = await handed(reader, "fraud.c*", "run.delegate")
+            async with child(gate, below) as last:
+                names = [tool.name for tool in (await last.list_tools()).tools]
+                assert names == ["fraud_check", "run_delegate"]
+                refused_deeper = await call(last, "run_delegate", {"name": "x", "scopes": ["fraud.check"]})
+                assert code(refused_deeper) == "delegation_refused"
+                assert "Here 2 may stand below an agent" in str(refused_deeper.content)
+
+
+async def test_a_pattern_hands_on_only_what_policies_let_the_agent_do(gate: Inside) -> None:
+    async with gate.client("modern") as payer, child(gate, await handed(payer, "payments.*")) as reader:
+        names = [tool.name for tool in (await reader.list_tools()).tools]
+        assert names == ["payments_history", "payments_pay"]
+        assert code(await call(reader, "payments_transfer", {"account": "X", "amount": 1.0})) == "denied"
+        unchecked = await call(reader, "payments_pay", PAYMENT)
+        assert code(unchecked) == "denied"
+        assert "fraud" in str(unchecked.content)
+
+
+async def test_a_child_works_in_the_run_it_was_made_in_and_in_no_other(gate: Inside) -> None:
+    async with gate.client("modern") as payer:
+        run = (await call(payer, "run_start", {})).structured_content["run"]  # type: ignore[index]
+        other = (await call(payer, "run_start", {})).structured_content["run"]  # type: ignore[index]
+        asked = {"name": "reader", "scopes": ["payments.history", "run.*"]}
+        told = (await call(payer, "run_delegate", asked, run=run)).structured_content
+        assert told is not None
+        assert told["run"] == run
+        async with child(gate, told) as reader:
+            assert code(await call(reader, "payments_history", {})) == "ok"
+            assert code(await call(reader, "payments_history", {}, run=run)) == "ok"
+            assert code(await call(reader, "payments_history", {}, run=other)) == "invalid_arguments"
+            assert code(await call(reader, "payments_history", {}, run="work")) == "invalid_arguments"
+            assert code(await call(reader, "run_start", {})) == "invalid_arguments"
+            assert code(await call(reader, "run_resume", {"run": run})) == "invalid_arguments"
+            assert code(await call(reader, "run_history", {"scope": "agent"})) == "invalid_arguments"
+            history = await call(reader, "run_history", {"tool": "payments.history"})
+        assert len(history.structured_content["calls"]) == 2  # type: ignore[index]
+
+
+async def test_what_a_child_did_counts_as_done_in_the_workflow_of_its_agent(gate: Inside) -> None:
+    async with gate.client("modern") as payer, child(gate, await handed(payer, "fraud.check")) as reader:
+        assert code(await call(payer, "payments_pay", PAYMENT)) == "denied"
+        checked = {name: PAYMENT[name] for name in ("payment_id", "payee", "amount")}
+        assert code(await call(reader, "fraud_check", checked)) == "ok"
+        assert code(await call(payer, "payments_pay", PAYMENT)) == "ok"
+
+
+async def test_a_child_lives_no_longer_than_it_was_given_and_than_whoever_made_it(gate: Inside) -> None:
+    async with gate.client("modern") as payer:
+        told = await handed(payer, "fraud.*", "run.delegate", ttl_s=600)
+        async with child(gate, told) as reader:
+            below = await handed(reader, "fraud.*", ttl_s=86_400)
+    mine, its = await known(gate, told["token"]), await known(gate, below["token"])
+    assert its.expires_at_ms == mine.expires_at_ms
+    gate.clock.ms += 600_000
+    for token in (told["token"], below["token"]):
+        assert (await refused(gate, token)).startswith("identity_expired: payer:reader")
+
+
+async def test_taking_a_child_back_ends_all_under_it_at_once_with_their_connections(gate: Inside) -> None:
+    async with gate.client("modern") as payer, gate.client("modern", "payer2") as stranger:
+        told = await handed(payer, "fraud.*", "run.*")
+        beside = await handed(payer, "fraud.*")
+        async with child(gate, told) as reader:
+            below = await handed(reader, "fraud.check", "run.revoke")
+            async with child(gate, below, "legacy") as last:
+                assert code(await call(last, "fraud_check", CHECK)) == "ok"
+                for forbidden in (told["child"], below["child"], beside["child"], "tg_nobody"):
+                    assert code(await call(last, "run_revoke", {"child": forbidden})) == "invalid_arguments"
+                assert code(await call(stranger, "run_revoke", {"child": told["child"]})) == "denied"
+                ended = await call(payer, "run_revoke", {"child": told["child"], "reason": "done"})
+                assert code(ended) == "ok"
+                with pytest.raises(Exception, match=r"taken back|401"):
+                    await call(last, "fraud_check", CHECK)
+        assert "payer:reader:reader" in await refused(gate, below["token"])
+        assert (await refused(gate, told["token"])).endswith("was withdrawn")
+        assert (await known(gate, beside["token"])).child is not None
+
+
+async def test_whatever_ends_the_agents_own_token_ends_its_children(gate: Inside) -> None:
+    async with gate.client("modern", "lead") as lead:
+        told = await handed(lead, "run.*")
+        async with child(gate, told) as reader:
+            below = await handed(reader, "run.brief")
+    await Tokens(gate.gateway.store, gate.clock, RandomIds()).revoke("lead")  # as another process does it
+    for token in (told["token"], below["token"]):
+        while not await is_refused(gate, token):  # the gateway looks every POLL_S seconds
+            await asyncio.sleep(0.02)
+        assert (await refused(gate, token)).startswith("identity_revoked")
+
+
+async def test_the_chain_is_in_the_ledger_and_the_token_is_not(gate: Inside) -> None:
+    async with gate.client("modern") as payer:
+        told = await handed(payer, "payments.*")
+        async with child(gate, told) as reader:
+            await call(reader, "payments_history", {})
+    [event] = [
+        event
+        async for event in gate.gateway.store.events(EventFilter(run_id=told["run"], tool="payments.history"))
+        if told["child"] in event.body
+    ]
+    who = json.loads(event.body)["identity"]
+    assert (event.agent, who["credential_id"]) == ("payer", told["child"])
+    assert who["delegation"] == ["payer:reader", "payer"]
+    assert who["child"]["scopes"] == ["payments.*"]
+    secret = told["token"].rpartition("_")[2].encode()
+    files = [path.read_bytes() for path in gate.database("gateway").parent.glob("gateway.db*")]
+    assert any(told["child"].encode() in each for each in files)
+    assert not any(secret in each for each in files)
+
+
+async def test_a_childs_calls_are_counted_against_its_agents_budget(gate: Inside) -> None:
+    async with gate.client("modern", "thrifty") as agent:
+        async with child(gate, await handed(agent, "payments.history")) as reader:
+            codes = [code(await call(reader, "payments_history", {})) for _ in range(4)]
+        assert codes == ["ok", "ok", "ok", "budget_exceeded"]
+        assert code(await call(agent, "payments_history", {})) == "budget_exceeded"
+
+
+async def test_who_pauses_an_agent_pauses_its_children(gate: Inside) -> None:
+    async with gate.client("modern") as payer, child(gate, await handed(payer, "payments.history")) as reader:
+        stopped = PauseRecord("agent:payer", gate.clock.ms, "os:ann")
+        await gate.gateway.store.put_pause(stopped)
+        await gate.gateway.pauses.refresh()
+        assert code(await call(reader, "payments_history", {})) == "paused"
+        await gate.gateway.store.end_pause(stopped)
+        await gate.gateway.pauses.refresh()
