@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from gateway.codec import CodecError, digest, dump, verbatim
 from gateway.ledger.charging import cost_texts
-from gateway.ledger.parts import Parts, Redact
+from gateway.ledger.parts import Lasting, Parts, Redact
 from gateway.model.answers import Source
 from gateway.model.bill import Left
 from gateway.model.call import Call
@@ -20,6 +20,7 @@ from gateway.model.facts import Approval, Approver, Expected, FactKey, Facts, He
 from gateway.model.identity import Child, Identity
 from gateway.model.outcome import Denied, Failed, Outcome, Succeeded, Waiting
 from gateway.model.tool import Tool
+from gateway.store.removable import SHARED
 
 __all__ = [
     "MAX_RESULT_BYTES",
@@ -74,7 +75,8 @@ def _kept(found: Mapping[str, Any], redact: Redact) -> dict[str, Any]:
 
 
 def _lasts(call: Call, parts: Parts | None) -> bool:
-    return parts is not None and call.has("given") and call.given.lasting
+    """Tell whether what was decided, and of whom and what, is the same for many calls."""
+    return parts is not None and call.has("given") and call.given.lasting and call.tool.contract is None
 
 
 def _claimed(call: Call, parts: Parts | None) -> dict[str, Any]:
@@ -97,7 +99,10 @@ def _claimed(call: Call, parts: Parts | None) -> dict[str, Any]:
 
 
 def _claim(call: Call, kept: Mapping[str, Any], redact: Redact, parts: Parts | None) -> dict[str, Any]:
-    body: dict[str, Any] = {"received_ms": call.received_ms, **_caller(call), "tool": _tool(call, parts)}
+    lasts = parts is not None and _lasts(call, parts)
+    body: dict[str, Any] = {"received_ms": call.received_ms, **_caller(call)}
+    if not lasts:
+        body["tool"] = _tool(call, parts)
     if call.request.via is not None:
         body["via"] = call.request.via.name
     if "sent" in kept:  # by an agent that is held at another version; `arguments` is what that was adapted to
@@ -105,15 +110,13 @@ def _claim(call: Call, kept: Mapping[str, Any], redact: Redact, parts: Parts | N
     if call.request.undoes is not None:
         body["undoes"] = call.request.undoes.call_id
     if call.has("identity"):
-        identity = call.identity
-        body["identity"] = _identity(identity) if parts is None else parts.of(identity, partial(_identity, identity))
+        if not lasts:
+            body["identity"] = _who(call.identity, parts)
         body["arguments"] = kept["arguments"]
     if call.has("arguments_digest"):
         body["arguments_digest"] = call.arguments_digest
-    if parts is not None and _lasts(call, parts):
-        given, decision = call.given, call.decision
-        said, asked = parts.decided(given, decision, redact, partial(_lasting, given, decision))
-        body["decision"], body["given"] = said, asked
+    if parts is not None and lasts:
+        body[SHARED] = parts.shared(Lasting(call.given, call.decision, call.identity, call.tool), redact, _lasting)
     else:
         body |= _decided(call, kept, redact)
     if call.has("facts"):
@@ -133,10 +136,15 @@ def _decided(call: Call, kept: Mapping[str, Any], redact: Redact) -> dict[str, A
     return body
 
 
-def _lasting(given: DecisionInput, decision: Decision, kept: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def _lasting(call: Lasting, kept: Any) -> dict[str, Any]:
     context, notes, message, remedies, errors, *entities = kept
     said = {"message": message, "remedies": remedies, "errors": errors}
-    return _decision(decision, said), _given(given, entities, {"context": context, "notes": notes})
+    return {
+        "tool": _pinned(call.tool),
+        "identity": _identity(call.identity),
+        "decision": _decision(call.decision, said),
+        "given": _given(call.given, entities, {"context": context, "notes": notes}),
+    }
 
 
 def _given(given: DecisionInput, entities: list[Any], rest: Mapping[str, Any]) -> dict[str, Any]:
@@ -238,6 +246,10 @@ def _caller(call: Call) -> dict[str, Any]:
         "session": caller.session,
         "trace": caller.trace,
     }
+
+
+def _who(identity: Identity, parts: Parts | None) -> Any:
+    return _identity(identity) if parts is None else parts.of(identity, partial(_identity, identity))
 
 
 def _identity(identity: Identity) -> dict[str, Any]:

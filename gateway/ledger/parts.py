@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from gateway.codec import dump, verbatim
 from gateway.model.decision import Decision, DecisionInput
+from gateway.model.identity import Identity
+from gateway.model.tool import Tool
 
-__all__ = ["Parts", "Redact"]
+__all__ = ["Lasting", "Parts", "Redact"]
 
 Redact = Callable[[Any], Any]
 """Returns a JSON value without what must not be kept; the shape stays. A tuple holds what never changes."""
@@ -16,14 +18,22 @@ _MOST: Final = 4096
 
 
 @dataclass(slots=True)
-class _Decided:
+class _Shared:
     """`source` is what may hold secrets; `kept` what was left of it when the JSON was written."""
+
+    call: "Lasting"
+    source: tuple[Any, ...]
+    kept: Any = None
+    json: Any = None
+
+
+class Lasting(NamedTuple):
+    """What does not change from one call of an agent to the next: who calls what, and what decided, on what."""
 
     given: DecisionInput
     decision: Decision
-    source: tuple[Any, ...]
-    kept: Any = None
-    json: tuple[Any, Any] = (None, None)
+    identity: Identity
+    tool: Tool
 
 
 class Parts:
@@ -31,10 +41,10 @@ class Parts:
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[object, Any]] = {}
-        self._decided: dict[int, _Decided] = {}
+        self._shared: dict[tuple[int, ...], _Shared] = {}
 
     def __len__(self) -> int:
-        return len(self._known) + len(self._decided)
+        return len(self._known) + len(self._shared)
 
     def of(self, about: object, make: Callable[[], Mapping[str, Any]]) -> Any:
         """Return the JSON of `about`, which `make` returns the first time."""
@@ -45,26 +55,23 @@ class Parts:
             known = self._known[id(about)] = about, verbatim(dump(make()))
         return known[1]
 
-    def decided(
-        self,
-        given: DecisionInput,
-        decision: Decision,
-        redact: Redact,
-        make: Callable[[Any], tuple[Mapping[str, Any], Mapping[str, Any]]],
-    ) -> tuple[Any, Any]:
-        """Return the JSON of a lasting decision and of what it was made on; `make` gets what of them is to be kept.
+    def shared(self, call: Lasting, redact: Redact, make: Callable[[Lasting, Any], Mapping[str, Any]]) -> Any:
+        """Return the JSON of what a lasting decision's calls have in common; `make` gets what of it is to be kept.
 
         Of `(context, notes, message, remedies, errors, *entities)`, that is, each as it is without secrets.
         """
-        known = self._decided.get(id(given))
-        if known is None or known.given is not given or known.decision is not decision:
-            if len(self._decided) >= _MOST:
-                self._decided.clear()
-            remedies = [{"tool": remedy.tool, "arguments": remedy.arguments} for remedy in decision.remedies]
-            source = given.context, given.notes, decision.message, remedies, list(decision.errors), *given.entities
-            known = self._decided[id(given)] = _Decided(given, decision, source)
+        key = tuple(map(id, call))
+        known = self._shared.get(key)
+        if known is None:  # an entry holds on to what it is known by: nothing else can get the same ids
+            if len(self._shared) >= _MOST:
+                self._shared.clear()
+            known = self._shared[key] = _Shared(call, _source(call.given, call.decision))
         kept = redact(known.source)
         if kept is not known.kept:  # written for the first time, or what must not be kept has become more
-            said, asked = make(kept)
-            known.kept, known.json = kept, (verbatim(dump(said)), verbatim(dump(asked)))
+            known.kept, known.json = kept, verbatim(dump(make(call, kept)))
         return known.json
+
+
+def _source(given: DecisionInput, decision: Decision) -> tuple[Any, ...]:
+    remedies = [{"tool": remedy.tool, "arguments": remedy.arguments} for remedy in decision.remedies]
+    return given.context, given.notes, decision.message, remedies, list(decision.errors), *given.entities

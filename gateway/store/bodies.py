@@ -3,7 +3,8 @@
 A claim's body gets the member `claim` (`session`, `step_key`, `arguments_digest`, `consumes`: the call ids it uses up;
 where there are such also `approval`, and `charges`: key, part of time and amount of what it reserves), an ending's the
 member `ending` (`status`, `release`, and `charges`: key, part of time, what is given back, what is spent); a run's
-opening consists of `owner`, `key`, `source`, `status`. A report of what was used up has `charges` as a claim has.
+opening consists of `owner`, `key`, `source`, `status`. A report of what was used up has `charges` as a claim has. What
+a body shares with others stands in its member `shared`.
 """
 
 import json
@@ -18,7 +19,7 @@ from gateway.model.bill import Charge
 from gateway.model.errors import StoreFault
 from gateway.model.facts import RunRef, StepStatus
 from gateway.store.ports import Ending, EventKind, Intent, PauseRecord, Record
-from gateway.store.removable import parts
+from gateway.store.removable import SHARED, parts
 from gateway.store.runs import AttemptBegin, RunCancel
 
 __all__ = [
@@ -109,7 +110,8 @@ def load(text: bytes) -> dict[str, Any]:
     value = json.loads(text) if _LONG_NUMBER in text.translate(_DIGITS) else orjson.loads(text)
     if type(value) is not dict:
         raise ValueError("an event's body is an object")
-    value.pop("removable", None)
+    if value.pop("removable", None) == 2:
+        value |= value.pop(SHARED)
     return value
 
 

@@ -1,16 +1,28 @@
 """The part of an event's body that may be removed one day, without breaking the chain.
 
 A body with such a part has the member `removable` behind what is always kept; everything after it can go. The chain
-commits to what is kept as text and to the rest as its SHA-256, and that stands in the member `removed` once it is gone.
+commits to what is kept as text and to the rest as its digest, and that stands in the member `removed` once it is gone.
+
+The digest of the rest is its SHA-256. Where `removable` is 2, the rest ends with the member `shared`, which is the same
+in many bodies, and its digest is the SHA-256 of all before the last `,"shared":{`, a newline, and the SHA-256 of what
+begins there: what many bodies share need not be hashed for each.
 """
 
 import hashlib
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
-__all__ = ["cut", "is_cut", "parted", "parts"]
+__all__ = ["SHARED", "cut", "is_cut", "parted", "parts"]
+
+SHARED: Final = "shared"
+"""The member that holds what a body has in common with many others: JSON of an object, as it was written before."""
 
 _MARK: Final = b',"removable":'  # JSON escapes quotes in texts, and what is kept has no member of that name
+_IN_TWO: Final = b',"removable":2,'
+_SHARE: Final = b',"shared":{'
+_SHARES: Final = 1024
+_LONGEST_SHARE: Final = 16 * 1024
 _GONE: Final = b',"removed":"'
 _HEX: Final = 64
 _KEPT: Final = ("outcome", "received_ms", "timing", "undoes")
@@ -25,17 +37,35 @@ def parts(terms: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str, Any]:
     kept = {**terms, **{name: body[name] for name in _KEPT if name in body}}
     if not kept:
         return dict(body)
-    return {**kept, "removable": True, **{name: value for name, value in body.items() if name not in kept}}
+    if SHARED not in body:
+        return {**kept, "removable": True, **body, **kept}  # in the order of the first mention, with what is kept
+    whole = {**kept, "removable": 2, **body, **kept}
+    whole[SHARED] = whole.pop(SHARED)  # the last one
+    return whole
 
 
 def parted(text: bytes) -> tuple[bytes, str]:
-    """Return what is always kept of a body's text, and the SHA-256 of the rest, be it there or gone, in hex."""
+    """Return what is always kept of a body's text, and the digest of the rest, be it there or gone, in hex."""
     begins = text.find(_MARK)
     if begins >= 0:
-        return text[:begins], hashlib.sha256(text[begins:]).hexdigest()
+        return text[:begins], _digest(text[begins:])
     if is_cut(text):
         return text[: -len(_GONE) - _HEX - 2], text[-_HEX - 2 : -2].decode("ascii", "replace")
     return text, ""
+
+
+def _digest(rest: bytes) -> str:
+    at = rest.rfind(_SHARE) if rest.startswith(_IN_TWO) else -1
+    if at < 0:
+        return hashlib.sha256(rest).hexdigest()
+    share = rest[at:]
+    known = _share_digest(share) if len(share) <= _LONGEST_SHARE else hashlib.sha256(share).hexdigest()
+    return hashlib.sha256(b"%b\n%b" % (rest[:at], known.encode())).hexdigest()
+
+
+@lru_cache(maxsize=_SHARES)
+def _share_digest(share: bytes) -> str:
+    return hashlib.sha256(share).hexdigest()
 
 
 def is_cut(text: bytes) -> bool:

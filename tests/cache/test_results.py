@@ -1,7 +1,6 @@
 """Reads that are answered again from what was answered before, each time as a call of its own."""
 
 import asyncio
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -19,6 +18,7 @@ from gateway.model.identity import Identity
 from gateway.model.outcome import Denied, Failed, Succeeded
 from gateway.model.tool import Effect
 from gateway.pipeline.runner import Ended
+from gateway.store.bodies import load
 from tests.fixtures.clock import FakeClock
 from tests.pipeline.gate import PERMIT_ALL, Gate, answer, request, rules_of, settle
 
@@ -56,7 +56,7 @@ async def test_a_read_is_answered_again_without_its_server_and_is_a_call_of_its_
     assert not first.call.has("source")
     assert again.call.source == Source(first.call.id, 59_000)
     [event] = await home.events(again.call.id)
-    body = json.loads(event.body)
+    body = load(event.body.encode())
     assert body["source"] == {"call": first.call.id, "age_ms": 59_000}
     assert body["decision"]["allowed"] is True
     assert (body["outcome"], body["result"]["structuredContent"], body["attempts"]) == ("succeeded", {"n": 1}, [])

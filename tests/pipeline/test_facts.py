@@ -1,6 +1,5 @@
 """Facts on the way of a call: kept for whom they are for, proved by what is on record, and heeded by policies."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from gateway.pipeline.runner import Ended
 from gateway.pipeline.stages.claim import Claim
 from gateway.pipeline.stages.execute import Execute
 from gateway.policy import decide, from_json
+from gateway.store.bodies import load
 from gateway.store.ports import EventKind
 from tests.pipeline.gate import PAYMENT, PERMIT_ALL, SECRET, Gate, answer, caller, request, settle
 
@@ -208,7 +208,7 @@ async def test_deleting_a_fact_changes_neither_replay_nor_the_recorded_answer() 
     paid = await gate.run("payments_pay", pays(1, 50))
     await gate.run("facts_delete", {"scope": "run", "name": "budget"})
     [claim] = [event for event in await gate.events(paid.call.id) if event.kind is EventKind.CALL_CLAIMED]
-    body = json.loads(claim.body)
+    body = load(claim.body.encode())
     assert decide(gate.rules.current.bundle, from_json(body["given"])).allowed
     again = await gate.run("payments_pay", pays(1, 50))
     assert isinstance(again.outcome, Succeeded)

@@ -19,6 +19,7 @@ from gateway.model.outcome import Denied, Failed, Succeeded, Unknown, Waiting
 from gateway.pipeline.rules import Limits, Rules
 from gateway.policy import decide, from_json
 from gateway.resilience.config import ResilienceConfig
+from gateway.store.bodies import load
 from gateway.store.memory import MemoryStore
 from gateway.store.ports import EventKind, Record
 from gateway.store.taints import Taint
@@ -95,7 +96,7 @@ async def test_what_follows_already_is_not_marked_again_but_noted_with_each_call
     for _ in range(3):
         await gate.run("payments_list", {}, run="one")
     recorded = [event for event in await gate.events() if event.kind is EventKind.CALL_RECORDED]
-    assert [json.loads(event.body)["taint"] for event in recorded] == [list(WEB)] * 3
+    assert [load(event.body.encode())["taint"] for event in recorded] == [list(WEB)] * 3
     assert (await gate.kinds()).count(EventKind.TAINT_MARKED) == 1
 
 
@@ -103,7 +104,7 @@ async def test_a_decision_on_what_was_read_is_recorded_with_it_and_replays_alike
     await gate.run("payments_list", {}, run="one")
     ended = await gate.run("mail_send", SEND, run="one")
     [event] = await gate.events(ended.call.id)
-    body = json.loads(event.body)
+    body = load(event.body.encode())
     assert sorted(body["facts"]["taint"]) == body["given"]["context"]["base"]["taint"] == sorted(WEB)
     assert isinstance(ended.outcome, Denied)
     assert decide(gate.rules.current.bundle, from_json(body["given"])) == ended.outcome.decision

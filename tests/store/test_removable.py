@@ -36,6 +36,45 @@ def test_what_is_kept_comes_first_and_the_rest_can_go() -> None:
     assert cut(gone) == gone
 
 
+SHARING = dump(parts({"claim": {}}, {"shared": {"given": 7}, "arguments": {"shared": {"x": 1}}}))
+
+
+def test_what_many_bodies_share_stands_last_and_is_hashed_by_itself() -> None:
+    rest = b',"removable":2,"arguments":{"shared":{"x":1}}'
+    share = b',"shared":{"given":7}}'
+    assert rest + share in SHARING
+    digest = hashlib.sha256(rest + b"\n" + hashlib.sha256(share).hexdigest().encode()).hexdigest()
+    assert parted(SHARING) == (b'{"claim":{}', digest)
+    assert load(SHARING) == {"claim": {}, "arguments": {"shared": {"x": 1}}, "given": 7}
+
+
+@pytest.mark.parametrize("size", [1, 20_000])
+def test_a_body_that_shares_is_the_same_link_when_it_is_cut_and_another_when_either_part_is_changed(size: int) -> None:
+    body = SHARING.replace(b"7}}", b'"%b"}}' % (b"7" * size))
+    sealed = seal(GENESIS, HEADER, body)
+    assert seal(GENESIS, HEADER, cut(body)) == sealed
+    assert is_cut(cut(body))
+    assert cut(cut(body)) == cut(body)
+    changed = [
+        body.replace(b'"x":1', b'"x":2'),
+        body.replace(b'"7', b'"8'),
+        body.replace(b'"removable":2', b'"removable":true'),
+        body.replace(b',"shared":{"given"', b',"share":{"given"'),
+    ]
+    assert sealed not in {seal(GENESIS, HEADER, one) for one in changed}
+
+
+def test_no_member_of_an_agent_moves_where_the_shared_part_of_a_body_begins_unnoticed() -> None:
+    one = dump(parts({"claim": {}}, {"arguments": {"a": 1, "shared": {"x": 1}}}))
+    other = one.replace(b"true", b"2")
+    assert seal(GENESIS, HEADER, one) != seal(GENESIS, HEADER, other)
+    assert seal(GENESIS, HEADER, cut(other)) == seal(GENESIS, HEADER, other)
+
+
+def test_a_member_of_a_body_does_not_take_the_place_of_what_is_kept() -> None:
+    assert parts({"claim": 1}, {"claim": 2, "a": 3}) == {"claim": 1, "removable": True, "a": 3}
+
+
 def test_a_link_is_the_same_with_and_without_what_may_be_removed() -> None:
     assert seal(GENESIS, HEADER, cut(BODY)) == seal(GENESIS, HEADER, BODY)
     assert seal(GENESIS, HEADER, BODY) == chained(GENESIS, content_of(HEADER, BODY))
