@@ -4,7 +4,7 @@ A claim says who asked for what and why it was allowed, an ending what came of i
 stage has set yet are simply absent.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any, Final
@@ -16,7 +16,7 @@ from gateway.model.answers import Source
 from gateway.model.bill import Left
 from gateway.model.call import Call
 from gateway.model.decision import Decision, DecisionInput
-from gateway.model.facts import Approval, Approver, Expected, FactKey, Facts, Held, RunRef, Step, StepStatus
+from gateway.model.facts import Approval, Approver, FactKey, Facts, Held, RunRef, Step, StepStatus
 from gateway.model.identity import Child, Identity
 from gateway.model.outcome import Denied, Failed, Outcome, Succeeded, Waiting
 from gateway.model.tool import Tool
@@ -46,94 +46,172 @@ def claim_body(call: Call, redact: Redact, parts: Parts | None = None) -> dict[s
 
     With `parts` it is only fit to be dumped: what is known there already stands in it as it was written.
     """
-    return _claim(call, _kept(_claimed(call, parts), redact), redact, parts)
+    entry = _Entry(call, redact, parts)
+    entry.find_claim()
+    entry.take_secrets_out()
+    entry.tell_claim()
+    return entry.body
 
 
 def end_body(call: Call, outcome: Outcome, ended_ms: int, redact: Redact, parts: Parts | None = None) -> dict[str, Any]:
     """Return what came of a call. `parts` as in `claim_body`."""
-    return _end(call, outcome, ended_ms, _kept(_ended(call, outcome), redact), parts)
+    entry = _Entry(call, redact, parts)
+    entry.find_end(outcome)
+    entry.take_secrets_out()
+    entry.tell_end(outcome, ended_ms)
+    return entry.body
 
 
 def record_body(
     call: Call, outcome: Outcome, ended_ms: int, redact: Redact, parts: Parts | None = None
 ) -> dict[str, Any]:
     """Return a whole call: what was asked, what decided, what came of it. `parts` as in `claim_body`."""
-    denied = {"decision": _said(outcome.decision)} if isinstance(outcome, Denied) else {}
-    kept = _kept(denied | _claimed(call, parts) | _ended(call, outcome), redact)
-    body = _claim(call, kept, redact, parts) | _end(call, outcome, ended_ms, kept, parts)
-    if isinstance(outcome, Denied) and "decision" not in body:
-        body["decision"] = _decision(outcome.decision, kept["decision"])
-    return body
+    entry = _Entry(call, redact, parts)
+    if isinstance(outcome, Denied):
+        entry.found["decision"] = _said(outcome.decision)
+    entry.find_claim()
+    entry.find_end(outcome)
+    entry.take_secrets_out()
+    entry.tell_claim()
+    entry.tell_end(outcome, ended_ms)
+    if isinstance(outcome, Denied) and not entry.lasts and "decision" not in entry.body:
+        entry.body["decision"] = _decision(outcome.decision, entry.kept["decision"])
+    return entry.body
 
 
-# One pass takes the secrets out of whatever can hold any: `_claimed` and `_ended` collect it, `_claim` and `_end` put
-# what is left of it in its place.
+class _Entry:
+    """A body in the making. One pass takes the secrets out of whatever can hold any.
 
+    `find_claim` and `find_end` collect that, `tell_claim` and `tell_end` put what is left of it in its place. Of a call
+    that `lasts`, it is the same for many who made it of what, and what was decided.
+    """
 
-def _kept(found: Mapping[str, Any], redact: Redact) -> dict[str, Any]:
-    return dict(zip(found, redact([*found.values()]), strict=True))  # a list: our own names are no names of secrets
+    __slots__ = ("body", "call", "found", "kept", "known", "lasts", "parts", "redact")
 
+    def __init__(self, call: Call, redact: Redact, parts: Parts | None) -> None:
+        self.call = call
+        self.known = known = call.known()
+        self.redact = redact
+        self.parts = parts
+        self.lasts = parts is not None and "given" in known and call.given.lasting and call.tool.contract is None
+        self.found: dict[str, Any] = {}
+        self.kept: Mapping[str, Any] = self.found
+        self.body: dict[str, Any] = {}
 
-def _lasts(call: Call, parts: Parts | None) -> bool:
-    """Tell whether what was decided, and of whom and what, is the same for many calls."""
-    return parts is not None and call.has("given") and call.given.lasting and call.tool.contract is None
+    def take_secrets_out(self) -> None:
+        found = [*self.found.values()]  # a list: our own names are no names of secrets
+        kept = self.redact(found)
+        if kept is not found:
+            self.kept = dict(zip(self.found, kept, strict=True))
 
+    def find_claim(self) -> None:
+        call, known, found = self.call, self.known, self.found
+        if "identity" in known:
+            found["arguments"] = known.get("arguments", call.request.arguments)
+        if "tool" in known and call.tool.contract is not None:
+            found["sent"] = call.request.arguments
+        if not self.lasts:
+            if "decision" in known:
+                found["decision"] = _said(call.decision)
+            if "given" in known:
+                found["given"] = {"context": call.given.context, "notes": call.given.notes}
+        if "facts" in known and call.facts.priors:
+            priors = call.facts.priors
+            found["priors"] = [{"arguments": step.arguments, "output": step.output} for step in priors.values()]
+        if "facts" in known and call.facts.held:
+            found["held"] = [held.value for held in call.facts.held.values()]
 
-def _claimed(call: Call, parts: Parts | None) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    if call.has("identity"):
-        found["arguments"] = call.arguments if call.has("arguments") else call.request.arguments
-    if call.has("tool") and call.tool.contract is not None:
-        found["sent"] = call.request.arguments
-    if not _lasts(call, parts):
-        if call.has("decision"):
-            found["decision"] = _said(call.decision)
-        if call.has("given"):
-            found["given"] = {"context": call.given.context, "notes": call.given.notes}
-    if call.has("facts") and call.facts.priors:
-        priors = call.facts.priors
-        found["priors"] = [{"arguments": step.arguments, "output": step.output} for step in priors.values()]
-    if call.has("facts") and call.facts.held:
-        found["held"] = [held.value for held in call.facts.held.values()]
-    return found
+    def tell_claim(self) -> None:
+        call, known, kept, body = self.call, self.known, self.kept, self.body
+        body["received_ms"] = call.received_ms
+        self._tell_request()
+        if "identity" in known:
+            body["arguments"] = kept["arguments"]
+        if "arguments_digest" in known:
+            body["arguments_digest"] = call.arguments_digest
+        if self.parts is not None and self.lasts:
+            lasting = Lasting(call.given, call.decision, call.identity, call.tool)
+            body[SHARED] = self.parts.shared(lasting, self.redact, _lasting)
+        else:
+            self._tell_decided()
+        if "facts" in known:
+            body["facts"] = _facts(call.facts, kept)
+        if "bill" in known and call.bill.cost:
+            body["cost"] = cost_texts(call.bill.cost)
 
+    def _tell_request(self) -> None:
+        request, body = self.call.request, self.body
+        caller = request.caller
+        body["transport"] = caller.transport
+        body["era"] = caller.era
+        body["client"] = {"name": caller.client.name, "version": caller.client.version}
+        body["session"] = caller.session
+        body["trace"] = caller.trace
+        if request.via is not None:
+            body["via"] = request.via.name
+        if "sent" in self.kept:  # by an agent that is held at another version; `arguments` is what that was adapted to
+            body["sent"] = self.kept["sent"]
+        if request.undoes is not None:
+            body["undoes"] = request.undoes.call_id
 
-def _claim(call: Call, kept: Mapping[str, Any], redact: Redact, parts: Parts | None) -> dict[str, Any]:
-    lasts = parts is not None and _lasts(call, parts)
-    body: dict[str, Any] = {"received_ms": call.received_ms, **_caller(call)}
-    if not lasts:
-        body["tool"] = _tool(call, parts)
-    if call.request.via is not None:
-        body["via"] = call.request.via.name
-    if "sent" in kept:  # by an agent that is held at another version; `arguments` is what that was adapted to
-        body["sent"] = kept["sent"]
-    if call.request.undoes is not None:
-        body["undoes"] = call.request.undoes.call_id
-    if call.has("identity"):
-        if not lasts:
-            body["identity"] = _who(call.identity, parts)
-        body["arguments"] = kept["arguments"]
-    if call.has("arguments_digest"):
-        body["arguments_digest"] = call.arguments_digest
-    if parts is not None and lasts:
-        body[SHARED] = parts.shared(Lasting(call.given, call.decision, call.identity, call.tool), redact, _lasting)
-    else:
-        body |= _decided(call, kept, redact)
-    if call.has("facts"):
-        body["facts"] = _facts(call.facts, kept)
-    if call.has("bill") and call.bill.cost:
-        body["cost"] = cost_texts(call.bill.cost)
-    return body
+    def _tell_decided(self) -> None:
+        call, known, body = self.call, self.known, self.body
+        body["tool"] = _tool(call, self.parts)
+        if "identity" in known:
+            body["identity"] = _who(call.identity, self.parts)
+        if "decision" in known:
+            body["decision"] = _decision(call.decision, self.kept["decision"])
+        if "given" in known:
+            entities = list(self.redact(call.given.entities))  # by itself: the redactor knows it from call to call
+            body["given"] = _given(call.given, entities, self.kept["given"])
 
+    def find_end(self, outcome: Outcome) -> None:
+        known, found = self.known, self.found
+        if "attempts" in known and any([attempt.get("reason", True) for attempt in self.call.attempts]):
+            found["attempts"] = self.call.attempts
+        if isinstance(outcome, Succeeded):
+            found["result"] = outcome.result
+        elif not isinstance(outcome, Denied | Waiting):
+            found["error"] = {"message": outcome.error.message, "detail": outcome.error.detail}
+            if "raw" in known:  # the tool did answer: whoever settles this needs to see what
+                found["raw"] = self.call.raw
 
-def _decided(call: Call, kept: Mapping[str, Any], redact: Redact) -> dict[str, Any]:
-    body: dict[str, Any] = {}
-    if call.has("decision"):
-        body["decision"] = _decision(call.decision, kept["decision"])
-    if call.has("given"):
-        entities = list(redact(call.given.entities))  # by itself: the redactor knows it from call to call
-        body["given"] = _given(call.given, entities, kept["given"])
-    return body
+    def tell_end(self, outcome: Outcome, ended_ms: int) -> None:
+        call, known, body = self.call, self.known, self.body
+        body["timing"] = {"received_ms": call.received_ms, "ended_ms": ended_ms}
+        if "attempts" in known:
+            body["attempts"] = self.kept.get("attempts", call.attempts)  # else they are numbers and words of ours
+        if "source" in known:
+            body["source"] = _source(call.source)
+        match outcome:
+            case Succeeded():
+                body["outcome"] = "succeeded"
+                self._tell_bounded("result")
+                if "labels" in known:
+                    body["labels"] = list(call.labels)
+                if outcome.replayed_from is not None:
+                    body["replayed_from"] = outcome.replayed_from
+            case Denied():
+                body["outcome"] = "denied"
+            case Waiting(on, message, retry_after_s):
+                body["outcome"] = "waiting"
+                body["waiting"] = {"on": on, "message": message, "retry_after_s": retry_after_s}
+            case _:
+                body["outcome"] = "failed" if isinstance(outcome, Failed) else "unknown"
+                body["error"] = {"code": outcome.error.code, **self.kept["error"]}
+                if "raw" in self.kept:
+                    self._tell_bounded("raw")
+
+    def _tell_bounded(self, name: str) -> None:
+        value, body = self.kept[name], self.body
+        try:
+            text = dump(value)
+            if len(text) <= MAX_RESULT_BYTES:
+                body[name] = value if self.parts is None else verbatim(text)
+            else:
+                body[f"{name}_bytes"], body[f"{name}_digest"] = len(text), digest(value)
+        except CodecError as error:
+            body[f"{name}_unreadable"] = str(error)
 
 
 def _lasting(call: Lasting, kept: Any) -> dict[str, Any]:
@@ -150,47 +228,6 @@ def _lasting(call: Lasting, kept: Any) -> dict[str, Any]:
 def _given(given: DecisionInput, entities: list[Any], rest: Mapping[str, Any]) -> dict[str, Any]:
     about = {"principal": given.principal, "action": given.action, "resource": given.resource}
     return {**about, "entities": entities, **rest}
-
-
-def _ended(call: Call, outcome: Outcome) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    if call.has("attempts") and any(attempt.get("reason", True) for attempt in call.attempts):
-        found["attempts"] = call.attempts
-    match outcome:
-        case Succeeded(result):
-            found["result"] = result
-        case Denied() | Waiting():
-            pass
-        case _:
-            found["error"] = {"message": outcome.error.message, "detail": outcome.error.detail}
-            if call.has("raw"):  # the tool did answer: whoever settles this needs to see what
-                found["raw"] = call.raw
-    return found
-
-
-def _end(call: Call, outcome: Outcome, ended_ms: int, kept: Mapping[str, Any], parts: Parts | None) -> dict[str, Any]:
-    body: dict[str, Any] = {"timing": {"received_ms": call.received_ms, "ended_ms": ended_ms}}
-    if call.has("attempts"):
-        body["attempts"] = kept.get("attempts", call.attempts)  # without reasons they are numbers and words of ours
-    if call.has("source"):
-        body["source"] = _source(call.source)
-    match outcome:
-        case Succeeded(_, replayed_from):
-            body |= {"outcome": "succeeded", **_bounded("result", kept["result"], parts)}
-            if call.has("labels"):
-                body["labels"] = list(call.labels)
-            if replayed_from is not None:
-                body["replayed_from"] = replayed_from
-        case Denied():
-            body["outcome"] = "denied"
-        case Waiting(on, message, retry_after_s):
-            body |= {"outcome": "waiting", "waiting": {"on": on, "message": message, "retry_after_s": retry_after_s}}
-        case _:
-            body["outcome"] = "failed" if isinstance(outcome, Failed) else "unknown"
-            body["error"] = {"code": outcome.error.code, **kept["error"]}
-            if "raw" in kept:
-                body |= _bounded("raw", kept["raw"], parts)
-    return body
 
 
 def _source(source: Source) -> dict[str, Any]:
@@ -235,17 +272,6 @@ def identity_from(body: Mapping[str, Any]) -> Identity:
     if "child" in known:
         known["child"] = Child(**{**known["child"], "scopes": tuple(known["child"]["scopes"])})
     return Identity(**known)
-
-
-def _caller(call: Call) -> dict[str, Any]:
-    caller = call.request.caller
-    return {
-        "transport": caller.transport,
-        "era": caller.era,
-        "client": {"name": caller.client.name, "version": caller.client.version},
-        "session": caller.session,
-        "trace": caller.trace,
-    }
 
 
 def _who(identity: Identity, parts: Parts | None) -> Any:
@@ -306,38 +332,34 @@ def _decision(decision: Decision, said: Mapping[str, Any]) -> dict[str, Any]:
 
 def _facts(facts: Facts, kept: Mapping[str, Any]) -> dict[str, Any]:
     run = facts.run
-    approval = {} if facts.approval is None else {"approval": _approval(facts.approval)}
-    left = facts.budget
-    budget = {} if left is None else {"budget": {"calls": left.calls, "cost": left.cost}}
-    taint = {"taint": list(facts.taint)} if facts.taint else {}
-    values = zip(facts.held.items(), kept.get("held", ()), strict=True)
-    held = {name: [list(one.key), one.version, value] for (name, one), value in values}
-    return {
-        **approval,
-        **budget,
-        **taint,
-        **_divergence(facts.expected),
-        **({"held": held} if held else {}),
+    where: dict[str, Any] = {"id": run.id, "owner": run.owner, "source": run.source, "status": run.status}
+    if run.attempt != 1:
+        where |= {"attempt": run.attempt, "since": run.since}
+    said: dict[str, Any] = {
         "now_ms": facts.now_ms,
-        "run": {"id": run.id, "owner": run.owner, "source": run.source, "status": run.status, **_attempt(run)},
+        "run": where,
         "step": facts.step,
-        "priors": {
-            name: _step(step, told)
-            for (name, step), told in zip(facts.priors.items(), kept.get("priors", ()), strict=True)
-        },
+        "priors": _steps(facts.priors, kept["priors"]) if facts.priors else {},
         "repeat_of": facts.repeat_of,
         "environment": facts.environment,
     }
+    if facts.approval is not None:
+        said["approval"] = _approval(facts.approval)
+    if facts.budget is not None:
+        said["budget"] = {"calls": facts.budget.calls, "cost": facts.budget.cost}
+    if facts.taint:
+        said["taint"] = list(facts.taint)
+    if facts.expected is not None:
+        expected = facts.expected
+        said["diverged"] = {"n": expected.n, "tool": expected.tool, "call": expected.call_id}
+    if facts.held:
+        held = zip(facts.held.items(), kept["held"], strict=True)
+        said["held"] = {name: [list(one.key), one.version, value] for (name, one), value in held}
+    return said
 
 
-def _attempt(run: RunRef) -> dict[str, int]:
-    return {} if run.attempt == 1 else {"attempt": run.attempt, "since": run.since}
-
-
-def _divergence(expected: Expected | None) -> dict[str, Any]:
-    if expected is None:
-        return {}
-    return {"diverged": {"n": expected.n, "tool": expected.tool, "call": expected.call_id}}
+def _steps(priors: Mapping[str, Step], kept: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {name: _step(step, told) for (name, step), told in zip(priors.items(), kept, strict=True)}
 
 
 def _step(step: Step, kept: Mapping[str, Any]) -> dict[str, Any]:
@@ -376,13 +398,3 @@ def _approval_from(body: Mapping[str, Any] | None) -> Approval | None:
         return None
     people = tuple(Approver(one["name"], tuple(one["roles"]), tuple(one["teams"])) for one in body["by"])
     return Approval(body["id"], body["version"], people, body["at_ms"], body["standing"])
-
-
-def _bounded(name: str, value: Any, parts: Parts | None) -> dict[str, Any]:
-    try:
-        text = dump(value)
-        if len(text) <= MAX_RESULT_BYTES:
-            return {name: value if parts is None else verbatim(text)}
-        return {f"{name}_bytes": len(text), f"{name}_digest": digest(value)}
-    except CodecError as error:
-        return {f"{name}_unreadable": str(error)}

@@ -61,6 +61,10 @@ class Call:
         """Tell whether the stage that sets `name` has run."""
         return name in self.__dict__
 
+    def known(self) -> Mapping[str, Any]:
+        """Return the slots that are set, by name: for whoever asks after many of them."""
+        return self.__dict__
+
     def decided_again(self) -> "Call":
         """Return the same call as it was before `gather`, to decide on fresh facts."""
         fresh = Call(self.id, self.request, self.received_ms)

@@ -2,8 +2,8 @@
 
 A link's hash is `2.` and the SHA-256 of its predecessor's hash, a newline, and its `content`: the SHA-256 of three
 lines, the compact JSON `[seq, at_ms, kind, call_id, run_id, agent, on_behalf_of, tool]`, what is always kept of the
-body's text, and the digest of what may be removed of it (store/removable.py). JSON escapes newlines, so no two events share an encoding. A
-link can be shown by its content alone, without its event.
+body's text, and the digest of what may be removed of it (store/removable.py). JSON escapes newlines, so no two events
+share an encoding. A link can be shown by its content alone, without its event.
 
 A hash without `2.` is of an earlier version: the SHA-256 of `[prev_hash, seq, at_ms, kind, call_id, run_id, agent,
 on_behalf_of, tool]`, a newline, and the whole body.
