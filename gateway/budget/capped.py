@@ -20,6 +20,8 @@ def capped(call: Call) -> Bill:
     Counted are an agent's calls of a tool, in its run or in a window of time; of several limits of one window the least
     holds. Raising a limit keeps the count.
     """
+    if not call.decision.obligations:
+        return call.bill
     texts = [value for kind, value in call.decision.obligations if kind == MAX_CALLS]
     if not texts:
         return call.bill

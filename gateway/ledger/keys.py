@@ -8,6 +8,7 @@ from gateway.codec import digest
 from gateway.model.call import Call
 from gateway.model.facts import RunRef, StepStatus
 from gateway.model.light import light
+from gateway.model.request import CallRequest
 from gateway.model.tool import Effect, Tool
 from gateway.store.ports import Ledger, Recorded
 
@@ -30,6 +31,9 @@ class StepKey:
 
     key: str | None
     repeats: Recorded | None = field(default=None, repr=False)
+
+
+_NO_STEP: Final = StepKey(None)
 
 
 def step_key(
@@ -68,7 +72,9 @@ async def next_step(ledger: Ledger, run: RunRef, call: Call, is_new: IsNew = _ne
     was delivered in this attempt at the run is over, and the next identical call is a new one; one still running,
     undelivered or in doubt is answered from the record; one that failed is tried again under the same key.
     """
-    agent, tool = call.identity.agent, call.tool
+    agent, tool, request = call.identity.agent, call.tool, call.request
+    if _is_plain_read(tool, request):
+        return _NO_STEP
     if call.request.repeats is not None:
         key = call.request.repeats.step_key
         return StepKey(key, await ledger.recorded(agent, tool.name, key))
@@ -87,6 +93,13 @@ async def next_step(ledger: Ledger, run: RunRef, call: Call, is_new: IsNew = _ne
     if not of_run or tool.once_per_run or not _is_over(held, run):
         return StepKey(first, held)
     return await _first_unfinished(ledger, run, call)
+
+
+def _is_plain_read(tool: Tool, request: CallRequest) -> bool:
+    """Tell whether a call has nothing to keep apart: what it asks for it may ask for again, and no key is told."""
+    if tool.effect is not Effect.READ or tool.idempotency_key:
+        return False
+    return request.idempotency_key is None and request.repeats is None and request.undoes is None
 
 
 async def _first_unfinished(ledger: Ledger, run: RunRef, call: Call) -> StepKey:

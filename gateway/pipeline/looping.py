@@ -93,7 +93,10 @@ def _answer(call: Call, outcome: Outcome) -> int | None:
     if not isinstance(outcome, Succeeded):
         return hash(repr(outcome))
     try:
-        return hash(dump({name: value for name, value in outcome.result.items() if name != "_meta"}))
+        result = outcome.result
+        if "_meta" in result:
+            result = {name: value for name, value in result.items() if name != "_meta"}
+        return hash(dump(result))
     except CodecError:
         return None
 

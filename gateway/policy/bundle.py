@@ -76,12 +76,14 @@ class Bundle:
         self._shapes = checked.shapes
         self._priors = checked.priors
         self.fact_shape = checked.facts
+        self._prior_sources = frozenset(query.tool for queries in checked.priors.values() for query in queries)
         self._reads_budget = any(policy.need.reads(("base", "budget")) for policy in checked.policies)
         self._tool_entities = {tool.name: tool_entities(tool, self.server(tool.server)) for tool in tools}
         self._for_anyone, self._for_one = _by_principal(checked.policies)
         self._request = lru_cache(maxsize=_REQUESTS)(self._build_request)
         self._situation = lru_cache(maxsize=_SITUATIONS)(self._build_situation)
         self._near: dict[int, tuple[Request | DecisionInput, Situation]] = {}
+        self._asked: dict[tuple[int, int], tuple[Identity, Tool, Situation]] = {}
         self._outlook = lru_cache(maxsize=_OUTLOOKS)(self._build_outlook)
         self._operations = Operations(checked.policies, self._known_agent, self._candidates, self.server, self.people)
         self._operation_situation = lru_cache(maxsize=_OPERATION_SITUATIONS)(self._build_situation)
@@ -142,7 +144,7 @@ class Bundle:
     @property
     def prior_sources(self) -> frozenset[str]:
         """The tools whose calls some policy looks back at: those calls are always claimed, reads too."""
-        return frozenset(query.tool for queries in self._priors.values() for query in queries)
+        return self._prior_sources
 
     @property
     def prior_indexes(self) -> frozenset[tuple[str, tuple[str, ...]]]:
@@ -163,7 +165,7 @@ class Bundle:
         """Return the declared facts that the policies read about such a call."""
         if not self.fact_shape.fields or tool.method != TOOL_CALL:
             return ()
-        need = self.situation(self.request(identity, tool, arguments)).need.wants("facts")
+        need = self.situation_of(identity, tool, arguments).need.wants("facts")
         return () if need is None else [name for name in self.fact_shape.fields if need.wants(name) is not None]
 
     def fits_fact(self, name: str, value: Any) -> bool:
@@ -217,6 +219,19 @@ class Bundle:
         if len(self._near) >= _SITUATIONS:
             self._near.clear()
         self._near[id(given.entities)] = given, found
+        return found
+
+    def situation_of(self, identity: Identity, tool: Tool, arguments: Mapping[str, Any] = _NOTHING) -> Situation:
+        """Return the policies that matter to a call; the arguments as for `request`."""
+        key = id(identity), id(tool)
+        asked = self._asked.get(key)
+        if asked is not None and asked[0] is identity and asked[1] is tool:
+            return asked[2]
+        found = self.situation(self.request(identity, tool, arguments))
+        if tool.method == TOOL_CALL:
+            if len(self._asked) >= _SITUATIONS:
+                self._asked.clear()
+            self._asked[key] = identity, tool, found
         return found
 
     def _key(self, identity: Identity, tool: Tool) -> _Key:

@@ -80,7 +80,7 @@ def decision_input(
     bundle: Bundle, identity: Identity, tool: Tool, arguments: Mapping[str, Any], facts: Facts
 ) -> DecisionInput:
     """Put a call before the policies of `bundle`. Never raises, whatever the arguments hold."""
-    situation = bundle.situation(bundle.request(identity, tool, arguments))
+    situation = bundle.situation_of(identity, tool, arguments)
     told = facts.priors or facts.approval is not None or facts.budget is not None
     if told or not situation.steady or situation.remedy_paths:
         return compose(bundle, Question(identity, tool, arguments, facts))

@@ -44,10 +44,12 @@ class Places:
         here = self._held.get((owner, place))
         if here is None:
             here = _Here(await self._said(owner, place, caller), now)
+            self._held.keep((owner, place), here)
+        else:
+            self._held.move_to_end((owner, place))
         if here.run is not None and caller.session is None and now - here.used_ms > IDLE_MS:
             here.run = None
         here.used_ms = now
-        self._held.keep((owner, place), here)
         return here.run
 
     async def _said(self, owner: str, place: str, caller: Caller) -> RunRef | None:

@@ -32,6 +32,8 @@ def delivered(redactor: Redactor, call: Call, result: Mapping[str, Any]) -> Mapp
 
 def masked_fields(decision: Decision) -> tuple[str, ...]:
     """Return the fields that a decision obliges to mask."""
+    if not decision.obligations:
+        return ()
     return tuple(
         name.strip()
         for key, value in decision.obligations
