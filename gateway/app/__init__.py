@@ -2,7 +2,7 @@
 
 from gateway.app.front import operator_token
 from gateway.app.gateway import Gateway
-from gateway.app.opening import live_definitions, open_heads, open_store, policy_trial
+from gateway.app.opening import issuer_of, live_definitions, open_heads, open_store, policy_trial
 from gateway.home import Home
 from gateway.rulebook import build_rules, read_policies
 
@@ -10,6 +10,7 @@ __all__ = [
     "Gateway",
     "Home",
     "build_rules",
+    "issuer_of",
     "live_definitions",
     "open_heads",
     "open_store",

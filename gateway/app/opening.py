@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from gateway.catalog.catalog import Live
-from gateway.config.model import GatewayConfig
+from gateway.config.model import OWN_SERVERS, GatewayConfig
 from gateway.connector import Receiver, Surroundings
 from gateway.connector.pool import PoolPace, Upstreams
 from gateway.connector.registry import build_upstream, load_connectors
@@ -14,6 +14,7 @@ from gateway.home import Home
 from gateway.ledger.heads import Heads
 from gateway.ledger.signing import SigningKey
 from gateway.model.clock import Clock, SystemClock
+from gateway.pipeline.passports import Issuer
 from gateway.pipeline.survey import Survey
 from gateway.policy import Trial
 from gateway.redaction.redactor import Redactor
@@ -21,7 +22,7 @@ from gateway.store.memory import MemoryStore
 from gateway.store.ports import Store
 from gateway.store.sqlite import SqliteStore
 
-__all__ = ["connect", "live_definitions", "open_heads", "open_store", "policy_trial"]
+__all__ = ["connect", "issuer_of", "live_definitions", "open_heads", "open_store", "policy_trial"]
 
 _ASK_S: Final = 20.0
 
@@ -50,6 +51,11 @@ def open_heads(config: GatewayConfig, home: Home, store: Store, clock: Clock) ->
     name = f"ledger-{hashlib.sha256(url.encode()).hexdigest()[:12]}.anchor"
     anchor = home.private / name if named is None else home.path / named
     return Heads(store, SigningKey.load(home.private), anchor, clock)
+
+
+def issuer_of(config: GatewayConfig, key: SigningKey) -> Issuer:
+    """Return under which name the gateway signs passports: its public URL, else what its key is known by."""
+    return Issuer(key, config.server.public_url or f"toolgate:{key.kid}", OWN_SERVERS)
 
 
 def policy_trial(home: Home) -> Trial:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from gateway.app.opening import issuer_of
 from gateway.app.parts import Parts
 from gateway.cache.results import ResultCache
 from gateway.catalog.own_tools import READ_RESULT
@@ -14,6 +15,7 @@ from gateway.pipeline.delegating import Delegating
 from gateway.pipeline.finding import finding_tools
 from gateway.pipeline.inflight import InFlight
 from gateway.pipeline.joining import Joining
+from gateway.pipeline.passports import Office
 from gateway.pipeline.reading import Reading
 from gateway.pipeline.run_tools import RunTools, Workbench
 from gateway.pipeline.runner import Kit, Runner
@@ -40,9 +42,11 @@ def build_runner(parts: Parts, noted: Callable[[Call, Outcome], None]) -> Runner
     bench = Workbench(parts.runs, parts.store, recollections, joining, parts.rules, parts.clock)
     handing = parts.config.identity.delegation
     delegations = Delegations(parts.store, parts.children, handing, parts.clock, parts.ids)
+    office = Office(parts.store, issuer_of(parts.config, parts.signing), parts.rules, parts.clock, parts.ids)
     own: dict[str, OwnTool] = {
         **RunTools(bench).own_tools,
         **Delegating(delegations, parts.rules).own_tools,
+        **office.own_tools,
         **finding_tools(parts.listing),
         READ_RESULT: parts.kept.read,
         **parts.approving.own_tools,

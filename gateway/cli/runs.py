@@ -11,6 +11,7 @@ import typer
 from gateway.cli.acting import As, acting_on_run
 from gateway.cli.loaded import Loaded
 from gateway.cli.output import Refused, done, emit, fail_with, table
+from gateway.cli.passport import passport
 from gateway.cli.place import AsJson, ConfigPath, loaded_from, with_store
 from gateway.cli.rollback import rollback
 from gateway.cli.taint import add_commands
@@ -35,6 +36,7 @@ def commands() -> typer.Typer:
     group.command("settle")(settle_call)
     group.command("rollback")(rollback)
     add_commands(group)
+    group.command("passport")(passport)
     group.command("resume")(resume)
     group.command("pause")(pause_run)
     group.command("unpause")(unpause_run)

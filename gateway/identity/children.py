@@ -39,10 +39,10 @@ class Children(Picture):
 
     def _take(self, change: DelegationChange) -> None:
         self._seen = change.seq
-        if change.made is not None:
-            self._made[change.made.id] = change.made
-        elif change.ended is not None:
-            self._ended.add(change.ended.id)
+        if isinstance(change.what, Delegation):
+            self._made[change.what.id] = change.what
+        else:
+            self._ended.add(change.what.id)
 
     def _forget(self) -> None:
         before = self._clock.now_ms() - _TOLD_MS

@@ -33,10 +33,10 @@ def change_from(seq: int, told: tuple[Any, ...], body: str) -> DelegationChange:
     at_ms, kind, delegation, run_id, agent, user = told
     said: Mapping[str, Any] = load(body.encode())
     if kind == EventKind.WITHDRAWN:
-        return DelegationChange(seq, ended=DelegationEnd(delegation, agent, run_id, at_ms, **said))
+        return DelegationChange(seq, DelegationEnd(delegation, agent, run_id, at_ms, **said))
     lists = {name: tuple(said[name]) for name in ("scopes", "claims", "actors")}
     header = {"id": delegation, "agent": agent, "run_id": run_id, "on_behalf_of": user, "created_ms": at_ms}
-    return DelegationChange(seq, made=Delegation(**{**said, **lists, **header}))
+    return DelegationChange(seq, Delegation(**{**said, **lists, **header}))
 
 
 def _body(said: Mapping[str, Any]) -> bytes:

@@ -54,8 +54,7 @@ class DelegationChange:
     """The event `seq`: a delegation was made, or one was withdrawn."""
 
     seq: int
-    made: Delegation | None = None
-    ended: DelegationEnd | None = None
+    what: Delegation | DelegationEnd
 
 
 class DelegationStore(Protocol):

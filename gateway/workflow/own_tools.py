@@ -3,7 +3,15 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-__all__ = ["DEFAULT_TOKENS", "DEFAULT_TTL_S", "LEAST_TOKENS", "MOST_CALLS", "OWN_SERVER", "OWN_TOOLS"]
+__all__ = [
+    "DEFAULT_PASSPORT_S",
+    "DEFAULT_TOKENS",
+    "DEFAULT_TTL_S",
+    "LEAST_TOKENS",
+    "MOST_CALLS",
+    "OWN_SERVER",
+    "OWN_TOOLS",
+]
 
 OWN_SERVER: Final = "run"
 """The server name under which the gateway's own tools stand; no configured server may take it."""
@@ -12,6 +20,7 @@ LEAST_TOKENS: Final = 200
 DEFAULT_TOKENS: Final = 1_000
 MOST_CALLS: Final = 100
 DEFAULT_TTL_S: Final = 3600
+DEFAULT_PASSPORT_S: Final = 900
 _READS: Final = {"readOnlyHint": True, "destructiveHint": False, "openWorldHint": False}
 _TEXT: Final = {"type": "string"}
 _COUNT: Final = {"type": "integer"}
@@ -125,6 +134,28 @@ OWN_TOOLS: Final[tuple[Mapping[str, Any], ...]] = (
             reason={"type": "string", "maxLength": 500, "description": "Why; kept on record."},
         ),
         "outputSchema": _object(["child"], child=_TEXT),
+        "annotations": _READS,
+    },
+    {
+        "name": "passport",
+        "description": (
+            "Return a signed statement (a JWT) of who you are, for whom you act, in which run, what you may use and "
+            "what was done so far. Whoever gets it checks it with the gateway's public key, without asking the "
+            "gateway. It lets nobody in."
+        ),
+        "inputSchema": _object(
+            [],
+            audience={"type": "string", "minLength": 1, "maxLength": 256, "description": "Whom it is for (`aud`)."},
+            ttl_s={
+                "type": "integer",
+                "minimum": 1,
+                "maximum": 86_400,
+                "description": f"Seconds it is good for; {DEFAULT_PASSPORT_S} if absent. Never longer than you.",
+            },
+        ),
+        "outputSchema": _object(
+            ["passport", "id", "run", "expires"], passport=_TEXT, id=_TEXT, run=_TEXT, expires=_COUNT
+        ),
         "annotations": _READS,
     },
 )

@@ -119,11 +119,11 @@ def test_revoking_a_child_ends_it_and_all_under_it_on_record(tmp_path: Path) -> 
         "payer:third": "live",
     }
 
-    async def work(store: SqliteStore) -> list[DelegationEnd | None]:
-        return [change.ended for change in await store.delegation_changes(0) if change.ended is not None]
+    async def work(store: SqliteStore) -> list[DelegationEnd]:
+        changes = await store.delegation_changes(0)
+        return [change.what for change in changes if isinstance(change.what, DelegationEnd)]
 
     [end] = house.store(work)
-    assert end is not None
     assert (end.id, end.run_id, end.reason) == ("tg_reader", "run_1", "done")
     assert end.by.startswith("os:")
     again = house.run("agents", "revoke", "tg_reader")

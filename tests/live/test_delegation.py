@@ -12,6 +12,8 @@ from mcp.client import Client
 
 from examples.payments.agent import over_http
 from gateway.identity.tokens import Tokens
+from gateway.ledger.passports import read_passport
+from gateway.ledger.signing import NotSigned
 from gateway.model.clock import RandomIds
 from gateway.model.errors import IdentityFault
 from gateway.model.identity import Credential, Identity
@@ -224,3 +226,40 @@ async def test_who_pauses_an_agent_pauses_its_children(gate: Inside) -> None:
         assert code(await call(reader, "payments_history", {})) == "paused"
         await gate.gateway.store.end_pause(stopped)
         await gate.gateway.pauses.refresh()
+
+
+async def test_a_passport_tells_who_works_what_was_done_and_what_is_left_and_commits_to_the_ledger(
+    gate: Inside,
+) -> None:
+    async with gate.client("modern", "thrifty") as agent, gate.client("modern") as payer:
+        run = (await call(payer, "run_start", {})).structured_content["run"]  # type: ignore[index]
+        assert code(await call(payer, "fraud_check", CHECK | {"payment_id": "y"}, run=run)) == "ok"
+        mine = (await call(payer, "run_passport", {"audience": "bank"}, run=run)).structured_content
+        its = (await call(agent, "run_passport", {"ttl_s": 60})).structured_content
+    jwks = gate.gateway.signing.jwks()
+    assert mine is not None
+    assert its is not None
+    claims = read_passport(mine["passport"], jwks, gate.clock.ms)
+    assert (claims["sub"], claims["aud"], claims["run"], claims["jti"]) == ("payer", "bank", run, mine["id"])
+    assert claims["exp"] == mine["expires"] == gate.clock.ms // 1000 + 900
+    assert claims["scopes"] == ["fraud.check", "mail.inbox", "mail.send", "payments.history", "payments.pay"]
+    events = [event async for event in gate.gateway.store.events(EventFilter(after_seq=claims["ledger"]["seq"] - 1))]
+    assert events[0].hash == claims["ledger"]["hash"]
+    theirs = read_passport(its["passport"], jwks, gate.clock.ms)
+    assert [each["of"] for each in theirs["budgets"]] == ["agent:thrifty"]
+    assert theirs["exp"] == theirs["iat"] + 60
+    assert "aud" not in theirs
+
+
+async def test_a_childs_passport_ends_with_the_child_and_is_no_credential(gate: Inside) -> None:
+    async with gate.client("modern") as payer:
+        told = await handed(payer, "run.passport", ttl_s=120)
+        async with child(gate, told) as reader:
+            made = (await call(reader, "run_passport", {"ttl_s": 86_400})).structured_content
+    assert made is not None
+    claims = read_passport(made["passport"], gate.gateway.signing.jwks(), gate.clock.ms)
+    assert claims["exp"] == gate.clock.ms // 1000 + 120
+    assert (claims["act"], claims["scopes"]) == ({"sub": "payer:reader"}, ["run.passport"])
+    assert (await refused(gate, made["passport"])).startswith("unauthenticated")
+    with pytest.raises(NotSigned, match="expired"):
+        read_passport(made["passport"], gate.gateway.signing.jwks(), gate.clock.ms + 120_000)

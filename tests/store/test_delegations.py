@@ -28,10 +28,10 @@ END = DelegationEnd("tg_reader", "payer", "run_1", T0 + 5, "os:ann", "done")
 async def test_what_became_of_delegations_is_read_in_order_from_where_one_left_off(store: Store) -> None:
     await store.put_delegation(READER)
     [made] = await store.delegation_changes(0)
-    assert made == DelegationChange(made.seq, made=READER)
+    assert made == DelegationChange(made.seq, READER)
     assert await store.delegation_changes(made.seq) == []
     await store.end_delegation(END)
-    assert await store.delegation_changes(made.seq) == [DelegationChange(made.seq + 1, ended=END)]
+    assert await store.delegation_changes(made.seq) == [DelegationChange(made.seq + 1, END)]
     assert len(await store.delegation_changes(0)) == 2
 
 

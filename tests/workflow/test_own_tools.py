@@ -77,4 +77,12 @@ async def test_a_run_that_cannot_be_recorded_is_not_started() -> None:
 def test_own_tools_are_reads_that_stand_under_their_own_server() -> None:
     assert OWN_SERVER == "run"
     assert all(tool["annotations"]["readOnlyHint"] for tool in OWN_TOOLS)
-    assert [tool["name"] for tool in OWN_TOOLS] == ["start", "resume", "brief", "history", "delegate", "revoke"]
+    assert [tool["name"] for tool in OWN_TOOLS] == [
+        "start",
+        "resume",
+        "brief",
+        "history",
+        "delegate",
+        "revoke",
+        "passport",
+    ]
