@@ -14,7 +14,7 @@ from gateway.cli.place import AsJson, ConfigPath, loaded_from, with_store
 from gateway.identity.people import PERSON_PREFIX
 from gateway.identity.tokens import IssuedToken, TokenRefused, Tokens
 from gateway.model.clock import RandomIds, SystemClock
-from gateway.store.ports import EventKind, Record, Store
+from gateway.store.ports import Store
 
 __all__ = ["commands"]
 
@@ -46,9 +46,7 @@ def new(
     lifetime = span_ms(expires)
 
     async def work(store: Store) -> IssuedToken:
-        issued = await Tokens(store, SystemClock(), RandomIds()).issue(agent, ttl_ms=lifetime)
-        await _note(store, agent, ("token issued", by), (issued.record.id,))
-        return issued
+        return await Tokens(store, SystemClock(), RandomIds(), by).issue(agent, ttl_ms=lifetime)
 
     _show(_refusing(lambda: with_store(loaded, work, as_json=as_json), as_json), as_json)
 
@@ -67,10 +65,8 @@ def rotate(  # noqa: PLR0913, PLR0917 - each option is one a person may want
     lifetime, overlapping = span_ms(expires), span_ms(overlap)
 
     async def work(store: Store) -> IssuedToken:
-        tokens = Tokens(store, SystemClock(), RandomIds())
-        issued = await tokens.rotate(agent, ttl_ms=lifetime, overlap_ms=overlapping)
-        await _note(store, agent, ("token rotated", by), (issued.record.id, *issued.revoked))
-        return issued
+        tokens = Tokens(store, SystemClock(), RandomIds(), by)
+        return await tokens.rotate(agent, ttl_ms=lifetime, overlap_ms=overlapping)
 
     _show(_refusing(lambda: with_store(loaded, work, as_json=as_json), as_json), as_json)
 
@@ -81,9 +77,7 @@ def revoke(agent: Agent, person: As = "", config: ConfigPath = Path("gateway.yam
     by = acting(loaded, person, as_json=as_json)
 
     async def work(store: Store) -> list[str]:
-        ended = await Tokens(store, SystemClock(), RandomIds()).revoke(agent)
-        await _note(store, agent, ("token revoked", by), tuple(ended))
-        return ended
+        return await Tokens(store, SystemClock(), RandomIds(), by).revoke(agent)
 
     ended = with_store(loaded, work, as_json=as_json)
     told = f"revoked {len(ended)} token(s) of {agent}" if ended else f"{agent} has no live token"
@@ -125,10 +119,3 @@ def _show(issued: IssuedToken, as_json: bool) -> None:
     data = {"agent": record.agent, "id": record.id, "token": issued.token, "expires_ms": record.expires_ms}
     lines = [issued.token, "", "Shown once. Clients send it as: Authorization: Bearer TOKEN"]
     emit(data, lines, as_json=as_json)
-
-
-async def _note(store: Store, agent: str, deed: tuple[str, str], ids: tuple[str, ...]) -> None:
-    now = SystemClock().now_ms()
-    what, by = deed
-    body = {"what": what, "tokens": list(ids), "by": by}
-    await store.record(Record("", now, "", agent, "", "", body, EventKind.ADMIN))

@@ -46,7 +46,7 @@ def verify(
             done("from here on the ledger is this one; that, and why, is on record")
         return
     lines = [
-        f"ledger_tampered: event {found.seq}: {found.words}",
+        f"ledger_tampered: {f'event {found.seq}: ' if found.seq else ''}{found.words}",
         "Keep this file for forensics; restore the store from a backup to go on.",
     ]
     emit({"ok": False, "seq": found.seq, "words": found.words}, lines, as_json=as_json)

@@ -45,12 +45,13 @@ class IssuedToken:
 
 
 class Tokens:
-    """Issues, rotates and revokes the API tokens of agents."""
+    """Issues, rotates and revokes the API tokens of agents; `by` is on record as who does."""
 
-    def __init__(self, store: TokenStore, clock: Clock, ids: IdSource) -> None:
+    def __init__(self, store: TokenStore, clock: Clock, ids: IdSource, by: str = "") -> None:
         self._store = store
         self._clock = clock
         self._ids = ids
+        self._by = by
 
     async def issue(self, agent: str, *, ttl_ms: int = DEFAULT_TTL_MS) -> IssuedToken:
         """Give `agent` its token, valid for `ttl_ms` milliseconds.
@@ -66,7 +67,7 @@ class Tokens:
         rivals = await self._live(agent)
         first = min(rivals, key=lambda token: (token.created_ms, token.id), default=issued.record)
         if first.id != issued.record.id:  # two commands at once: both see the same winner
-            await self._store.revoke_tokens(agent, self._clock.now_ms(), keep=first.id)
+            await self._store.revoke_tokens(agent, self._clock.now_ms(), keep=first.id, by=self._by)
             raise _has_one(agent, first)
         return issued
 
@@ -82,7 +83,8 @@ class Tokens:
         if overlap_ms < 0:
             raise TokenRefused("the overlap cannot be negative; 0s ends the old token at once")
         issued = await self._put(agent, ttl_ms)
-        revoked = await self._store.revoke_tokens(agent, self._clock.now_ms() + overlap_ms, keep=issued.record.id)
+        until_ms = self._clock.now_ms() + overlap_ms
+        revoked = await self._store.revoke_tokens(agent, until_ms, keep=issued.record.id, by=self._by)
         return IssuedToken(issued.token, issued.record, tuple(revoked))
 
     async def revoke(self, agent: str) -> list[str]:
@@ -91,7 +93,7 @@ class Tokens:
         Raises:
             StoreFault: the store cannot answer, or a token still works afterwards: whoever revokes must know.
         """
-        revoked = await self._store.revoke_tokens(agent, self._clock.now_ms())
+        revoked = await self._store.revoke_tokens(agent, self._clock.now_ms(), by=self._by)
         live = await self._live(agent)
         if live:
             raise StoreFault(f"Tokens of {agent!r} still work: {', '.join(token.id for token in live)}.")
@@ -107,7 +109,7 @@ class Tokens:
         now = self._clock.now_ms()
         token_id, digest, token = fresh_token(self._ids)
         record = TokenRecord(token_id, agent, digest, now, now + ttl_ms)
-        await self._store.put_token(record)
+        await self._store.put_token(record, by=self._by)
         return IssuedToken(token, record)
 
 

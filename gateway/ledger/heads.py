@@ -1,10 +1,10 @@
 """Signed heads: the gateway states with its own key where the ledger ended, in the ledger and in a file beside it.
 
-A head in the ledger is an event that states the one before it. The file, the anchor, states the last event there was
-when it was written. So a ledger whose end is cut off, or that is an older copy, is found out when it is loaded, and so
-is one that was sealed anew: whoever did that has the file, but neither the anchor nor the key. What came after the
-anchor was written (`every`, and what commands write while no gateway runs) can still be cut off unseen; whoever holds
-the key can state anything.
+A head in the ledger is an event that states the one before it; `rows` in it says that its version tells of every row
+(store/told_rows.py). The file, the anchor, states the last event there was when it was written. So a ledger whose end
+is cut off, or that is an older copy, is found out when it is loaded, and so is one that was sealed anew: whoever did
+that has the file, but neither the anchor nor the key. What came after the anchor was written (`every`, and what
+commands write while no gateway runs) can still be cut off unseen; whoever holds the key can state anything.
 """
 
 import asyncio
@@ -73,7 +73,7 @@ class Heads:
             return
         if not _is_stated(last):
             now = self._clock.now_ms()
-            body = {"seq": last.seq, "token": self._key.sign(_claims(last, now), HEAD)}
+            body = {"seq": last.seq, "token": self._key.sign(_claims(last, now), HEAD), "rows": True}
             await self._ledger.record(Record(HEADS, now, "", "", "", "", body, EventKind.HEAD_SIGNED))
             last = await self._last() or last
         await asyncio.to_thread(self._write_anchor, last)

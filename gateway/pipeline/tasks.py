@@ -357,7 +357,7 @@ class Tasks:
         if not is_news and held.record.is_open:
             return
         held.record = replace(held.record, body=self._body(held.record.body, state))
-        await self._store.save_task(held.record)
+        await self._store.save_task(held.record, self._clock.now_ms())
         held.changed.set()
         self.told(held)
 
@@ -382,7 +382,7 @@ class Tasks:
             return None
         if record.is_open and recorded.end_body is not None:  # a crash came between the two
             record = replace(record, is_open=False, until_ms=self._clock.now_ms() + _KEPT_MS)
-            await self._store.save_task(record)
+            await self._store.save_task(record, self._clock.now_ms())
         rules = self._rules.current
         call = call_of(recorded, record.body["server"], rules.catalog.find(recorded.tool), rules.bundle)
         return Held(record, record.body["state"], call)

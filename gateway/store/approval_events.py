@@ -122,10 +122,7 @@ def _checked(row: ApprovalRow, told: Told, seq: int) -> Event:
 
 
 def _body(event: Event) -> dict[str, Any]:
-    try:
-        body = load(event.body.encode())
-    except ValueError:
-        body = {}
+    body = load(event.body.encode())
     if type(body.get("row")) is not dict:
         raise broken(event.seq, "tells of no approval")
     return body

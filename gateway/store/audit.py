@@ -15,6 +15,8 @@ from gateway.store.facts import FactRow
 from gateway.store.ports import EventKind
 from gateway.store.removable import is_cut
 from gateway.store.retention_events import first_outside, spans_in
+from gateway.store.row_audit import RowAudit, RowTables
+from gateway.store.row_events import ROW_EVENTS
 from gateway.store.runs import RunStatus
 
 __all__ = ["AuditedTables", "CallRow", "RunRow", "Totals", "audit"]
@@ -69,7 +71,7 @@ class Totals(NamedTuple):
     facts: int
 
 
-class AuditedTables(Protocol):
+class AuditedTables(RowTables, Protocol):
     """What the audit looks up beside the events it is fed."""
 
     def call(self, call_id: str) -> CallRow | None:
@@ -144,6 +146,7 @@ class _Audit:
         self._counters = Counters()
         self._counted: dict[str, int] = {}  # by key of a budget: the last event that told of it
         self._superseded: dict[int, CallRow] = {}  # by the claim that took the key: who had it before
+        self.rows = RowAudit()
 
     def kept(self, link: Link) -> None:
         """Take note of a body that is gone: a later event has to say that its time was over."""
@@ -157,13 +160,18 @@ class _Audit:
         self._let_go += [span for span in spans_in(_loaded(link)) if span[1] < link[0]]
 
     def claimed(self, link: Link) -> None:
+        self.rows.counted(link)
         self._claimed += 1
         terms = _terms(link, "claim")
         told = (link[0], link[3], link[4], terms["session"], *link[5:8], terms["arguments_digest"], terms["step_key"])
         row = self._tables.call(link[3])
         if row is None or row[:10] != (*told, link[1]):
             raise _contradicted(link[0], f"the row of call {link[3]}")
-        if row.end_seq is None and (row.status, row.ended_ms, row.key_until) != (StepStatus.EXECUTING, None, None):
+        if row.end_seq is None and (row.status, row[11:14], row[15:]) != (
+            StepStatus.EXECUTING,
+            (None,) * 3,
+            (None,) * 2,
+        ):
             raise _contradicted(link[0], f"the status of call {link[3]}, which no event ends,")
         self._running[link[3]] = row
         for key, start_ms, amount in terms.get("charges", ()):
@@ -190,7 +198,7 @@ class _Audit:
         if row is None:
             raise _contradicted(link[0], f"the record of call {link[3]}, which was not under way")
         if row.doubted_seq == link[0] and terms["status"] == StepStatus.UNKNOWN and not terms["release"]:
-            self._doubted[link[3]] = row
+            self._doubted[link[3]] = row._replace(doubted_seq=None)
             return
         self._check_last(link, row, terms)
 
@@ -216,12 +224,13 @@ class _Audit:
 
     def _check_last(self, link: Link, row: CallRow, terms: Mapping[str, Any]) -> None:
         if row.undone_seq == link[0] and terms["status"] == StepStatus.SUCCEEDED and not terms["release"]:
-            self._undone[link[3]] = row
+            self._undone[link[3]] = row._replace(undone_seq=None)
             return
         self._check_ended(link, row, terms)
 
     def _check_ended(self, link: Link, row: CallRow, terms: Mapping[str, Any]) -> None:
-        if (row.end_seq, row.ended_ms, row.status) != (link[0], link[1], terms["status"]):
+        ended = (row.end_seq, row.ended_ms, row.status, row.doubted_seq, row.undone_seq)
+        if ended != (link[0], link[1], terms["status"], None, None):
             raise _contradicted(link[0], f"the status of call {link[3]}")
         if (row.run_id, row.agent, row.on_behalf_of, row.tool) != link[4:8]:
             raise _contradicted(link[0], f"the row of call {link[3]}")
@@ -294,6 +303,7 @@ class _Audit:
         shared = self._tables.shared_key()
         if shared is not None:
             raise _contradicted(shared[0], f"the step key of call {shared[1]}, held by another call too,")
+        self.rows.conclude(self._tables)
 
     def _check_bodies(self) -> None:
         missing = first_outside(self._gone, self._let_go)
@@ -332,6 +342,11 @@ _CHECKS: Final[Mapping[str, Callable[[_Audit, Link], None]]] = {
     EventKind.RUN_CANCELLED: _Audit.cancelled,
     EventKind.BODIES_REMOVED: _Audit.removed,
     EventKind.USAGE_REPORTED: _Audit.reported,
+    EventKind.CALL_RECORDED: lambda audited, link: audited.rows.counted(link),
+    EventKind.ADMIN: lambda audited, link: audited.rows.decreed(link),
+    EventKind.HEAD_SIGNED: lambda audited, link: audited.rows.stated(link),
+    EventKind.ROWS_ADOPTED: lambda audited, link: audited.rows.adopted(link),
+    **dict.fromkeys(ROW_EVENTS, lambda audited, link: audited.rows.told(link)),
     **dict.fromkeys(FACT_EVENTS, _Audit.fact),
     **{kind: _Audit.approval for kind in EventKind if kind.startswith(("approval.", "standing."))},
 }

@@ -1,7 +1,7 @@
 """A store in memory: the same promises as any other, for as long as the process lives."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from gateway.model.bill import Charge
 from gateway.model.clock import Clock
@@ -9,9 +9,9 @@ from gateway.model.errors import StoreFault
 from gateway.model.facts import FactKey, PriorScope, RunRef, Step, StepStatus
 from gateway.store.approvals import Answered, ApprovalAsk, ApprovalChange, ApprovalFilter, ApprovalRow, ApprovalTrail
 from gateway.store.audit import CallRow, RunRow, Totals, audit
-from gateway.store.bodies import charged, claim_body, compensated_body, ending_body, pause_event, record_body
+from gateway.store.bodies import charged, claim_body, compensated_body, ending_body, record_body
 from gateway.store.budgets import BudgetCounter, Counters
-from gateway.store.chain import GENESIS, link_of, seal, told_in
+from gateway.store.chain import GENESIS, link_of, told_in
 from gateway.store.evidence import Evidence, holds, recorded_from, recorded_whole, step_from
 from gateway.store.facts import Fact, FactAnswer, FactPut, FactRow
 from gateway.store.memory_approvals import Shelf
@@ -23,6 +23,7 @@ from gateway.store.memory_sessions import MemorySessions
 from gateway.store.memory_spending import MemorySpending
 from gateway.store.memory_taints import Taints
 from gateway.store.memory_tasks import MemoryTasks
+from gateway.store.memory_tokens import MemoryPauses, MemoryTokens
 from gateway.store.ports import (
     Claimed,
     ClaimVerdict,
@@ -31,20 +32,18 @@ from gateway.store.ports import (
     EventFilter,
     EventKind,
     Intent,
-    PauseRecord,
     Record,
     Recorded,
     StepLookup,
-    TokenRecord,
 )
 from gateway.store.retention import Removal, Removed
+from gateway.store.row_events import begun
 from gateway.store.runs import Attempt, AttemptBegin, Placed, RunCancel, RunChange, RunSummary
 from gateway.store.taints import Clearing, Taint
 from gateway.store.tasks import TaskRecord
+from gateway.store.told_rows import TableRow, pause_row, spent_row, task_row, token_row
 
 __all__ = ["MemoryStore"]
-
-_Told = tuple[int, EventKind, str, str, str, str, str]
 
 
 @dataclass(slots=True)
@@ -62,19 +61,16 @@ class _Call:
     undone_seq: int | None = None
 
 
-class MemoryStore(MemoryDelegations, MemorySessions, MemorySpending, MemoryTasks):
+class MemoryStore(MemoryDelegations, MemorySessions, MemorySpending, MemoryTasks, MemoryTokens, MemoryPauses):
     """Every port, in dictionaries. Nothing awaits between reading and writing, so each method is one transaction."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()
         del clock  # every adapter is built alike; memory stamps nothing by itself
-        self._events: list[Event] = []
-        self._pauses: dict[str, PauseRecord] = {}
         self._calls: dict[str, _Call] = {}
         self._keys: dict[tuple[str, str, str], str] = {}
         self._steps: dict[str, list[str]] = {}
         self._runs = RunShelf(self._events, self._append, self._doubtful)
-        self._tokens: dict[str, TokenRecord] = {}
         self._shelf = Shelf(self._events, self._append)
         self._taints = Taints(self._events, self._append)
         self._board = Board(self._events, self._append)
@@ -162,7 +158,7 @@ class MemoryStore(MemoryDelegations, MemorySessions, MemorySpending, MemoryTasks
 
     async def begin_task(self, task: TaskRecord, record: Record) -> None:
         self._begin(task)
-        self._put(record)
+        self._put(begun(task, record))
 
     async def record_once(self, record: Record, item: str, until_ms: int) -> bool:
         record_body(record)  # what cannot be written uses nothing up
@@ -223,8 +219,17 @@ class MemoryStore(MemoryDelegations, MemorySessions, MemorySpending, MemoryTasks
 
     async def verify(self) -> int:
         head = (self._events[-1].seq, self._events[-1].hash) if self._events else (0, GENESIS)
-        tables = _Tables(self._events, self._calls, self._runs.held, self._shelf.rows, self._counters, self._board.rows)
+        rows = list(self._told_rows())
+        calls, runs, approvals, facts = self._calls, self._runs, self._shelf.rows, self._board.rows
+        tables = _Tables(self._events, calls, runs.held, approvals, self._counters, facts, rows, runs.steps)
         return audit(map(link_of, self._events), head, tables)
+
+    def _told_rows(self) -> Iterator[TableRow]:
+        yield from map(token_row, self._tokens.values())
+        yield from map(spent_row, self._spent.keys(), self._spent.values())
+        yield from map(task_row, self._tasks.values())
+        yield from self._runs.places.values()
+        yield from map(pause_row, self._pauses.values())
 
     async def open_run(self, run: RunRef, key: str, at_ms: int) -> RunRef:
         return self._runs.open(run, key, at_ms)
@@ -262,32 +267,6 @@ class MemoryStore(MemoryDelegations, MemorySessions, MemorySpending, MemoryTasks
     def _doubtful(self, run_id: str) -> int:
         calls = self._calls.values()
         return sum(call.intent.run_id == run_id and call.status is StepStatus.UNKNOWN for call in calls)
-
-    async def put_token(self, token: TokenRecord) -> None:
-        if token.id in self._tokens:
-            raise StoreFault("The token cannot be stored.", detail=f"token {token.id} exists already")
-        self._tokens[token.id] = token
-
-    async def revoke_tokens(self, agent: str, at_ms: int, *, keep: str = "") -> list[str]:
-        live = [
-            t
-            for t in self._tokens.values()
-            if t.agent == agent and t.id != keep and (t.revoked_ms is None or t.revoked_ms > at_ms)
-        ]
-        for token in live:
-            self._tokens[token.id] = replace(token, revoked_ms=at_ms)
-        return sorted(token.id for token in live)
-
-    async def tokens(self) -> list[TokenRecord]:
-        return sorted(self._tokens.values(), key=lambda token: (token.created_ms, token.id))
-
-    def _append(self, told: _Told, body: bytes) -> Event:
-        seq = len(self._events) + 1
-        prev = self._events[-1].hash if self._events else GENESIS
-        sealed = seal(prev, (seq, *told), body)
-        event = Event(seq, *told, body=body.decode(), prev_hash=prev, hash=sealed)
-        self._events.append(event)
-        return event
 
     def _holder(self, agent: str, tool: str, step_key: str | None) -> _Call | None:
         held = None if step_key is None else self._keys.get((agent, tool, step_key))
@@ -350,23 +329,6 @@ class MemoryStore(MemoryDelegations, MemorySessions, MemorySpending, MemoryTasks
     async def remove_bodies(self, removal: Removal) -> Removed:
         return self._remover.remove(removal)
 
-    async def put_pause(self, pause: PauseRecord) -> None:
-        self._pauses[pause.scope] = pause
-        self._tell(pause, "paused")
-
-    async def end_pause(self, pause: PauseRecord) -> bool:
-        if self._pauses.pop(pause.scope, None) is None:
-            return False
-        self._tell(pause, "unpaused")
-        return True
-
-    async def pauses(self) -> list[PauseRecord]:
-        return sorted(self._pauses.values(), key=lambda pause: (pause.since_ms, pause.scope))
-
-    def _tell(self, pause: PauseRecord, deed: str) -> None:
-        told, body = pause_event(pause, deed)
-        self._append((pause.since_ms, EventKind.ADMIN, "", *told), body)
-
     def _find(self, lookup: StepLookup) -> _Call | None:
         if not lookup.owner:
             return None
@@ -425,6 +387,14 @@ class _Tables:
     approvals: dict[str, ApprovalRow]
     kept: Counters
     facts: Mapping[FactKey, FactRow]
+    told: Sequence[TableRow]
+    counted: Mapping[str, int]
+
+    def rows(self) -> Sequence[TableRow]:
+        return self.told
+
+    def steps(self) -> Mapping[str, int]:
+        return {run: steps for run, steps in self.counted.items() if steps}
 
     def call(self, call_id: str) -> CallRow | None:
         call = self.calls.get(call_id)

@@ -1,10 +1,10 @@
 """Delegations in memory: the same promises as any other store's, for as long as the process lives."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from gateway.store.delegation_events import change_from, end_event, made_event
 from gateway.store.delegations import Delegation, DelegationChange, DelegationEnd
+from gateway.store.memory_chain import MemoryChain
 from gateway.store.ports import Event, EventKind
 
 __all__ = ["MemoryDelegations"]
@@ -12,11 +12,8 @@ __all__ = ["MemoryDelegations"]
 _KINDS: Final = frozenset({EventKind.DELEGATED, EventKind.WITHDRAWN})
 
 
-class MemoryDelegations:
+class MemoryDelegations(MemoryChain):
     """The part of a memory store that keeps the delegations."""
-
-    _events: Sequence[Event]
-    _append: Callable[[Any, bytes], Event]
 
     async def put_delegation(self, made: Delegation) -> None:
         self._append(*made_event(made))

@@ -9,6 +9,7 @@ from gateway.model.errors import StoreFault
 from gateway.model.facts import RunRef
 from gateway.store.bodies import attempt_body, cancel_body, load, run_body
 from gateway.store.ports import Event, EventKind
+from gateway.store.row_events import placed
 from gateway.store.runs import (
     Attempt,
     AttemptBegin,
@@ -20,6 +21,7 @@ from gateway.store.runs import (
     next_attempt,
     told_caller,
 )
+from gateway.store.told_rows import TableRow, place_row
 
 __all__ = ["HeldRun", "RunShelf"]
 
@@ -43,7 +45,7 @@ class RunShelf:
         self._events = events
         self._append = append
         self._doubtful = doubtful
-        self._places: dict[tuple[str, str], tuple[str, int]] = {}
+        self.places: dict[tuple[str, str], TableRow] = {}
         self.held: dict[str, HeldRun] = {}
         self.steps: Counter[str] = Counter()
 
@@ -111,10 +113,11 @@ class RunShelf:
         ]
 
     def place(self, owner: str, place: str, run_id: str, at_ms: int) -> None:
-        self._places[owner, place] = (run_id, at_ms)
+        self.places[owner, place] = row = place_row(owner, place, run_id, at_ms)
+        self._append(*placed(row, at_ms, ()))
 
     def placed(self, owner: str, places: tuple[str, ...]) -> Mapping[str, Placed]:
-        found = {place: self._places[owner, place] for place in places if (owner, place) in self._places}
+        found = {place: self.places[owner, place].values[2:] for place in places if (owner, place) in self.places}
         return {
             place: Placed(self.held[run_id].ref, at_ms, max(at_ms, self._active_ms(run_id)))
             for place, (run_id, at_ms) in found.items()

@@ -1,12 +1,15 @@
 """Tasks in memory: the same promises as any other store's, for as long as the process lives."""
 
 from gateway.model.errors import StoreFault
+from gateway.store.memory_chain import MemoryChain
+from gateway.store.row_events import changed_task, forgotten_tasks
 from gateway.store.tasks import TaskRecord
+from gateway.store.told_rows import task_row
 
 __all__ = ["MemoryTasks"]
 
 
-class MemoryTasks:
+class MemoryTasks(MemoryChain):
     """The part of a memory store that keeps the tasks."""
 
     def __init__(self) -> None:
@@ -18,9 +21,10 @@ class MemoryTasks:
             raise StoreFault("The task cannot be recorded.", detail=f"{task.id} was begun before")
         self._tasks[task.id] = task
 
-    async def save_task(self, task: TaskRecord) -> None:
+    async def save_task(self, task: TaskRecord, at_ms: int) -> None:
         if task.id in self._tasks:
             self._tasks[task.id] = task
+            self._append(*changed_task(task_row(task), at_ms))
 
     async def find_task(self, task_id: str) -> TaskRecord | None:
         return self._tasks.get(task_id)
@@ -35,4 +39,6 @@ class MemoryTasks:
         old = [task.id for task in self._tasks.values() if not task.is_open and task.until_ms < before_ms]
         for task_id in old:
             del self._tasks[task_id]
+        if old:
+            self._append(*forgotten_tasks(sorted(old), before_ms))
         return len(old)

@@ -57,7 +57,10 @@ class EventKind(StrEnum):
     CALL_FINISHED = "call.finished"  # ends a claimed call
     CALL_SETTLED = "call.settled"  # a person or a look-up says how a call in doubt ended
     CALL_COMPENSATED = "call.compensated"  # another call took the effect of a succeeded one back
+    RUN_PLACED = "run.placed"  # a conversation goes on in another run
     TASK_BEGUN = "task.begun"  # the server carries a claimed call out as a task; its ending is the call's
+    TASK_CHANGED = "task.changed"
+    TASKS_FORGOTTEN = "tasks.forgotten"  # they are over, and nobody asks for them any more
     CALL_RECORDED = "call.recorded"  # a whole call that needed no claim: a read, or a refusal
     APPROVAL_ASKED = "approval.asked"
     APPROVAL_APPROVED = "approval.approved"  # one person's consent
@@ -82,7 +85,11 @@ class EventKind(StrEnum):
     BUNDLE_KEPT = "bundle.kept"  # policies that decided calls after it; its call id is their digest
     HEAD_SIGNED = "head.signed"  # states, signed, which event came before it; its call id is "head"
     BODIES_REMOVED = "bodies.removed"  # the time that what they held was to be kept is over
-    ADMIN = "admin"  # a token issued, a bundle loaded, a schema approved …
+    TOKEN_ISSUED = "token.issued"  # noqa: S105 - the name of a kind
+    TOKEN_REVOKED = "token.revoked"  # noqa: S105 - the name of a kind
+    STATE_SPENT = "state.spent"  # something that is good for one use was used
+    ROWS_ADOPTED = "rows.adopted"  # rows of an earlier version, which no events told of
+    ADMIN = "admin"  # a schema approved, something stopped, a ledger accepted …
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,15 +355,19 @@ class TokenRecord:
 
 
 class TokenStore(Protocol):
-    """API tokens. Changes made by another process are seen by the next read."""
+    """API tokens. Each change is an event of the chain; another process's are seen by the next read.
 
-    async def put_token(self, token: TokenRecord) -> None:
+    `by` is who made it.
+    """
+
+    async def put_token(self, token: TokenRecord, *, by: str = "") -> None:
         """Add a token; its id must be new."""
         ...
 
-    async def revoke_tokens(self, agent: str, at_ms: int, *, keep: str = "") -> list[str]:
+    async def revoke_tokens(self, agent: str, at_ms: int, *, keep: str = "", by: str = "") -> list[str]:
         """Revoke, as of `at_ms`, the agent's tokens except the id `keep`; return the revoked ids.
 
+        That there were none is on record too, unless one was to be kept.
         `at_ms` may lie ahead (an overlap). A token that is revoked already, but only after `at_ms`, is revoked sooner.
         """
         ...

@@ -33,8 +33,8 @@ class TaskStore(Protocol):
         """Add a task and, in the same transaction, the event that tells of it. Raises `StoreFault`: its id is taken."""
         ...
 
-    async def save_task(self, task: TaskRecord) -> None:
-        """Note how a task stands now; nothing happens where it was forgotten."""
+    async def save_task(self, task: TaskRecord, at_ms: int) -> None:
+        """Note how a task stands now, on the chain too; nothing happens where it was forgotten."""
         ...
 
     async def find_task(self, task_id: str) -> TaskRecord | None:

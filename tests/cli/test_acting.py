@@ -38,7 +38,8 @@ def house(tmp_path: Path) -> House:
 
 def admin(house: House) -> list[dict[str, Any]]:
     async def work(store: SqliteStore) -> list[Event]:
-        return [event async for event in store.events(EventFilter()) if event.kind is EventKind.ADMIN]
+        events = [event async for event in store.events(EventFilter())]
+        return [event for event in events if event.kind is EventKind.ADMIN or event.kind.startswith("token.")]
 
     return [{"run": event.run_id, **json.loads(event.body)} for event in house.store(work)]
 

@@ -123,7 +123,7 @@ async def test_a_revocation_that_leaves_a_token_alive_is_never_reported_as_done(
     clock: HandClock, ids: CountingIds
 ) -> None:
     class Forgetful(MemoryStore):
-        async def revoke_tokens(self, agent: str, at_ms: int, *, keep: str = "") -> list[str]:
+        async def revoke_tokens(self, agent: str, at_ms: int, *, keep: str = "", by: str = "") -> list[str]:
             return []
 
     tokens = Tokens(Forgetful(clock), clock, ids)

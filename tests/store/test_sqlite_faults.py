@@ -335,6 +335,7 @@ async def test_a_new_file_that_another_process_holds_is_a_fault_until_it_lets_go
         with pytest.raises(StoreFault):
             await store.open()
         other.execute("ROLLBACK")
+        other.execute("DROP TABLE something")
     await store.open()
     assert await store.verify() == 0
     await store.close()

@@ -181,6 +181,8 @@ async def test_a_start_on_a_new_file_that_is_held_gives_up_and_says_who_holds_it
         assert f"held by process {pid} (" in fault.value.detail
     await store.open()
     assert await patience_of(store) == int(PATIENCE_S * 1000)
+    with closing(sqlite3.connect(ledger_path)) as db, db:
+        db.execute("DROP TABLE something")
     assert await store.verify() == 0
     await store.close()
 

@@ -14,7 +14,10 @@ from gateway.store.facts import FactRow
 from gateway.store.sqlite.approvals import row_of
 from gateway.store.sqlite.budgets import find_counters
 from gateway.store.sqlite.facts import find_fact_row
+from gateway.store.sqlite.schema import check_indexes, check_schema
+from gateway.store.sqlite.telling import told_rows
 from gateway.store.sqlite.transaction import read_head
+from gateway.store.told_rows import TableRow
 
 __all__ = ["audit_ledger", "prepare_audit"]
 
@@ -70,7 +73,10 @@ def audit_ledger(db: sqlite3.Connection) -> int:
 def _audit(db: sqlite3.Connection) -> int:
     db.execute("BEGIN")
     try:
-        return audit(_all_links(db), read_head(db), _Tables(db))
+        events = audit(_all_links(db), read_head(db), _Tables(db))
+        check_schema(db)
+        check_indexes(db)
+        return events
     finally:
         db.execute("ROLLBACK")
 
@@ -104,6 +110,12 @@ class _Tables:
 
     def totals(self) -> Totals:
         return Totals._make(self.db.execute(_TOTALS).fetchone())
+
+    def rows(self) -> Iterator[TableRow]:
+        return told_rows(self.db)
+
+    def steps(self) -> dict[str, int]:
+        return dict(self.db.execute("SELECT run_id, steps FROM run_steps"))
 
     def stray(self) -> tuple[int, str] | None:
         found = [row for row in map(self._one, _STRAYS) if row is not None]

@@ -3,19 +3,25 @@
 import sqlite3
 from collections.abc import Iterator
 from importlib import resources
+from typing import Final
 
-__all__ = ["migrate"]
+from gateway.store.sqlite.telling import adopt_rows
+from gateway.store.sqlite.transaction import Transaction
 
-_TABLE = (
+__all__ = ["files", "migrate"]
+
+_TABLE: Final = (
     "CREATE TABLE IF NOT EXISTS migrations (number INTEGER PRIMARY KEY, name TEXT NOT NULL, at_ms INTEGER NOT NULL)"
 )
+_ROWS_TOLD: Final = 20
+"""From this one on events tell of every row."""
 
 
 def migrate(db: sqlite3.Connection, at_ms: int) -> None:
     """Bring the schema up to date. Two processes may do so at once: the second finds it done."""
     found = db.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'migrations'").fetchone()
     done = {number for (number,) in db.execute("SELECT number FROM migrations")} if found[0] else set()
-    if not done.issuperset(number for number, _, _ in _files()):
+    if not done.issuperset(number for number, _, _ in files()):
         _run(db, at_ms)
 
 
@@ -24,19 +30,28 @@ def _run(db: sqlite3.Connection, at_ms: int) -> None:
     try:
         db.execute(_TABLE)
         done = {number for (number,) in db.execute("SELECT number FROM migrations")}
-        for number, name, text in _files():
+        for number, name, text in files():
             if number in done:
                 continue
             for statement in _statements(text):
                 db.execute(statement)
             db.execute("INSERT INTO migrations (number, name, at_ms) VALUES (?, ?, ?)", (number, name, at_ms))
+        if _ROWS_TOLD not in done:
+            _adopt(db, at_ms)
         db.execute("COMMIT")
     except BaseException:
         db.rollback()
         raise
 
 
-def _files() -> list[tuple[int, str, str]]:
+def _adopt(db: sqlite3.Connection, at_ms: int) -> None:
+    transaction = Transaction(db)
+    adopt_rows(transaction, at_ms)
+    transaction.settle()
+
+
+def files() -> list[tuple[int, str, str]]:
+    """Return number, name and text of every migration, in order."""
     folder = resources.files("gateway.store.sqlite") / "migrations"
     scripts = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
     return [(int(f.name.partition("_")[0]), f.name, f.read_text("utf-8")) for f in scripts]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.store.evidence import Evidence, recorded_from, recorded_whole
-from gateway.store.ports import AgentSighting, Event, EventFilter, Recorded, StepLookup, TokenRecord
+from gateway.store.ports import AgentSighting, Event, EventFilter, Recorded, StepLookup
 from gateway.store.sqlite.lookups import (
     EVENT_COLUMNS,
     IndexedSteps,
@@ -26,12 +26,10 @@ __all__ = [
     "find_recorded",
     "find_sightings",
     "find_steps",
-    "find_tokens",
     "find_unfinished",
     "seq_bounds",
 ]
 
-_TOKENS: Final = "SELECT id, agent, digest, created_ms, expires_ms, revoked_ms FROM tokens ORDER BY created_ms, id"
 _SIGHTINGS: Final = f"SELECT {SIGHTING_COLUMNS} FROM sightings ORDER BY last_seen_ms DESC, agent, known"  # noqa: S608 - constant names
 _EVENTS: Final = f"SELECT {EVENT_COLUMNS} FROM events WHERE seq > ? AND seq <= ?"  # noqa: S608 - constant names
 # The call rows lead to the events of claimed calls, an index to all others; the last term is for changed rows.
@@ -119,11 +117,6 @@ def _terms(wanted: EventFilter) -> tuple[str, list[str | int]]:
     if wanted.until_ms:
         terms.append(("+at_ms < ?", (wanted.until_ms,)))
     return "".join(f" AND {term}" for term, _ in terms), [value for _, values in terms for value in values]
-
-
-def find_tokens(db: sqlite3.Connection) -> list[TokenRecord]:
-    """Return every token."""
-    return [TokenRecord(*row) for row in db.execute(_TOKENS)]
 
 
 def find_sightings(db: sqlite3.Connection) -> list[AgentSighting]:

@@ -8,6 +8,7 @@ from gateway.model.errors import StoreFault
 from gateway.model.facts import RunRef
 from gateway.store.bodies import attempt_body, cancel_body, run_body
 from gateway.store.ports import EventKind
+from gateway.store.row_events import placed
 from gateway.store.runs import (
     Attempt,
     AttemptBegin,
@@ -19,6 +20,7 @@ from gateway.store.runs import (
     told_caller,
 )
 from gateway.store.sqlite.transaction import Transaction
+from gateway.store.told_rows import place_row
 
 __all__ = [
     "begin_attempt",
@@ -60,7 +62,7 @@ _CHANGES: Final = (
     f"SELECT seq, run_id, kind, agent, on_behalf_of FROM events WHERE seq > ? AND {_CHANGING} ORDER BY seq"  # noqa: S608 - constant names
 )
 _PLACE: Final = "INSERT OR REPLACE INTO run_places (owner, place, run_id, at_ms) VALUES (?, ?, ?, ?)"
-_FORGET: Final = "DELETE FROM run_places WHERE at_ms < ?"
+_FORGET: Final = "DELETE FROM run_places WHERE at_ms < ? RETURNING owner, place, run_id, at_ms"
 _PLACED: Final = (
     "SELECT r.id, r.owner, r.source, r.status, p.at_ms, max(p.at_ms, r.opened_ms,"
     " (SELECT coalesce(max(started_ms), 0) FROM calls WHERE run_id = r.id),"
@@ -111,8 +113,10 @@ def cancel_run(tx: Transaction, cancel: RunCancel) -> bool:
 
 def place_run(tx: Transaction, owner: str, place: str, run_id: str, at_ms: int) -> None:
     """Have an owner's conversation go on in a run; forget what was said too long ago to matter."""
-    tx.db.execute(_FORGET, (at_ms - _KEPT_MS,))
-    tx.db.execute(_PLACE, (owner, place, run_id, at_ms))
+    found = tx.db.execute(_FORGET, (at_ms - _KEPT_MS,)).fetchall()
+    row = place_row(owner, place, run_id, at_ms)
+    tx.db.execute(_PLACE, row.values)
+    tx.append(*placed(row, at_ms, sorted(place_row(*each).key for each in found)))
 
 
 def find_run(db: sqlite3.Connection, run_id: str) -> RunRef | None:

@@ -1,21 +1,28 @@
-"""What was used up, as rows."""
+"""What was used up, as rows, each told of by an event of the chain."""
 
 from typing import Final
 
 from gateway.store.ports import Record
+from gateway.store.row_events import spent
 from gateway.store.sqlite import transitions
 from gateway.store.sqlite.transaction import Transaction
+from gateway.store.told_rows import spent_row
 
 __all__ = ["record_once", "spend"]
 
-_FORGET: Final = "DELETE FROM spent WHERE until_ms <= ?"
-_SPEND: Final = "INSERT OR IGNORE INTO spent (id, until_ms) VALUES (?, ?)"
+_IS_SPENT: Final = "SELECT 1 FROM spent WHERE id = ? AND until_ms > ?"
+_FORGET: Final = "DELETE FROM spent WHERE until_ms <= ? RETURNING id"
+_SPEND: Final = "INSERT INTO spent (id, until_ms) VALUES (?, ?)"
 
 
 def spend(tx: Transaction, item: str, until_ms: int, at_ms: int) -> bool:
     """Use something up; False where it was used before."""
-    tx.db.execute(_FORGET, (at_ms,))
-    return tx.db.execute(_SPEND, (item, until_ms)).rowcount == 1
+    if tx.db.execute(_IS_SPENT, (item, at_ms)).fetchone() is not None:
+        return False
+    forgotten = sorted(each for (each,) in tx.db.execute(_FORGET, (at_ms,)).fetchall())
+    tx.db.execute(_SPEND, spent_row(item, until_ms).values)
+    tx.append(*spent(item, until_ms, at_ms, forgotten))
+    return True
 
 
 def record_once(tx: Transaction, record: Record, body: bytes, item: str, until_ms: int) -> bool:

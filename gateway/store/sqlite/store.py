@@ -31,6 +31,7 @@ from gateway.store.ports import (
     TokenRecord,
 )
 from gateway.store.retention import Removal, Removed
+from gateway.store.row_events import begun
 from gateway.store.runs import Attempt, AttemptBegin, Placed, RunCancel, RunChange, RunSummary
 from gateway.store.sqlite import (
     approvals,
@@ -45,6 +46,7 @@ from gateway.store.sqlite import (
     spending,
     taints,
     tasks,
+    tokens,
     transitions,
 )
 from gateway.store.sqlite.auditing import audit_ledger, prepare_audit
@@ -213,16 +215,16 @@ class SqliteStore:
     async def placed_runs(self, owner: str, places: tuple[str, ...]) -> Mapping[str, Placed]:
         return await self._read_from.run(runs.find_placed, owner, places)
 
-    async def put_token(self, token: TokenRecord) -> None:
-        await self._writer.write(partial(transitions.put_token, token=token))
+    async def put_token(self, token: TokenRecord, *, by: str = "") -> None:
+        await self._writer.write(partial(tokens.put_token, token=token, by=by))
 
-    async def revoke_tokens(self, agent: str, at_ms: int, *, keep: str = "") -> list[str]:
-        revoke = partial(transitions.revoke_tokens, agent=agent, at_ms=at_ms, keep=keep)
+    async def revoke_tokens(self, agent: str, at_ms: int, *, keep: str = "", by: str = "") -> list[str]:
+        revoke = partial(tokens.revoke_tokens, agent=agent, at_ms=at_ms, keep=keep, by=by)
         revoked: list[str] = await self._writer.write(revoke)
         return revoked
 
     async def tokens(self) -> list[TokenRecord]:
-        return await self._read_from.run(reading.find_tokens)
+        return await self._read_from.run(tokens.find_tokens)
 
     async def saw_agents(self, sightings: Sequence[AgentSighting]) -> None:
         await self._writer.write_lazily(partial(transitions.saw_agents, sightings=tuple(sightings)))
@@ -295,10 +297,11 @@ class SqliteStore:
         return gone
 
     async def begin_task(self, task: TaskRecord, record: Record) -> None:
+        record = begun(task, record)
         await self._writer.write(partial(tasks.begin_task, task=task, record=record, body=record_body(record)))
 
-    async def save_task(self, task: TaskRecord) -> None:
-        await self._writer.write(partial(tasks.save_task, task=task), synced=False)
+    async def save_task(self, task: TaskRecord, at_ms: int) -> None:
+        await self._writer.write(partial(tasks.save_task, task=task, at_ms=at_ms), synced=False)
 
     async def find_task(self, task_id: str) -> TaskRecord | None:
         return await self._read_from.run(tasks.find_task, task_id)

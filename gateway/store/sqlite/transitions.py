@@ -17,7 +17,6 @@ from gateway.store.ports import (
     EventKind,
     Intent,
     Record,
-    TokenRecord,
 )
 from gateway.store.sightings import merged
 from gateway.store.sqlite import approvals, budgets, facts, taints
@@ -29,9 +28,7 @@ __all__ = [
     "claim",
     "deliver",
     "finish",
-    "put_token",
     "record",
-    "revoke_tokens",
     "saw_agents",
     "settle",
     "sighting_from",
@@ -60,11 +57,6 @@ _COMPENSATE: Final = (
 _RELEASE_KEY: Final = "UPDATE calls SET key_until = ? WHERE call_id = ? AND step_key IS NOT NULL"
 _RELEASE_STEPS: Final = "UPDATE calls SET consumed_by = NULL WHERE consumed_by = ?"
 _DELIVER: Final = "UPDATE calls SET delivered = max(delivered, ?) WHERE call_id = ?"
-_ISSUE: Final = "INSERT INTO tokens (id, agent, digest, created_ms, expires_ms, revoked_ms) VALUES (?, ?, ?, ?, ?, ?)"
-_REVOKE: Final = (
-    "UPDATE tokens SET revoked_ms = ?1 WHERE agent = ?2 AND (revoked_ms IS NULL OR revoked_ms > ?1) AND id <> ?3 "
-    "RETURNING id"
-)
 SIGHTING_COLUMNS: Final = "agent, known, last_seen_ms, client_name, client_version, calls, refused, tools"
 _SEEN: Final = f"SELECT {SIGHTING_COLUMNS} FROM sightings WHERE agent = ? AND known = ?"  # noqa: S608 - constant names
 _SAW: Final = f"INSERT OR REPLACE INTO sightings ({SIGHTING_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constant names
@@ -204,20 +196,6 @@ def record(tx: Transaction, record: Record, body: bytes) -> None:
 def deliver(tx: Transaction, call_id: str, attempt: int) -> None:
     """Note that a call's answer reached its caller, in which attempt at its run."""
     tx.db.execute(_DELIVER, (attempt, call_id))
-
-
-def put_token(tx: Transaction, token: TokenRecord) -> None:
-    """Add a token."""
-    told = (token.id, token.agent, token.digest, token.created_ms, token.expires_ms, token.revoked_ms)
-    try:
-        tx.db.execute(_ISSUE, told)
-    except sqlite3.IntegrityError as error:
-        raise StoreFault("The token cannot be stored.", detail=f"token {token.id} exists already") from error
-
-
-def revoke_tokens(tx: Transaction, agent: str, at_ms: int, keep: str) -> list[str]:
-    """Revoke an agent's live tokens but one; return their ids."""
-    return sorted(token for (token,) in tx.db.execute(_REVOKE, (at_ms, agent, keep)).fetchall())
 
 
 def saw_agents(tx: Transaction, sightings: Sequence[AgentSighting]) -> None:
