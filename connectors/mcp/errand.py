@@ -4,22 +4,34 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from connectors.mcp.deadline import Deadline
-from connectors.mcp.request import params_of
+from connectors.mcp.request import TASKS_EXTENSION, params_of
 from connectors.mcp.talk import Scale, Talk
-from gateway.connector import NOBODY, Clock, ToolCall
+from gateway.connector import NOBODY, Back, Clock, ToolCall
 
 __all__ = ["Errand"]
 
 _OF_A_ROUND: Final = frozenset({"inputResponses", "requestState"})
 
 
+class _Following(Back):
+    """A client as a server is told of it that is followed by the gateway for the client's sake."""
+
+    def __init__(self, back: Back) -> None:
+        self.capabilities = back.capabilities
+        self.log_level = back.log_level
+        extensions = {**back.declares.get("extensions", {}), TASKS_EXTENSION: {}}
+        self.declares = {**back.declares, "extensions": extensions}
+        self.ask = back.ask  # type: ignore[method-assign]  # the very same way
+
+
 class Errand:
     """Made once for each call, whatever it takes to perform it."""
 
-    __slots__ = ("_more", "call", "deadline", "ear", "talk", "told", "waits")
+    __slots__ = ("_more", "back", "call", "deadline", "ear", "talk", "told", "waits")
 
     def __init__(self, call: ToolCall, clock: Clock, told: Mapping[str, Mapping[str, Any]] | None) -> None:
         self.call = call
+        self.back = call.back
         self.deadline = Deadline(clock, call.timeout_s)
         self.talk = None if call.back is NOBODY else Talk(call.back, self.deadline, call.measure)
         self.ear = self.talk or Scale(call.measure)
@@ -28,10 +40,13 @@ class Errand:
         self.waits = False
         """Whether it went out as a task, to be waited for."""
 
-    def go_as_task(self) -> None:
-        """Go out as a task from now on."""
+    def go_as_task(self, *, modern: bool) -> None:
+        """Go out from now on as a task that is waited for, in the form of the server's era."""
         self.waits = True
-        self._more = {**self._more, "task": {}}
+        if modern:
+            self.back = _Following(self.call.back)
+        else:
+            self._more = {**self._more, "task": {}}
 
     def params(self) -> Mapping[str, Any]:
         """Return the request's params without `_meta`, as they go out next."""

@@ -6,9 +6,10 @@ from typing import Any, Final
 
 from gateway.connector import ToolCall
 
-__all__ = ["IDEMPOTENCY_META", "TOOL_CALL", "meta_of", "name_of", "params_of"]
+__all__ = ["IDEMPOTENCY_META", "TASKS_EXTENSION", "TOOL_CALL", "meta_of", "name_of", "params_of"]
 
 TOOL_CALL: Final = "tools/call"
+TASKS_EXTENSION: Final = "io.modelcontextprotocol/tasks"
 IDEMPOTENCY_META: Final = "io.toolgate/idempotency-key"
 _NAMED_BY: Final[Mapping[str, str]] = MappingProxyType(
     {

@@ -14,7 +14,7 @@ from connectors.mcp.listing import LISTS, TOOLS_LIST, list_all
 from connectors.mcp.mirrored import mirrored_parameters, parameter_headers
 from connectors.mcp.notices import Notices
 from connectors.mcp.request import TOOL_CALL, meta_of, name_of
-from connectors.mcp.waited import as_task, waited_for
+from connectors.mcp.waited import as_task, refused_without, waited_for
 from connectors.mcp.watching import Watch
 from connectors.mcp.wire import METHOD_NOT_FOUND, RpcError, Wire
 from gateway.connector import (
@@ -172,6 +172,8 @@ class McpUpstream:
                 return await self._whole(connection, errand, result) if errand.waits else result
             try:
                 kind = _kind(result, connection.era)
+                if kind == _TASK and errand.waits:
+                    return await self._whole(connection, errand, result)
                 if kind == _TASK or (kind == INPUT_REQUIRED and errand.call.back.takes_input_required):
                     return result  # type: ignore[no-any-return]  # seen by _kind
                 if kind != INPUT_REQUIRED:
@@ -184,7 +186,7 @@ class McpUpstream:
 
     async def _whole(self, connection: Connection, errand: Errand, begun: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the result of a call that had to go out as a task."""
-        return await connection.hold_session(lambda: waited_for(connection, errand, begun))
+        return await connection.hold_session(lambda: waited_for(connection, errand, begun, self._clock))
 
     def _repeats(self, connection: Connection, errand: Errand, failed: Exception) -> Callable[[], Awaitable[Any]]:
         """Return what makes an attempt each time it is called; the first one has `failed` already."""
@@ -199,6 +201,9 @@ class McpUpstream:
                 raise failed
             return await self._send(connection, errand)
         except RpcError as error:
+            if call.method == TOOL_CALL and refused_without(error, errand):
+                errand.go_as_task(modern=True)
+                return await self._send(connection, errand)
             # Refused unread for headers that the tool's schema asks for: learn the schema, then ask again.
             if error.code != _HEADER_MISMATCH or call.method != TOOL_CALL or call.tool in self._mirrored:
                 raise
@@ -215,8 +220,8 @@ class McpUpstream:
         if errand.talk is not None:
             errand.talk.may_ask = not era.modern
         if not era.modern and not errand.waits and as_task(era, errand):
-            errand.go_as_task()
-        params = era.params(errand.params(), meta_of(call), call.back)
+            errand.go_as_task(modern=False)
+        params = era.params(errand.params(), meta_of(call), errand.back)
         headers = self._headers(era, call)
         return await connection.wire.request(call.method, params, headers, errand.deadline.left(), errand.ear)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from gateway.model.answers import Label, Source
-from gateway.model.back import NOBODY
+from gateway.model.back import NOBODY, Back
 from gateway.model.bill import Bill
 from gateway.model.decision import Decision, DecisionInput
 from gateway.model.facts import Facts
@@ -30,7 +30,7 @@ class Call:
     received_ms: int  # at birth
     identity: Identity  # identify
     tool: Tool  # resolve
-    as_task: bool  # resolve: whether its server may carry it out as a task, and its client can follow one
+    as_task: str  # resolve: the form in which its server may carry it out as a task that its client can follow, or ""
     arguments: Mapping[str, Any]  # validate: the parsed arguments object; what is decided on is what is sent
     arguments_digest: str  # validate
     bundle: Any  # gather: the policy bundle that gather and decide share
@@ -71,6 +71,14 @@ class Call:
         for name in ("identity", "tool", "as_task", "arguments", "arguments_digest"):
             setattr(fresh, name, getattr(self, name))
         return fresh
+
+    def over(self, back: Back) -> "Call":
+        """Return the same decided call with another way back."""
+        other = Call(self.id, replace(self.request, back=back), self.received_ms)
+        for name in _DECIDED:
+            if name in self.__dict__:
+                setattr(other, name, getattr(self, name))
+        return other
 
     def answered_later(self) -> "Call":
         """Return the same call as it was before it was answered, and without a way back: its answer is yet to come."""

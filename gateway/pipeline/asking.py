@@ -19,8 +19,9 @@ from gateway.pipeline.elicited import Elicited
 from gateway.pipeline.sending import said_besides
 from gateway.policy import decide, decision_input, may_ask
 from gateway.redaction.redactor import Redactor
+from gateway.task.forms import LEGACY, MODERN
 
-__all__ = ["Asking"]
+__all__ = ["Asking", "declaring"]
 
 _MOST_QUESTIONS: Final = 64
 _REFUSED: Final = -31403
@@ -133,11 +134,20 @@ class Asking:
 
 
 def _declares(call: Call) -> Mapping[str, Any]:
-    """Return what the client of a call declares, that it follows tasks only where there can be one."""
+    """Return what the client of a call declares, that it follows tasks where there can be one, and only there."""
     declares = call.request.back.declares
-    extensions = declares.get("extensions")
-    if not extensions or TASKS_EXTENSION not in extensions or call.tool.method in TASK_METHODS or call.as_task:
+    if not (declares or call.as_task) or call.tool.method in TASK_METHODS:
         return declares
+    return declaring(declares, call.as_task == MODERN.name)
+
+
+def declaring(declares: Mapping[str, Any], follows_tasks: bool) -> Mapping[str, Any]:
+    """Return what a client declares, whether it follows tasks as the extension has them being so or not."""
+    extensions = declares.get("extensions") or {}
+    if (TASKS_EXTENSION in extensions) is follows_tasks:
+        return declares
+    if follows_tasks:
+        return {**declares, "extensions": {**extensions, TASKS_EXTENSION: {}}}
     return {**declares, "extensions": {name: each for name, each in extensions.items() if name != TASKS_EXTENSION}}
 
 
@@ -156,6 +166,9 @@ class _Governed(Back):
         self.log_level = back.log_level
         self.wants_progress = back.wants_progress
         self.takes_input_required = back.takes_input_required
+        if call.as_task == LEGACY.name and back.takes_input_required:  # whatever is about the task needs its session
+            self.takes_input_required = False
+            self.lane = f"{back.lane} tasks"
         self._questions = 0
         self._since = self._still = 0.0
 

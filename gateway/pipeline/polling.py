@@ -9,19 +9,19 @@ from typing import Any, Final
 from gateway.connector import ITSELF, Behalf
 from gateway.connector.pool import Upstreams
 from gateway.connector.upstream import ToolCall
-from gateway.model.back import Back
+from gateway.model.back import AskRefused, Back
 from gateway.model.call import Call
 from gateway.model.errors import ConnectorFault
 from gateway.model.operation import TOOL_CALL, operation
 from gateway.model.task import TASKS_EXTENSION
-from gateway.pipeline.asking import Asking
+from gateway.pipeline.asking import Asking, declaring
 from gateway.pipeline.related import Related, Way
 from gateway.pipeline.sending import behalf_of, passed_meta
 from gateway.resilience.executor import Executor
 from gateway.store.tasks import TaskRecord
-from gateway.task.forms import LEGACY, MODERN, Form, form_of, offers
+from gateway.task.forms import LEGACY, MODERN, RELATED_META, Form, form_of, is_only_task, offers
 
-__all__ = ["Held", "Polling", "is_unknown"]
+__all__ = ["Held", "Polling", "is_unknown", "wanted_in"]
 
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 _GONE: Final = frozenset({-32602, -32601, -32002})
@@ -33,7 +33,8 @@ class Held:
     """A task as this process knows it: its record, and how it stands, as its client sees it.
 
     `call` is the call as it was before its answer; `way` the server's session that the task lives in, `behalf` for whom
-    it was made, both only where this process began it. `vetted` are the questions that were decided already.
+    it was made, both only where this process began it. `vetted` are the questions that were decided already,
+    `questions` those that a modern server has for a legacy client.
     """
 
     record: TaskRecord
@@ -44,11 +45,17 @@ class Held:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     vetted: set[str] = field(default_factory=set)
+    questions: Any = None
 
     @property
     def form(self) -> Form:
-        """In which form it is one."""
+        """In which form its client knows it."""
         return form_of(self.record.body["form"])
+
+    @property
+    def spoken(self) -> Form:
+        """In which form its server does."""
+        return form_of(self.record.body.get("spoken", self.record.body["form"]))
 
     @property
     def server(self) -> str:
@@ -69,16 +76,23 @@ class Polling:
         self._upstreams = upstreams
         self._asking = asking
 
-    def form_for(self, call: Call) -> Form | None:
-        """Return in which form a call may become a task: its client has to know it, and its server to offer it."""
-        wanted = _wanted(call)
+    def spoken_for(self, call: Call) -> Form | None:
+        """Return in which form its server may make a task of a call whose client can follow one, in whichever form.
+
+        Where that is the other one, a legacy server is asked for tasks only by what is nothing else there.
+        """
+        wanted = wanted_in(call)
         if wanted is None or call.tool.method != TOOL_CALL:
             return None
         try:
             offer = self._upstreams.get(call.tool.server).offer()
         except ConnectorFault:  # it is a tool of the gateway's own
             return None
-        return wanted if offers(offer.capabilities, wanted) else None
+        if offers(offer.capabilities, wanted):
+            return wanted
+        if wanted is LEGACY:
+            return MODERN if offers(offer.capabilities, MODERN) else None
+        return LEGACY if offers(offer.capabilities, LEGACY) and is_only_task(call.tool.definition) else None
 
     def way(self, call: Call) -> Way:
         """Return which session of its server a call goes over."""
@@ -93,11 +107,12 @@ class Polling:
             ConnectorFault: it cannot, or will not.
         """
         if call is None:
-            back: Back = task.way or _declaring(task.form)
+            back: Back = task.way or Way(Back())
             behalf, meta = task.behalf, _NOTHING
         else:
             back = Related(self._asking.way(call), task.record.id, task.way)
             behalf, meta = behalf_of(call), passed_meta(call)
+        back.declares = declaring(back.declares, task.spoken is MODERN)
         tool = operation(task.server, method)
         asked = ToolCall(
             tool=method,
@@ -119,6 +134,24 @@ class Polling:
         await self._asking.vet(call, new)
         task.vetted.update(new)
 
+    async def put(self, task: Held, call: Call, question: Any) -> Mapping[str, Any]:
+        """Have the client of `call` answer what a modern server asks about a task.
+
+        Raises:
+            ConnectorFault: it is out of shape, may not be asked, or is not answered.
+        """
+        method, params = (
+            (question.get("method"), question.get("params", {})) if isinstance(question, Mapping) else (0, 0)
+        )
+        if not isinstance(method, str) or not isinstance(params, Mapping):
+            raise ConnectorFault("The server's input requests are out of shape.", code="contract_broken")
+        about = {**params, "_meta": {**params.get("_meta", {}), RELATED_META: {"taskId": task.record.id}}}
+        try:
+            return await self._asking.way(call).ask(method, about)
+        except AskRefused as refused:
+            said = f"{task.server} needs an answer to {method[:50]!a} from the client, and got none: {refused}."
+            raise ConnectorFault(said, code="rejected") from refused
+
     def shown(self, said: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return what a client may see of something a server said."""
         return self._asking.deliver(said)
@@ -129,16 +162,10 @@ def is_unknown(fault: ConnectorFault) -> bool:
     return fault.rpc is not None and fault.rpc.get("code") in _GONE
 
 
-def _wanted(call: Call) -> Form | None:
+def wanted_in(call: Call) -> Form | None:
+    """Return in which form the client of a call can follow a task that it becomes, if in any."""
     request = call.request
     if "task" in request.more:
         return LEGACY
     extensions = request.back.declares.get("extensions")
     return MODERN if extensions and TASKS_EXTENSION in extensions else None
-
-
-def _declaring(form: Form) -> Back:
-    back = Back()
-    if form is MODERN:
-        back.declares = {"extensions": {TASKS_EXTENSION: {}}}
-    return back

@@ -38,7 +38,7 @@ def call_of(recorded: Recorded, server: str, tool: Tool | None, bundle: Any) -> 
     call = Call(recorded.call_id, CallRequest(recorded.tool, body["arguments"], caller), body["received_ms"])
     call.identity = identity_from(body)
     call.tool = tool or _unknown_tool(recorded.tool, server)
-    call.as_task = True
+    call.as_task = ""
     call.arguments, call.arguments_digest = body["arguments"], recorded.arguments_digest
     call.bundle, call.facts, call.bill, call.step_key = bundle, facts_from(body), NO_BILL, recorded.step_key
     call.decision = _decision(body["decision"])

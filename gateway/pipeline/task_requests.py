@@ -1,13 +1,15 @@
 """What is asked of one task, carried out: how it stands, its result, an answer to its questions, its end."""
 
 import asyncio
+import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from gateway.model.call import Call
-from gateway.model.errors import ConnectorFault, LimitFault, RequestFault
+from gateway.model.errors import ConnectorFault, GatewayError, LimitFault, RequestFault
 from gateway.model.outcome import Outcome, Succeeded
 from gateway.model.task import CANCEL_TASK, GET_TASK, TASK_RESULT, UPDATE_TASK
+from gateway.pipeline.collecting import Collecting
 from gateway.pipeline.polling import Held, Polling
 from gateway.pipeline.recalling import error_of
 from gateway.pipeline.related import related
@@ -16,6 +18,10 @@ from gateway.pipeline.tasks import Tasks
 from gateway.task.forms import LEGACY, MODERN, broken
 
 __all__ = ["TaskRequests"]
+
+_LOG: Final = logging.getLogger(__name__)
+_PATIENCE_S: Final = 2.0
+"""How long a server may take to ask what it says it needs to know."""
 
 
 class TaskRequests:
@@ -28,6 +34,7 @@ class TaskRequests:
         self.tasks = tasks
         self._polling = polling
         self._stopped = asyncio.Event()
+        self._collecting: dict[str, tuple[Collecting, asyncio.Task[None]]] = {}
 
     @property
     def own_tools(self) -> Mapping[str, OwnTool]:
@@ -37,12 +44,16 @@ class TaskRequests:
     def stop(self) -> None:
         """Have nobody wait for the end of a task any longer: the gateway stops."""
         self._stopped.set()
+        for _, conversing in self._collecting.values():
+            conversing.cancel()
 
     async def _get(self, call: Call) -> Mapping[str, Any]:
         held = await self._about(call)
         seen = await self.tasks.look(held, call) if held.record.is_open else held.state
         if held.record.is_open:
-            if held.form is MODERN and "inputRequests" in seen:
+            if held.form is MODERN and held.spoken is LEGACY and seen["status"] == "input_required":
+                seen = {**seen, "inputRequests": await self._collected(held, call)}
+            elif held.form is MODERN and "inputRequests" in seen:
                 await self._polling.vet(held, call, seen["inputRequests"])
             return {**related(seen, held.record.id), "taskId": held.record.id}
         return held.state if held.form is LEGACY else _with_end(held, await self.tasks.outcome(held))
@@ -53,7 +64,7 @@ class TaskRequests:
         while held.record.is_open and not self._stopped.is_set():
             await self.tasks.look(held, call)
             if held.record.is_open and held.state["status"] == "input_required" and call.request.back.capabilities:
-                await self._converse(held, call)
+                await (self._converse if held.spoken is LEGACY else self._relay)(held, call)
             elif held.record.is_open:
                 await self._wait(held)
         if held.record.is_open:
@@ -73,6 +84,41 @@ class TaskRequests:
             return
         await self.tasks.answered(held, raw)
 
+    async def _relay(self, held: Held, call: Call) -> None:
+        """Put a modern server's questions to a legacy client, and pass the answers on; each is asked once."""
+        questions = held.questions if isinstance(held.questions, Mapping) else {}
+        new = {name: each for name, each in questions.items() if name not in held.vetted}
+        held.vetted.update(new)
+        try:
+            answers = {name: await self._polling.put(held, call, each) for name, each in new.items()}
+            if answers:
+                await self._polling.ask(held, UPDATE_TASK, {"inputResponses": answers}, call)
+                held.changed.set()
+        except BaseException:
+            held.vetted.difference_update(new)
+            raise
+        await self._wait(held)
+
+    async def _collected(self, held: Held, call: Call) -> Mapping[str, Any]:
+        """Return the questions of a legacy server, which asks them while it is waited for the result."""
+        collecting, conversing = self._collecting.get(held.record.id, (None, None))
+        if collecting is None or conversing is None:
+            collecting = Collecting(call.request.back)
+            conversing = asyncio.ensure_future(self._converse_later(held, call.over(collecting)))
+            self._collecting[held.record.id] = collecting, conversing
+            conversing.add_done_callback(lambda _: self._collecting.pop(held.record.id, None))
+        if not collecting.questions:
+            asked = asyncio.ensure_future(collecting.asked.wait())
+            await asyncio.wait({asked, conversing}, timeout=_PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
+            asked.cancel()
+        return collecting.questions
+
+    async def _converse_later(self, held: Held, call: Call) -> None:
+        try:
+            await self._converse(held, call)
+        except GatewayError as error:
+            _LOG.warning("%s of %s cannot be asked for its result: %s", held.record.id, held.server, error.message)
+
     async def _wait(self, held: Held) -> None:
         stopping, pausing = asyncio.ensure_future(self._stopped.wait()), asyncio.ensure_future(self.tasks.pause(held))
         try:
@@ -85,6 +131,11 @@ class TaskRequests:
         held = await self._about(call)
         if not held.record.is_open:
             return {}
+        if held.spoken is LEGACY:
+            collecting, _ = self._collecting.get(held.record.id, (None, None))
+            if collecting is not None:
+                collecting.answer(call.arguments["inputResponses"])
+            return {}
         params = {name: value for name, value in call.arguments.items() if name != "taskId"}
         return _acknowledged(held, await self._polling.ask(held, UPDATE_TASK, params, call))
 
@@ -95,10 +146,11 @@ class TaskRequests:
                 raise RequestFault("The task is over: there is nothing to call off.")
             return {}
         answer = await self._polling.ask(held, CANCEL_TASK, call=call)
-        if held.form is LEGACY and not broken(answer):
+        if held.spoken is LEGACY and not broken(answer):
             await self.tasks.heard(held, answer, call)
-            return held.state
-        return _acknowledged(held, answer)
+        elif held.form is LEGACY:
+            await self.tasks.look(held, call)
+        return held.state if held.form is LEGACY else _acknowledged(held, {} if held.spoken is LEGACY else answer)
 
     async def _about(self, call: Call) -> Held:
         assert call.request.task is not None

@@ -10,6 +10,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from gateway.codec import dump
@@ -22,7 +23,7 @@ from gateway.model.outcome import Outcome, Succeeded, Waiting
 from gateway.model.task import GET_TASK, TASK_RESULT, Begun
 from gateway.model.tool import Effect
 from gateway.pause.pauses import Pauses
-from gateway.pipeline.polling import Held, Polling, is_unknown
+from gateway.pipeline.polling import Held, Polling, is_unknown, wanted_in
 from gateway.pipeline.recalling import call_of, outcome_of
 from gateway.pipeline.related import related
 from gateway.pipeline.rules import RulesInForce
@@ -31,7 +32,7 @@ from gateway.policy import decide, decision_input
 from gateway.resilience.owned import OwnedTasks
 from gateway.store.ports import EventKind, Ledger, Record, Recorded
 from gateway.store.tasks import TaskRecord, TaskStore
-from gateway.task.forms import LEGACY, MODERN, OVER, Form, broken, form_of
+from gateway.task.forms import LEGACY, MODERN, OVER, Form, broken, form_of, translated
 
 __all__ = ["Shelter", "Tasks"]
 
@@ -92,29 +93,45 @@ class Tasks:
 
     # Beginning
 
-    def may_begin(self, call: Call) -> bool:
-        """Tell whether a call may become a task."""
-        if self._polling.form_for(call) is None:
-            return False
+    def form_for(self, call: Call) -> str:
+        """Return in which form its server may make a task of a call, or an empty text."""
+        spoken = self._polling.spoken_for(call)
+        if spoken is None:
+            return ""
         owner = principal_of(call.identity)
-        return sum(held.record.owner == owner for held in self._open.values()) < _MOST_OPEN
+        return spoken.name if sum(held.record.owner == owner for held in self._open.values()) < _MOST_OPEN else ""
 
     async def begin(self, call: Call) -> Waiting | None:
         """Keep the task that a claimed call has become; None where it was answered otherwise.
 
+        A client of 2025-11-25 that asked for a task gets one whatever its modern server made of the call: one that was
+        answered at once is over as it begins.
+
         Raises:
             OutcomeUnknown: it has become one, and cannot be kept.
         """
-        form = self._polling.form_for(call)
-        task = form.task_in(call.result) if form is not None else None
-        if form is None or task is None:
+        spoken, form = form_of(call.as_task), wanted_in(call) or LEGACY
+        task = spoken.task_in(call.result)
+        if task is not None:
+            held = await self._begun_as(call, spoken, form, translated(task, spoken, form), task["taskId"])
+            self._follow(held)
+            made = form.renamed(call.result, held.record.id) if spoken is form else form.made_of(held.state)
+            return _waiting(held, related(made, held.record.id))
+        if spoken is form or form is MODERN:
             return None
+        held = await self._begun_as(call, spoken, form, _over_at_once(self._clock.now_ms()), "")
+        await self._end(held, {**held.state, "status": _ended_as(call.raw)}, call.raw)
+        return _waiting(held, form.made_of(held.state))
+
+    async def _begun_as(self, call: Call, spoken: Form, form: Form, task: Mapping[str, Any], upstream: str) -> Held:
+        """Put on record that a call has become a task, and hold it."""
         task_id, now = task_id_of(call.id), self._clock.now_ms()
         body = {
             "form": form.name,
+            **({} if spoken is form else {"spoken": spoken.name}),
             "server": call.tool.server,
             "tool": call.tool.name,
-            "upstream": task["taskId"],
+            "upstream": upstream,
             "endpoint": call.request.endpoint,
             "personal": call.identity.method == "jwt",
         }
@@ -124,20 +141,21 @@ class Tasks:
         held = Held(record, state, call.answered_later(), self._polling.way(call), behalf_of(call))
         identity, run = call.identity, call.facts.run.id
         about = call.id, now, run, identity.agent, identity.on_behalf_of or "", call.tool.name
-        told = {"task": task_id, "upstream": self._redact(task["taskId"]), "status": task["status"]}
+        told = {"task": task_id, "upstream": self._redact(upstream), "status": task["status"]}
         try:
             await self._store.begin_task(record, Record(*about, told, EventKind.TASK_BEGUN))
         except GatewayError as error:
             said = f"{call.tool.name} was sent and goes on, but nobody can follow it (#{call.id})."
             raise OutcomeUnknown(said, detail=error.detail) from error
         self._open[task_id] = held
-        self._follow(held)
-        return _waiting(held, related(form.renamed(call.result, task_id), task_id))
+        return held
 
     async def again(self, call: Call, recorded: Recorded) -> Waiting | None:
         """Return the task that a repeated call has become already, for a client that can follow it; else None."""
         task = await self._store.find_task(task_id_of(recorded.call_id)) if call.as_task else None
-        if task is None or not (task.is_open or form_of(task.body["form"]) is LEGACY):
+        if task is None or form_of(task.body["form"]) is not wanted_in(call):
+            return None
+        if not (task.is_open or form_of(task.body["form"]) is LEGACY):
             return None
         held = self._open.get(task.id)
         state = held.state if held is not None else task.body["state"]
@@ -274,6 +292,7 @@ class Tasks:
             if wrong := broken(seen):
                 said = f"{held.server} answered with something that is no task: {wrong}."
                 raise ConnectorFault(said, code="contract_broken")
+            held.questions = seen.get("inputRequests")
             return await self._saw(held, seen, call)
 
     async def heard(self, held: Held, seen: Mapping[str, Any], call: Call) -> None:
@@ -287,7 +306,7 @@ class Tasks:
 
     async def answered(self, held: Held, raw: Mapping[str, Any]) -> None:
         """Take what a server answered while it was waited for its task to be over. Raises as `look`."""
-        state = {**held.state, "status": "failed" if raw.get("isError") is True else "completed"}
+        state = {**held.state, "status": _ended_as(raw)}
         await self._owned.run(self._ended(held, state, related(raw, held.record.id)))
 
     async def _ended(self, held: Held, state: Mapping[str, Any], raw: Mapping[str, Any]) -> None:
@@ -295,11 +314,13 @@ class Tasks:
             if held.record.is_open:
                 await self._end(held, state, raw)
 
-    async def _saw(self, held: Held, seen: Mapping[str, Any], call: Call | None) -> Mapping[str, Any]:
+    async def _saw(self, held: Held, said: Mapping[str, Any], call: Call | None) -> Mapping[str, Any]:
+        """Take note of what its server said of a task; return that as its client has it."""
+        seen = translated(said, held.spoken, held.form)
         if seen["status"] not in OVER:
             await self._stands(held, _state(seen, held.record.id))
             return seen
-        answered = await self._answer(held, seen, call)
+        answered = await self._answer(held, said, call)
         await self._end(held, _state(seen, held.record.id), answered)
         return seen
 
@@ -307,7 +328,7 @@ class Tasks:
         """Return what came of a task that is over. Raises `ConnectorFault`: it cannot be had now."""
         if seen["status"] == "cancelled":
             return self._gone(held, "It was called off.", code="cancelled")
-        if held.form is LEGACY:
+        if held.spoken is LEGACY:
             try:
                 return related(await self._polling.ask(held, TASK_RESULT, call=call), held.record.id)
             except ConnectorFault as fault:
@@ -423,6 +444,16 @@ def _state(task: Mapping[str, Any], task_id: str) -> dict[str, Any]:
     if len(dump(kept)) > _MOST_STATE:
         kept = {name: value for name, value in kept.items() if name in _KNOWN and len(dump(value)) <= _LONGEST_VALUE}
     return {**related(kept, task_id), "taskId": task_id}
+
+
+def _ended_as(raw: Mapping[str, Any]) -> str:
+    return "failed" if raw.get("isError") is True else "completed"
+
+
+def _over_at_once(now_ms: int) -> Mapping[str, Any]:
+    """Return how a task stands that is over as it begins, and that no server knows, but for its end."""
+    now = datetime.fromtimestamp(now_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return {"status": "working", "createdAt": now, "lastUpdatedAt": now, LEGACY.ttl: _KEPT_MS}
 
 
 _KNOWN: Final = frozenset(

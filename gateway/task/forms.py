@@ -1,7 +1,8 @@
 """The two forms of a task: of 2025-11-25, where the client asks for one, and of the extension to 2026-07-28.
 
 In the first, a call with `task` is answered with `{"task": {…}}`, and its result is fetched with `tasks/result`; in the
-second the server decides, answers with `resultType: task`, and `tasks/get` brings the result along.
+second the server decides, answers with `resultType: task`, and `tasks/get` brings the result along. How a task stands
+is said alike in both, under some other names.
 """
 
 from collections.abc import Mapping
@@ -10,7 +11,19 @@ from typing import Any, Final
 
 from gateway.model.task import TASKS_EXTENSION
 
-__all__ = ["LEGACY", "MODERN", "OVER", "RELATED_META", "Form", "broken", "form_of", "offers", "task_in"]
+__all__ = [
+    "LEGACY",
+    "MODERN",
+    "OVER",
+    "RELATED_META",
+    "Form",
+    "broken",
+    "form_of",
+    "is_only_task",
+    "offers",
+    "task_in",
+    "translated",
+]
 
 RELATED_META: Final = "io.modelcontextprotocol/related-task"
 OVER: Final = frozenset({"completed", "failed", "cancelled"})
@@ -76,6 +89,18 @@ def form_of(name: str) -> Form:
     return MODERN if name == MODERN.name else LEGACY
 
 
+def translated(task: Mapping[str, Any], spoken: Form, form: Form) -> Mapping[str, Any]:
+    """Return how a task stands as `form` has it, given how `spoken` does."""
+    if spoken is form:
+        return task
+    kept = {name: value for name, value in task.items() if name not in {spoken.ttl, spoken.interval, *_OF_MODERN}}
+    interval = {form.interval: task[spoken.interval]} if spoken.interval in task else {}
+    return {**kept, form.ttl: task.get(spoken.ttl), **interval}
+
+
+_OF_MODERN: Final = frozenset({"resultType", "inputRequests", "result", "error"})
+
+
 def broken(task: Mapping[str, Any]) -> str:
     """Return what makes an object no task, or nothing."""
     task_id = task.get("taskId")
@@ -83,6 +108,12 @@ def broken(task: Mapping[str, Any]) -> str:
         return f"taskId is not a text of 1 to {_LONGEST_ID} characters"
     status = task.get("status")
     return "" if isinstance(status, str) and status in _STATUSES else "its status is none that a task has"
+
+
+def is_only_task(definition: Mapping[str, Any]) -> bool:
+    """Tell whether a tool of a legacy server is called as a task or not at all."""
+    execution = definition.get("execution")
+    return isinstance(execution, Mapping) and execution.get("taskSupport") == "required"
 
 
 def offers(capabilities: Mapping[str, Any], form: Form) -> bool:

@@ -22,6 +22,7 @@ from gateway.pipeline.entry import Entry
 from gateway.pipeline.listing import Listing
 from gateway.pipeline.rules import RulesInForce
 from gateway.pipeline.runner import Ended
+from gateway.task.forms import MODERN, offers
 from gateway.transport.answers import identity_fault, operation_error, recorded, rpc_error, tool_result
 from gateway.transport.wire import HttpRefusal, RpcError
 
@@ -43,6 +44,7 @@ IDEMPOTENCY_META: Final = "io.toolgate/idempotency-key"
 LEGACY_TASKS_SINCE: Final = "2025-11-25"
 """The first of the handshake eras in which a client may ask for a call to be carried out as a task."""
 
+_OPTIONAL: Final[Mapping[str, Any]] = {"execution": {"taskSupport": "optional"}}
 _LABEL: Final = re.compile(r"[\x21-\x7e]{1,200}")
 _INVALID_PARAMS: Final = -32602
 _METHOD_NOT_FOUND: Final = -32601
@@ -240,7 +242,18 @@ class Kernel:
     async def _list_tools(self, asked: Asked) -> Answer:
         identity = await self.identify(asked.caller, "tools/list", asked.params, asked.endpoint)
         _one_page(asked.params)
-        return Answer({"tools": self._listing.tools(identity, asked.endpoint)})
+        tools = self._listing.tools(identity, asked.endpoint)
+        return Answer({"tools": self._as_tasks(tools, asked) if asked.caller.era == LEGACY_TASKS_SINCE else tools})
+
+    def _as_tasks(self, tools: list[Mapping[str, Any]], asked: Asked) -> list[Mapping[str, Any]]:
+        """Return tools with the word of 2025-11-25 that they may be called as tasks, where a modern server has any."""
+        found = self._directory.offers(asked.endpoint)
+        servers = {server for server, offer in found.items() if offers(offer.capabilities, MODERN)}
+        if not servers:
+            return tools
+        catalog = self._rules.current.catalog_at(asked.endpoint)
+        able = {tool.wire_name for tool in catalog.tools() if tool.server in servers}
+        return [{**_OPTIONAL, **tool} if tool["name"] in able else tool for tool in tools]
 
     async def _get_prompt(self, asked: Asked) -> Answer:
         name = asked.params.get("name")

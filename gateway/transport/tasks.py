@@ -56,10 +56,10 @@ class TaskDesk:
     def capability(self, endpoint: str) -> Mapping[str, Any] | None:
         """Return what the gateway says of tasks in the handshake of 2025-11-25, or None where no server has any."""
         found = [offer.capabilities for offer in self._directory.offers(endpoint).values()]
-        found = [each for each in found if offers(each, LEGACY)]
+        found = [each for each in found if offers(each, LEGACY) or offers(each, MODERN)]
         if not found:
             return None
-        cancels = any("cancel" in each["tasks"] for each in found)
+        cancels = any(offers(each, MODERN) or "cancel" in each["tasks"] for each in found)
         return {"list": {}, **({"cancel": {}} if cancels else {}), "requests": {"tools": {"call": {}}}}
 
     async def answer(self, asked: Asked) -> Answer:
@@ -83,7 +83,8 @@ class TaskDesk:
             return False
         if form is LEGACY and asked.caller.era < LEGACY_TASKS_SINCE:
             return False
-        return any(offers(offer.capabilities, form) for offer in self._directory.offers(asked.endpoint).values())
+        found = self._directory.offers(asked.endpoint).values()
+        return any(offers(each.capabilities, LEGACY) or offers(each.capabilities, MODERN) for each in found)
 
     async def _found(self, asked: Asked, identity: Identity, form: Form) -> Begun:
         """Return what a request is about; to whoever is not its principal, a task is not there."""

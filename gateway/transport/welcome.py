@@ -6,7 +6,9 @@ from typing import Any, Final
 from gateway.catalog.screening import hidden_characters
 from gateway.connector.pool import Upstreams
 from gateway.model.identity import Identity
+from gateway.model.task import TASKS_EXTENSION
 from gateway.pipeline.directory import Directory
+from gateway.task.forms import LEGACY, offers
 
 __all__ = ["Welcome"]
 
@@ -43,6 +45,8 @@ class Welcome:
             if any(name in each for each in found):
                 merged[name] = {}
         extensions = _extensions(found)
+        if any(offers(each, LEGACY) for each in found):  # what is only a task there is one here too
+            extensions = {TASKS_EXTENSION: {}, **extensions}
         if modern and extensions:
             merged["extensions"] = extensions
         return merged

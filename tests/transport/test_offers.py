@@ -375,7 +375,7 @@ async def test_where_nobody_has_it_the_method_is_not_there() -> None:
 async def test_the_servers_behind_are_presented_as_one() -> None:
     front = offering_front()
     front.gate.servers["payments"].capabilities |= {"logging": {}, "resources": {"subscribe": True}}
-    extensions = {"io.modelcontextprotocol/ui": {"v": 1}, "io.modelcontextprotocol/tasks": {}}
+    extensions = {"io.modelcontextprotocol/ui": {"v": 1}, "com.example/other": {}}
     front.gate.servers["mail"].capabilities |= {"extensions": extensions}
     early = await Peer(front).initialize()
     assert early["capabilities"] == {

@@ -18,6 +18,7 @@ from gateway.pipeline.reading import Reading, Sent
 from gateway.pipeline.related import Related
 from gateway.pipeline.sending import behalf_of, passed_meta, task_id_of
 from gateway.resilience.executor import Executor
+from gateway.task.forms import LEGACY
 
 __all__ = ["Execute", "OwnTool", "nothing_more"]
 
@@ -31,8 +32,11 @@ async def nothing_more(call: Call) -> Mapping[str, Any]:
     return {}
 
 
-def _without_task(more: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the further params of a call that its server cannot carry out as a task: a server ignores such a wish."""
+def _more(call: Call, own: bool) -> Mapping[str, Any]:
+    """Return the further params of a call, the wish for a task only where its server goes by it: others ignore it."""
+    more = call.request.more
+    if own and call.as_task == LEGACY.name:
+        return more if "task" in more else {"task": {}}
     return {name: value for name, value in more.items() if name != "task"} if "task" in more else more
 
 
@@ -115,7 +119,7 @@ class Execute:
             meta=passed_meta(call),
             back=back,
             method=tool.method,
-            more=call.request.more if own and call.as_task else _without_task(call.request.more),
+            more=_more(call, own),
             behalf=behalf_of(call),
         )
         attempts = call.attempts

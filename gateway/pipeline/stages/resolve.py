@@ -32,7 +32,7 @@ class Resolve:
                 raise RequestFault(f"{about.tool.wire_name}: {about.tool.quarantined}", code="tool_quarantined")
             self._pauses.check_tool(about.tool)
             self._pauses.check_run(about.facts.run)
-        call.as_task = about is None and self._tasks.may_begin(call)
+        call.as_task = self._tasks.form_for(call) if about is None else ""
 
     def _named(self, call: Call) -> Tool:
         request, rules = call.request, self._rules.current

@@ -1,4 +1,4 @@
-"""A tool that a legacy server makes only tasks of answers a client that knows none, which waits for it."""
+"""A tool that a server makes only tasks of answers a client of the other era, which cannot follow one: it waits."""
 
 import asyncio
 from typing import Any
@@ -10,53 +10,83 @@ from tests.connectors.mcp.client import Client
 from tests.connectors.mcp.conftest import Start, asked, fault_of, text
 from tests.connectors.mcp.test_talk import SAMPLING, sampler, talker
 
-LATER = {"takes_input_required": True}
+ERAS = ("legacy", "modern")
+OTHER: dict[str, Any] = {"legacy": {"takes_input_required": True}, "modern": {}}
+"""What is true of a client of the other era than its server."""
 
 
-async def working(start: Start) -> Upstream:
+async def working(start: Start, era: str) -> Upstream:
     """A server whose tools are known."""
-    upstream = await start(talker())
+    upstream = await start(talker(era))
     await upstream.tools()
     return upstream
 
 
-@pytest.mark.parametrize(("how", "meta"), [("done", None), ("x", {"x": 1}), ("now", None)])
-async def test_its_result_is_that_of_the_call_and_names_no_task(start: Start, how: str, meta: Any) -> None:
-    upstream = await working(start)
-    result = await upstream.call(asked("job", {"how": how}, back=Client(**LATER)))
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize(("how", "meta"), [("done", None), ("x", {"x": 1})])
+async def test_its_result_is_that_of_the_call_and_names_no_task(start: Start, era: str, how: str, meta: Any) -> None:
+    upstream = await working(start, era)
+    result = await upstream.call(asked("job", {"how": how}, back=Client(**OTHER[era])))
     assert (text(result), result.get("_meta")) == ("done", meta)
 
 
+@pytest.mark.parametrize("era", ERAS)
+async def test_one_that_answers_at_once_after_all_is_answered(start: Start, era: str) -> None:
+    upstream = await working(start, era)
+    assert text(await upstream.call(asked("job", {"how": "now"}, back=Client(**OTHER[era])))) == "done"
+
+
 async def test_a_client_of_the_same_era_is_told_what_its_server_says(start: Start) -> None:
-    upstream = await working(start)
+    upstream = await working(start, "legacy")
     assert (await fault_of(upstream.call(asked("job", back=Client())))).rpc["code"] == -32600  # type: ignore[index]
     begun = await upstream.call(asked("job", back=Client(), more={"task": {}}))
     assert begun == {"task": {"taskId": "t1", "status": "working"}}
 
 
-async def test_its_questions_go_to_the_client_while_it_is_waited_for(start: Start) -> None:
-    upstream = await working(start)
-    client = sampler({"x": None}, **LATER)
+@pytest.mark.parametrize(("how", "of_the_same_era"), [("done", True), ("other", False), ("vague", False)])
+async def test_what_lacks_something_else_or_can_be_declared_is_refused(
+    start: Start, how: str, of_the_same_era: bool
+) -> None:
+    upstream = await working(start, "modern")
+    client = Client(takes_input_required=of_the_same_era)
+    fault = await fault_of(upstream.call(asked("job", {"how": how}, back=client)))
+    assert fault.rpc is not None
+    assert fault.rpc["code"] == -32021
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_its_questions_go_to_the_client_while_it_is_waited_for(start: Start, era: str) -> None:
+    upstream = await working(start, era)
+    client = sampler({"x": None}, **OTHER[era])
     answer = text(await upstream.call(asked("job", {"how": "ask"}, back=client)))
-    assert (answer["result"], len(client.asked), client.capabilities) == ({"x": None}, 1, SAMPLING)
+    assert answer["result" if era == "legacy" else "q"] == {"x": None}
+    assert (len(client.asked), client.capabilities) == (1, SAMPLING)
 
 
-@pytest.mark.parametrize(
-    ("how", "code"),
-    [("none", "contract_broken"), ("odd", "contract_broken"), ("fail", "rejected"), ("forget", "unavailable")],
-)
-async def test_what_it_ends_with_instead_is_a_fault(start: Start, how: str, code: str) -> None:
-    upstream = await working(start)
-    fault = await fault_of(upstream.call(asked("job", {"how": how}, back=Client(**LATER))))
+FAULTS = [
+    ("legacy", "none", "contract_broken"), ("legacy", "odd", "contract_broken"), ("legacy", "fail", "rejected"),
+    ("legacy", "forget", "unavailable"), ("modern", "none", "contract_broken"), ("modern", "odd", "contract_broken"),
+    ("modern", "fail", "rejected"), ("modern", "break", "rejected"), ("modern", "forget", "unavailable"),
+    ("modern", "stop", "unavailable"), ("modern", "ask", "rejected"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("era", "how", "code"), FAULTS)
+async def test_what_it_ends_with_instead_is_a_fault(start: Start, era: str, how: str, code: str) -> None:
+    upstream = await working(start, era)
+    fault = await fault_of(upstream.call(asked("job", {"how": how}, back=Client(**OTHER[era]))))
     assert fault.code == code
 
 
-async def test_it_is_called_off_where_nobody_waits_for_it_any_longer(start: Start) -> None:
-    upstream = await working(start)
-    late = await fault_of(upstream.call(asked("job", {"how": "hang"}, back=Client(**LATER), timeout_s=0.3)))
+@pytest.mark.parametrize("era", ERAS)
+async def test_it_is_called_off_where_nobody_waits_for_it_any_longer(start: Start, era: str) -> None:
+    upstream = await working(start, era)
+    client = Client(**OTHER[era])
+    late = await fault_of(upstream.call(asked("job", {"how": "hang"}, back=client, timeout_s=0.3)))
     assert late.code == "timeout"
-    waiting = asyncio.ensure_future(upstream.call(asked("job", {"how": "hang"}, back=Client(**LATER))))
-    while text(await upstream.call(asked("about")))["results"] < 2:
+    looked = text(await upstream.call(asked("about"))).get("results", 0)
+    waiting = asyncio.ensure_future(upstream.call(asked("job", {"how": "hang"}, back=client)))
+    while text(await upstream.call(asked("about"))).get("results", 0) == looked:
         pass
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)

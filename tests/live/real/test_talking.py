@@ -215,3 +215,21 @@ async def test_a_tool_that_is_only_a_task_answers_a_client_that_knows_none(ways:
     assert found["result"]["content"] == seen[1]["result"]["content"]
     assert "related-task" not in json.dumps(found)
     assert len(gated.asked) == 1
+
+
+async def test_what_is_only_a_task_at_its_server_is_one_to_a_client_of_the_later_era_too(ways: Ways) -> None:
+    able: Any = {"elicitation": {"form": {}}}
+    later = {**able, "extensions": {"io.modelcontextprotocol/tasks": {}}}
+    async with ways.directly("http", **able) as direct, ways.through("http", "modern", **later) as gated:
+        call = {name: each for name, each in RESEARCH.items() if name != "task"}
+        seen = await researched(direct)
+        state = (await gated.ask("tools/call", call))["result"]
+        assert state["resultType"] == "task"
+        about = {"taskId": state["taskId"]}
+        while state["status"] in {"working", "input_required"}:
+            state = (await gated.ask("tasks/get", about))["result"]
+            if state.get("inputRequests"):
+                answers = await gated.replies(state)
+                await gated.ask("tasks/update", {**about, **answers})
+    assert state["result"]["content"] == seen[1]["result"]["content"]
+    assert [masked(each) for each in gated.asked] == [masked(each) for each in direct.asked]
