@@ -10,7 +10,7 @@ from gateway.budget.budgets import Budgets, Told
 from gateway.budget.capped import MAX_CALLS
 from gateway.catalog.catalog import Catalog, Live
 from gateway.catalog.config import ToolRule, rule_for
-from gateway.catalog.declared import fallback_problems
+from gateway.catalog.declared import fallback_problems, hedge_problems
 from gateway.catalog.lock import Lock, Pin
 from gateway.catalog.own_tools import OWN_PINS, OWN_RULES
 from gateway.catalog.versions import Contracts, contracts, held_at, version_problems
@@ -101,7 +101,7 @@ def read_policies(config: GatewayConfig, home: Place, lock: Lock, trial: Trial) 
 
 
 def build_rules(config: GatewayConfig, written: Written, lock: Lock, live: Mapping[str, Live]) -> Rules:
-    """Build the catalog, and the policies for exactly the pinned tools. Fallbacks and probes are held to be reads.
+    """Build the catalog, and the policies for exactly the pinned tools. Only reads stand in, probe or are hedged.
 
     Raises:
         PolicyLoadError: with every problem found; whatever was in force stays.
@@ -109,6 +109,7 @@ def build_rules(config: GatewayConfig, written: Written, lock: Lock, live: Mappi
     rules = _rules(config, lock, live, _sources(config, written, lock))
     problems = [
         *fallback_problems(rules.catalog.tools(), config.mcpServers),
+        *hedge_problems(rules.catalog.tools(), config.tools),
         *probe_problems(config.probes, rules.catalog.find),
         *version_problems(config.agents, rules.catalog, config.tools),
     ]

@@ -247,6 +247,7 @@ def _tool(
         idempotency_key=tuple(rule.idempotency_key or ()),
         deadline_s=rule.deadline or 60.0,
         attempt_s=rule.attempt,
+        hedge=rule.hedge,
         annotations_trusted=trusted,
         effect_hinted=rule.effect is None and declared is None and not trusted,
         traits=_traits(rule.traits),

@@ -103,6 +103,11 @@ class ToolRule(BaseModel):
     attempt: float | None = Field(
         None, gt=0, le=3600, description="Seconds for one attempt at what may be tried again; the rest is for the next."
     )
+    hedge: Annotated[float, Field(gt=0, le=3600)] | Literal["p95"] | None = Field(
+        None,
+        description="Seconds after which an idempotent read is asked a second time, or p95: when it takes longer than "
+        "95 % of its last calls did.",
+    )
     pin: PinMode | None = Field(
         None, description="auto: the first schema seen of a new server is pinned; locked: only what a person approved."
     )

@@ -7,14 +7,14 @@ from typing import Final
 from gateway.catalog.adapter import adapter, result_adapter
 from gateway.catalog.answers import CacheRule, FallbackRule, LastAnswerRule
 from gateway.catalog.assertions import assertions
-from gateway.catalog.config import ToolRule
+from gateway.catalog.config import ToolRule, rule_for
 from gateway.catalog.labels import is_incomplete, is_stale
 from gateway.model.answers import LAST_ANSWER, PLAIN, Answers, Caching, Fallback, Label
 from gateway.model.duration import milliseconds
 from gateway.model.problem import Problem
 from gateway.model.tool import Effect, Tool
 
-__all__ = ["answers_of", "fallback_problems"]
+__all__ = ["answers_of", "fallback_problems", "hedge_problems"]
 
 _LAST_ANSWER_MS: Final = 3_600_000
 
@@ -48,6 +48,25 @@ def fallback_problems(tools: Sequence[Tool], servers: Collection[str]) -> list[P
     known = {each.name: each for each in tools}
     silent = set(servers).difference(each.server for each in tools)
     return [problem for tool in tools for problem in _problems(tool, known, silent)]
+
+
+def hedge_problems(tools: Sequence[Tool], rules: dict[str, ToolRule]) -> list[Problem]:
+    """Return what is wrong with asking these tools twice: only what is free and the same asked twice may be."""
+    problems = []
+    for tool in tools:
+        if tool.hedge is None:
+            continue
+        if tool.effect is not Effect.READ:
+            why = f"{tool.name} has the effect {tool.effect}: it is never asked twice"
+        elif not tool.idempotent:
+            why = f"{tool.name} is not said to be idempotent: asked twice, it may answer otherwise"
+        elif rule_for(rules, tool.name).cost:
+            why = f"{tool.name} has a price, which would be paid twice and reserved once"
+        else:
+            continue
+        fix = f"take `hedge` away from {tool.name}, or say `idempotent: true` of a read for which that holds"
+        problems.append(Problem("tools", 0, 0, "hedge", why, fix))
+    return problems
 
 
 def _problems(tool: Tool, known: Mapping[str, Tool], silent: Collection[str]) -> Iterator[Problem]:

@@ -3,13 +3,16 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final, Literal
 
 from gateway.model.answers import PLAIN, Answers
 from gateway.model.contract import Contract
 from gateway.model.lookup import Lookup
 
-__all__ = ["Effect", "Tool", "Traits", "anything"]
+__all__ = ["P95", "Effect", "Tool", "Traits", "anything"]
+
+P95: Final = "p95"
+"""In the place of seconds: longer than 95 % of the tool's last calls took."""
 
 
 class Effect(StrEnum):
@@ -50,7 +53,8 @@ class Tool:
     agent acts on. `breaks_input` and `breaks_output` say what in a value breaks the pinned schemas, or nothing.
     `idempotency_key` lists the arguments whose values name one effect for ever; with `once_per_run` all of them name
     one within a run. `quarantined` says why the tool may not be called, or is empty. `deadline_s` bounds a whole call,
-    retries included, and `attempt_s` one attempt that is not the last, where another cannot double anything.
+    retries included, and `attempt_s` one attempt that is not the last, where another cannot double anything. A read
+    with a `hedge` is asked a second time when it has not been answered after so many seconds.
     `annotations_trusted` is True once a person vouched for the server's hints; `effect_hinted` is True while nothing
     else speaks for `effect`. `answers` is what the operator declares of its answers, `lookup` how a call in doubt is
     looked up. `contract` is set where the agent that calls it is held at another version.
@@ -78,6 +82,7 @@ class Tool:
     idempotency_key: tuple[str, ...] = ()
     deadline_s: float = 60.0
     attempt_s: float | None = None
+    hedge: float | Literal["p95"] | None = None
     annotations_trusted: bool = False
     effect_hinted: bool = False
     traits: Traits = Traits()

@@ -51,7 +51,7 @@ class Approving:
         self.consents = Consents(ground.rules, self.approvals)
         self._parlour = Parlour(ground.rules, self.approvals, ground.clock, ground.redact)
         self.parking = Parking(self._parlour, section.wait_s)
-        self.desk = Desk(ground.rules, self.approvals, ground.clock, ground.redact)
+        self.desk = Desk(self._parlour)
         self._messenger = self._messenger_to(section.webhook) if section.webhook is not None else None
         if self._messenger is not None:
             self.tell(self._messenger.tell)
@@ -64,7 +64,6 @@ class Approving:
     def tell(self, told: Callable[[Approval], None]) -> None:
         """Have `told` hear of every approval that is opened from now on."""
         self._parlour.told = told
-        self.desk.told = told
 
     def _messenger_to(self, webhook: WebhookSection) -> Messenger:
         receiver = Receiver(webhook.url, key_of(webhook.secret.get_secret_value()))

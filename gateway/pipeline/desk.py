@@ -1,20 +1,19 @@
 """What people do with approvals: each deed checked by the policies, and recorded with who did it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
-from gateway.approval.approvals import Approvals
 from gateway.approval.standing import MOST_USES, condition_from
 from gateway.approval.values import Approval, ApprovalRefused, Vote
 from gateway.codec import digest
-from gateway.ledger.entries import Redact, facts_from
-from gateway.model.clock import Clock
+from gateway.ledger.entries import facts_from
 from gateway.model.facts import Approver, Facts, RunRef
 from gateway.model.identity import Identity
 from gateway.model.tool import Tool
 from gateway.pipeline.consent import person_may
-from gateway.pipeline.rules import Rules, RulesInForce
+from gateway.pipeline.parking import Parlour
+from gateway.pipeline.rules import Rules
 from gateway.policy import (
     MOST_PEOPLE,
     Question,
@@ -51,12 +50,12 @@ class Grant:
 class Desk:
     """Approves, denies and edits in the name of people. Every method raises `ApprovalRefused`, and says why."""
 
-    def __init__(self, rules: RulesInForce, approvals: Approvals, clock: Clock, redact: Redact) -> None:
-        self._rules = rules
-        self._approvals = approvals
-        self._clock = clock
-        self._redact = redact
-        self.told: Callable[[Approval], None] = _untold
+    def __init__(self, parlour: Parlour) -> None:
+        self._parlour = parlour
+        self._rules = parlour.rules
+        self._approvals = parlour.approvals
+        self._clock = parlour.clock
+        self._redact = parlour.redact
 
     async def listed(self, *, standing: bool = False, is_open: bool = True) -> list[Approval]:
         """Return the approvals that wait or may still be used (all of them where not `is_open`), the newest first."""
@@ -124,7 +123,7 @@ class Desk:
         is_enough = approved(bundle, given, [person]).allowed
         new = await self._approvals.edit(approval_id, vote, body, is_enough=is_enough)
         if not is_enough:
-            self.told(new)
+            self._parlour.told(new)
         return new
 
     async def grant(self, by: str, wanted: Grant) -> Approval:
@@ -228,10 +227,6 @@ class Desk:
                 "The arguments hold a secret or the mask of one, which nobody can approve: deny the call.",
             )
         return digest(arguments)
-
-
-def _untold(approval: Approval) -> None:
-    del approval
 
 
 def described(approval: Approval, now_ms: int) -> dict[str, Any]:

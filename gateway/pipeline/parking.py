@@ -41,7 +41,7 @@ def _untold(approval: Approval) -> None:
 
 
 class Parlour:
-    """What parking works with. `told` hears of every approval that was opened, and never waits."""
+    """What parking and the desk work with. `told` hears of every approval that was opened, and never waits."""
 
     def __init__(self, rules: RulesInForce, approvals: Approvals, clock: Clock, redact: Redact) -> None:
         self.rules = rules

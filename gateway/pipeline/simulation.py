@@ -127,8 +127,7 @@ class Simulation:
             step = facts.priors.get(query.name) if query in asked else self._step(query, call, facts)
             if step is not None:
                 priors[query.name] = step
-        if call.id not in self._found:
-            self._found[call.id] = priors
+        self._found[call.id] = priors
         return replace(facts, priors=priors)
 
     def _step(self, query: PriorQuery, call: Call, facts: Facts) -> Step | None:

@@ -19,7 +19,6 @@ __all__ = ["decide"]
 
 _TOOL: Final = uid(TOOL, "")["type"]
 _USER: Final = uid("User", "")["type"]
-_LASTING: Final = 64
 _SHOWN: Final = 200
 """How much of a name that came with the request a refusal repeats."""
 
@@ -34,9 +33,7 @@ def decide(bundle: Bundle, given: DecisionInput) -> Decision:
         return _decided(bundle, given, situation)
     known = situation.decided.get(id(given))
     if known is None or known[0] is not given:
-        known = given, _decided(bundle, given, situation)
-        if len(situation.decided) < _LASTING:
-            situation.decided[id(given)] = known
+        known = situation.decided[id(given)] = given, _decided(bundle, given, situation)
     return known[1]
 
 

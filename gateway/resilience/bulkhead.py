@@ -16,9 +16,14 @@ class Bulkhead:
         self._queue = queue
         self._waiting: deque[asyncio.Future[None]] = deque()
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a place is free that nobody waits for."""
+        return self._free > 0 and not self._waiting
+
     def take_now(self) -> bool:
         """Take a place if there is one that nobody waits for."""
-        if self._free == 0 or self._waiting:
+        if not self.has_room:
             return False
         self._free -= 1
         return True

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 from gateway.connector.credential import ITSELF, Behalf
@@ -15,6 +16,7 @@ from gateway.resilience.breaker import Breaker
 from gateway.resilience.breakers import Breakers, Passage
 from gateway.resilience.bulkhead import Bulkhead
 from gateway.resilience.config import ResilienceConfig
+from gateway.resilience.hedge import Hedges, apart
 from gateway.resilience.overseer import Overseer
 from gateway.resilience.retry import backoff_s, cannot_double, in_doubt, repeatable
 
@@ -24,7 +26,8 @@ NoteAttempt = Callable[[Mapping[str, Any]], None]
 """Takes an attempt's record.
 
 `n` counts from 1, `started_ms` is Unix time, `ms` how long it took, `code` is `ok`, `cancelled` or a fault's, `reason`
-that fault's; `status` (HTTP) and `bytes` are what was answered, None where the connector does not tell.
+that fault's; `status` (HTTP) and `bytes` are what was answered, None where the connector does not tell. A second
+attempt, made beside the first of the same `n`, has `hedge`; the one that lost is `cancelled`.
 """
 
 _GRACE_S: Final = 1.0
@@ -46,6 +49,7 @@ class _Attempt:
     ends: float
     note: NoteAttempt
     most_s: float | None = None
+    hedge: bool = False
 
 
 class _LeftAlone(ConnectorFault):
@@ -61,6 +65,7 @@ class Executor:
         self._settings = settings or ResilienceConfig()
         self._guards: dict[str, _Guard] = {}
         self._overseer = Overseer()
+        self._hedges = Hedges(clock)
 
     def breakers(self) -> Mapping[str, Breakers]:
         """Return the breakers of every server that was called."""
@@ -80,13 +85,18 @@ class Executor:
         guard = self._guard(tool.server)
         breaker = guard.breakers.for_calls(ITSELF if call.behalf is ITSELF else _scope(upstream, call.behalf))
         most_s = tool.attempt_s if tool.attempt_s and repeatable(tool, call) else None
+        hedge_s = None if tool.hedge is None else self._hedges.after_s(tool, call)
         doubt, number = False, 0
         while True:
             number += 1
             attempt = _Attempt(number, breaker, ends, note, most_s if number < self._settings.max_attempts else None)
             try:
                 self._pass_breaker(breaker, tool.server)
-                return await self._attempt(guard, call, upstream, attempt)
+                if hedge_s is None or number > 1:
+                    return await self._attempt(guard, call, upstream, attempt)
+                first = partial(self._attempt, guard, call, upstream, attempt)
+                second = partial(self._second, guard, call, upstream, attempt)
+                return await self._hedges.first_answer(tool, hedge_s, first, second)
             except (ConnectorFault, LimitFault) as fault:
                 doubt = doubt or in_doubt(tool, fault)
                 wait = self._wait_s(tool, call, fault, attempt)
@@ -122,7 +132,8 @@ class Executor:
             if waits := not guard.bulkhead.take_now():
                 await guard.bulkhead.take(self._left(attempt.ends))
             try:
-                if waits or attempt.n > 1 or attempt.most_s is not None:  # else nothing has used up any of its time
+                # else nothing has used up any of its time
+                if waits or attempt.n > 1 or attempt.hedge or attempt.most_s is not None:
                     left = self._left(attempt.ends)
                     call = replace(call, timeout_s=left if attempt.most_s is None else min(left, attempt.most_s))
                 raw = await self._within_deadline(upstream, call)
@@ -143,8 +154,16 @@ class Executor:
                 attempt.breaker.record(failed=code in _FAILURES)
             took_ms = int((self._clock.monotonic() - started) * 1000)
             took = {"n": attempt.n, "started_ms": started_ms, "ms": took_ms, "code": code, "reason": reason}
+            if attempt.hedge:
+                took["hedge"] = True
             attempt.note({**took, "status": call.measure.status, "bytes": call.measure.received})
         return raw
+
+    async def _second(self, guard: _Guard, call: ToolCall, upstream: Upstream, attempt: _Attempt) -> Mapping[str, Any]:
+        """Make an attempt beside the first, where a place is free that nobody waits for and the client is not asked."""
+        if call.back.was_asked or not guard.bulkhead.has_room or attempt.breaker.wait_s() is not None:
+            raise LimitFault("It is not asked a second time now.")
+        return await self._attempt(guard, apart(call), upstream, replace(attempt, hedge=True))
 
     async def _within_deadline(self, upstream: Upstream, call: ToolCall) -> Mapping[str, Any]:
         """Connectors keep the deadline and say more when it passes; this only catches one that does not."""

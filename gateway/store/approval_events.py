@@ -122,7 +122,10 @@ def _checked(row: ApprovalRow, told: Told, seq: int) -> Event:
 
 
 def _body(event: Event) -> dict[str, Any]:
-    body = load(event.body.encode())
+    try:
+        body = load(event.body.encode())
+    except ValueError:
+        body = {}
     if type(body.get("row")) is not dict:
         raise broken(event.seq, "tells of no approval")
     return body

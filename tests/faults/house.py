@@ -71,6 +71,7 @@ def _config(folder: Path, urls: Mapping[str, str]) -> str:
             "*.brief_*": {"attempt": BRIEF_S},
             "*.brief_pay": {"deadline": BRIEF_S},
             "*read": {"effect": "read"},
+            "*.hedged_read": {"idempotent": True, "hedge": BRIEF_S},
             "*pay": {"effect": "irreversible"},
             "*keyed": {"effect": "write", "idempotent": True, "idempotency_key": ["ref"]},
         },

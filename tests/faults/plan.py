@@ -9,7 +9,8 @@ __all__ = ["KEY", "TOOLS", "step"]
 KEY: Final = "io.toolgate/idempotency-key"
 _INPUT: Final = {"type": "object", "properties": {"ref": {"type": "string"}, "do": {"type": "array"}}}
 TOOLS: Final = [
-    {"name": f"{length}{kind}", "inputSchema": _INPUT} for length in ("", "brief_") for kind in ("read", "pay", "keyed")
+    {"name": name, "inputSchema": _INPUT}
+    for name in ("read", "pay", "keyed", "brief_read", "brief_pay", "brief_keyed", "hedged_read")
 ]
 
 

@@ -200,6 +200,20 @@ async def test_what_always_fails_ends_after_as_many_attempts_as_are_configured(h
         assert {each["status"] for each in home.attempts(ref)} == {500}
 
 
+@pytest.mark.usefixtures("bounded")
+@pytest.mark.parametrize("server", [*HTTP, "pipes"])
+async def test_a_read_that_hangs_is_answered_by_its_second_attempt_where_that_is_declared(
+    home: House, server: str
+) -> None:
+    hangs = "never_answered" if server == "sse" else "hang"
+    ref, answer = await home.act(server, "hedged_read", [hangs, "ok"])
+    assert answer.code == "ok"
+    assert home.book(server).attempts(ref) == 2
+    noted = sorted((each["n"], each["code"], each.get("hedge", False)) for each in home.attempts(ref))
+    assert noted == [(1, "cancelled", False), (1, "ok", True)]
+    assert (await home.act(server, "read", ["ok"]))[1].code == "ok"
+
+
 async def test_every_fault_there_is_has_its_promise() -> None:
     there = {
         name

@@ -11,12 +11,19 @@ from gateway.model.errors import (
     PolicyFault,
     RequestFault,
     StoreFault,
+    fault_of,
 )
 
 
 def test_a_code_of_another_family_is_refused() -> None:
     with pytest.raises(ValueError, match="RequestFault has no code 'timeout'"):
         RequestFault("no", code="timeout")
+
+
+@pytest.mark.parametrize("code", ["run_cancelled", "in_progress", "outcome_unknown", "internal", "of_a_later_version"])
+def test_a_fault_comes_back_from_the_record_as_it_was_or_as_one_nobody_knows(code: str) -> None:
+    fault = fault_of(code, "Not now.")
+    assert (fault.code, fault.message) == (code if code in CODES else "internal", "Not now.")
 
 
 def test_every_family_has_a_code_of_its_own_when_none_is_given() -> None:

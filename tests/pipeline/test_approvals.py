@@ -14,6 +14,7 @@ from gateway.pipeline.approving import Approving, Ground
 from gateway.pipeline.desk import described
 from gateway.pipeline.rules import Rules
 from gateway.policy import Bundle, LoadOptions
+from gateway.store.approvals import ApprovalTrail
 from gateway.store.memory import MemoryStore
 from gateway.store.ports import EventKind, Recorded
 from tests.fixtures.clock import FakeClock
@@ -429,6 +430,25 @@ async def test_a_twin_that_read_the_ledger_too_early_is_not_parked() -> None:
     assert isinstance(again, Succeeded)
     assert again.replayed_from == done.call.id
     assert await gate.approving.desk.listed() == []
+
+
+class Slow(MemoryStore):
+    """One that lets others go first when it is asked what stands."""
+
+    async def held_approval(self, binding: str, at_ms: int) -> ApprovalTrail | None:
+        held = await super().held_approval(binding, at_ms)
+        await asyncio.sleep(0)
+        return held
+
+
+async def test_two_identical_calls_at_once_ask_people_once() -> None:
+    clock = FakeClock()
+    gate = a_gate(store=Slow(clock), clock=clock)
+    heard: list[str] = []
+    gate.approving.tell(lambda approval: heard.append(approval.id))
+    first, second = await asyncio.gather(asked(gate), asked(gate))
+    assert first == second
+    assert heard == [first]
 
 
 async def test_what_was_done_before_an_approval_was_asked_for_is_not_asked_about() -> None:

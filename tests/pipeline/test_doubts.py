@@ -166,6 +166,20 @@ async def test_an_answer_that_would_be_no_answer_of_the_tool_leaves_it_in_doubt(
     assert isinstance((await gate.run("payments_pay")).outcome, Unknown)
 
 
+async def test_an_answer_that_cannot_be_put_into_the_shape_of_a_result_leaves_it_in_doubt(gate: Gate) -> None:
+    rule = LookupRule(
+        tool="payments.list",
+        happened={"*.state": "paid"},
+        absent={"*.state": "none"},
+        result={"drop": ["state"]},  # type: ignore[arg-type]
+    )
+    gate.rules.current = ruled(lookup=rule)
+    call_id = await doubtful(gate)
+    gate.servers["payments"].calls.append({"content": [{"type": "text", "text": '[{"state": "paid"}]'}]})
+    assert isinstance((await gate.run("payments_pay")).outcome, Unknown)
+    assert (await settled(gate, call_id)).status is StepStatus.UNKNOWN
+
+
 async def test_what_somebody_else_settles_meanwhile_is_in_doubt_no_more(gate: Gate) -> None:
     gate.rules.current = ruled(lookup=BY_LIST)
     call_id = await doubtful(gate)
@@ -381,8 +395,10 @@ async def test_arguments_that_are_not_on_record_as_they_were_are_not_made_again_
     made = await settled(crashed.after, call_id)
     assert digest(made.claim_body["arguments"]) != made.arguments_digest
     assert await crashed.recovered() == []
-    crashed.after.rules.current = ruled(lookup=BY_LIST)
+    settling = ToolRule(effect="write", lookup=BY_LIST)  # type: ignore[arg-type]
+    crashed.after.rules.current = rules_of(PERMIT_ALL, tools={"payments.settle": settling})
     assert not await crashed.after.doubts.look(made)
+    assert crashed.after.servers["payments"].asked == []
 
 
 async def test_doubts_that_cannot_be_read_or_settled_stay_and_are_asked_about_again() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.catalog.config import ToolRule
-from gateway.catalog.declared import fallback_problems
+from gateway.catalog.declared import fallback_problems, hedge_problems
 from gateway.connector import ConnectorFault, ToolCall
 from gateway.model.answers import Label, Source
 from gateway.model.outcome import Failed, Succeeded
@@ -262,6 +262,24 @@ def test_a_fallback_of_what_is_no_read_and_to_what_is_none_is_refused_at_load(
     tools = rules_of(tools={tool: ToolRule(fallback=[fallback])}).catalog.tools()
     [problem] = fallback_problems(tools, ["payments", "silent"])
     assert why in problem.message
+
+
+@pytest.mark.parametrize(
+    ("tool", "rule", "why"),
+    [
+        ("payments.list", {"idempotent": True}, None),
+        ("payments.list", {}, "idempotent"),
+        ("payments.pay", {"idempotent": True}, "effect write"),
+        ("payments.list", {"idempotent": True, "cost": {"usd": 0.01}}, "price"),
+    ],
+)
+def test_what_is_not_the_same_and_free_when_asked_twice_is_refused_at_load(
+    tool: str, rule: dict[str, Any], why: str | None
+) -> None:
+    rules = {tool: ToolRule.model_validate({"hedge": "p95", **rule})}
+    problems = [each.message for each in hedge_problems(rules_of(tools=rules).catalog.tools(), rules)]
+    assert [why in each for each in problems if why] == [True] * len(problems)
+    assert len(problems) == (why is not None)
 
 
 def test_a_tool_of_a_server_that_never_answered_may_be_named() -> None:

@@ -10,7 +10,9 @@ import pytest
 from gateway.model.facts import Approver
 from gateway.pipeline.simulation import Change, Simulated, Simulation
 from gateway.policy import Bundle
-from gateway.store.ports import EventFilter
+from gateway.store.bodies import load
+from gateway.store.memory import MemoryStore
+from gateway.store.ports import EventFilter, EventKind, Record
 from tests.pipeline.gate import PAYMENT, PERMIT_ALL, PRECONDITION, Gate, answer, request, rules_of
 from tests.pipeline.people import ASK, LEADS, PEOPLE, POLICIES, a_gate, asked, paid
 
@@ -203,6 +205,26 @@ async def test_a_call_of_a_tool_that_is_pinned_no_more_is_left_out_and_counted()
     simulation = Simulation(gate.store, without)
     assert [one async for one in simulation.run(EventFilter())] == []
     assert simulation.skipped == {"no tool of that name is pinned": 1}
+
+
+async def without(gate: Gate, kind: EventKind) -> MemoryStore:
+    """What the gate recorded, but for the events of one kind."""
+    store = MemoryStore(gate.clock)
+    for event in await gate.events():
+        if event.kind is not kind:
+            about = (event.run_id, event.agent, event.on_behalf_of, event.tool)
+            await store.record(Record(event.call_id, event.at_ms, *about, load(event.body.encode()), event.kind))
+    return store
+
+
+async def test_a_step_is_looked_up_anew_where_the_policies_of_its_time_are_not_on_record() -> None:
+    gate = Gate(PERMIT_ALL, PRECONDITION)
+    gate.servers["fraud"].calls.append(answer({"result": "passed"}))
+    await gate.run("fraud_check")
+    await gate.run("payments_pay")
+    left = await without(gate, EventKind.BUNDLE_KEPT)
+    simulation = Simulation(left, gate.rules.current.bundle)
+    assert [one.change async for one in simulation.run(EventFilter(tool="payments.pay"))] == [Change.SAME]
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from gateway.store.memory import MemoryStore
 from gateway.store.ports import ClaimVerdict, EventFilter, EventKind, Store
 from gateway.store.sqlite import SqliteStore
 from tests.store.making import T0, ending, intent
+from tests.store.test_tampering import forge_all
 
 HOUR = 3_600_000
 
@@ -240,6 +241,27 @@ async def test_a_changed_row_or_event_is_found_when_it_is_used_and_when_the_ledg
         await sqlite.list_approvals(ApprovalFilter())
     with pytest.raises(LedgerTampered):
         await sqlite.verify()
+
+
+@pytest.mark.parametrize("body", ["{}", "nonsense"])
+async def test_a_chain_sealed_anew_still_has_to_tell_of_the_approval(
+    filled: Path, sqlite: SqliteStore, body: str
+) -> None:
+    forge_all(filled, lambda seq, old: body if seq == 1 else old)
+    with pytest.raises(LedgerTampered):
+        await sqlite.list_approvals(ApprovalFilter())
+    with pytest.raises(LedgerTampered):
+        await sqlite.verify()
+
+
+async def test_an_approval_whose_question_is_nowhere_is_not_decided(filled: Path, sqlite: SqliteStore) -> None:
+    asked = await sqlite.find_approval("apr_1")
+    assert asked is not None
+    with closing(sqlite3.connect(filled)) as db:
+        db.execute("UPDATE approvals SET asked_seq = 99 WHERE id = 'apr_1'")
+        db.commit()
+    with pytest.raises(LedgerTampered):
+        await sqlite.change_approval(to(asked))
 
 
 @pytest.mark.parametrize(

@@ -414,6 +414,7 @@ async def settled_ledger(path: Path) -> Path:
         "UPDATE calls SET doubted_seq = NULL",
         "UPDATE calls SET key_until = NULL",
         "UPDATE calls SET end_seq = NULL",
+        "UPDATE calls SET status = 'unknown', end_seq = 2, doubted_seq = NULL, key_until = NULL",
         "DELETE FROM events WHERE seq = 3",
     ],
 )
@@ -421,6 +422,18 @@ async def test_a_changed_settlement_is_named(tmp_path: Path, change: str) -> Non
     path = await settled_ledger(tmp_path / "settled.db")
     edit(path, change)
     assert (await verdict(path)).seq >= 1
+
+
+async def test_a_doubt_that_was_settled_by_hand_is_named(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "doubtful.db", FakeClock())
+    await store.open()
+    await store.claim(intent("c1"))
+    await store.finish(ending("c1", StepStatus.UNKNOWN))
+    await store.close()
+    edit(tmp_path / "doubtful.db", "UPDATE calls SET status = 'failed', doubted_seq = end_seq, end_seq = 3")
+    broken = await verdict(tmp_path / "doubtful.db")
+    assert broken.seq == 1
+    assert "which no event settles" in broken.detail
 
 
 async def compensated_ledger(path: Path) -> Path:

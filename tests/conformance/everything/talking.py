@@ -1,11 +1,11 @@
-"""Tools that say something before they answer: log messages, progress, changed lists, a stream that closes."""
+"""Tools that say something before they answer: log messages, progress, changed lists, a stream that closes, a wait."""
 
 import asyncio
 
 from mcp.server.subscriptions import InMemorySubscriptionBus, PromptsListChanged, ToolsListChanged
 from mcp_types import CallToolRequestParams, CallToolResult
 
-from tests.conformance.everything.asking import Request, is_modern
+from tests.conformance.everything.asking import Request, is_modern, one_field
 from tests.conformance.everything.tool import ServedTool, said
 
 __all__ = ["talking_tools"]
@@ -41,6 +41,32 @@ async def _reconnection(context: Request, _: CallToolRequestParams) -> CallToolR
     return said("Reconnection test completed")
 
 
+def _waiting_tools() -> tuple[ServedTool, ServedTool]:
+    """Return a tool that waits until its call is called off, and one that answers once that has happened."""
+    gone: dict[str, asyncio.Event] = {}
+
+    def of(params: CallToolRequestParams) -> asyncio.Event:
+        return gone.setdefault((params.arguments or {})["label"], asyncio.Event())
+
+    async def waiting(context: Request, params: CallToolRequestParams) -> CallToolResult:
+        await context.session.report_progress(0, 100, "It waits")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            of(params).set()
+        return said("It was never called off")
+
+    async def called_off(_: Request, params: CallToolRequestParams) -> CallToolResult:
+        await of(params).wait()
+        return said("It was called off")
+
+    label = one_field("label", description="Which call")
+    return (
+        ServedTool("test_waiting", "Waits until its call is called off", waiting, label),
+        ServedTool("test_called_off", "Answers once a call was called off", called_off, label),
+    )
+
+
 def talking_tools(bus: InMemorySubscriptionBus) -> tuple[ServedTool, ...]:
     """Return the tools; `bus` carries changed lists to `subscriptions/listen`."""
 
@@ -63,4 +89,5 @@ def talking_tools(bus: InMemorySubscriptionBus) -> tuple[ServedTool, ...]:
         ServedTool("test_reconnection", "Closes the stream of its call and goes on", _reconnection),
         ServedTool("test_trigger_tool_change", "Says that the list of tools changed", tools_changed),
         ServedTool("test_trigger_prompt_change", "Says that the list of prompts changed", prompts_changed),
+        *_waiting_tools(),
     )

@@ -172,6 +172,18 @@ async def test_the_same_body_at_another_hook_is_another_message() -> None:
         assert await hooks.receive("events", hook, github(BODY, 0), BODY) is True
 
 
+async def test_a_refusal_is_no_message_after_a_restart() -> None:
+    clock = FakeClock()
+    store = MemoryStore(clock)
+    first = hooks_over(inbox(), store, clock)
+    assert await first.receive("events", "deals", standard(BODY, clock.now_ms() // 1000), BODY)
+    with pytest.raises(ConnectorFault):
+        await first.receive("events", "deals", {}, BODY)
+    upstream = inbox()
+    await hooks_over(upstream, store, clock).restore()
+    assert [each["id"] for each in await read(upstream)] == ["msg_1"]
+
+
 async def test_a_message_that_cannot_be_kept_is_not_taken() -> None:
     class Full(MemoryStore):
         async def record_once(self, record: Record, item: str, until_ms: int) -> bool:

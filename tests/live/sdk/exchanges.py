@@ -9,9 +9,13 @@ import httpx2
 
 from tests.live.running import ENVELOPE, LEGACY, MODERN
 
-__all__ = ["CASES", "Case", "Place", "Said", "exchanged", "send"]
+__all__ = ["ACCEPT", "CASES", "Case", "Place", "Said", "dressed", "exchanged", "made", "send"]
 
 ACCEPT = "application/json, text/event-stream"
+MOST_BYTES = 4 * 1024 * 1024
+PIECE_BYTES = 64 * 1024
+"""The largest body that the gateway's short way takes."""
+
 SESSION = "{session}"
 """Stands for the id of the session that was opened."""
 
@@ -96,7 +100,7 @@ def _bodies() -> Iterator[tuple[str, str, Any, Any]]:
     yield "a ping", "ping", {}, 1
 
 
-def _dressed(era: str, method: str, params: Any, request_id: Any) -> tuple[bytes, dict[str, str | None]]:
+def dressed(era: str, method: str, params: Any, request_id: Any) -> tuple[bytes, dict[str, str | None]]:
     if era == "legacy":
         return _message(method, params, request_id), {}
     params = {**params, "_meta": {**ENVELOPE, **params.get("_meta", {})}}
@@ -110,12 +114,12 @@ def _dressed(era: str, method: str, params: Any, request_id: Any) -> tuple[bytes
 def _well_formed() -> Iterator[Case]:
     for era in ("legacy", "modern"):
         for name, method, params, request_id in _bodies():
-            body, headers = _dressed(era, method, params, request_id)
+            body, headers = dressed(era, method, params, request_id)
             yield Case(name, era, body, headers=headers)
 
 
 def _malformed() -> Iterator[Case]:
-    call = {"modern": _dressed("modern", "tools/call", CALL, 1)[0], "legacy": _message("tools/call", CALL)}
+    call = {"modern": dressed("modern", "tools/call", CALL, 1)[0], "legacy": _message("tools/call", CALL)}
     named = {"modern": {"mcp-method": "tools/call", "mcp-name": "test_simple_text"}, "legacy": {}}
     for era in ("legacy", "modern"):
         for name, body in (
@@ -137,6 +141,9 @@ def _malformed() -> Iterator[Case]:
             ("an answer to nothing", b'{"jsonrpc":"2.0","id":77,"result":{}}'),
             ("an error to nothing", b'{"jsonrpc":"2.0","id":77,"error":{"code":1,"message":"m"}}'),
             ("5 MiB", b" " * (5 * 1024 * 1024) + call[era]),
+            ("a byte more than is taken", call[era].rjust(MOST_BYTES + 1)),
+            ("as much as is taken", call[era].rjust(MOST_BYTES)),
+            ("more than is taken in one piece", call[era].rjust(PIECE_BYTES + 1)),
         ):
             yield Case(name, era, body, headers=named[era])
         for name, headers in (
@@ -191,7 +198,7 @@ def _legacy_only() -> Iterator[Case]:
 
 
 def _modern_only() -> Iterator[Case]:
-    body, headers = _dressed("modern", "tools/call", CALL, 1)
+    body, headers = dressed("modern", "tools/call", CALL, 1)
 
     def enveloped(**changes: Any) -> bytes:
         meta = {**ENVELOPE, **{f"io.modelcontextprotocol/{name}": said for name, said in changes.items()}}
@@ -219,7 +226,7 @@ def _modern_only() -> Iterator[Case]:
     ):
         yield Case(name, "modern", body, headers=headers | more)
     method = {"mcp-method": "tools/list"}
-    both = _dressed("modern", "tools/list", {}, 1)[0]
+    both = dressed("modern", "tools/list", {}, 1)[0]
     yield Case("a name in the header of a list", "modern", both, headers=method | {"mcp-name": "x"})
     yield Case("GET", "modern", verb="GET")
     yield Case("DELETE", "modern", verb="DELETE")
@@ -235,7 +242,7 @@ def _dressed_discovery() -> tuple[bytes, str, dict[str, str | None]]:
 
 
 def _dressed_as(method: str, params: Mapping[str, Any]) -> tuple[bytes, str, dict[str, str | None]]:
-    body, headers = _dressed("modern", method, params, 1)
+    body, headers = dressed("modern", method, params, 1)
     return body, "POST", headers
 
 
@@ -249,6 +256,11 @@ async def send(http: httpx2.AsyncClient, place: Place, case: Case) -> Said:
 
 async def exchanged(http: httpx2.AsyncClient, place: Place, case: Case, **more: str) -> httpx2.Response:
     """Send a request, with `more` headers; return the answer as it is."""
+    return await http.send(made(http, place, case, **more))
+
+
+def made(http: httpx2.AsyncClient, place: Place, case: Case, **more: str) -> httpx2.Request:
+    """Return a request as it is sent, with `more` headers."""
     headers: dict[str, str | None] = {"accept": ACCEPT, "content-type": "application/json"}
     if place.authorization:
         headers["authorization"] = place.authorization
@@ -263,7 +275,7 @@ async def exchanged(http: httpx2.AsyncClient, place: Place, case: Case, **more: 
     for name, value in headers.items():
         if value is not None:
             request.headers[name] = value
-    return await http.send(request)
+    return request
 
 
 def said(reply: httpx2.Response) -> Said:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -16,6 +17,7 @@ import pytest_asyncio
 from tests.conformance.gateway import SERVER, configuration
 from tests.live.inside import inside
 from tests.live.running import LEGACY, ROOT
+from tests.live.sdk.calling_off import called_off
 from tests.live.sdk.differences import DIFFERENCES, folded
 from tests.live.sdk.exchanges import ACCEPT, CASES, Place, exchanged, send
 
@@ -46,13 +48,19 @@ async def opened(http: httpx2.AsyncClient, url: str, authorization: str = "") ->
     return Place(url, authorization, session)
 
 
+def reading_what_waits(server_url: str) -> dict[str, Any]:
+    """Return a configuration in which the tool that waits is a read: an effect is carried out whoever has gone."""
+    configured = configuration(server_url)
+    return configured | {"tools": {f"{SERVER}.test_waiting": {"effect": "read"}, **configured["tools"]}}
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def places(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[httpx2.AsyncClient, Place, Place]]:
     """A server of the SDK, and the gateway in front of one that is equal."""
     home: Path = tmp_path_factory.mktemp("like")
     with sdk_server() as url, sdk_server() as behind:
         async with (
-            inside(home, json.dumps(configuration(behind))) as gate,
+            inside(home, json.dumps(reading_what_waits(behind))) as gate,
             httpx2.AsyncClient(timeout=30) as http,
         ):
             async with asyncio.timeout(30):
@@ -113,3 +121,17 @@ def test_cases_have_names_of_their_own() -> None:
         assert difference.why.endswith(".")
         for era, cases in difference.cases.items():
             assert {(era, name) for name in cases} <= set(names)
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_call_is_called_off_as_with_the_sdk_and_on_the_short_way_as_on_the_long_one(
+    places: tuple[httpx2.AsyncClient, Place, Place], era: str
+) -> None:
+    http, direct, gated = places
+    direct, gated = await opened(http, direct.url), await opened(http, gated.url, gated.authorization)
+    sdk = await called_off(http, direct, era, "direct")
+    long = await called_off(http, gated, era, "long", trailer="none")
+    first, short = await called_off(http, gated, era, "first"), await called_off(http, gated, era, "short")
+    assert sdk.errors == ([-32800] if era == "legacy" else [])
+    assert long == first == short == sdk
