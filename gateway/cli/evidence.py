@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ from gateway.model.clock import SystemClock
 from gateway.store.ports import EventFilter, Store
 from gateway.store.private_file import PrivateFileError
 
-__all__ = ["commands"]
+__all__ = ["commands", "write_bundle", "writing"]
 
 
 def commands() -> typer.Typer:
@@ -53,20 +53,29 @@ def export(  # noqa: PLR0913, PLR0917 - each option narrows what is exported
     asked: dict[str, Any] = {**named, **times}
 
     async def work(store: Store) -> int:
-        exporter = await _exporter(loaded, store)
-        return await _write(exporter, EventFilter(**asked), await _identities(loaded, store), file)
+        return await write_bundle(loaded, store, EventFilter(**asked), await _identities(loaded, store), file)
 
+    written = writing(loaded, work, file)
+    if not written:
+        fail_with(Refused("nothing", "nothing on record is what was asked for", "toolgate trace list shows the calls"))
+    done(f"{written} lines in {file}; check it with: toolgate evidence verify {file} --key jwks.json")
+
+
+async def write_bundle(loaded: Loaded, store: Store, wanted: EventFilter, identities: Identities, file: Path) -> int:
+    """Write a bundle to a new file, and return how many lines it has; without any there is no file."""
+    return await _write(await _exporter(loaded, store), wanted, identities, file)
+
+
+def writing(loaded: Loaded, work: Callable[[Store], Awaitable[int]], file: Path) -> int:
+    """Carry `work` out on the store; what keeps it from writing the file ends the command."""
     try:
-        written = with_store(loaded, work)
+        return with_store(loaded, work)
     except PrivateFileError as error:
         fail_with(Refused("private_file", str(error)))
     except NotShowable as error:
         fail_with(Refused("not_showable", str(error)))
     except OSError as error:
         fail_with(Refused("unwritable", f"{file}: {error.strerror}", "name a file that does not exist yet"), USAGE)
-    if not written:
-        fail_with(Refused("nothing", "nothing on record is what was asked for", "toolgate trace list shows the calls"))
-    done(f"{written} lines in {file}; check it with: toolgate evidence verify {file} --key jwks.json")
 
 
 async def _exporter(loaded: Loaded, store: Store) -> Exporter:

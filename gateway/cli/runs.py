@@ -10,6 +10,7 @@ import typer
 
 from gateway.cli.acting import As, acting_on_run
 from gateway.cli.loaded import Loaded
+from gateway.cli.moving import export_run, import_run
 from gateway.cli.output import Refused, done, emit, fail_with, table
 from gateway.cli.passport import passport
 from gateway.cli.place import AsJson, ConfigPath, loaded_from, with_store
@@ -19,6 +20,7 @@ from gateway.ledger.settle import settle
 from gateway.ledger.trace import CallLine, one_line, run_lines
 from gateway.model.errors import RequestFault
 from gateway.model.facts import RunRef, StepStatus
+from gateway.store.imports import IMPORTED
 from gateway.store.ports import PauseRecord, Store
 from gateway.store.runs import ANYWHERE, AttemptBegin, RunCancel, RunStatus, RunSummary
 
@@ -41,6 +43,8 @@ def commands() -> typer.Typer:
     group.command("pause")(pause_run)
     group.command("unpause")(unpause_run)
     group.command("cancel")(cancel)
+    group.command("export")(export_run)
+    group.command("import")(import_run)
     return group
 
 
@@ -224,7 +228,7 @@ def _step(number: int, line: CallLine) -> dict[str, Any]:
         "when": _time(line.at_ms),
         "agent": line.who,
         "tool": line.tool,
-        "outcome": f"{line.outcome} {line.code}".strip(),
+        "outcome": " ".join(filter(None, (line.outcome, line.code, "(imported)" if IMPORTED in line.asked else ""))),
         "ms": "-" if line.duration_ms is None else line.duration_ms,
     }
 

@@ -10,7 +10,7 @@ from gateway.codec import CodecError, parse
 from gateway.ledger.bundles import is_as_named
 from gateway.ledger.evidence import EVIDENCE, FORMAT
 from gateway.ledger.heads import HEAD
-from gateway.ledger.signing import NotSigned, signed_claims
+from gateway.ledger.signing import NotSigned, key_of, signed_claims
 from gateway.store.bodies import load
 from gateway.store.chain import chained, link_holds
 from gateway.store.ports import EventKind
@@ -30,13 +30,17 @@ class NoProof(ValueError):
 class Proof:
     """What a bundle proves: these events, by kind, were in the ledger up to event `seq`, as signed at `signed_ms`.
 
+    `hash` is that of event `seq`, `kid` the key that signed the file.
+
     `asked` is what it was made to answer. `unseen` is how many events lie between them that are not shown, `bare` of
     how many retention removed the body.
     """
 
     asked: Mapping[str, Any]
+    kid: str
     made_ms: int
     seq: int
+    hash: str
     signed_ms: int
     events: Mapping[str, int]
     bundles: int
@@ -57,10 +61,10 @@ def prove(lines: Iterable[bytes], jwks: Mapping[str, Any]) -> Proof:
             hashed.update(last)
             reader.read(last, number - 1)
         last = line
-    made_ms = reader.signed(last, hashed.hexdigest(), number)
+    kid, made_ms = reader.signed(last, hashed.hexdigest(), number)
     reader.conclude()
     events, unseen = dict(sorted(reader.kinds.items())), reader.unseen
-    return Proof(reader.asked, made_ms, *reader.head, events, len(reader.kept), unseen, reader.bare)
+    return Proof(reader.asked, kid, made_ms, *reader.head, events, len(reader.kept), unseen, reader.bare)
 
 
 class _Reader:
@@ -73,7 +77,7 @@ class _Reader:
         self._shown = 0
         self._named: set[str] = set()
         self.asked: Mapping[str, Any] = {}
-        self.head = (0, 0)
+        self.head = (0, "", 0)
         self.kinds: Counter[str] = Counter()
         self.kept: set[str] = set()
         self.unseen = 0
@@ -89,8 +93,11 @@ class _Reader:
         except (CodecError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise NoProof(f"line {number}: cannot be read ({type(error).__name__})") from None
 
-    def signed(self, line: bytes, digest: str, number: int) -> int:
-        """Check the last line against the digest of all others; return when it was signed. Raises `NoProof`."""
+    def signed(self, line: bytes, digest: str, number: int) -> tuple[str, int]:
+        """Check the last line against the digest of all others; return by which key and when it was signed.
+
+        Raises `NoProof`.
+        """
         try:
             [(kind, token)] = parse(line).items()
             claims = signed_claims(token if kind == "signed" else "", self._jwks, EVIDENCE)
@@ -99,7 +106,7 @@ class _Reader:
             raise NoProof(f"line {number}: the file does not end with its signature ({error})") from None
         if told != digest:
             raise NoProof(f"line {number}: the lines before are not those that were signed")
-        return made_ms
+        return key_of(token), made_ms
 
     def conclude(self) -> None:
         """Check that nothing is missing. Raises `NoProof`."""
@@ -170,7 +177,7 @@ class _Reader:
         if seq in self._hashes and self._hashes[seq] != claims["hash"]:
             raise NoProof(f"event {seq} is another than the one that was signed")
         if seq in self._hashes:
-            self.head = (seq, int(claims["at_ms"]))
+            self.head = (seq, str(claims["hash"]), int(claims["at_ms"]))
 
 
 _READS: Final[Mapping[str, Callable[[_Reader, Any], None]]] = {

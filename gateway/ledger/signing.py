@@ -14,7 +14,7 @@ from jwt.algorithms import ECAlgorithm
 from gateway.codec import dump
 from gateway.store.private_file import PrivateFileError, create_private, read_private
 
-__all__ = ["ALGORITHM", "NotSigned", "SigningKey", "signed_claims"]
+__all__ = ["ALGORITHM", "NotSigned", "SigningKey", "key_of", "signed_claims"]
 
 ALGORITHM: Final = "ES256"
 _FILE: Final = "signing.key"
@@ -76,6 +76,11 @@ def signed_claims(token: str, jwks: Json, kind: str) -> dict[str, Any]:
         return dict(jwt.decode(token, jwt.PyJWK(found[0], ALGORITHM).key, [ALGORITHM], options=options))
     except (jwt.PyJWTError, KeyError, TypeError, AttributeError) as error:
         raise NotSigned(f"its signature does not hold ({type(error).__name__})") from None
+
+
+def key_of(token: str) -> str:
+    """Return the id of the key that a token, whose signature holds, was signed with."""
+    return str(jwt.get_unverified_header(token)["kid"])
 
 
 def _new_key() -> bytes:

@@ -61,7 +61,7 @@ class History:
             started = made.first.at_ms
             if started > now_ms or started < lookup.since_ms or _owner(made, lookup.scope) != lookup.owner:
                 continue
-            if holds(made.first, lookup.values):
+            if holds(made.first, lookup):
                 return _claimed_step(made, now_ms) if made.whole is None else _whole_step(made, made.whole)
         return None
 

@@ -1,15 +1,18 @@
 """What stands behind an answer of the ledger, and the answer made of it: events only, each checked against its hash."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from gateway.model.facts import Step, StepStatus
 from gateway.store.bodies import load
 from gateway.store.chain import broken, check_event
-from gateway.store.ports import Event, Recorded
+from gateway.store.imports import IMPORTED
+from gateway.store.ports import Event, Recorded, StepLookup
 
 __all__ = ["Evidence", "holds", "recorded_from", "recorded_whole", "step_from"]
+
+_IMPORTED: Final = f'"{IMPORTED}":'  # JSON escapes quotes in texts: without it in the text there is no such member
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +87,24 @@ def recorded_whole(event: Event, following: str | None) -> Recorded:
     )
 
 
-def holds(claim: Event, values: Sequence[tuple[str, str | int | float | bool]]) -> bool:
-    """Tell whether a claim's arguments have these values at these dotted paths, compared as JSON.
+def holds(claim: Event, lookup: StepLookup) -> bool:
+    """Tell whether a claim's arguments have the values looked for at their dotted paths, compared as JSON.
+
+    One that was imported only where such are looked for.
 
     Raises:
         LedgerTampered: the body is not what a ledger writes.
     """
-    if not values:
+    may_be_imported = not lookup.imported and _IMPORTED in claim.body
+    if not lookup.values and not may_be_imported:
         return True
     try:
-        arguments = load(claim.body.encode()).get("arguments")
+        body = load(claim.body.encode())
     except ValueError:
         raise broken(claim.seq, "was changed after it was written") from None
-    return all(_same(_at(arguments, path), value) for path, value in values)
+    if may_be_imported and IMPORTED in body:
+        return False
+    return all(_same(_at(body.get("arguments"), path), value) for path, value in lookup.values)
 
 
 def _at(node: Any, path: str) -> Any:

@@ -14,6 +14,8 @@ from gateway.store.budgets import BudgetCounter, Counters
 from gateway.store.chain import GENESIS, link_of, told_in
 from gateway.store.evidence import Evidence, holds, recorded_from, recorded_whole, step_from
 from gateway.store.facts import Fact, FactAnswer, FactPut, FactRow
+from gateway.store.importing import begins_of, ending_of, intent_of, on_record, provenance_of, record_of
+from gateway.store.imports import ImportedRun
 from gateway.store.memory_approvals import Shelf
 from gateway.store.memory_delegations import MemoryDelegations
 from gateway.store.memory_facts import Board
@@ -93,6 +95,10 @@ class MemoryStore(MemoryDelegations, MemorySessions, MemorySpending, MemoryTasks
         refusal = self._stale_or_consumed(intent) or self._short(intent)
         if refusal is not None:
             return refusal
+        self._write_claim(intent, superseded, body)
+        return Claimed(ClaimVerdict.CLAIMED)
+
+    def _write_claim(self, intent: Intent, superseded: _Call | None, body: bytes) -> None:
         if intent.call_id in self._calls:
             raise StoreFault("The call cannot be recorded.", detail=f"{intent.call_id} was claimed before")
         told = (intent.at_ms, EventKind.CALL_CLAIMED, intent.call_id, intent.run_id)
@@ -105,7 +111,6 @@ class MemoryStore(MemoryDelegations, MemorySessions, MemorySpending, MemoryTasks
         if intent.step_key is not None:
             self._keys[intent.agent, intent.tool, intent.step_key] = intent.call_id
         self._use(intent)
-        return Claimed(ClaimVerdict.CLAIMED)
 
     def _use(self, intent: Intent) -> None:
         for use in intent.uses:
@@ -317,6 +322,29 @@ class MemoryStore(MemoryDelegations, MemorySessions, MemorySpending, MemoryTasks
     async def clear_taint(self, clearing: Clearing) -> bool:
         return self._taints.clear(clearing)
 
+    async def import_run(self, imported: ImportedRun) -> None:
+        self._check_new(imported)
+        self._runs.open(imported.run, imported.key, imported.opened_ms)
+        self._append(*provenance_of(imported))
+        for call in imported.calls:
+            if call.claimed:
+                intent = intent_of(imported, call)
+                self._write_claim(intent, None, claim_body(intent))
+                await self.finish(ending_of(call))
+            else:
+                self._put(record_of(imported, call))
+        for begin in begins_of(imported):
+            self._runs.begin(begin)
+
+    def _check_new(self, imported: ImportedRun) -> None:
+        self._runs.check_new(imported.run, imported.key)
+        for call in imported.calls:
+            if call.call_id in self._calls:
+                raise on_record(f"The call {call.call_id}")
+            held = self._holder(call.agent, call.tool, call.step_key)
+            if call.claimed and held is not None:
+                raise on_record(f"The effect of call {call.call_id} of {call.tool}, as call {held.intent.call_id},")
+
     async def put_fact(self, put: FactPut) -> FactAnswer:
         return self._board.put(put)
 
@@ -336,7 +364,7 @@ class MemoryStore(MemoryDelegations, MemorySessions, MemorySpending, MemoryTasks
             call = self._calls[call_id]
             if call.intent.at_ms < lookup.since_ms or _owner(call.intent, lookup.scope) != lookup.owner:
                 continue
-            if holds(call.claim, lookup.values):
+            if holds(call.claim, lookup):
                 return call
         return None
 
@@ -349,15 +377,8 @@ class MemoryStore(MemoryDelegations, MemorySessions, MemorySpending, MemoryTasks
 
 
 def _owner(intent: Intent, scope: PriorScope) -> str:
-    match scope:
-        case PriorScope.RUN:
-            return intent.run_id
-        case PriorScope.SESSION:
-            return intent.session
-        case PriorScope.AGENT:
-            return intent.agent
-        case _:
-            return intent.on_behalf_of
+    owners = {PriorScope.RUN: intent.run_id, PriorScope.SESSION: intent.session, PriorScope.AGENT: intent.agent}
+    return owners.get(scope, intent.on_behalf_of)
 
 
 def _wanted(event: Event, wanted: EventFilter) -> bool:

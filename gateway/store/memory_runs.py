@@ -8,6 +8,7 @@ from typing import Final
 from gateway.model.errors import StoreFault
 from gateway.model.facts import RunRef
 from gateway.store.bodies import attempt_body, cancel_body, load, run_body
+from gateway.store.importing import on_record
 from gateway.store.ports import Event, EventKind
 from gateway.store.row_events import placed
 from gateway.store.runs import (
@@ -58,6 +59,13 @@ class RunShelf:
         told = (at_ms, EventKind.RUN_OPENED, "", run.id, *told_caller(run.owner), "")
         self.held[run.id] = HeldRun(run, key, self._append(told, run_body(run, key)))
         return run
+
+    def check_new(self, run: RunRef, key: str) -> None:
+        if run.id in self.held:
+            raise on_record(f"The run {run.id}")
+        named = self.named(run.owner, key)
+        if named is not None:
+            raise on_record(f"Another run of {run.owner} with the same name, {named.id},")
 
     def find(self, run_id: str) -> RunRef | None:
         run = self.held.get(run_id)

@@ -16,6 +16,7 @@ from gateway.store.approvals import ApprovalStore, ApprovalUse
 from gateway.store.budgets import BudgetStore, Settled, Shortage
 from gateway.store.delegations import DelegationStore
 from gateway.store.facts import FactStore, FactUse
+from gateway.store.imports import ImportStore
 from gateway.store.retention import RetentionStore
 from gateway.store.runs import RunStore
 from gateway.store.spending import SpentStore
@@ -53,6 +54,7 @@ class EventKind(StrEnum):
     RUN_OPENED = "run.opened"
     RUN_BEGUN = "run.begun"  # a caller begins a run anew: its recorded steps are answered from the record
     RUN_CANCELLED = "run.cancelled"
+    RUN_IMPORTED = "run.imported"  # its calls were made under another gateway, whose signed chain says so
     CALL_CLAIMED = "call.claimed"  # the intent: durable before anything is sent
     CALL_FINISHED = "call.finished"  # ends a claimed call
     CALL_SETTLED = "call.settled"  # a person or a look-up says how a call in doubt ended
@@ -115,8 +117,8 @@ class StepLookup:
     """The latest *started* step of `tool` in a scope whose arguments hold `values` (path → JSON scalar).
 
     `owner` is the run id, session id, agent or user that `scope` names; an empty one owns nothing. Steps that started
-    before `since_ms` do not count. Only claimed calls are steps: refusals never are. Values compare as JSON (7 is not
-    "7", 250 is 250.0).
+    before `since_ms` do not count. Only claimed calls are steps: refusals never are, nor what was imported, unless
+    `imported`. Values compare as JSON (7 is not "7", 250 is 250.0).
     """
 
     tool: str
@@ -124,6 +126,7 @@ class StepLookup:
     owner: str
     values: tuple[tuple[str, str | int | float | bool], ...]
     since_ms: int = 0
+    imported: bool = False
 
 
 @light
@@ -473,6 +476,7 @@ class Store(
     FactStore,
     RetentionStore,
     DelegationStore,
+    ImportStore,
     Protocol,
 ):
     """One adapter serves every port."""

@@ -25,7 +25,7 @@ _SHARES: Final = 1024
 _LONGEST_SHARE: Final = 16 * 1024
 _GONE: Final = b',"removed":"'
 _HEX: Final = 64
-_KEPT: Final = ("outcome", "received_ms", "timing", "undoes")
+_KEPT: Final = ("imported", "outcome", "received_ms", "timing", "undoes")
 """What is kept of each call besides the terms that its rows are checked against."""
 
 

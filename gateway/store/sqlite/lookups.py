@@ -78,7 +78,7 @@ def find_step(db: sqlite3.Connection, lookup: StepLookup, indexed: IndexedSteps)
     sql = _step_sql(lookup, paths, indexed=(lookup.tool, indexable(paths)) in indexed)
     found = db.execute(sql, (lookup.owner, *(value for _, value in narrowing), lookup.since_ms))
     # The database compares nearly as JSON does (1 = true, integers beyond 64 bits are rounded): the last word is here.
-    evidence = next((e for e in map(_evidence, found) if holds(e.claim, lookup.values)), None)
+    evidence = next((e for e in map(_evidence, found) if holds(e.claim, lookup)), None)
     found.close()
     return evidence
 

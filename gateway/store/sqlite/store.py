@@ -16,6 +16,7 @@ from gateway.store.budgets import BudgetCounter
 from gateway.store.delegations import Delegation, DelegationChange, DelegationEnd
 from gateway.store.evidence import recorded_from, step_from
 from gateway.store.facts import Fact, FactAnswer, FactPut
+from gateway.store.imports import ImportedRun
 from gateway.store.ports import (
     AgentSighting,
     Claimed,
@@ -38,6 +39,7 @@ from gateway.store.sqlite import (
     budgets,
     delegations,
     facts,
+    imports,
     pauses,
     reading,
     retention,
@@ -214,6 +216,9 @@ class SqliteStore:
 
     async def placed_runs(self, owner: str, places: tuple[str, ...]) -> Mapping[str, Placed]:
         return await self._read_from.run(runs.find_placed, owner, places)
+
+    async def import_run(self, imported: ImportedRun) -> None:
+        await self._writer.write(partial(imports.import_run, imported=imported))
 
     async def put_token(self, token: TokenRecord, *, by: str = "") -> None:
         await self._writer.write(partial(tokens.put_token, token=token, by=by))

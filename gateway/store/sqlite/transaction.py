@@ -56,10 +56,11 @@ class Transaction:
         self._steps[run_id] += 1
 
     def settle(self) -> None:
-        """Write what the transitions of this transaction left to the end: events, the head, the steps counted."""
+        """Write what the transitions of this transaction left to the end so far: events, the head, steps counted."""
         self.write_events()
         if self._steps:
             self.db.executemany(_COUNT, self._steps.items())
+            self._steps.clear()
 
 
 def read_head(db: sqlite3.Connection) -> Head:

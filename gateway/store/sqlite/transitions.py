@@ -32,6 +32,7 @@ __all__ = [
     "saw_agents",
     "settle",
     "sighting_from",
+    "write_claim",
 ]
 
 _CLAIM: Final = (
@@ -82,7 +83,7 @@ def claim(tx: Transaction, intent: Intent, body: bytes, indexed: IndexedSteps) -
     short = budgets.short(tx, intent.charges)
     if short:
         return Claimed(ClaimVerdict.SHORT, short=short)
-    _write_claim(tx, intent, holder, body)
+    write_claim(tx, intent, holder, body)
     budgets.reserve(tx, intent.charges)
     if approval is not None:
         approvals.use(tx, approval, intent)
@@ -112,7 +113,8 @@ def _stale_or_consumed(tx: Transaction, intent: Intent, indexed: IndexedSteps) -
     return None
 
 
-def _write_claim(tx: Transaction, intent: Intent, superseded: Evidence | None, body: bytes) -> None:
+def write_claim(tx: Transaction, intent: Intent, superseded: Evidence | None, body: bytes) -> None:
+    """Write an intent that may be claimed, and use up the steps it consumes."""
     seq = tx.seq + 1
     if superseded is not None:
         if tx.db.execute(_IS_CLAIMED, (intent.call_id,)).fetchone() is not None:

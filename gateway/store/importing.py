@@ -1,0 +1,58 @@
+"""An imported run as the transitions that put it on record; the same for every store."""
+
+from typing import Any
+
+from gateway.codec import dump
+from gateway.model.errors import RequestFault
+from gateway.model.facts import PriorScope, StepStatus
+from gateway.store.imports import ImportedCall, ImportedRun
+from gateway.store.ports import Ending, EventKind, Intent, Record, StepLookup, StepUse
+from gateway.store.runs import AttemptBegin
+
+__all__ = ["begins_of", "ending_of", "intent_of", "on_record", "provenance_of", "record_of"]
+
+
+def intent_of(imported: ImportedRun, call: ImportedCall) -> Intent:
+    """Return what claims a call; the steps it used up are used, whatever a lookup would find."""
+    found = StepLookup(call.tool, PriorScope.RUN, imported.run.id, ())
+    return Intent(
+        call_id=call.call_id,
+        at_ms=call.at_ms,
+        run_id=imported.run.id,
+        session="",
+        agent=call.agent,
+        on_behalf_of=call.on_behalf_of,
+        tool=call.tool,
+        arguments_digest=call.arguments_digest,
+        step_key=call.step_key,
+        body=call.asked,
+        uses=tuple(StepUse(found, one, StepStatus.SUCCEEDED, consume=True) for one in call.consumes),
+    )
+
+
+def ending_of(call: ImportedCall) -> Ending:
+    """Return what ends a claimed call."""
+    return Ending(call.call_id, call.ended_ms, StepStatus.SUCCEEDED, call.ended, compensates=call.compensates)
+
+
+def record_of(imported: ImportedRun, call: ImportedCall) -> Record:
+    """Return what tells of a call that is no step."""
+    about = call.agent, call.on_behalf_of, call.tool
+    return Record(call.call_id, call.at_ms, imported.run.id, *about, call.asked)
+
+
+def provenance_of(imported: ImportedRun) -> tuple[tuple[int, EventKind, str, str, str, str, str], bytes]:
+    """Return the event that says where a run is from."""
+    told = (imported.at_ms, EventKind.RUN_IMPORTED, "", imported.run.id, "", "", "")
+    body: dict[str, Any] = {"by": imported.by, **imported.told}
+    return told, dump(body)
+
+
+def begins_of(imported: ImportedRun) -> list[AttemptBegin]:
+    """Return what begins a run anew for everybody who made calls in it."""
+    return [AttemptBegin(imported.run.id, who, imported.at_ms, imported.by) for who in imported.callers]
+
+
+def on_record(what: str) -> RequestFault:
+    """Return the refusal of a run of which something is here already."""
+    return RequestFault(f"{what} is on record here already: nothing was imported.")

@@ -1,0 +1,73 @@
+"""What the import of runs asks of storage: a run of another ledger, put on record as a whole."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from gateway.model.facts import RunRef
+
+__all__ = ["IMPORTED", "ImportStore", "ImportedCall", "ImportedRun"]
+
+IMPORTED: Final = "imported"
+"""The member of a call's body that says which event of the other ledger it repeats."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedCall:
+    """One call. Where it was `claimed` and succeeded, `asked` and `ended` are the bodies of its claim and ending.
+
+    Any other is put on record in one piece, as `asked`. It used up the calls in `consumes`, and took back the effect of
+    `compensates`; all of them are of the same run.
+    """
+
+    call_id: str
+    at_ms: int
+    agent: str
+    on_behalf_of: str
+    tool: str
+    asked: Mapping[str, Any] = field(repr=False)
+    claimed: bool = False
+    ended: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    ended_ms: int = 0
+    arguments_digest: str = ""
+    step_key: str | None = None
+    consumes: tuple[str, ...] = ()
+    compensates: str = ""
+
+    @property
+    def who(self) -> str:
+        """Who made it: `agent` or `agent/user`."""
+        return f"{self.agent}/{self.on_behalf_of}" if self.on_behalf_of else self.agent
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedRun:
+    """A run with its calls in the order in which they were made. `told` says where it is from, and on what grounds."""
+
+    run: RunRef
+    key: str
+    opened_ms: int
+    at_ms: int
+    by: str
+    told: Mapping[str, Any] = field(repr=False)
+    calls: Sequence[ImportedCall] = field(repr=False)
+
+    @property
+    def callers(self) -> list[str]:
+        """Who made calls in it, its owner first."""
+        return list(dict.fromkeys((self.run.owner, *(call.who for call in self.calls))))
+
+
+class ImportStore(Protocol):
+    """Runs of other ledgers."""
+
+    async def import_run(self, imported: ImportedRun) -> None:
+        """Put a run on record, as events of this ledger, and begin it anew for all who made calls in it.
+
+        All or nothing. What was claimed there is claimed here, and so answers its repeats; but no `StepLookup` finds
+        it, unless it asks for imported steps too.
+
+        Raises:
+            RequestFault: the run, its name, or one of its calls or step keys is on record already.
+        """
+        ...
