@@ -252,6 +252,7 @@ def facts_from(body: Mapping[str, Any]) -> Facts:
         approval=_approval_from(facts.get("approval")),
         budget=Left(**facts["budget"]) if "budget" in facts else None,
         taint=tuple(facts.get("taint", ())),
+        confidence=facts.get("confidence"),
         held={
             name: Held(FactKey(*key), version, value) for name, (key, version, value) in facts.get("held", {}).items()
         },
@@ -349,6 +350,8 @@ def _facts(facts: Facts, kept: Mapping[str, Any]) -> dict[str, Any]:
         said["budget"] = {"calls": facts.budget.calls, "cost": facts.budget.cost}
     if facts.taint:
         said["taint"] = list(facts.taint)
+    if facts.confidence is not None:
+        said["confidence"] = facts.confidence
     if facts.expected is not None:
         expected = facts.expected
         said["diverged"] = {"n": expected.n, "tool": expected.tool, "call": expected.call_id}

@@ -164,7 +164,8 @@ class Facts:
     recorded call this one repeats: then the facts are those the original was decided on. `approval` is what people said
     to this call, if they did. `budget` is what is left of its budgets, where it has any and a policy asks. `taint` are
     the labels of what its run and its principal have read. `expected` is set where a run begun anew takes another
-    course than recorded. `held` are the declared facts that a policy asks for, by name.
+    course than recorded. `held` are the declared facts that a policy asks for, by name. `confidence` is what the agent
+    says of how sure it is, a decimal text from 0 to 1, where it says so and a policy asks.
     """
 
     now_ms: int
@@ -178,3 +179,4 @@ class Facts:
     taint: tuple[str, ...] = ()
     expected: Expected | None = None
     held: Mapping[str, Held] = field(default_factory=dict)
+    confidence: str | None = None

@@ -26,7 +26,7 @@ from gateway.policy.entities import (
     user_entity,
 )
 from gateway.policy.mapper import map_record
-from gateway.policy.need import TAINT
+from gateway.policy.need import CONFIDENCE, TAINT
 from gateway.policy.operations import Operations
 from gateway.policy.outlook import Outlook, outlook_of
 from gateway.policy.policies import Checked, LoadOptions, Policy, check_sources
@@ -78,6 +78,7 @@ class Bundle:
         self.fact_shape = checked.facts
         self._prior_sources = frozenset(query.tool for queries in checked.priors.values() for query in queries)
         self._reads_budget = any(policy.need.reads(("base", "budget")) for policy in checked.policies)
+        self._reads_confidence = any(policy.need.reads(CONFIDENCE) for policy in checked.policies)
         self._tool_entities = {tool.name: tool_entities(tool, self.server(tool.server)) for tool in tools}
         self._for_anyone, self._for_one = _by_principal(checked.policies)
         self._request = lru_cache(maxsize=_REQUESTS)(self._build_request)
@@ -156,6 +157,11 @@ class Bundle:
     def reads_budget(self) -> bool:
         """Whether some policy asks what is left of budgets."""
         return self._reads_budget
+
+    @property
+    def reads_confidence(self) -> bool:
+        """Whether some policy asks how sure an agent says it is."""
+        return self._reads_confidence
 
     def server(self, name: str) -> ServerEntity:
         """Return a server as policies see it; one that is not known is not trusted."""

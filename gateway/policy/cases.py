@@ -1,7 +1,7 @@
 """Policy tests as data: a request, a history, and what must come of it (`toolgate policy test`)."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import yaml
@@ -104,6 +104,9 @@ class Around(_Data):
     calls_left: int | None = Field(default=None, description="What is left of a budget, if there is one.")
     cost_left: str = Field(default="0.0", description="What is left of its cost.")
     facts: dict[str, Any] = Field(default_factory=dict, description="The declared facts that hold, by name.")
+    confidence: str | None = Field(
+        default=None, pattern=r"^[01]\.\d{1,4}$", description="How sure the agent says it is, if it does: 0.85."
+    )
 
 
 class Case(_Data):
@@ -208,6 +211,7 @@ def _run(bundle: Bundle, case: Case, person: Callable[[str], Approver]) -> CaseR
     held = {name: Held(FactKey("run", run.id, name), 1, value) for name, value in case.around.facts.items()}
     environment = case.around.environment
     facts = Facts(_NOW, run, step=len(case.history), priors=priors, environment=environment, held=held)
+    facts = replace(facts, confidence=case.around.confidence)
     question = Question(identity, tool, case.arguments, facts, _around(case.around, person))
     asks = None if case.approver is None else person(case.approver)
     decision = decide(bundle, compose(bundle, question) if asks is None else approving_input(bundle, asks, question))

@@ -81,7 +81,7 @@ def decision_input(
 ) -> DecisionInput:
     """Put a call before the policies of `bundle`. Never raises, whatever the arguments hold."""
     situation = bundle.situation_of(identity, tool, arguments)
-    told = facts.priors or facts.approval is not None or facts.budget is not None
+    told = facts.priors or facts.approval is not None or facts.budget is not None or facts.confidence is not None
     if told or not situation.steady or situation.remedy_paths:
         return compose(bundle, Question(identity, tool, arguments, facts))
     # all that a steady context is made of
@@ -329,6 +329,11 @@ def _approval(question: Question) -> dict[str, Any] | None:
     return {"by": by, "at": at, "argsMatch": given.args_match, "quorum": given.quorum}
 
 
+def _confidence(question: Question) -> dict[str, Any] | None:
+    said = question.facts.confidence
+    return None if said is None else extension("decimal", said)
+
+
 def _version(question: Question) -> int:
     """Return the version in which the agent is spoken with."""
     contract = question.tool.contract
@@ -360,6 +365,7 @@ _BASE: Final[Mapping[str, Callable[[Question], Any]]] = {
     "approval": _approval,
     "unmodelled": lambda _: [],
     "version": _version,
+    "confidence": _confidence,
     "dryRun": lambda question: question.surroundings.dry_run,
 }
 """`context.base`: each attribute from the question; None is an absent one."""

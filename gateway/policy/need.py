@@ -6,11 +6,23 @@ from typing import Any, Final
 
 from gateway.policy.cedar import pst
 
-__all__ = ["APPROVAL", "TAINT", "Equality", "Need", "chain", "children", "equalities", "need_of", "tested"]
+__all__ = [
+    "APPROVAL",
+    "CONFIDENCE",
+    "TAINT",
+    "Equality",
+    "Need",
+    "chain",
+    "children",
+    "equalities",
+    "need_of",
+    "tested",
+]
 
 Path = tuple[str, ...]
 APPROVAL: Final[Path] = ("base", "approval")
 TAINT: Final[Path] = ("base", "taint")
+CONFIDENCE: Final[Path] = ("base", "confidence")
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from gateway.model.tool import Tool
 from gateway.policy.annotations import Terms, read_annotations
 from gateway.policy.cedar import CedarError, load_schema, parse, pst, validate
 from gateway.policy.entities import CALL_TOOL, NAMESPACE, ServerEntity, Uid, action_of
-from gateway.policy.need import APPROVAL, Equality, Need, equalities, need_of, tested
+from gateway.policy.need import APPROVAL, CONFIDENCE, Equality, Need, equalities, need_of, tested
 from gateway.policy.problem import PolicyLoadError
 from gateway.policy.projection import scope_of_action
 from gateway.policy.schema import OTHER_ACTIONS, ToolShapes, build_schema, declares
@@ -93,6 +93,7 @@ def check_sources(sources: Sequence[PolicySource], tools: Sequence[Tool], option
     problems += _duplicates(policies)
     for policy in policies:
         problems += _reference_problems(policy, shapes)
+        problems += _lenient(policy)
     if problems:
         raise PolicyLoadError(problems)
     priors = _priors_by_tool(policies, shapes, problems)
@@ -159,6 +160,20 @@ def _duplicates(policies: Sequence[Policy]) -> Iterator[Problem]:
         if first is not policy.statement and policy.id:
             message = f"the @id {policy.id!r} is already used at {first.file}:{first.line}"
             yield policy.statement.problem("duplicate_id", message, "give one of them another @id.", at="id")
+
+
+def _lenient(policy: Policy) -> Iterator[Problem]:
+    """Find where an agent's word for its own confidence could permit something: it may only raise scrutiny."""
+    template = policy.template
+    lenient = (
+        template.clauses
+        if policy.is_permit
+        else tuple(each for each in template.clauses if isinstance(each, pst.Unless))
+    )
+    if any(need_of(replace(template, clauses=(clause,))).reads(CONFIDENCE) for clause in lenient):
+        message = "what an agent says of its own confidence would permit something"
+        fix = "use it in the `when` of a forbid: `context.base has confidence && context.base.confidence.lessThan(…)`."
+        yield policy.statement.problem("lenient", message, fix, at="confidence")
 
 
 def _reference_problems(policy: Policy, shapes: Mapping[str, ToolShapes]) -> Iterator[Problem]:

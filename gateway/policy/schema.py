@@ -116,6 +116,7 @@ def _base() -> Json:
             "unmodelled": (_STRINGS, True),
             "version": (_LONG, True),
             "dryRun": (_BOOL, True),
+            "confidence": (_DECIMAL, False),
         }
     )
 

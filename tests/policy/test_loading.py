@@ -295,3 +295,24 @@ def test_an_argument_of_any_name_can_be_read(name):
     bundle = load(text, tools=[odd])
     assert ask(bundle, odd, {name: "x"}).allowed
     assert not ask(bundle, odd, {name: "y"}).allowed
+
+
+SURE = 'context.base has confidence && context.base.confidence.greaterThan(decimal("0.9"))'
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        f'@id("a") {PAYING} when {{ {SURE} }};',
+        f'@id("a") {PAYING} unless {{ {SURE} }};',
+        f'@id("a") {PAYING.replace("permit", "forbid")} unless {{ {SURE} }};',
+        f'@id("a") {PAYING.replace("permit", "forbid")} when {{ true }} unless {{ context.base has confidence }};',
+    ],
+)
+def test_an_agents_word_for_its_own_confidence_permits_nothing(policy):
+    assert codes_of(policy) == ["lenient"]
+
+
+def test_an_agents_doubts_may_forbid():
+    unsure = 'context.base has confidence && context.base.confidence.lessThan(decimal("0.9"))'
+    load(f'@id("a") {PAYING.replace("permit", "forbid")} when {{ {unsure} }};')

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from gateway.budget.budgets import Budgets
 from gateway.ledger.entries import facts_from
@@ -38,6 +38,10 @@ class Past:
     recollections: Recollections
     facts: FactStore
     looping: Looping
+
+
+_CONFIDENCE: Final = "io.toolgate/confidence"
+_SURE: Final = 10_000
 
 
 class Gather:
@@ -92,6 +96,7 @@ class Gather:
             budget=await self._left(call) if call.bill.charges and call.bundle.reads_budget else None,
             taint=await self._tainting.seen(call.identity, run),
             held=await held_by(self._facts, rules, call, run.id, now),
+            confidence=_confidence(call.request.meta) if call.bundle.reads_confidence else None,
         )
         call.facts = await self._consents.added(call, facts)
         self._looping.check(call, run.id)
@@ -189,3 +194,13 @@ def _scalar(arguments: Any, path: str) -> str | int | float | bool | None:
             return None
         node = node.get(part)
     return node if isinstance(node, str | int | float | bool) else None
+
+
+def _confidence(meta: Mapping[str, Any]) -> str | None:
+    """Return how sure the agent says it is, None where it says nothing; what is no number from 0 to 1 is not at all."""
+    if _CONFIDENCE not in meta:
+        return None
+    said = meta[_CONFIDENCE]
+    is_sure = type(said) in {int, float} and 0 <= said <= 1
+    whole, rest = divmod(int(said * _SURE), _SURE) if is_sure else (0, 0)  # rounded down: never surer than said
+    return f"{whole}.{rest:04d}"
