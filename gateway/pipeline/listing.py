@@ -81,8 +81,16 @@ class Listing:
         self._admission.check(identity)
         return self.view(identity, endpoint).listed
 
+    def text(self, identity: Identity, endpoint: str = "") -> Any:
+        """Return the same as JSON that `codec.dump` takes as it is. Raises `LimitFault`."""
+        self._admission.check(identity)
+        return self._current().text(identity, endpoint)
+
     def view(self, identity: Identity, endpoint: str = "") -> View:
         """Return what this agent may see at an endpoint."""
+        return self._current().of(identity, endpoint)
+
+    def _current(self) -> Views:
         if self._rules.current is not self._views.rules:
             self._views = Views(self._rules.current)
-        return self._views.of(identity, endpoint)
+        return self._views

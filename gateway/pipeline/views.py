@@ -9,6 +9,7 @@ from gateway.approval.own_tools import APPROVALS_SERVER
 from gateway.catalog.cut import or_cut
 from gateway.catalog.own_tools import OWN_PINS, READ_RESULT, TOOLS_SERVER
 from gateway.catalog.search import Index, words_of
+from gateway.codec import dump, verbatim
 from gateway.model.identity import Identity
 from gateway.model.tool import Tool
 from gateway.pipeline.rules import Rules
@@ -20,6 +21,7 @@ __all__ = ["View", "Views"]
 _OWN: Final = frozenset({APPROVALS_SERVER, OWN_SERVER, *OWN_PINS})
 _VIEWS: Final = 1024
 _INDEXES: Final = 16
+_TEXTS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class Views:
         self._shown: dict[tuple[str, str, int], Mapping[str, Any]] = {}
         self._words: dict[str, Mapping[str, int]] = {}
         self._indexes: OrderedDict[tuple[str, ...], Index] = OrderedDict()
+        self._texts: OrderedDict[tuple[Identity, str], Any] = OrderedDict()
 
     def of(self, identity: Identity, endpoint: str) -> View:
         """Return what this agent may see at an endpoint."""
@@ -65,6 +68,18 @@ class Views:
                 self._seen.clear()
             view = self._seen[identity, endpoint] = self._made(identity, endpoint)
         return view
+
+    def text(self, identity: Identity, endpoint: str) -> Any:
+        """Return the list of what this agent may see as JSON that `dump` takes as it is: kept of who asked last."""
+        key = identity, endpoint
+        text = self._texts.get(key)
+        if text is None:
+            if len(self._texts) >= _TEXTS:
+                self._texts.popitem(last=False)
+            text = self._texts[key] = verbatim(dump(self.of(identity, endpoint).listed))
+        else:
+            self._texts.move_to_end(key)
+        return text
 
     def definition(self, tool: Tool, endpoint: str) -> Mapping[str, Any]:
         """Return a tool as it is listed at an endpoint."""

@@ -242,18 +242,23 @@ class Kernel:
     async def _list_tools(self, asked: Asked) -> Answer:
         identity = await self.identify(asked.caller, "tools/list", asked.params, asked.endpoint)
         _one_page(asked.params)
+        able = self._able_as_tasks(asked) if asked.caller.era == LEGACY_TASKS_SINCE else frozenset()
+        if not able:
+            return Answer({"tools": self._listing.text(identity, asked.endpoint)})
         tools = self._listing.tools(identity, asked.endpoint)
-        return Answer({"tools": self._as_tasks(tools, asked) if asked.caller.era == LEGACY_TASKS_SINCE else tools})
+        return Answer({"tools": [{**_OPTIONAL, **tool} if tool["name"] in able else tool for tool in tools]})
 
-    def _as_tasks(self, tools: list[Mapping[str, Any]], asked: Asked) -> list[Mapping[str, Any]]:
-        """Return tools with the word of 2025-11-25 that they may be called as tasks, where a modern server has any."""
+    def _able_as_tasks(self, asked: Asked) -> frozenset[str]:
+        """Return the tools of which a client of 2025-11-25 has to be told that they may be called as tasks.
+
+        Those are a modern server's, where it has any.
+        """
         found = self._directory.offers(asked.endpoint)
         servers = {server for server, offer in found.items() if offers(offer.capabilities, MODERN)}
         if not servers:
-            return tools
+            return frozenset()
         catalog = self._rules.current.catalog_at(asked.endpoint)
-        able = {tool.wire_name for tool in catalog.tools() if tool.server in servers}
-        return [{**_OPTIONAL, **tool} if tool["name"] in able else tool for tool in tools]
+        return frozenset(tool.wire_name for tool in catalog.tools() if tool.server in servers)
 
     async def _get_prompt(self, asked: Asked) -> Answer:
         name = asked.params.get("name")

@@ -2,6 +2,7 @@
 
 import pytest
 
+from gateway.codec import dump, parse
 from gateway.model.errors import IdentityFault, LimitFault, RequestFault
 from gateway.model.outcome import Denied, Failed
 from gateway.resilience.config import RateLimit
@@ -75,6 +76,25 @@ async def test_memory_for_lists_is_bounded_however_many_identities_ask() -> None
     for number in range(1100):
         gate.listing.tools(type(identity)("payer", "jwt", f"jwt:{number}"))
     assert gate.listing.tools(identity) is not first
+
+
+async def test_a_list_is_written_once_for_each_agent_and_again_when_the_rules_change() -> None:
+    gate = Gate()
+    identity = await gate.listing.identify(caller(), "tools/list")
+    first = gate.listing.text(identity)
+    assert parse(dump(first)) == gate.listing.tools(identity)
+    assert gate.listing.text(identity) is first
+    gate.rules.current = rules_of(READS_ONLY)
+    assert gate.listing.text(identity) is not first
+
+
+async def test_memory_for_written_lists_is_bounded_however_many_identities_ask() -> None:
+    gate = Gate()
+    identity = await gate.listing.identify(caller(), "tools/list")
+    first = gate.listing.text(identity)
+    for number in range(64):
+        gate.listing.text(type(identity)("payer", "jwt", f"jwt:{number}"))
+    assert gate.listing.text(identity) is not first
 
 
 async def test_a_stranger_sees_nothing_and_is_on_record() -> None:

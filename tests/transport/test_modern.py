@@ -288,7 +288,7 @@ class Reloaded(Listing):
 class Broken(Listing):
     """Has a bug."""
 
-    def tools(self, identity: Identity, endpoint: str = "") -> list[Mapping[str, Any]]:
+    def text(self, identity: Identity, endpoint: str = "") -> list[Mapping[str, Any]]:
         raise RuntimeError("secret thoughts")
 
 
