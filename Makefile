@@ -17,7 +17,7 @@ help:
 	@echo 'make demo          run the payments example over HTTP and stdio'
 	@echo 'make test          run the tests            (ARGS="-k name" narrows, COVERAGE=95 adds the branch-coverage gate)'
 	@echo 'make check         lint, types, import layers, shape limits, documentation that is true'
-	@echo 'make bench         what the gateway costs per call, beside a bare forwarder (ARGS=--instructions counts with valgrind)'
+	@echo 'make bench         what the gateway costs per call, beside a bare forwarder (ARGS=--instructions counts with valgrind, --beside is the rest)'
 	@echo 'make test-clients  real agent SDKs through the gateway, each in its own environment'
 	@echo 'make test-resume   agents of two frameworks killed in a 50-step job, with or without the gateway (ARGS=--every)'
 	@echo 'make conformance   the official MCP suite with and without the gateway (ARGS="--only modern" narrows)'

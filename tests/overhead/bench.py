@@ -3,9 +3,9 @@
 Counts user-space instructions of the process under test (`perf stat`), or its CPU time where the machine has no
 counters; both are read as ratios to the forwarder. Wall time on a shared machine is printed, never judged.
 `make bench ARGS=--instructions` has valgrind count instead: slower, exact on any machine, and without any wall time.
+`make bench ARGS=--beside` prints only what the gateway takes beside its calls, and how that grows.
 """
 
-import json
 import os
 import shutil
 import subprocess
@@ -19,7 +19,9 @@ from pathlib import Path
 
 from tests.overhead.counted import Counter, can_count
 from tests.overhead.load import Load, Target
-from tests.overhead.stand import ROOT, Stand, environment, legacy_session, standing
+from tests.overhead.processes import cpu_cost, drive
+from tests.overhead.stand import Stand, legacy_session, standing
+from tests.overhead.whole import print_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,40 +51,12 @@ class Scale:
     rounds: int
 
 
-def drive(target: Target, connections: int, calls: int, label: str) -> Load:
-    """Run one round of load in a process of its own."""
-    wanted = {
-        "target": {"port": target.port, "tool": target.tool, "token": target.token, "session": target.session},
-        "connections": connections,
-        "calls": calls,
-        "label": label,
-    }
-    command = [sys.executable, "-m", "tests.overhead.load", json.dumps(wanted)]
-    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"the load failed: {done.stderr}")
-    return Load(**json.loads(done.stdout))
-
-
 def counters_work() -> bool:
     """Tell whether `perf stat` counts instructions here."""
     if shutil.which("perf") is None:
         return False
     done = subprocess.run(["perf", "stat", "-e", "instructions:u", "true"], capture_output=True, text=True, check=False)
     return done.returncode == 0 and "not supported" not in done.stderr
-
-
-def cpu_seconds(pid: int) -> float:
-    """Return the CPU time the process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(") ", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def cpu_cost(pid: int, target: Target, calls: int, label: str) -> tuple[float, Load]:
-    """Return the CPU time in microseconds that one call costs the process, and the load that showed it."""
-    before = cpu_seconds(pid)
-    load = drive(target, 16, calls, label)
-    return (cpu_seconds(pid) - before) / load.calls * 1e6, load
 
 
 def cost_of(pid: int, target: Target, scale: Scale, label: str) -> tuple[float, Load]:
@@ -169,8 +143,11 @@ def by_instructions() -> None:
 
 def main() -> int:
     """Print the table."""
-    if "--instructions" not in sys.argv[1:]:
+    if "--beside" in sys.argv[1:]:
+        print_whole()
+    elif "--instructions" not in sys.argv[1:]:
         by_the_clock()
+        print_whole()
     elif can_count():
         by_instructions()
     else:

@@ -1,4 +1,7 @@
-"""The tool at the end: an MCP 2026-07-28 echo server on bare asyncio, as cheap as Python can make one."""
+"""The tool at the end: an MCP 2026-07-28 echo server on bare asyncio, as cheap as Python can make one.
+
+`downstream.py 500` has 500 tools, and their list is ready to be sent.
+"""
 
 import asyncio
 import json
@@ -15,8 +18,9 @@ DEFINITIONS = [
         },
         "annotations": {"readOnlyHint": name == "echo", "destructiveHint": False},
     }
-    for name in ("echo", "write")
+    for name in ("echo", "write", *(f"tool_{number}" for number in range(2, int(sys.argv[1]) if sys.argv[1:] else 2)))
 ]
+LISTED = json.dumps({"tools": DEFINITIONS, "resultType": "complete"}, separators=(",", ":")).encode()
 DISCOVERED = {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}, "resultType": "complete"}
 
 
@@ -27,7 +31,7 @@ def answer(body: bytes) -> bytes:
         case "server/discover":
             result = DISCOVERED
         case "tools/list":
-            result = {"tools": DEFINITIONS, "resultType": "complete"}
+            return b'{"jsonrpc":"2.0","id":%s,"result":%b}' % (json.dumps(request["id"]).encode(), LISTED)
         case _:
             value = request["params"]["arguments"]["value"]
             result = {"content": [{"type": "text", "text": value}], "resultType": "complete"}

@@ -1,4 +1,4 @@
-"""Drives `tools/call` over keep-alive connections and holds every answer against what was asked."""
+"""Drives `tools/call` or `tools/list` over keep-alive connections and holds every answer against what was asked."""
 
 import asyncio
 import json
@@ -24,17 +24,24 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to call what. `session` is a legacy session id, or empty for the 2026-07-28 era."""
+    """Where to call what. `session` is a legacy session id, or empty for the 2026-07-28 era.
+
+    With `lists` the tools are listed, and that stands in every list.
+    """
 
     port: int
     tool: str
     token: str = ""
     session: str = ""
+    lists: str = ""
 
 
 def request(target: Target, number: int, value: str) -> bytes:
-    """Build the bytes of one call."""
-    params: dict[str, object] = {"name": target.tool, "arguments": {"value": value, "amount": 12.5}}
+    """Build the bytes of one request."""
+    method = "tools/list" if target.lists else "tools/call"
+    params: dict[str, object] = {}
+    if not target.lists:
+        params = {"name": target.tool, "arguments": {"value": value, "amount": 12.5}}
     headers = [
         "POST /mcp HTTP/1.1",
         f"Host: 127.0.0.1:{target.port}",
@@ -45,10 +52,11 @@ def request(target: Target, number: int, value: str) -> bytes:
         headers += [f"Mcp-Session-Id: {target.session}", "MCP-Protocol-Version: 2025-11-25"]
     else:
         params["_meta"] = ENVELOPE
-        headers += ["MCP-Protocol-Version: 2026-07-28", "Mcp-Method: tools/call", f"Mcp-Name: {target.tool}"]
+        headers += ["MCP-Protocol-Version: 2026-07-28", f"Mcp-Method: {method}"]
+        headers += [] if target.lists else [f"Mcp-Name: {target.tool}"]
     if target.token:
         headers.append(f"Authorization: Bearer {target.token}")
-    message = {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}
+    message = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
     body = json.dumps(message, separators=(",", ":")).encode()  # compact, as the SDKs write
     head = "\r\n".join([*headers, f"Content-Length: {len(body)}", "", ""])
     return head.encode() + body
@@ -70,7 +78,7 @@ async def client(target: Target, label: str, numbers: range, latencies: list[flo
         writer.write(request(target, number, value))
         body = await read_answer(reader)
         latencies.append(time.perf_counter() - started)
-        if f'"{value}"'.encode() not in body:
+        if f'"{target.lists or value}"'.encode() not in body:
             raise SystemExit(f"call {value} was answered with {body[:400]!r}")
     writer.close()
 

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,14 +21,13 @@ Running = Callable[[str, Path], Sequence[str]]
 """Returns how to start Python for the process of that name, given a folder to leave things in."""
 CONFIG = """
 version: 1
-server: {{ listen: "127.0.0.1:0", store: "sqlite:///gateway.db" }}
-mcpServers:
-  echo: {{ type: http, url: "http://127.0.0.1:{port}/mcp", trust: 60 }}
+server: {{ listen: "127.0.0.1:0", store: "sqlite:///gateway.db", list_limit: 10000 }}
+mcpServers: {servers}
 tools:
   echo.echo: {{ effect: read, traits: {{ open_world: false }} }}
   echo.write: {{ effect: write, traits: {{ open_world: false, destructive: false }} }}
 agents:
-  bench: {{ owner: bench@example.com, allow: ["echo.*"] }}
+  bench: {{ owner: bench@example.com, allow: {allowed} }}
 policies: [policies]
 """
 
@@ -52,12 +51,18 @@ def plainly(name: str, folder: Path) -> Sequence[str]:
     return [sys.executable]
 
 
-def start_gateway(
-    home: Path, port: int, python: Sequence[str] = (sys.executable,)
-) -> tuple[subprocess.Popen[bytes], int, str]:
-    """Start a gateway with the starter policies in front of the echo server; return it, its port and a token."""
+def configure(home: Path, servers: Mapping[str, str]) -> None:
+    """Write a configuration with the starter policies in front of servers, given by name and port."""
     shutil.copytree(ROOT / "policies", home / "policies")
-    (home / "gateway.yaml").write_text(CONFIG.format(port=port), encoding="utf-8")
+    urls = {
+        name: {"type": "http", "url": f"http://127.0.0.1:{port}/mcp", "trust": 60} for name, port in servers.items()
+    }
+    written = CONFIG.format(servers=json.dumps(urls), allowed=json.dumps([f"{name}.*" for name in servers]))
+    (home / "gateway.yaml").write_text(written, encoding="utf-8")
+
+
+def start_gateway(home: Path, python: Sequence[str] = (sys.executable,)) -> tuple[subprocess.Popen[bytes], int]:
+    """Start the gateway that is configured there; return it and its port."""
     with (home / "gateway.log").open("wb") as log:
         process = subprocess.Popen(
             [*python, "-m", "gateway", "up"], cwd=home, stdout=log, stderr=log, env=environment()
@@ -69,6 +74,11 @@ def start_gateway(
             raise SystemExit((home / "gateway.log").read_text(encoding="utf-8"))
         time.sleep(0.02)
     url = json.loads(note.read_text(encoding="utf-8"))["url"]
+    return process, int(url.rsplit(":", 1)[1])
+
+
+def issue_token(home: Path) -> str:
+    """Return a token of the agent."""
     issued = subprocess.run(
         [sys.executable, "-m", "gateway", "token", "new", "bench", "--json"],
         cwd=home,
@@ -76,7 +86,7 @@ def start_gateway(
         capture_output=True,
         check=True,
     )
-    return process, int(url.rsplit(":", 1)[1]), json.loads(issued.stdout)["token"]
+    return str(json.loads(issued.stdout)["token"])
 
 
 def legacy_session(port: int, token: str) -> str:
@@ -99,31 +109,40 @@ def legacy_session(port: int, token: str) -> str:
 class Stand:
     """A bare forwarder and a gateway before one server, each in a process of its own."""
 
+    server: int
     bare: int
     gateway: int
     bare_port: int
     port: int
     token: str
+    server_port: int
 
 
 @contextmanager
-def standing(running: Running = plainly) -> Iterator[Stand]:
-    """Start them all; stop them all at the end."""
+def standing(running: Running = plainly, tools: int = 2) -> Iterator[Stand]:
+    """Start them all, before a server of so many tools; stop them all at the end."""
     processes: list[subprocess.Popen[str] | subprocess.Popen[bytes]] = []
     with tempfile.TemporaryDirectory(prefix="toolgate-bench-") as made:
         folder = Path(made)
         try:
-            server, server_port = spawn(sys.executable, str(HERE / "downstream.py"))
+            server, server_port = spawn(sys.executable, str(HERE / "downstream.py"), str(tools))
             processes.append(server)
             bare, bare_port = spawn(*running("bare", folder), str(HERE / "forwarder.py"), server_port)
             processes.append(bare)
-            gateway, port, token = start_gateway(folder, int(server_port), running("gateway", folder))
+            configure(folder, {"echo": server_port})
+            gateway, port = start_gateway(folder, running("gateway", folder))
             processes.append(gateway)
-            yield Stand(bare.pid, gateway.pid, int(bare_port), port, token)
+            token = issue_token(folder)
+            yield Stand(server.pid, bare.pid, gateway.pid, int(bare_port), port, token, int(server_port))
         finally:
-            for process in reversed(processes):
-                process.terminate()
-            for process in processes:
-                process.wait(30)
-                if process.stdout is not None:
-                    process.stdout.close()
+            stop(*processes)
+
+
+def stop(*processes: "subprocess.Popen[str] | subprocess.Popen[bytes]") -> None:
+    """End processes, the last one first."""
+    for process in reversed(processes):
+        process.terminate()
+    for process in processes:
+        process.wait(30)
+        if process.stdout is not None:
+            process.stdout.close()
