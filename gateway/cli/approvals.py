@@ -171,7 +171,7 @@ def _row(told: Mapping[str, Any], *, standing: bool) -> dict[str, str]:
     row = {
         "id": told["id"],
         "state": told["state"],
-        "agent": told["agent"],
+        "agent": told.get("child") or told["agent"],
         "for": told["on_behalf_of"] or "-",
         "tool": told["tool"],
         "until": _moment(told["until_ms"]),

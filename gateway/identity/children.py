@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from gateway.identity.config import AgentConfig
-from gateway.identity.picture import READ_S, Picture
+from gateway.identity.picture import Picture
 from gateway.identity.refusal import ended, withdrawn
 from gateway.identity.token_index import TokenIndex
 from gateway.model.clock import Clock
@@ -13,6 +13,7 @@ from gateway.store.delegations import Delegation, DelegationChange, DelegationSt
 
 __all__ = ["Children"]
 
+_PAGE: Final = 2_000
 _TOLD_MS: Final = 24 * 3_600_000
 """For so long after its end a child is still told that its time is over; after that, nobody knows it."""
 
@@ -21,21 +22,22 @@ class Children(Picture):
     """A picture of the delegations. A child is what it is while its whole chain holds: every delegation above it, and
     the credential that the first of them was made with."""
 
-    def __init__(self, store: DelegationStore, tokens: TokenIndex, clock: Clock, *, read_s: float = READ_S) -> None:
-        super().__init__("delegations", clock, read_s=read_s)
+    def __init__(self, store: DelegationStore, tokens: TokenIndex, clock: Clock, *, page: int = _PAGE) -> None:
+        super().__init__("delegations", clock)
+        self._page = page
         self._store = store
         self._tokens = tokens
         self._made: dict[str, Delegation] = {}
         self._ended: set[str] = set()
         self._seen = 0
 
-    async def read(self) -> bool:
-        changes = await self._store.delegation_changes(self._seen)
+    async def read(self) -> tuple[bool, bool]:
+        changes = await self._store.delegation_changes(self._seen, self._page)
         for change in changes:
             self._take(change)
         if changes:
             self._forget()
-        return bool(changes)
+        return bool(changes), len(changes) == self._page
 
     def _take(self, change: DelegationChange) -> None:
         self._seen = change.seq

@@ -1,6 +1,8 @@
 """Handing on what an agent may do, and taking it back."""
 
+import asyncio
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final
@@ -10,7 +12,7 @@ from gateway.identity.config import DelegationSection
 from gateway.identity.tokens import fresh_token
 from gateway.model.clock import Clock, IdSource
 from gateway.model.duration import milliseconds
-from gateway.model.errors import RequestFault
+from gateway.model.errors import RequestFault, StoreFault
 from gateway.model.identity import Identity
 from gateway.store.delegations import Delegation, DelegationEnd, DelegationStore
 
@@ -53,6 +55,7 @@ class Delegations:
         self._section = section
         self._clock = clock
         self._ids = ids
+        self._one_at_a_time = asyncio.Lock()
 
     async def hand_on(self, parent: Identity, wanted: Wanted) -> Handed:
         """Make a child of a caller: it may do no more than the caller, and lives no longer.
@@ -61,11 +64,13 @@ class Delegations:
             RequestFault: `delegation_refused`, it would be wider or deeper than is allowed, or one too many.
             StoreFault: it cannot be put on record.
         """
-        self._check(parent, wanted)
-        token_id, digest, token = fresh_token(self._ids)
-        made = self._delegation(parent, wanted, (token_id, digest))
-        await self._store.put_delegation(made)
-        await self._children.refresh()
+        async with self._one_at_a_time:  # or two at once would both find room for the last one
+            self._check(parent, wanted)
+            token_id, digest, token = fresh_token(self._ids)
+            made = self._delegation(parent, wanted, (token_id, digest))
+            await self._store.put_delegation(made)
+            with suppress(StoreFault):  # it is made; whoever asks for it looks again
+                await self._children.refresh()
         return Handed(token, made)
 
     async def take_back(self, caller: Identity, child_id: str, reason: str) -> Delegation:

@@ -31,8 +31,12 @@ class Picture(ABC):
         self.generation = 0
 
     @abstractmethod
-    async def read(self) -> bool:
-        """Read the store, and tell whether anything was new. Raises `StoreFault`."""
+    async def read(self) -> tuple[bool, bool]:
+        """Read the store, or the next part of it; tell whether anything was new, and whether more is left to read.
+
+        Raises:
+            StoreFault: it cannot be read.
+        """
 
     async def refresh(self) -> None:
         """Read now.
@@ -40,13 +44,16 @@ class Picture(ABC):
         Raises:
             StoreFault: it cannot be read; the picture stays as it is.
         """
-        began = self._clock.monotonic()
-        try:
-            async with asyncio.timeout(self._read_s):
-                self.generation += await self.read()
-        except TimeoutError:
-            detail = f"reading the {self._what} timed out"
-            raise StoreFault(f"The gateway cannot read its {self._what}.", detail=detail) from None
+        more = True
+        while more:
+            began = self._clock.monotonic()
+            try:
+                async with asyncio.timeout(self._read_s):
+                    is_new, more = await self.read()
+            except TimeoutError:
+                detail = f"reading the {self._what} timed out"
+                raise StoreFault(f"The gateway cannot read its {self._what}.", detail=detail) from None
+            self.generation += is_new
         self._read_at = began
 
     async def watch(self) -> None:

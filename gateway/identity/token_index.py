@@ -17,11 +17,11 @@ class TokenIndex(Picture):
         self._store = store
         self._tokens: Mapping[str, TokenRecord] = {}
 
-    async def read(self) -> bool:
+    async def read(self) -> tuple[bool, bool]:
         found = {token.id: token for token in await self._store.tokens()}
         is_new = found != self._tokens
         self._tokens = found
-        return is_new
+        return is_new, False
 
     def __contains__(self, token_id: str) -> bool:
         return token_id in self._tokens

@@ -7,9 +7,9 @@ from typing import Any, Final
 from gateway.approval.standing import MOST_USES, condition_from
 from gateway.approval.values import Approval, ApprovalRefused, Vote
 from gateway.codec import digest
-from gateway.ledger.entries import facts_from
+from gateway.ledger.entries import facts_from, identity_from
 from gateway.model.facts import Approver, Facts, RunRef
-from gateway.model.identity import Identity
+from gateway.model.identity import Child, Identity
 from gateway.model.tool import Tool
 from gateway.pipeline.consent import person_may
 from gateway.pipeline.parking import Parlour
@@ -246,9 +246,10 @@ def described(approval: Approval, now_ms: int) -> dict[str, Any]:
     }
     if approval.standing:
         return {**told, "tools": sorted(asked["tools"]), "where": list(asked["where"])}
-    decision = asked["decision"]
+    decision, child = asked["decision"], _child(asked)
     return {
         **told,
+        "child": "" if child is None else child.name,
         "run": approval.run,
         "owner": asked["asker"]["owner"],
         "effect": asked["effect"],
@@ -261,6 +262,11 @@ def described(approval: Approval, now_ms: int) -> dict[str, Any]:
         "edited_from": asked.get("edited_from", ""),
         "edited_to": approval.edited_to,
     }
+
+
+def _child(asked: Mapping[str, Any]) -> Child | None:
+    """Return the child that asked, where it was one; what retention removed tells of none."""
+    return identity_from(asked).child if "identity" in asked else None
 
 
 def _question(rules: Rules, approval: Approval, tool: Tool | None = None) -> Question:
@@ -281,6 +287,7 @@ def _question(rules: Rules, approval: Approval, tool: Tool | None = None) -> Que
         roles=tuple(asker["roles"]),
         on_behalf_of=approval.on_behalf_of or None,
         scopes=tuple(asker["scopes"]),
+        child=_child(asked),
     )
     found = tool or rules.catalog.find(approval.tool)
     assert found is not None

@@ -90,7 +90,7 @@ class Office:
         usable = (
             tool.name
             for tool in rules.catalog.tools()
-            if tool.server not in self._issuer.apart and visible(rules.bundle, identity, tool)
+            if not (tool.quarantined or tool.server in self._issuer.apart) and visible(rules.bundle, identity, tool)
         )
         return list(islice(usable, _TOOLS))
 

@@ -11,7 +11,7 @@ from gateway.codec import digest
 from gateway.model.answers import Label
 from gateway.model.decision import Decision
 from gateway.model.facts import Approver, FactKey, Facts, Held, PriorQuery, PriorScope, RunRef, Step, StepStatus
-from gateway.model.identity import Identity
+from gateway.model.identity import Child, Identity
 from gateway.model.operation import operation_named
 from gateway.model.problem import Problem
 from gateway.model.tool import Effect, Tool, Traits
@@ -94,11 +94,24 @@ class CaseApproval(_Data):
     quorum: int = Field(default=1, description="How many people gave it.")
 
 
+class CaseDelegation(_Data):
+    """What the agent handed on to a child that makes the call."""
+
+    name: str = Field(default="child", description="The child's name; the agent's own goes before it.")
+    depth: int = Field(default=1, description="How many generations it stands below the agent.")
+    scopes: tuple[str, ...] = Field(default=("*",), description="What it was given, by name or pattern.")
+
+    def child_of(self, agent: str, run_id: str) -> Child:
+        """Return the child."""
+        return Child("case", f"{agent}:{self.name}", run_id, self.scopes, self.depth)
+
+
 class Around(_Data):
     """What else bears on the decision."""
 
     environment: str = Field(default="production", description="The gateway's environment.")
     on_behalf_of: str | None = Field(default=None, description="The user the agent acts for.")
+    delegation: CaseDelegation | None = Field(default=None, description="That a child of the agent makes the call.")
     taint: tuple[str, ...] = Field(default=(), description="The labels of what the run has read.")
     approval: CaseApproval | None = Field(default=None, description="A person's consent, if any.")
     calls_left: int | None = Field(default=None, description="What is left of a budget, if there is one.")
@@ -205,7 +218,9 @@ def _run(bundle: Bundle, case: Case, person: Callable[[str], Approver]) -> CaseR
     tool = operation_named(case.call) or bundle.tools.get(case.call)
     if tool is None:
         return CaseResult(case, "deny", (), f"there is no tool {case.call!r}")
-    identity = Identity(case.agent, "local", "case", on_behalf_of=case.around.on_behalf_of)
+    handed = case.around.delegation
+    child = None if handed is None else handed.child_of(case.agent, "run_case")
+    identity = Identity(case.agent, "local", "case", on_behalf_of=case.around.on_behalf_of, child=child)
     run = RunRef("run_case", case.agent, "open")
     priors = {query.name: step for query in bundle.priors_for(tool.name) for step in _latest(case, query)}
     held = {name: Held(FactKey("run", run.id, name), 1, value) for name, value in case.around.facts.items()}

@@ -68,6 +68,6 @@ class DelegationStore(Protocol):
         """Put on record that a delegation is withdrawn, durably."""
         ...
 
-    async def delegation_changes(self, after_seq: int) -> list[DelegationChange]:
-        """Return what became of delegations after an event, in order."""
+    async def delegation_changes(self, after_seq: int, limit: int) -> list[DelegationChange]:
+        """Return what became of delegations after an event: the first `limit` changes, in order."""
         ...

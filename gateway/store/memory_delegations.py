@@ -1,5 +1,6 @@
 """Delegations in memory: the same promises as any other store's, for as long as the process lives."""
 
+from itertools import islice
 from typing import Final
 
 from gateway.store.delegation_events import change_from, end_event, made_event
@@ -21,8 +22,9 @@ class MemoryDelegations(MemoryChain):
     async def end_delegation(self, end: DelegationEnd) -> None:
         self._append(*end_event(end))
 
-    async def delegation_changes(self, after_seq: int) -> list[DelegationChange]:
-        return [_change(event) for event in self._events[after_seq:] if event.kind in _KINDS]
+    async def delegation_changes(self, after_seq: int, limit: int) -> list[DelegationChange]:
+        told = (event for event in self._events[after_seq:] if event.kind in _KINDS)
+        return [_change(event) for event in islice(told, limit)]
 
 
 def _change(event: Event) -> DelegationChange:

@@ -120,7 +120,7 @@ def test_revoking_a_child_ends_it_and_all_under_it_on_record(tmp_path: Path) -> 
     }
 
     async def work(store: SqliteStore) -> list[DelegationEnd]:
-        changes = await store.delegation_changes(0)
+        changes = await store.delegation_changes(0, 9)
         return [change.what for change in changes if isinstance(change.what, DelegationEnd)]
 
     [end] = house.store(work)

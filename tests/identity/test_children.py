@@ -1,5 +1,6 @@
 """Child identities: what was handed on, and what ends it."""
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from gateway.identity.token_index import TokenIndex
 from gateway.identity.tokens import Tokens
 from gateway.model.errors import IdentityFault, RequestFault, StoreFault
 from gateway.model.identity import Identity, principal_of
-from gateway.store.delegations import Delegation
+from gateway.store.delegations import Delegation, DelegationChange
 from gateway.store.memory import MemoryStore
 from tests.identity.doubles import CountingIds, HandClock, agents, bearer
 
@@ -72,6 +73,17 @@ class House:
         return refusal.value.message
 
 
+class Unreadable(MemoryStore):
+    """A store that takes what is written, and cannot be read until it heals."""
+
+    heals = False
+
+    async def delegation_changes(self, after_seq: int, limit: int) -> list[DelegationChange]:
+        if not self.heals:
+            raise StoreFault("no")
+        return await super().delegation_changes(after_seq, limit)
+
+
 @pytest.fixture
 def house() -> House:
     return House()
@@ -116,6 +128,36 @@ async def test_another_process_knows_a_child_as_soon_as_it_was_made_and_refuses_
     await house.delegations.take_back(payer, handed.made.id, "done")
     await other.children.refresh()
     assert (await other.why(handed.token)).endswith("was withdrawn")
+
+
+async def test_however_many_there_are_they_are_read_part_by_part(house: House) -> None:
+    payer = await house.payer()
+    made = [(await house.hand(payer)).made.id for _ in range(5)]
+    await house.delegations.take_back(payer, made[0], "")
+    parts = Children(house.store, house.index, house.clock, page=2)
+    await parts.refresh()
+    assert [each.id for each in parts.living("payer")] == made[1:]
+
+
+async def test_many_at_once_are_no_more_than_may_live() -> None:
+    house = House(most=3)
+    payer = await house.payer()
+    answers = await asyncio.gather(*(house.hand(payer) for _ in range(9)), return_exceptions=True)
+    assert sum(isinstance(answer, Handed) for answer in answers) == 3
+    assert len(house.children.living("payer")) == 3
+
+
+async def test_a_child_is_made_even_where_it_cannot_be_read_back_at_once(house: House) -> None:
+    payer = await house.payer()
+    unreadable = Unreadable(house.clock)
+    children = Children(unreadable, house.index, house.clock)
+    made = await Delegations(unreadable, children, DelegationSection(), house.clock, house.ids).hand_on(
+        payer, Wanted("reader", ("fraud.*",), 1000, "run_1")
+    )
+    assert children.find(made.made.id) is None
+    unreadable.heals = True
+    await children.refresh()
+    assert children.find(made.made.id) == made.made
 
 
 @pytest.mark.parametrize("ended", ["middle", "token", "rotated", "agent", "no tokens"])

@@ -1,7 +1,6 @@
 """An agent hands a part of what it may do on to a child: through the real gateway, over HTTP."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,9 +13,11 @@ from examples.payments.agent import over_http
 from gateway.identity.tokens import Tokens
 from gateway.ledger.passports import read_passport
 from gateway.ledger.signing import NotSigned
+from gateway.ledger.trace import run_lines
 from gateway.model.clock import RandomIds
 from gateway.model.errors import IdentityFault
 from gateway.model.identity import Credential, Identity
+from gateway.pipeline.desk import described
 from gateway.store.ports import EventFilter, PauseRecord
 from tests.live.inside import Inside, call, code, inside
 from tests.live.running import PAYMENTS
@@ -28,12 +29,25 @@ LEAD = """\
 CONFIG = PAYMENTS.replace('"mail.*"]\n', '"mail.*", "run.*"]\n', 1).replace("  clerk:\n", f"{LEAD}  clerk:\n", 1)
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CHECK = {"payment_id": "x", "payee": "A", "amount": 1.0}
+POLICY = """
+@id("children.mail") @obligation("approval:tool-owners") @message("Mail of a helper is read first.")
+forbid (principal, action == Gateway::Action::"mail.send", resource) when { context.base has delegation }
+unless { context.base has approval && context.base.approval.argsMatch };
+
+@id("children.owners")
+permit (principal in Gateway::Role::"tool-owners", action == Gateway::Action::"approve", resource)
+when { context.base has delegation && context.base.delegation.name == "payer:reader" };
+"""
+PEOPLE = "people: { bob@acme.example: { roles: [tool-owners] } }\napprovals: { wait_s: 0 }\n"
 PAYMENT = {"payment_id": "p_1", "payee": "ACME", "amount": 25.0, "reference": "r"}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def gate(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Inside]:
-    async with inside(tmp_path_factory.mktemp("gate"), CONFIG) as running:
+    home = tmp_path_factory.mktemp("gate")
+    (home / "policies").mkdir()
+    (home / "policies" / "children.cedar").write_text(POLICY, encoding="utf-8")
+    async with inside(home, CONFIG + PEOPLE) as running:
         yield running
 
 
@@ -81,12 +95,15 @@ async def test_a_child_is_listed_and_may_use_what_it_was_given_and_nothing_else(
         assert told["scopes"] == ["fraud.check", "mail.*"]
         async with child(gate, told) as reader:
             names = [tool.name for tool in (await reader.list_tools()).tools]
-            assert names == ["fraud_check", "mail_inbox", "mail_send"]
+            assert names == ["approvals_wait", "fraud_check", "mail_inbox", "mail_send"]
             assert code(await call(reader, "fraud_check", CHECK)) == "ok"
             denied = await call(reader, "payments_pay", PAYMENT)
             assert code(denied) == "denied"
             assert "payer:reader was given fraud.check, mail.*" in str(denied.content)
             assert code(await call(reader, "run_delegate", {"name": "x", "scopes": ["fraud.*"]})) == "denied"
+            through = {"name": "payments.history", "arguments": {}}  # which the agent itself may call
+            assert code(await call(reader, "tools_call", through)) == "denied"
+            assert code(await call(reader, "tools_call", {"name": "mail.inbox", "arguments": {}})) == "ok"
 
 
 async def test_nobody_hands_on_what_it_may_not_use_itself(gate: Inside) -> None:
@@ -102,7 +119,7 @@ async def test_nobody_hands_on_what_it_may_not_use_itself(gate: Inside) -> None:
             below = await handed(reader, "fraud.c*", "run.delegate")
             async with child(gate, below) as last:
                 names = [tool.name for tool in (await last.list_tools()).tools]
-                assert names == ["fraud_check", "run_delegate"]
+                assert names == ["approvals_wait", "fraud_check", "run_delegate"]
                 refused_deeper = await call(last, "run_delegate", {"name": "x", "scopes": ["fraud.check"]})
                 assert code(refused_deeper) == "delegation_refused"
                 assert "Here 2 may stand below an agent" in str(refused_deeper.content)
@@ -111,7 +128,7 @@ async def test_nobody_hands_on_what_it_may_not_use_itself(gate: Inside) -> None:
 async def test_a_pattern_hands_on_only_what_policies_let_the_agent_do(gate: Inside) -> None:
     async with gate.client("modern") as payer, child(gate, await handed(payer, "payments.*")) as reader:
         names = [tool.name for tool in (await reader.list_tools()).tools]
-        assert names == ["payments_history", "payments_pay"]
+        assert names == ["approvals_wait", "payments_history", "payments_pay"]
         assert code(await call(reader, "payments_transfer", {"account": "X", "amount": 1.0})) == "denied"
         unchecked = await call(reader, "payments_pay", PAYMENT)
         assert code(unchecked) == "denied"
@@ -195,15 +212,10 @@ async def test_the_chain_is_in_the_ledger_and_the_token_is_not(gate: Inside) -> 
         told = await handed(payer, "payments.*")
         async with child(gate, told) as reader:
             await call(reader, "payments_history", {})
-    [event] = [
-        event
-        async for event in gate.gateway.store.events(EventFilter(run_id=told["run"], tool="payments.history"))
-        if told["child"] in event.body
-    ]
-    who = json.loads(event.body)["identity"]
-    assert (event.agent, who["credential_id"]) == ("payer", told["child"])
-    assert who["delegation"] == ["payer:reader", "payer"]
-    assert who["child"]["scopes"] == ["payments.*"]
+    made = [line for line in await run_lines(gate.gateway.store, told["run"]) if line.tool == "payments.history"]
+    [line] = [line for line in made if line.credential_id == told["child"]]
+    assert (line.agent, line.who, line.delegation) == ("payer", "payer:reader", ("payer:reader", "payer"))
+    assert line.asked["identity"]["child"]["scopes"] == ["payments.*"]
     secret = told["token"].rpartition("_")[2].encode()
     files = [path.read_bytes() for path in gate.database("gateway").parent.glob("gateway.db*")]
     assert any(told["child"].encode() in each for each in files)
@@ -216,6 +228,19 @@ async def test_a_childs_calls_are_counted_against_its_agents_budget(gate: Inside
             codes = [code(await call(reader, "payments_history", {})) for _ in range(4)]
         assert codes == ["ok", "ok", "ok", "budget_exceeded"]
         assert code(await call(agent, "payments_history", {})) == "budget_exceeded"
+
+
+async def test_a_policy_may_have_a_person_look_at_what_a_child_does_and_they_see_that_it_is_one(gate: Inside) -> None:
+    mail = {"recipient": "ann@acme.example", "subject": "s", "body": "b"}
+    desk = gate.gateway.approving.desk
+    async with gate.client("modern") as payer, child(gate, await handed(payer, "mail.*")) as reader:
+        assert code(await call(reader, "mail_send", mail)) == "needs_approval"
+        [asked] = await desk.listed(standing=False, is_open=True)
+        told = described(asked, gate.clock.ms)
+        assert (told["agent"], told["child"], told["tool"]) == ("payer", "payer:reader", "mail.send")
+        await desk.approve("bob@acme.example", asked.id)
+        assert code(await call(reader, "mail_send", mail)) == "ok"
+        assert code(await call(payer, "mail_send", mail | {"subject": "mine"})) == "ok"
 
 
 async def test_who_pauses_an_agent_pauses_its_children(gate: Inside) -> None:

@@ -130,6 +130,16 @@ def test_what_surrounds_a_call_can_be_set():
     assert why("expect: deny", bundle) == ""
 
 
+def test_a_call_of_a_child_can_be_tried():
+    denying = '@id("b") forbid (principal, action, resource) when { context.base has delegation && '
+    denying += 'context.base.delegation.name == "payer:reader" && context.base.delegation.depth == 2 };'
+    bundle = load(PERMIT_ALL, denying.replace("action,", 'action in Gateway::Action::"call_tool",'))
+    assert why("expect: allow", bundle) == ""
+    assert why("around: {delegation: {name: reader}}, expect: allow", bundle) == ""
+    assert why("around: {delegation: {name: reader, depth: 2}}, expect: deny, reasons: [b]", bundle) == ""
+    assert why("around: {delegation: {scopes: [fraud.*]}}, expect: deny, reasons: []", bundle) == ""
+
+
 def test_a_file_may_bring_its_own_tools_and_agents():
     cases = read_cases(
         "c",

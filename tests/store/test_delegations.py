@@ -27,12 +27,13 @@ END = DelegationEnd("tg_reader", "payer", "run_1", T0 + 5, "os:ann", "done")
 
 async def test_what_became_of_delegations_is_read_in_order_from_where_one_left_off(store: Store) -> None:
     await store.put_delegation(READER)
-    [made] = await store.delegation_changes(0)
+    [made] = await store.delegation_changes(0, 9)
     assert made == DelegationChange(made.seq, READER)
-    assert await store.delegation_changes(made.seq) == []
+    assert await store.delegation_changes(made.seq, 9) == []
     await store.end_delegation(END)
-    assert await store.delegation_changes(made.seq) == [DelegationChange(made.seq + 1, END)]
-    assert len(await store.delegation_changes(0)) == 2
+    assert await store.delegation_changes(made.seq, 9) == [DelegationChange(made.seq + 1, END)]
+    assert len(await store.delegation_changes(0, 9)) == 2
+    assert await store.delegation_changes(0, 1) == [made]
 
 
 async def test_a_delegation_and_its_end_are_events_of_its_agent_and_run_on_the_chain(store: Store) -> None:

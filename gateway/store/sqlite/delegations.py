@@ -12,7 +12,7 @@ __all__ = ["end_delegation", "find_delegation_changes", "put_delegation"]
 # The same text as in the migration: that is how the planner knows the index for it.
 _CHANGES: Final = (
     "SELECT seq, body, at_ms, kind, call_id, run_id, agent, on_behalf_of FROM events"
-    " WHERE seq > ? AND kind IN ('agent.delegated', 'agent.withdrawn') ORDER BY seq"
+    " WHERE seq > ? AND kind IN ('agent.delegated', 'agent.withdrawn') ORDER BY seq LIMIT ?"
 )
 
 
@@ -28,6 +28,6 @@ def end_delegation(tx: Transaction, end: DelegationEnd) -> None:
     tx.append((told[0], told[1].value, *told[2:]), body)
 
 
-def find_delegation_changes(db: sqlite3.Connection, after_seq: int) -> list[DelegationChange]:
-    """Return what became of delegations after an event, in order."""
-    return [change_from(seq, tuple(told), body) for seq, body, *told in db.execute(_CHANGES, (after_seq,))]
+def find_delegation_changes(db: sqlite3.Connection, after_seq: int, limit: int) -> list[DelegationChange]:
+    """Return what became of delegations after an event, in order, at most so many changes."""
+    return [change_from(seq, tuple(told), body) for seq, body, *told in db.execute(_CHANGES, (after_seq, limit))]

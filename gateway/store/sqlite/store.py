@@ -327,8 +327,8 @@ class SqliteStore:
     async def end_delegation(self, end: DelegationEnd) -> None:
         await self._writer.write(partial(delegations.end_delegation, end=end))
 
-    async def delegation_changes(self, after_seq: int) -> list[DelegationChange]:
-        return await self._read_from.run(delegations.find_delegation_changes, after_seq)
+    async def delegation_changes(self, after_seq: int, limit: int) -> list[DelegationChange]:
+        return await self._read_from.run(delegations.find_delegation_changes, after_seq, limit)
 
     async def remove_bodies(self, removal: Removal) -> Removed:
         removed: Removed = await self._writer.write(partial(retention.remove_bodies, removal=removal))
