@@ -38,9 +38,9 @@ class Till:
         """Do, or find, what is asked for."""
         if path == "/find":
             return next((each for each in self._read() if each["key"] == body["key"]), None)
-        if body["what"] == "read":
-            self._at("after-send", "read")
-            self._at("after-effect", "read")
+        if body["what"] in {"read", "read_found"}:
+            self._at("after-send", body["what"])
+            self._at("after-effect", body["what"])
             return {"receipt": "read"}
         self._at("after-send", body["what"])
         done = self._do(body)
