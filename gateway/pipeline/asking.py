@@ -15,7 +15,7 @@ from gateway.model.operation import operation
 from gateway.model.outcome import Denied, Failed, Outcome, Succeeded
 from gateway.model.request import CallRequest
 from gateway.model.task import TASK_METHODS, TASKS_EXTENSION
-from gateway.pipeline.elicited import Elicited
+from gateway.pipeline.elicited import ELICIT, URL_REQUIRED, Elicited, pages_in
 from gateway.pipeline.sending import said_besides
 from gateway.policy import decide, decision_input, may_ask
 from gateway.redaction.redactor import Redactor
@@ -58,9 +58,27 @@ class Asking:
         shown: Mapping[str, Any] = self._redactor.deliver(params)
         return shown
 
-    def refused(self, call: Call, fault: ConnectorFault) -> None:
-        """Take note of why a server refused a call: it may want its client to go somewhere first."""
-        self._elicited.required(call.tool.server, fault.rpc, call.request.caller.session)
+    async def vetted(self, call: Call, fault: ConnectorFault) -> ConnectorFault:
+        """Return a server's refusal as its client may know it.
+
+        One that says which pages the user has to be at first asks for that: each is decided and recorded as if it had
+        been asked with `elicitation/create`, and all are withheld where one may not be.
+        """
+        if fault.rpc is None or fault.rpc.get("code") != URL_REQUIRED:
+            return fault
+        server, pages = call.tool.server, pages_in(fault.rpc)
+        if not pages:
+            said = f"{server} wants its user at a page first, and names none that can be made out."
+            return ConnectorFault(said, code="contract_broken")
+        for page in pages:
+            try:
+                asked = await self._decided(call, ELICIT, page)
+                await self._record(asked, Succeeded({"passed": "with a refusal"}))
+            except AskRefused as refusal:
+                return ConnectorFault(f"{server} wants its user at a page first: it {refusal.message}", code="rejected")
+        for page in pages:
+            self._elicited.asked(server, page, call.request.caller.session)
+        return fault
 
     async def vet(self, call: Call, questions: Any) -> None:
         """Decide the questions of an `input_required` result, which the client is asked with the answer itself.

@@ -4,11 +4,12 @@
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-__all__ = ["COMPLETE", "Elicited"]
+__all__ = ["COMPLETE", "ELICIT", "URL_REQUIRED", "Elicited", "pages_in"]
 
+ELICIT: Final = "elicitation/create"
 COMPLETE: Final = "notifications/elicitation/complete"
 URL_REQUIRED: Final = -32042
 """JSON-RPC code of a server that refuses until the user has been at some pages; they are in its data."""
@@ -34,16 +35,21 @@ class Elicited:
             if len(self._sessions) > _MOST:
                 self._sessions.popitem(last=False)
 
-    def required(self, server: str, rpc: Mapping[str, Any] | None, session: str | None) -> None:
-        """Note which pages a server's error names that wants the client to go there first."""
-        data = rpc.get("data") if rpc is not None and rpc.get("code") == URL_REQUIRED else None
-        pages = data.get("elicitations") if isinstance(data, Mapping) else None
-        for each in pages[:_MOST_AT_ONCE] if isinstance(pages, list) else ():
-            if isinstance(each, Mapping):
-                self.asked(server, each, session)
-
     def completed(self, server: str, params: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
         """Return the session that is to hear of a page being done with, and what it hears; an empty one for nobody."""
         elicitation = params.get("elicitationId")
         session = self._sessions.pop((server, elicitation), "") if isinstance(elicitation, str) else ""
         return session, self._deliver(params) if session else params
+
+
+def pages_in(rpc: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Return the pages that an error of this kind names; none where they are too many, or out of shape."""
+    data = rpc.get("data")
+    pages = data.get("elicitations") if isinstance(data, Mapping) else None
+    if (
+        not isinstance(pages, list)
+        or len(pages) > _MOST_AT_ONCE
+        or not all(isinstance(each, Mapping) for each in pages)
+    ):
+        return ()
+    return pages

@@ -134,6 +134,10 @@ class Polling:
         await self._asking.vet(call, new)
         task.vetted.update(new)
 
+    async def vetted(self, call: Call, fault: ConnectorFault) -> ConnectorFault:
+        """Return a task's error as the client may know it, which it may send somewhere."""
+        return await self._asking.vetted(call, fault)
+
     async def put(self, task: Held, call: Call, question: Any) -> Mapping[str, Any]:
         """Have the client of `call` answer what a modern server asks about a task.
 

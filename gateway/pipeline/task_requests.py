@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from gateway.model.call import Call
 from gateway.model.errors import ConnectorFault, GatewayError, LimitFault, RequestFault
-from gateway.model.outcome import Outcome, Succeeded
+from gateway.model.outcome import Failed, Outcome, Succeeded
 from gateway.model.task import CANCEL_TASK, GET_TASK, TASK_RESULT, UPDATE_TASK
 from gateway.pipeline.collecting import Collecting
 from gateway.pipeline.polling import Held, Polling
@@ -56,7 +56,12 @@ class TaskRequests:
             elif held.form is MODERN and "inputRequests" in seen:
                 await self._polling.vet(held, call, seen["inputRequests"])
             return {**related(seen, held.record.id), "taskId": held.record.id}
-        return held.state if held.form is LEGACY else _with_end(held, await self.tasks.outcome(held))
+        if held.form is LEGACY:
+            return held.state
+        outcome = await self.tasks.outcome(held)
+        if isinstance(outcome, Failed) and isinstance(outcome.error, ConnectorFault):
+            outcome = Failed(await self._polling.vetted(call, outcome.error))
+        return _with_end(held, outcome)
 
     async def _result(self, call: Call) -> Mapping[str, Any]:
         """Wait for the end of a task; its server may ask the client meanwhile what it needs to go on."""

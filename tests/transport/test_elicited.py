@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import pytest
+
 from gateway.connector import Rejected
 from tests.pipeline.gate import PERMIT_ALL, SECRET, Gate, answer
-from tests.transport.asking import LIST, MAY_ASK
+from tests.transport.asking import LIST, MAY_ASK, PAY
 from tests.transport.front import Front
 from tests.transport.peer import Peer, Reply
 
@@ -59,7 +61,7 @@ async def test_whoever_was_sent_to_a_page_hears_once_that_it_is_done_and_nobody_
 
 
 async def test_a_client_that_is_refused_until_it_has_been_at_a_page_hears_that_it_is_done() -> None:
-    data = {"elicitations": [PAGE, {**PAGE, "elicitationId": "e-2"}, {**PAGE, "elicitationId": "e" * 300}, 7, {}]}
+    data = {"elicitations": [PAGE, {**PAGE, "elicitationId": "e-2"}, {**PAGE, "elicitationId": "e" * 300}, {}]}
     front = page_front(Rejected("no", rpc={"code": -32042, "message": "Log in first.", "data": data}))
     asked = await session(front)
     refused = await asked[0].legacy("tools/call", LIST).ended()
@@ -69,15 +71,57 @@ async def test_a_client_that_is_refused_until_it_has_been_at_a_page_hears_that_i
     await asked[1].message(COMPLETE)
     await closed(asked)
     assert heard(asked[1]) == [{"elicitationId": "e-2"}]
+    decided = [event for event in await front.gate.events() if event.tool == "payments.elicitation/create"]
+    assert (len(decided), all("with a refusal" in event.body for event in decided)) == (4, True)
 
 
-async def test_an_error_that_names_no_pages_is_an_error_and_nothing_else() -> None:
-    odd = [{"code": -32042, "message": "x", "data": data} for data in (None, {}, {"elicitations": {}})]
-    front = page_front(*(Rejected("no", rpc=rpc) for rpc in odd), Rejected("no", rpc={"code": 1, "message": "x"}))
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+@pytest.mark.parametrize("call", [LIST, PAY], ids=["read", "effect"])
+@pytest.mark.parametrize("policies", [(), MAY_ASK], ids=["forbidden", "permitted"])
+async def test_a_refusal_that_sends_a_user_to_a_page_is_decided_as_asking_for_it_is(
+    era: str, call: Any, policies: tuple[str, ...]
+) -> None:
+    front, rpc = Front(Gate(PERMIT_ALL, *policies)), {"code": -32042, "message": "x", "data": {"elicitations": [PAGE]}}
+    front.gate.servers["payments"].calls.append(Rejected("no", rpc=rpc))
+    peer = Peer(front)
+    peer.capabilities = {"elicitation": {"url": {}}}
+    if era == "legacy":
+        await peer.initialize(elicitation={"url": {}})
+    reply = await (peer.legacy if era == "legacy" else peer.modern)("tools/call", call).ended()
+    [decided] = [event.body for event in await front.gate.events() if event.tool == "payments.elicitation/create"]
+    if policies:
+        assert reply.messages[0]["error"] == rpc
+    else:
+        assert reply.messages[0]["result"]["_meta"]["io.toolgate/refusal"]["code"] == "rejected"
+        assert b"bank.example" not in reply.body
+    assert ("with a refusal" in decided, "denied" in decided) == (bool(policies), not policies)
+
+
+async def test_a_client_that_cannot_be_asked_is_sent_to_no_page() -> None:
+    front = page_front(Rejected("no", rpc={"code": -32042, "message": "x", "data": {"elicitations": [PAGE]}}))
     peer = Peer(front)
     await peer.initialize()
-    for code in (-32042, -32042, -32042, 1):
-        assert (await peer.legacy("tools/call", LIST).ended()).messages[0]["error"]["code"] == code
+    refused = await peer.legacy("tools/call", LIST).ended()
+    assert (b"bank.example" in refused.body, b"does not offer" in refused.body) == (False, True)
+
+
+async def test_an_error_that_names_no_pages_in_their_shape_is_withheld() -> None:
+    odd = [
+        None,
+        {},
+        {"elicitations": {}},
+        {"elicitations": []},
+        {"elicitations": [PAGE, 7]},
+        {"elicitations": [PAGE] * 17},
+    ]
+    front = page_front(*(Rejected("no", rpc={"code": -32042, "message": "x", "data": data}) for data in odd))
+    front.gate.servers["payments"].calls.append(Rejected("no", rpc={"code": 1, "message": "x"}))
+    peer = Peer(front)
+    await peer.initialize(elicitation={"url": {}})
+    for _ in odd:
+        said = (await peer.legacy("tools/call", LIST).ended()).messages[0]["result"]
+        assert said["_meta"]["io.toolgate/refusal"]["code"] == "contract_broken"
+    assert (await peer.legacy("tools/call", LIST).ended()).messages[0]["error"]["code"] == 1
 
 
 def test_of_very_many_pages_the_oldest_is_forgotten() -> None:

@@ -8,7 +8,7 @@ from gateway.connector import ConnectorFault, Rejected, TimedOut
 from tests.fixtures.tasking import RELATED
 from tests.pipeline.gate import PERMIT_ALL, SECRET, answer, settle
 from tests.transport.asking import ELICIT, MAY_ASK
-from tests.transport.tasking import LIST, PAY, House, error_of, result_of
+from tests.transport.tasking import FORMS, LIST, PAY, House, error_of, result_of
 
 
 async def test_a_modern_servers_questions_are_decided_once_and_answered_with_an_update() -> None:
@@ -104,3 +104,19 @@ async def test_a_server_that_is_gone_while_it_may_ask_is_said_to_be() -> None:
     await house.close()
     house.server.says["tasks/result"] = [ConnectorFault("no", sent=False) for _ in range(9)]
     assert (await error_of(client.send("tasks/result", {"taskId": task_id})))["data"]["code"] == "unavailable"
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("policies", [(), MAY_ASK], ids=["forbidden", "permitted"])
+async def test_a_tasks_error_that_sends_a_user_to_a_page_is_decided(form: str, policies: tuple[str, ...]) -> None:
+    house = House(form, PERMIT_ALL, *policies)
+    client = await house.client(elicitation={"url": {}})
+    task_id = (await client.started(PAY))["taskId"]
+    page = {"mode": "url", "message": "Log in.", "url": "https://bank.example/x", "elicitationId": "e-1"}
+    house.server.ends(Rejected("no", rpc={"code": -32042, "message": "x", "data": {"elicitations": [page]}}))
+    await result_of(client.send("tasks/get", {"taskId": task_id}))
+    reply = await client.send("tasks/get" if form == "modern" else "tasks/result", {"taskId": task_id}).ended()
+    assert (b"bank.example" in reply.body) is bool(policies)
+    if form == "modern":
+        assert reply.messages[-1]["result"]["status"] == "failed"
+    await house.close()

@@ -64,17 +64,20 @@ class Execute:
     async def __call__(self, call: Call) -> None:
         call.attempts = []
         own = self._own.get(call.tool.name) or self._own.get(call.tool.method)
-        if own is not None:
-            call.raw = await own(call)
-        elif call.tool.effect is not Effect.READ:
-            call.raw = await self._written(call)
-        elif call.tool.answers is PLAIN:
-            call.raw = await self._plain(call)
-        else:
-            raw, source = await self._reading.read(call, self._sent)
-            if source is not None:
-                call.source = source
-            call.raw = raw
+        try:
+            if own is not None:
+                call.raw = await own(call)
+            elif call.tool.effect is not Effect.READ:
+                call.raw = await self._written(call)
+            elif call.tool.answers is PLAIN:
+                call.raw = await self._plain(call)
+            else:
+                raw, source = await self._reading.read(call, self._sent)
+                if source is not None:
+                    call.source = source
+                call.raw = raw
+        except ConnectorFault as fault:
+            raise await self._asking.vetted(call, fault) from fault.__cause__
 
     async def _plain(self, call: Call) -> Mapping[str, Any]:
         """Make a read, or wait for the same one that another agent makes in this run for the same user."""
@@ -124,11 +127,7 @@ class Execute:
         )
         attempts = call.attempts
         note = attempts.append if own else lambda attempt: attempts.append({**attempt, "fallback": tool.name})
-        try:
-            raw = await self._executor.execute(tool, asked, self._upstreams.get(tool.server), note)
-        except ConnectorFault as fault:
-            self._asking.refused(call, fault)
-            raise
+        raw = await self._executor.execute(tool, asked, self._upstreams.get(tool.server), note)
         if own and raw.get("resultType") == "input_required":
             await self._asking.vet(call, raw.get("inputRequests"))
         return Sent(raw, alone=back.was_asked)
