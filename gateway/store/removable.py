@@ -4,7 +4,7 @@ A body with such a part has the member `removable` behind what is always kept; e
 commits to what is kept as text and to the rest as its digest, and that stands in the member `removed` once it is gone.
 
 The digest of the rest is its SHA-256. Where `removable` is 2, the rest ends with the member `shared`, which is the same
-in many bodies, and its digest is the SHA-256 of all before the last `,"shared":{`, a newline, and the SHA-256 of what
+in many bodies, and its digest is the SHA-256 of all before the first `,"shared":{`, a newline, and the SHA-256 of what
 begins there: what many bodies share need not be hashed for each.
 """
 
@@ -55,7 +55,7 @@ def parted(text: bytes) -> tuple[bytes, str]:
 
 
 def _digest(rest: bytes) -> str:
-    at = rest.rfind(_SHARE) if rest.startswith(_IN_TWO) else -1
+    at = rest.find(_SHARE) if rest.startswith(_IN_TWO) else -1
     if at < 0:
         return hashlib.sha256(rest).hexdigest()
     share = rest[at:]

@@ -20,6 +20,7 @@ from gateway.store.imports import ImportedRun
 from gateway.store.ports import (
     AgentSighting,
     Claimed,
+    ClaimVerdict,
     Ending,
     Event,
     EventFilter,
@@ -85,6 +86,7 @@ class SqliteStore:
         self._writer = Writer(self._write_to)
         self._indexed: IndexedSteps = frozenset()
         self._delivering = Delivering()
+        self._claimed: dict[str, transitions.Told] = {}  # what is claimed here and has not ended
 
     async def open(self) -> None:
         await self._write_to.run(_is_there)
@@ -102,15 +104,21 @@ class SqliteStore:
         body = claim_body(intent)
         transition = partial(transitions.claim, intent=intent, body=body, indexed=self._indexed)
         claimed: Claimed = await self._writer.write(transition, revocable=True)
+        if claimed.verdict is ClaimVerdict.CLAIMED:
+            self._claimed[intent.call_id] = (intent.run_id, intent.agent, intent.on_behalf_of, intent.tool)
         if claimed.recorded is None:
             return claimed
         return replace(claimed, recorded=self._delivering.of(claimed.recorded))
 
     async def finish(self, ending: Ending) -> None:
-        await self._writer.write(partial(transitions.finish, ending=ending, body=ending_body(ending)))
+        claimed = self._claimed.get(ending.call_id)
+        finish = partial(transitions.finish, ending=ending, body=ending_body(ending), claimed=claimed)
+        await self._writer.write(finish)
+        self._claimed.pop(ending.call_id, None)
 
     async def settle(self, ending: Ending) -> None:
         await self._writer.write(partial(transitions.settle, ending=ending, body=ending_body(ending)))
+        self._claimed.pop(ending.call_id, None)
 
     async def record(self, record: Record, *, durable: bool = True) -> None:
         transition = partial(transitions.record, record=record, body=record_body(record))

@@ -19,6 +19,7 @@ _APPEND: Final = (
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _MOVE_HEAD: Final = "UPDATE chain_head SET seq = ?, hash = ? WHERE id = 1"
+_DELIVER: Final = "UPDATE calls SET delivered = max(delivered, ?) WHERE call_id = ?"
 _COUNT: Final = (
     "INSERT INTO run_steps (run_id, steps) VALUES (?, ?)"
     " ON CONFLICT (run_id) DO UPDATE SET steps = steps + excluded.steps"
@@ -28,13 +29,14 @@ _COUNT: Final = (
 class Transaction:
     """An open write transaction: the head of the chain as it is now, and the way to extend it."""
 
-    __slots__ = ("_appended", "_steps", "db", "hash", "seq")
+    __slots__ = ("_appended", "_delivered", "_steps", "db", "hash", "seq")
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self.db = db
         self._appended: list[tuple[int | str, ...]] = []
         self.seq, self.hash = read_head(db)
         self._steps: Counter[str] = Counter()
+        self._delivered: list[tuple[int, str]] = []
 
     def append(self, told: Told, body: bytes) -> int:
         """Append one event; return its seq. It is in the table after the next `write_events` or `settle`."""
@@ -55,9 +57,20 @@ class Transaction:
         """Count one more call in a run."""
         self._steps[run_id] += 1
 
+    def deliver(self, call_id: str, attempt: int) -> None:
+        """Note that a call's answer reached its caller, in which attempt at its run."""
+        self._delivered.append((attempt, call_id))
+
+    def write_deliveries(self) -> None:
+        """Write the deliveries noted so far, for a transition that asks after them."""
+        if self._delivered:
+            self.db.executemany(_DELIVER, self._delivered)
+            self._delivered = []
+
     def settle(self) -> None:
-        """Write what the transitions of this transaction left to the end so far: events, the head, steps counted."""
+        """Write what the transitions of this transaction left to the end so far."""
         self.write_events()
+        self.write_deliveries()
         if self._steps:
             self.db.executemany(_COUNT, self._steps.items())
             self._steps.clear()

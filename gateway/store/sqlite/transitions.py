@@ -47,6 +47,7 @@ _FINISH: Final = (
     "UPDATE calls SET status = ?, ended_ms = ?, end_seq = ? WHERE call_id = ? AND end_seq IS NULL"
     " RETURNING run_id, agent, on_behalf_of, tool"
 )
+_FINISH_TOLD: Final = "UPDATE calls SET status = ?, ended_ms = ?, end_seq = ? WHERE call_id = ? AND end_seq IS NULL"
 _SETTLE: Final = (
     "UPDATE calls SET status = ?, ended_ms = ?, doubted_seq = end_seq, end_seq = ? WHERE call_id = ?"
     " AND status = 'unknown' RETURNING run_id, agent, on_behalf_of, tool"
@@ -57,7 +58,7 @@ _COMPENSATE: Final = (
 )
 _RELEASE_KEY: Final = "UPDATE calls SET key_until = ? WHERE call_id = ? AND step_key IS NOT NULL"
 _RELEASE_STEPS: Final = "UPDATE calls SET consumed_by = NULL WHERE consumed_by = ?"
-_DELIVER: Final = "UPDATE calls SET delivered = max(delivered, ?) WHERE call_id = ?"
+_CLAIMED: Final = Claimed(ClaimVerdict.CLAIMED)
 SIGHTING_COLUMNS: Final = "agent, known, last_seen_ms, client_name, client_version, calls, refused, tools"
 _SEEN: Final = f"SELECT {SIGHTING_COLUMNS} FROM sightings WHERE agent = ? AND known = ?"  # noqa: S608 - constant names
 _SAW: Final = f"INSERT OR REPLACE INTO sightings ({SIGHTING_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constant names
@@ -65,6 +66,8 @@ _SAW: Final = f"INSERT OR REPLACE INTO sightings ({SIGHTING_COLUMNS}) VALUES (?,
 
 def claim(tx: Transaction, intent: Intent, body: bytes, indexed: IndexedSteps) -> Claimed:
     """Take the step key, check and use up `uses`, write the intent; or say why not."""
+    if _relies_on_nothing(intent) and _is_taken(tx, intent, body):
+        return _CLAIMED
     holder = _holder(tx, intent)
     if holder is not None:
         recorded = recorded_from(holder)
@@ -87,7 +90,22 @@ def claim(tx: Transaction, intent: Intent, body: bytes, indexed: IndexedSteps) -
     budgets.reserve(tx, intent.charges)
     if approval is not None:
         approvals.use(tx, approval, intent)
-    return Claimed(ClaimVerdict.CLAIMED)
+    return _CLAIMED
+
+
+def _relies_on_nothing(intent: Intent) -> bool:
+    """Tell whether a claim can only fail because its step stands already."""
+    return not (intent.uses or intent.approval or intent.facts or intent.charges)
+
+
+def _is_taken(tx: Transaction, intent: Intent, body: bytes) -> bool:
+    """Write a claim, for less than asking first; where its step or its id stands already, nothing is written."""
+    try:
+        _insert_claim(tx, intent)
+    except sqlite3.IntegrityError:
+        return False
+    _append_claim(tx, intent, body)
+    return True
 
 
 def _holder(tx: Transaction, intent: Intent) -> Evidence | None:
@@ -97,6 +115,7 @@ def _holder(tx: Transaction, intent: Intent) -> Evidence | None:
     if tx.db.execute(_IS_HELD, key).fetchone() is None:  # the usual answer, for much less than the evidence
         return None
     tx.write_events()
+    tx.write_deliveries()
     return find_holder(tx.db, *key)
 
 
@@ -120,15 +139,24 @@ def write_claim(tx: Transaction, intent: Intent, superseded: Evidence | None, bo
         if tx.db.execute(_IS_CLAIMED, (intent.call_id,)).fetchone() is not None:
             raise _claimed_before(intent)
         tx.db.execute(_SUPERSEDE, (seq, superseded.claim.call_id))
-    who = (intent.agent, intent.on_behalf_of, intent.tool)
-    told = (seq, intent.call_id, intent.run_id, intent.session, *who)
     try:
-        tx.db.execute(_CLAIM, (*told, intent.arguments_digest, intent.step_key, intent.at_ms))
+        _insert_claim(tx, intent)
     except sqlite3.IntegrityError as error:
         raise _claimed_before(intent) from error
     for use in intent.uses:
         if use.consume:
             tx.db.execute(_CONSUME, (intent.call_id, use.call_id))
+    _append_claim(tx, intent, body)
+
+
+def _insert_claim(tx: Transaction, intent: Intent) -> None:
+    who = (intent.agent, intent.on_behalf_of, intent.tool)
+    told = (tx.seq + 1, intent.call_id, intent.run_id, intent.session, *who)
+    tx.db.execute(_CLAIM, (*told, intent.arguments_digest, intent.step_key, intent.at_ms))
+
+
+def _append_claim(tx: Transaction, intent: Intent, body: bytes) -> None:
+    who = (intent.agent, intent.on_behalf_of, intent.tool)
     tx.append((intent.at_ms, EventKind.CALL_CLAIMED.value, intent.call_id, intent.run_id, *who), body)
     tx.count_step(intent.run_id)
 
@@ -137,12 +165,19 @@ def _claimed_before(intent: Intent) -> StoreFault:
     return StoreFault("The call cannot be recorded.", detail=f"{intent.call_id} was claimed before")
 
 
-def finish(tx: Transaction, ending: Ending, body: bytes) -> None:
-    """End a claimed call."""
+Told = tuple[str, str, str, str]
+"""Run, agent, user and tool of a claimed call."""
+
+
+def finish(tx: Transaction, ending: Ending, body: bytes, claimed: Told | None = None) -> None:
+    """End a claimed call; with what is known to be `claimed` of it, for less."""
     mark = taints.mark_of_ending(tx, ending)
     seq = tx.seq + 1
     told = (ending.status.value, ending.at_ms, seq, ending.call_id)
-    row = next(iter(tx.db.execute(_FINISH, told).fetchall()), None)
+    if claimed is None:
+        row = next(iter(tx.db.execute(_FINISH, told).fetchall()), None)
+    else:
+        row = claimed if tx.db.execute(_FINISH_TOLD, told).rowcount else None
     if row is None:
         found = tx.db.execute(_IS_CLAIMED, (ending.call_id,)).fetchone()
         reason = "was never claimed" if found is None else "has ended already"
@@ -197,7 +232,7 @@ def record(tx: Transaction, record: Record, body: bytes) -> None:
 
 def deliver(tx: Transaction, call_id: str, attempt: int) -> None:
     """Note that a call's answer reached its caller, in which attempt at its run."""
-    tx.db.execute(_DELIVER, (attempt, call_id))
+    tx.deliver(call_id, attempt)
 
 
 def saw_agents(tx: Transaction, sightings: Sequence[AgentSighting]) -> None:
