@@ -207,6 +207,7 @@ class Gate:
     """
 
     made: ClassVar[list["Gate"]] = []
+    patience_s = 0.01
 
     def __init__(
         self,
@@ -304,7 +305,7 @@ class Gate:
             Resolve(self.rules, self.pauses, self.tasks),
             Validate(),
             Gather(self.rules, self.runs, self._past(), self.clock, "production"),
-            Decide(self.inflight, patience_s=0.01),
+            Decide(self.inflight, patience_s=self.patience_s),
             Claim(self.recorder, self.under_way(), self.owned, self.redactor, self.approving.parking),
             Execute(self.executor, self.upstreams, self._own(), self.asking, self.reading),
             Check(self.clock),

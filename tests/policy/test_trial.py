@@ -46,6 +46,14 @@ def test_what_can_be_read_passes_and_so_does_what_is_merely_wrong(kept: Path) ->
     assert held(Trial(kept), broken) == ""
 
 
+def test_a_trial_remembers_what_was_good_without_its_file(kept: Path) -> None:
+    trial = Trial(kept)
+    assert held(trial) == ""
+    kept.unlink()
+    assert held(trial) == ""
+    assert not kept.exists()
+
+
 def test_every_starter_policy_passes(kept: Path) -> None:
     assert held(Trial(kept), sources_under(PACKS)) == ""
 

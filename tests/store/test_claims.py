@@ -256,6 +256,18 @@ async def test_an_answer_counts_as_delivered_at_once(store: Store) -> None:
     assert later.delivered
 
 
+async def test_of_answers_to_two_attempts_the_later_one_counts(store: Store) -> None:
+    await store.claim(intent("c1", step_key="k"))
+    await store.finish(ending("c1"))
+    await store.deliver("c1", 1)
+    await store.deliver("c1", 2)
+    for _ in range(2):
+        held = await store.recorded("billing", "payments.pay", "k")
+        assert held is not None
+        assert held.delivered == 2
+        await store.verify()  # by now it is written
+
+
 async def test_delivering_what_was_never_claimed_does_nothing(store: Store) -> None:
     await store.deliver("ghost")
     assert await store.verify() == 0

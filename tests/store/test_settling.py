@@ -5,13 +5,13 @@ import pytest
 from gateway.model.errors import StoreFault
 from gateway.model.facts import PriorScope, RunRef, StepStatus
 from gateway.store.ports import ClaimVerdict, EventFilter, EventKind, StepLookup, Store
-from tests.store.making import ending, intent
+from tests.store.making import ending, intent, step
 
 LOOKUP = StepLookup("payments.pay", PriorScope.AGENT, "billing", ())
 
 
-async def in_doubt(store: Store, call_id: str = "c1") -> None:
-    await store.claim(intent(call_id, step_key="k"))
+async def in_doubt(store: Store, call_id: str = "c1", key: str = "k") -> None:
+    await store.claim(intent(call_id, step_key=key))
     await store.finish(ending(call_id, StepStatus.UNKNOWN))
 
 
@@ -39,6 +39,15 @@ async def test_a_call_settled_as_failed_gives_back_what_it_held(store: Store) ->
     again = await store.claim(intent("c2", step_key="k"))
     assert again.verdict is ClaimVerdict.CLAIMED
     assert await store.verify() == 4
+
+
+async def test_the_calls_in_doubt_are_listed_until_they_are_settled(store: Store) -> None:
+    await step(store, "c0", {})
+    await in_doubt(store)
+    await in_doubt(store, "c2", "k2")
+    assert [held.call_id for held in await store.in_doubt()] == ["c1", "c2"]
+    await store.settle(ending("c1", StepStatus.FAILED, release=True))
+    assert [(held.call_id, held.status) for held in await store.in_doubt()] == [("c2", StepStatus.UNKNOWN)]
 
 
 async def test_only_a_call_in_doubt_can_be_settled_and_only_once(store: Store) -> None:

@@ -49,6 +49,21 @@ def test_a_reader_that_never_ends_keeps_the_journal_from_being_changed(
     assert mode(db) == "wal"
 
 
+def test_a_writer_that_ends_meanwhile_is_waited_for(db: sqlite3.Connection, ledger_path: Path) -> None:
+    with closing(sqlite3.connect(ledger_path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+
+        def end(statement: str) -> None:
+            if statement == "BEGIN IMMEDIATE":  # asked for once the journal could not be changed
+                other.execute("ROLLBACK")
+
+        db.set_trace_callback(end)
+        use_wal(db, 0.2)
+        db.set_trace_callback(None)
+        assert not other.in_transaction
+    assert mode(db) == "wal"
+
+
 def test_another_fault_is_not_waited_for(db: sqlite3.Connection, ledger_path: Path) -> None:
     reading = sqlite3.connect(f"file:{ledger_path}?mode=ro", uri=True, isolation_level=None)
     with closing(reading), pytest.raises(sqlite3.OperationalError, match="readonly"):
