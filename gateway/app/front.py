@@ -12,6 +12,7 @@ from gateway.identity.metadata import resource_metadata
 from gateway.identity.people import PeopleDoor
 from gateway.pipeline.entry import Entry
 from gateway.pipeline.rollback import Rollback
+from gateway.pipeline.trying import Trying
 from gateway.pipeline.usage import UsageReports
 from gateway.transport.approvals import ApprovalsApi
 from gateway.transport.endpoint import Door, Eras, McpEndpoint
@@ -66,7 +67,7 @@ def build_front(parts: Parts, guard: Guard, status: Callable[[], Mapping[str, An
     sides = Sides(
         parts.leases,
         parts.listing.identify,
-        OperatorApi(operator_token(parts.local_key), status, rollback),
+        OperatorApi(operator_token(parts.local_key), status, rollback, Trying(parts.runner)),
         resource_metadata(parts.config.identity, parts.config.agents),
         ApprovalsApi(parts.approving.desk, PeopleDoor(parts.tokens, parts.clock).identify, parts.clock),
         HooksApi(parts.hooks),

@@ -116,7 +116,8 @@ class Gateway(Parts):
     def _noted(self, call: Call, outcome: Outcome) -> None:
         identity = call.identity if call.has("identity") else None
         tool = call.tool.name if call.has("tool") else ""
-        self.inventory.saw(identity, call.request.caller.client, tool, refused=not isinstance(outcome, Succeeded))
+        if identity is None or call.request.caller.credential.kind != "none":  # else the gateway asks in its name
+            self.inventory.saw(identity, call.request.caller.client, tool, refused=not isinstance(outcome, Succeeded))
         if isinstance(outcome, Unknown) and call.tool.lookup is not None:
             self.doubts.open.add(call.takes_over.call_id if call.has("takes_over") else call.id)
         if call.has("facts"):

@@ -1,6 +1,5 @@
 """`toolgate policy`: check, test, explain and show what decides."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,8 +8,9 @@ import typer
 
 from gateway.app import build_rules, policy_trial, read_policies
 from gateway.catalog.lock import Lock, LockError
+from gateway.cli.explain import conclude
 from gateway.cli.loaded import Loaded
-from gateway.cli.output import DENIED, FAILED, USAGE, Refused, emit, fail_with, fail_with_problems, say, table
+from gateway.cli.output import FAILED, USAGE, Refused, emit, fail_with, fail_with_problems, say, table
 from gateway.cli.place import AsJson, ConfigPath, home_of, loaded_from, with_store
 from gateway.ledger.entries import given_in
 from gateway.ledger.trace import call_events
@@ -18,7 +18,6 @@ from gateway.model.identity import Identity
 from gateway.pipeline.rules import Rules
 from gateway.policy import (
     CaseFile,
-    Explanation,
     PolicyLoadError,
     check,
     explain,
@@ -124,53 +123,7 @@ def explain_call(
     if given is None:
         hint = "see `toolgate trace list`; a call refused before it was decided has nothing to explain"
         fail_with(Refused("unknown_call", f"no decided call has the id {call!r}", hint), as_json=as_json)
-    explained = explain(rules.bundle, from_json(given))
-    emit(_as_data(explained), _as_lines(explained), as_json=as_json)
-    if not explained.decision.allowed:
-        raise typer.Exit(DENIED)
-
-
-def _as_data(explained: Explanation) -> dict[str, object]:
-    decision = explained.decision
-    return {
-        "allowed": decision.allowed,
-        "outcome": str(decision.ruling),
-        "policies": list(decision.policies),
-        "message": decision.message,
-        "remedies": [{"tool": remedy.tool, "arguments": dict(remedy.arguments)} for remedy in decision.remedies],
-        "obligations": [f"{kind}:{value}" for kind, value in decision.obligations],
-        "verdicts": [
-            {
-                "policy": verdict.policy,
-                "effect": verdict.effect,
-                "applies": verdict.applies,
-                "condition": verdict.condition,
-                "holds": verdict.met,
-                "seen": dict(verdict.seen),
-            }
-            for verdict in explained.verdicts
-        ],
-    }
-
-
-def _as_lines(explained: Explanation) -> list[str]:
-    decision = explained.decision
-    ruling = str(decision.ruling).upper().replace("_", " ")
-    lines = [f"{ruling}  {', '.join(decision.policies) or 'no policy allows it'}"]
-    if decision.message:
-        lines.append(f"  {decision.message}")
-    for verdict in explained.verdicts:
-        state = "applies" if verdict.applies else "does not apply"
-        lines.append(f"  {verdict.effect} {verdict.policy} {state}")
-        if verdict.condition:
-            lines.append(f"    {'holds' if verdict.met else 'does not hold'}: {' '.join(verdict.condition.split())}")
-        lines.extend(f"      {name} = {value}" for name, value in verdict.seen)
-    lines.extend(
-        f"  would be allowed after: {remedy.tool} {json.dumps(dict(remedy.arguments))}" for remedy in decision.remedies
-    )
-    verb = "would be allowed with" if not decision.allowed else "carries"
-    lines.extend(f"  {verb}: {kind} {value}" for kind, value in decision.obligations)
-    return lines
+    conclude(explain(rules.bundle, from_json(given)).described(), as_json=as_json)
 
 
 def show(config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = False) -> None:

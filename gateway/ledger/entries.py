@@ -256,6 +256,7 @@ def facts_from(body: Mapping[str, Any]) -> Facts:
         held={
             name: Held(FactKey(*key), version, value) for name, (key, version, value) in facts.get("held", {}).items()
         },
+        dry_run=facts.get("dry_run", False),
     )
 
 
@@ -352,6 +353,8 @@ def _facts(facts: Facts, kept: Mapping[str, Any]) -> dict[str, Any]:
         said["taint"] = list(facts.taint)
     if facts.confidence is not None:
         said["confidence"] = facts.confidence
+    if facts.dry_run:
+        said["dry_run"] = True
     if facts.expected is not None:
         expected = facts.expected
         said["diverged"] = {"n": expected.n, "tool": expected.tool, "call": expected.call_id}

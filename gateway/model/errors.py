@@ -25,6 +25,8 @@ __all__ = [
 class GatewayError(Exception):
     """A fault with a stable code, a message for the agent and a detail for the ledger.
 
+    `told` are members of the refusal that a program may go by.
+
     Raises:
         ValueError: `code` is not one of this family's `codes`.
     """
@@ -34,7 +36,13 @@ class GatewayError(Exception):
     retryable: bool = False
 
     def __init__(
-        self, message: str, *, code: str | None = None, detail: str = "", retry_after_s: float | None = None
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        detail: str = "",
+        retry_after_s: float | None = None,
+        told: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code or self.default_code
@@ -43,6 +51,7 @@ class GatewayError(Exception):
         self.message = message
         self.detail = detail
         self.retry_after_s = retry_after_s
+        self.told: Mapping[str, Any] = told or {}
 
 
 class RequestFault(GatewayError):
@@ -56,6 +65,7 @@ class RequestFault(GatewayError):
             "too_large",
             "idempotency_conflict",
             "cancelled",
+            "dry_run",
             "run_cancelled",
             "looping",
             "delegation_refused",
@@ -73,23 +83,11 @@ class IdentityFault(GatewayError):
 
 
 class LimitFault(GatewayError):
-    """Not now: `retry_after_s` says when. `told` are members of the refusal that a program may go by."""
+    """Not now: `retry_after_s` says when."""
 
     codes = frozenset({"rate_limited", "budget_exceeded", "in_progress", "paused", "shutting_down"})
     default_code = "rate_limited"
     retryable = True
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        code: str | None = None,
-        detail: str = "",
-        retry_after_s: float | None = None,
-        told: Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__(message, code=code, detail=detail, retry_after_s=retry_after_s)
-        self.told: Mapping[str, Any] = told or {}
 
 
 class ConnectorFault(GatewayError):

@@ -165,7 +165,8 @@ class Facts:
     to this call, if they did. `budget` is what is left of its budgets, where it has any and a policy asks. `taint` are
     the labels of what its run and its principal have read. `expected` is set where a run begun anew takes another
     course than recorded. `held` are the declared facts that a policy asks for, by name. `confidence` is what the agent
-    says of how sure it is, a decimal text from 0 to 1, where it says so and a policy asks.
+    says of how sure it is, a decimal text from 0 to 1, where it says so and a policy asks. `dry_run` says
+    that the call is only decided.
     """
 
     now_ms: int
@@ -180,3 +181,4 @@ class Facts:
     expected: Expected | None = None
     held: Mapping[str, Held] = field(default_factory=dict)
     confidence: str | None = None
+    dry_run: bool = False

@@ -10,7 +10,7 @@ from gateway.model.light import light
 from gateway.model.task import Begun
 from gateway.model.tool import Tool
 
-__all__ = ["CallRequest", "Caller", "Repeating", "Undoing"]
+__all__ = ["CallRequest", "Caller", "DryRun", "Repeating", "Undoing"]
 
 
 @light
@@ -49,6 +49,16 @@ class Repeating:
     step_key: str
 
 
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """That a request is only decided: nothing is claimed, and nothing is called.
+
+    `identity` is the agent in whose name the gateway's own operator asks; None: the caller asks for itself.
+    """
+
+    identity: Identity | None = None
+
+
 @light
 @dataclass(frozen=True, slots=True)
 class CallRequest:
@@ -60,7 +70,7 @@ class CallRequest:
     endpoint it came through, empty for the one with everything. `operation` is what is asked for where it is no tool.
     `via` is the gateway's own tool that the agent called to have this one called, if it did. `undoes` is set on what
     the gateway itself asks for when a run is rolled back, `repeats` where it makes a call in doubt again; no transport
-    sets either. `task` is what a request is about that asks about a task.
+    sets either. `dry_run` is set where nothing is to be done. `task` is what a request is about that asks about a task.
     """
 
     name: str
@@ -78,3 +88,4 @@ class CallRequest:
     undoes: Undoing | None = None
     task: Begun | None = None
     repeats: Repeating | None = None
+    dry_run: DryRun | None = None

@@ -24,6 +24,7 @@ _WHAT: Final[Mapping[Kind, str]] = {
     Kind.SWING: "the same two calls were made in turn, {} in a row",
     Kind.STUCK: "this tool was called {} times in a row with other arguments and the very same answer",
 }
+_APART: Final = frozenset({"looping", "cancelled", "dry_run"})
 _span = lru_cache(maxsize=16)(milliseconds)
 _INSTEAD: Final = "Do something else: use what you know already, or ask a person."
 
@@ -31,7 +32,7 @@ _INSTEAD: Final = "Do something else: use what you know already, or ask a person
 class Looping:
     """Counts the calls of each agent in each run. Calls of the gateway's own tools and declared polling do not count.
 
-    Neither do calls that wait for a person or were told to come again: repeating those is right.
+    Neither do calls that wait for a person or were told to come again: repeating those is right. Nor do dry runs.
     """
 
     def __init__(self, rules: RulesInForce, clock: Clock, own: frozenset[str]) -> None:
@@ -82,7 +83,7 @@ def _name(call: Call) -> str:
 
 def _counts(outcome: Outcome) -> bool:
     if isinstance(outcome, Failed):
-        return not isinstance(outcome.error, LimitFault) and outcome.error.code not in {"looping", "cancelled"}
+        return not isinstance(outcome.error, LimitFault) and outcome.error.code not in _APART
     return not isinstance(outcome, Waiting)
 
 

@@ -48,7 +48,9 @@ def compile_allow(agents: Mapping[str, Sequence[str]]) -> tuple[PolicySource, ..
 def _problems(agent: str, pattern: str) -> Iterator[Problem]:
     where = f"agents.{agent}.allow"
     if _PATTERN.fullmatch(pattern) is None:
-        yield Problem(where, 0, 0, "pattern", f"{pattern!r} is no tool name or pattern", "see `toolgate tools`.")
+        yield Problem(
+            where, 0, 0, "pattern", f"{pattern!r} is no tool name or pattern", "see the names in gateway.lock."
+        )
         return
     server, methods = _methods(pattern)
     if methods and _ANY in server and server != _ANY:

@@ -1,7 +1,7 @@
 """Policy tests as data: a request, a history, and what must come of it (`toolgate policy test`)."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import yaml
@@ -120,6 +120,7 @@ class Around(_Data):
     confidence: str | None = Field(
         default=None, pattern=r"^[01]\.\d{1,4}$", description="How sure the agent says it is, if it does: 0.85."
     )
+    dry_run: bool = Field(default=False, description="Whether the call is only decided.")
 
 
 class Case(_Data):
@@ -224,9 +225,16 @@ def _run(bundle: Bundle, case: Case, person: Callable[[str], Approver]) -> CaseR
     run = RunRef("run_case", case.agent, "open")
     priors = {query.name: step for query in bundle.priors_for(tool.name) for step in _latest(case, query)}
     held = {name: Held(FactKey("run", run.id, name), 1, value) for name, value in case.around.facts.items()}
-    environment = case.around.environment
-    facts = Facts(_NOW, run, step=len(case.history), priors=priors, environment=environment, held=held)
-    facts = replace(facts, confidence=case.around.confidence)
+    facts = Facts(
+        _NOW,
+        run,
+        step=len(case.history),
+        priors=priors,
+        environment=case.around.environment,
+        held=held,
+        confidence=case.around.confidence,
+        dry_run=case.around.dry_run,
+    )
     question = Question(identity, tool, case.arguments, facts, _around(case.around, person))
     asks = None if case.approver is None else person(case.approver)
     decision = decide(bundle, compose(bundle, question) if asks is None else approving_input(bundle, asks, question))

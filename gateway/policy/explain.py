@@ -43,6 +43,29 @@ class Explanation:
     decision: Decision
     verdicts: tuple[Verdict, ...]
 
+    def described(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        decision = self.decision
+        return {
+            "allowed": decision.allowed,
+            "outcome": str(decision.ruling),
+            "policies": list(decision.policies),
+            "message": decision.message,
+            "remedies": [{"tool": remedy.tool, "arguments": dict(remedy.arguments)} for remedy in decision.remedies],
+            "obligations": [f"{kind}:{value}" for kind, value in decision.obligations],
+            "verdicts": [
+                {
+                    "policy": verdict.policy,
+                    "effect": verdict.effect,
+                    "applies": verdict.applies,
+                    "condition": verdict.condition,
+                    "holds": verdict.met,
+                    "seen": dict(verdict.seen),
+                }
+                for verdict in self.verdicts
+            ],
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class _Clause:

@@ -61,7 +61,6 @@ class Surroundings:
     calls_left: int | None = None
     cost_left: str = "0.0"
     approval: Approval | None = None
-    dry_run: bool = False
 
 
 @light
@@ -84,8 +83,8 @@ def decision_input(
     told = facts.priors or facts.approval is not None or facts.budget is not None or facts.confidence is not None
     if told or not situation.steady or situation.remedy_paths:
         return compose(bundle, Question(identity, tool, arguments, facts))
-    # all that a steady context is made of
-    key = facts.environment, facts.taint, identity.on_behalf_of, identity.scopes, identity.child
+    # All that a steady context is made of.
+    key = facts.environment, facts.taint, facts.dry_run, identity.on_behalf_of, identity.scopes, identity.child
     given = situation.inputs.get(key)
     if given is None:
         given = compose(bundle, Question(identity, tool, arguments, facts))
@@ -366,6 +365,6 @@ _BASE: Final[Mapping[str, Callable[[Question], Any]]] = {
     "unmodelled": lambda _: [],
     "version": _version,
     "confidence": _confidence,
-    "dryRun": lambda question: question.surroundings.dry_run,
+    "dryRun": lambda question: question.facts.dry_run,
 }
 """`context.base`: each attribute from the question; None is an absent one."""

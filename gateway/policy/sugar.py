@@ -70,7 +70,7 @@ class _Workflow:
             for require in rule.require:
                 unknown = [tool for tool in (rule.call, require.call) if tool not in self._shapes]
                 for tool in unknown:
-                    self._complain("unknown_tool", f"{tool!r} is no pinned tool", "see `toolgate tools`.")
+                    self._complain("unknown_tool", f"{tool!r} is no pinned tool", "see the names in gateway.lock.")
                 if not unknown:
                     name = f"workflow.{self._name}.{rule.call}.{require.call}"
                     ids[name] = ids.get(name, 0) + 1

@@ -13,7 +13,7 @@ from mcp.shared.inbound import ERROR_CODE_HTTP_STATUS as STATUS
 from gateway.codec import dump
 from gateway.model.call import Call
 from gateway.model.decision import Remedy
-from gateway.model.errors import ConnectorFault, GatewayError, IdentityFault, LimitFault, RequestFault
+from gateway.model.errors import ConnectorFault, GatewayError, IdentityFault, RequestFault
 from gateway.model.outcome import Denied, Failed, Outcome, Succeeded, Unknown, Waiting
 from gateway.pipeline.runner import Ended
 from gateway.transport.advice import ADVICE
@@ -186,8 +186,7 @@ def _fault(error: GatewayError, *, known: bool) -> tuple[str, dict[str, Any]]:
         "remedy": remedy,
     }
     text = f"{error.message} {remedy}" if known and isinstance(error, ConnectorFault) else error.message
-    if isinstance(error, LimitFault):
-        refusal |= error.told
+    refusal |= error.told
     if error.retry_after_s is not None:
         refusal["retryAfter"] = error.retry_after_s
         text = f"{text} Try again in {error.retry_after_s:g} s."

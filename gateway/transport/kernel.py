@@ -14,7 +14,7 @@ from gateway.model.identity import Identity
 from gateway.model.light import light
 from gateway.model.operation import TOOL_CALL, operation
 from gateway.model.outcome import Succeeded, Waiting
-from gateway.model.request import Caller, CallRequest
+from gateway.model.request import Caller, CallRequest, DryRun
 from gateway.model.task import GET_TASK, TASK_RESULT, Begun
 from gateway.model.tool import Tool
 from gateway.pipeline.directory import Directory, Place
@@ -28,6 +28,7 @@ from gateway.transport.wire import HttpRefusal, RpcError
 
 __all__ = [
     "ATTEMPT_META",
+    "DRY_RUN_META",
     "IDEMPOTENCY_META",
     "LEGACY_TASKS_SINCE",
     "RUN_META",
@@ -41,6 +42,7 @@ SERVER_INFO: Final = {"name": "toolgate", "version": __version__}
 RUN_META: Final = "io.toolgate/run"
 ATTEMPT_META: Final = "io.toolgate/attempt"
 IDEMPOTENCY_META: Final = "io.toolgate/idempotency-key"
+DRY_RUN_META: Final = "io.toolgate/dry-run"
 LEGACY_TASKS_SINCE: Final = "2025-11-25"
 """The first of the handshake eras in which a client may ask for a call to be carried out as a task."""
 
@@ -209,11 +211,12 @@ class Kernel:
         if not isinstance(arguments, dict):
             raise RpcError(_INVALID_PARAMS, "params.arguments must be an object.")
         meta = _meta(params)
-        run = attempt = key = None
+        run = attempt = key = dry_run = None
         if not asked.plain:
             run = _label(meta, RUN_META, headers.get("toolgate-run"))
             attempt = _label(meta, ATTEMPT_META, headers.get("toolgate-attempt"))
             key = _label(meta, IDEMPOTENCY_META, headers.get("idempotency-key"))
+            dry_run = _dry_run(meta)
         request = CallRequest(
             name=name,
             arguments=arguments,
@@ -222,6 +225,7 @@ class Kernel:
             run=run,
             attempt=attempt,
             idempotency_key=key,
+            dry_run=dry_run,
             back=asked.back,
             more=_more(asked),
             endpoint=asked.endpoint,
@@ -329,6 +333,7 @@ class Kernel:
             meta=meta,
             run=_label(meta, RUN_META, asked.headers.get("toolgate-run")),
             attempt=_label(meta, ATTEMPT_META, asked.headers.get("toolgate-attempt")),
+            dry_run=_dry_run(meta),
             back=asked.back,
             more=_more(asked),
             endpoint=asked.endpoint,
@@ -378,6 +383,13 @@ def _meta(params: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(meta, dict):
         raise RpcError(_INVALID_PARAMS, "params._meta must be an object.")
     return meta
+
+
+def _dry_run(meta: Mapping[str, Any]) -> DryRun | None:
+    wanted = meta.get(DRY_RUN_META, False)
+    if type(wanted) is not bool:  # whoever means to try must not do
+        raise RpcError(_INVALID_PARAMS, f"{DRY_RUN_META} must be true or false.")
+    return DryRun() if wanted else None
 
 
 def _one_page(params: Mapping[str, Any]) -> None:

@@ -69,8 +69,8 @@ class Inside:
         return self.home / "data" / f"{name}.db"
 
 
-async def call(client: Client, tool: str, arguments: dict[str, Any], **meta: str) -> CallToolResult:
-    """Call a tool; keywords become the gateway's own `_meta` keys: run, idempotency_key."""
+async def call(client: Client, tool: str, arguments: dict[str, Any], **meta: Any) -> CallToolResult:
+    """Call a tool; keywords become the gateway's own `_meta` keys: run, idempotency_key, dry_run."""
     named = {f"io.toolgate/{key.replace('_', '-')}": value for key, value in meta.items()}
     result = await client.call_tool(tool, arguments, meta=named or None)  # type: ignore[arg-type]
     assert isinstance(result, CallToolResult)

@@ -1,13 +1,18 @@
 """The precondition matrix of the payments example: every line, through every door."""
 
 import asyncio
+import json
 import sqlite3
 from itertools import count
 from typing import Any
 
 import pytest
+from click.testing import Result
 from mcp.client import Client
+from typer.testing import CliRunner
 
+from gateway.cli import build
+from gateway.ledger.trace import one_line
 from tests.live.inside import Inside, call, code
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -152,3 +157,42 @@ async def test_a_record_that_was_tampered_with_satisfies_nothing(gate: Inside) -
             assert changed.rowcount > 0
         assert await pay(client, forged) in {"ledger_tampered", "denied"}
         assert payments_made(gate, forged) == 0
+
+
+@pytest.mark.parametrize("door", DOORS)
+async def test_a_dry_run_says_what_would_be_decided_and_uses_nothing_up(gate: Inside, door: str) -> None:
+    async with gate.client(door) as client:
+        once = payment()
+        assert code(await call(client, "payments_pay", once, dry_run=True)) == "denied"
+        await check(client, once)
+        for _ in range(2):
+            assert code(await call(client, "payments_pay", once, dry_run=True)) == "dry_run"
+        assert payments_made(gate, once) == 0
+        assert await pay(client, once) == "ok"
+
+
+async def test_the_operator_is_told_what_would_be_decided_and_why(gate: Inside) -> None:
+    once = payment()
+    values = [f"{name}={value}" for name, value in once.items()]
+    config = str(gate.home / "gateway.yaml")
+
+    async def explained(*arguments: str) -> Result:
+        command = ["explain", "payer", "payments.pay", *arguments, "--config", config]
+        return await asyncio.to_thread(CliRunner().invoke, build(), command)
+
+    denied = await explained(*values)
+    assert denied.exit_code == 3
+    assert denied.output.startswith("NEEDS PRECONDITION  workflow.pay-invoice.payments.pay")
+    assert "does not hold: context.prior has" in denied.output
+    assert f"would be allowed after: fraud.check {json.dumps(once)}" in denied.output
+    async with gate.client("modern") as client:
+        await check(client, once)
+    allowed = await explained("--json", "--arguments", json.dumps(once))
+    told = json.loads(allowed.output)
+    assert (allowed.exit_code, told["allowed"]) == (0, True)
+    line = await one_line(gate.gateway.store, told["call"])
+    assert line is not None
+    assert (line.agent, line.tool, line.code) == ("payer", "payments.pay", "dry_run")
+    assert payments_made(gate, once) == 0
+    unfit = await explained("amount=7")
+    assert (unfit.exit_code, "invalid_arguments" in unfit.output) == (1, True)

@@ -117,14 +117,14 @@ def test_what_surrounds_a_call_can_be_set():
         'context.base.approval.by == Gateway::User::"bob" && context.base.approval.argsMatch && '
         "context.base.approval.quorum == 2 && context.base.approval.at == context.base.now && "
         'context.base has delegator && context.base.delegator == Gateway::User::"eve" && '
-        'context.base.env == Gateway::Environment::"staging"'
+        'context.base.env == Gateway::Environment::"staging" && context.base.dryRun'
     )
     bundle = load(
         f'@id("a") permit (principal, action == Gateway::Action::"payments.pay", resource) when {{ {condition} }};'
     )
     around = (
         "around: {environment: staging, on_behalf_of: eve, taint: [web], calls_left: 0, cost_left: '1.5',"
-        " approval: {by: bob, quorum: 2}}"
+        " approval: {by: bob, quorum: 2}, dry_run: true}"
     )
     assert why(f"{around}, expect: allow", bundle) == ""
     assert why("expect: deny", bundle) == ""

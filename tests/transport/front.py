@@ -11,6 +11,7 @@ from gateway.identity.people import PeopleDoor
 from gateway.identity.token_index import TokenIndex
 from gateway.model.errors import IdentityFault
 from gateway.pipeline.hooks import Hooks
+from gateway.pipeline.trying import Trying
 from gateway.pipeline.usage import UsageReports
 from gateway.transport.approvals import ApprovalsApi
 from gateway.transport.endpoint import Door, Eras, McpEndpoint
@@ -74,7 +75,7 @@ class Front:
             Legacy(kernel, self.sessions, gate.notices, welcome, desk),
         )
         self.endpoint = McpEndpoint(kernel, eras, door)
-        operator = OperatorApi(OPERATOR, lambda: {"servers": {}}, gate.rollback)
+        operator = OperatorApi(OPERATOR, lambda: {"servers": {}}, gate.rollback, Trying(gate.runner))
         self.hooks = Hooks(gate.store, gate.clock, gate.ids, gate.redactor.record)
         self.tokens = TokenIndex(gate.store, gate.clock)
         people = PeopleDoor(self.tokens, gate.clock)

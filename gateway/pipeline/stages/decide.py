@@ -4,8 +4,9 @@ from dataclasses import replace
 
 from gateway.model.call import Call
 from gateway.model.decision import Decision, Ruling
+from gateway.model.errors import RequestFault
 from gateway.model.operation import TOOL_CALL
-from gateway.model.outcome import Denied, Outcome, Waiting
+from gateway.model.outcome import Denied, Failed, Outcome, Waiting
 from gateway.model.tool import Tool
 from gateway.pipeline.inflight import InFlight
 from gateway.pipeline.stages import DecideAgain
@@ -16,6 +17,8 @@ __all__ = ["Decide"]
 
 class Decide:
     """Sets `call.given` and `call.decision`; stops with Denied, except where an approval would do: claim parks that.
+
+    A dry run ends here, with Failed `dry_run` where the call itself would go on.
 
     A precondition whose step is still running is waited for up to `patience_s`, then answered with Waiting: an agent
     that called both at once did nothing wrong (LEDGER.md §3).
@@ -41,7 +44,22 @@ class Decide:
                 retry_after_s=self._patience_s,
             )
         call.given, call.decision = given, decision
-        return None if decision.allowed or _is_for_people(call, decision) else Denied(decision)
+        if not decision.allowed and not _is_for_people(call, decision):
+            return Denied(decision)
+        return None if call.request.dry_run is None else Failed(_only_asked(call, decision))
+
+
+def _only_asked(call: Call, decision: Decision) -> RequestFault:
+    """Return what a dry run is answered whose call would go on from here."""
+    recorded = call.facts.repeat_of
+    if not decision.allowed:
+        what = decision.message
+    elif recorded is not None:
+        what = f"The policies allow this call; it was made before (#{recorded}) and would be answered from the record."
+    else:
+        what = "The policies allow this call."
+    told = {"ruling": str(decision.ruling), "policies": list(decision.policies)}
+    return RequestFault(f"Nothing was done, this was a dry run. {what}", code="dry_run", told=told)
 
 
 def _is_for_people(call: Call, decision: Decision) -> bool:

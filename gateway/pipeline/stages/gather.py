@@ -73,17 +73,20 @@ class Gather:
         if about is not None:
             call.facts, call.bill, call.step_key = about.facts, NO_BILL, None
             return
+        is_dry = call.request.dry_run is not None
         run = await self._run(call, rules.workflow_keys)
         now = self._clock.now_ms()
         call.bill = rules.budgets.bill(call, run.id, now)
         step = await next_step(self._ledger, run, call, self._runs.is_new)
         call.step_key = step.key
         repeats, expected = _repeated(step, call), None
-        if run.attempt > 1:
+        if run.attempt > 1 and not is_dry:  # a dry run repeats nothing
             repeats, expected = await self._recollected(call, run, step, repeats)
         if repeats is not None and "facts" in repeats.claim_body:  # else they were removed, in time
             recorded = facts_from(repeats.claim_body)
-            call.facts = replace(recorded, run=run, repeat_of=repeats.call_id, environment=self._environment)
+            call.facts = replace(
+                recorded, run=run, repeat_of=repeats.call_id, environment=self._environment, dry_run=is_dry
+            )
             return
         priors = await self._priors(call, run, now)
         facts = Facts(
@@ -97,6 +100,7 @@ class Gather:
             taint=await self._tainting.seen(call.identity, run),
             held=await held_by(self._facts, rules, call, run.id, now),
             confidence=_confidence(call.request.meta) if call.bundle.reads_confidence else None,
+            dry_run=is_dry,
         )
         call.facts = await self._consents.added(call, facts)
         self._looping.check(call, run.id)

@@ -13,8 +13,8 @@ class Identify:
         self._authenticator = authenticator
 
     async def __call__(self, call: Call) -> None:
-        itself = call.request.undoes or call.request.repeats
-        if itself is not None:
+        itself = call.request.undoes or call.request.repeats or call.request.dry_run
+        if itself is not None and itself.identity is not None:
             call.identity = self._authenticator.stored(itself.identity)
             return
         caller = call.request.caller
