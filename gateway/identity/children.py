@@ -14,42 +14,57 @@ from gateway.store.delegations import Delegation, DelegationChange, DelegationSt
 __all__ = ["Children"]
 
 _PAGE: Final = 2_000
-_TOLD_MS: Final = 24 * 3_600_000
-"""For so long after its end a child is still told that its time is over; after that, nobody knows it."""
+_ROOM: Final = 4_000
+_OVER: Final = 1_000
+"""So many of those that are over are still told what ended them; older ones nobody knows."""
 
 
 class Children(Picture):
     """A picture of the delegations. A child is what it is while its whole chain holds: every delegation above it, and
     the credential that the first of them was made with."""
 
-    def __init__(self, store: DelegationStore, tokens: TokenIndex, clock: Clock, *, page: int = _PAGE) -> None:
+    def __init__(
+        self, store: DelegationStore, tokens: TokenIndex, clock: Clock, *, page: int = _PAGE, room: int = _ROOM
+    ) -> None:
         super().__init__("delegations", clock)
-        self._page = page
         self._store = store
         self._tokens = tokens
+        self._page = page
         self._made: dict[str, Delegation] = {}
+        self._of: dict[str, dict[str, Delegation]] = {}
         self._ended: set[str] = set()
         self._seen = 0
+        self._least = self._room = room
 
     async def read(self) -> tuple[bool, bool]:
         changes = await self._store.delegation_changes(self._seen, self._page)
         for change in changes:
             self._take(change)
-        if changes:
+        if len(self._made) > self._room:
             self._forget()
         return bool(changes), len(changes) == self._page
 
     def _take(self, change: DelegationChange) -> None:
         self._seen = change.seq
         if isinstance(change.what, Delegation):
-            self._made[change.what.id] = change.what
+            self._hold(change.what)
         else:
             self._ended.add(change.what.id)
 
+    def _hold(self, made: Delegation) -> None:
+        self._made[made.id] = self._of.setdefault(made.agent, {})[made.id] = made
+
     def _forget(self) -> None:
-        before = self._clock.now_ms() - _TOLD_MS
-        self._made = {each.id: each for each in self._made.values() if each.expires_ms >= before}
+        """Forget the oldest that are over: what is held is bounded by what lives, however much was made before."""
+        now, held = self._clock.now_ms(), self._made
+        over = [each.id for each in held.values() if each.id in self._ended or each.expires_ms <= now]
+        gone = set(over[: -min(_OVER, self._least)])
+        self._made, self._of = {}, {}
+        for each in held.values():
+            if each.id not in gone:
+                self._hold(each)
         self._ended &= self._made.keys()
+        self._room = max(2 * len(self._made), self._least)
 
     async def learn(self, token_id: str) -> None:
         """Look again if there is no such child. Raises `StoreFault`."""
@@ -67,7 +82,8 @@ class Children(Picture):
 
     def living(self, agent: str) -> Sequence[Delegation]:
         """Return the agent's delegations that have not ended, of themselves or with one above them, oldest first."""
-        mine = [each for each in self.unexpired() if each.agent == agent]
+        now = self._clock.now_ms()
+        mine = [each for each in self._of.get(agent, {}).values() if now < each.expires_ms]
         return [each for each in mine if self._ended.isdisjoint(one.id for one in self._chain(each))]
 
     def is_under(self, below: Delegation, above: str) -> bool:
