@@ -206,7 +206,7 @@ def _lane(principal: str, capabilities: Mapping[str, Any], level: str) -> str:
     """Return the lane of requests that come of one principal with the same state; empty where there is none."""
     if not capabilities and not level:
         return ""
-    return hashlib.sha256(dump([principal, capabilities, level])).hexdigest()
+    return hashlib.sha256(dump([principal, dict(capabilities), level])).hexdigest()
 
 
 def _agrees(exchange: Exchange, request: RpcRequest) -> bool:

@@ -376,9 +376,11 @@ async def test_a_state_that_was_used_opens_nothing_after_a_restart_either() -> N
     assert (await result_of(restarted.modern("tools/call", repeat(LIST, unused))))["resultType"] == "complete"
 
 
-async def test_logs_are_told_only_to_whoever_asked_for_them() -> None:
+@pytest.mark.parametrize("capabilities", [{}, {"elicitation": {}}])
+async def test_logs_are_told_only_to_whoever_asked_for_them(capabilities: dict[str, Any]) -> None:
     log = ("notifications/message", {"level": "info", "data": "x"})
     peer = modern_peer(Tells(log), Tells(log), Tells(log))
+    peer.capabilities = capabilities
     silent = await peer.modern("tools/call", LIST).ended()
     assert silent.headers["content-type"] == "application/json"
     told = await peer.modern("tools/call", LIST, meta={"io.modelcontextprotocol/logLevel": "info"}).ended()
