@@ -49,6 +49,9 @@ def _answer(name: str, arguments: dict[str, Any], folder: Path) -> dict[str, Any
     if name in {"leak", "fail"}:
         text = f"trouble with {os.environ.get('PROBE_SECRET', '')} and {json.dumps(arguments)}"
         return {"content": [{"type": "text", "text": text}], "isError": name == "fail"}
+    if name == "say":
+        said: dict[str, Any] = arguments["result"]
+        return said
     result: dict[str, Any] = {"content": [{"type": "text", "text": "ok"}], "structuredContent": {"got": arguments}}
     if name == "odd":
         result |= {
