@@ -207,7 +207,8 @@ def _options(config: GatewayConfig, catalog: Catalog) -> LoadOptions:
     """Return what policies are loaded for; people are known by their aliases too."""
     people = _people(config)
     known = {alias: people[name] for name, one in config.people.items() for alias in one.aliases} | people
-    return replace(_OPTIONS, servers=_servers(config, catalog), people=known, facts=_facts(config))
+    takes = config.ledger.imported == "steps"
+    return replace(_OPTIONS, servers=_servers(config, catalog), people=known, facts=_facts(config), imported=takes)
 
 
 def _facts(config: GatewayConfig) -> dict[str, Mapping[str, Any]]:

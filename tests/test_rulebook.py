@@ -122,6 +122,13 @@ def test_a_server_is_trusted_as_far_as_its_entry_says() -> None:
     assert seen(found, "a document", of="Server") == {"trust": 60, "quarantined": False}
 
 
+def test_steps_of_other_gateways_satisfy_preconditions_only_where_the_operator_says_so() -> None:
+    workflow = {"key": "of", "rules": [{"call": "web.note", "require": [{"call": "web.fetch"}]}]}
+    for ledger, counts in (({}, False), ({"imported": "answers"}, False), ({"imported": "steps"}, True)):
+        bundle = rules(workflows={"read-first": workflow}, ledger=ledger).bundle
+        assert [query.imported for query in bundle.priors_for("web.note")] == [counts]
+
+
 def test_policies_reach_the_trust_of_a_server_from_its_tools_and_documents(tmp_path: Path) -> None:
     (tmp_path / "trust.cedar").write_text(
         '@id("t") permit (principal, action, resource) when { resource has server && resource.server.trust >= 50 };',

@@ -1,7 +1,7 @@
 """The section `ledger:` of the configuration."""
 
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -52,7 +52,7 @@ class RetentionSection(BaseModel):
 
 
 class LedgerSection(BaseModel):
-    """How the record is signed, and how long it is kept."""
+    """How the record is signed, how long it is kept, and what another gateway's is good for."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -66,6 +66,12 @@ class LedgerSection(BaseModel):
         max_length=4096,
         description="The file that states where the ledger ends, relative to this file, best on another disk; without "
         "it one in .toolgate/.",
+    )
+
+    imported: Literal["answers", "steps"] = Field(
+        "answers",
+        description="What runs of other gateways are good for (`toolgate runs import`): answers to calls that repeat "
+        "theirs; or steps too, which satisfy preconditions as if they had been made here.",
     )
 
     @property

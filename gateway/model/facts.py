@@ -48,7 +48,8 @@ class PriorQuery:
 
     `name` is how policies refer to it (`context.prior.<name>`). `bindings` pairs a path in the earlier step's
     arguments with a path in this call's (`(("payment_id", "payment_id"),)`, dots separate nested properties).
-    `within_ms` is None where the annotation states no bound. `once` means the step is consumed by the claim.
+    `within_ms` is None where the annotation states no bound. `once` means the step is consumed by the claim. `imported`
+    means that a step made under another gateway is one too.
     """
 
     name: str
@@ -57,6 +58,7 @@ class PriorQuery:
     scope: PriorScope
     within_ms: int | None = None
     once: bool = False
+    imported: bool = False
 
 
 @light

@@ -1,6 +1,7 @@
 """The policies in force: loaded as a whole, swapped as a whole, never changed."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final
@@ -74,7 +75,7 @@ class Bundle:
         self.digest = digest({"schema": checked.schema, "policies": [[one.name, one.text] for one in sources]})
         self.environments = frozenset(checked.schema[NAMESPACE]["entityTypes"]["Environment"]["enum"])
         self._shapes = checked.shapes
-        self._priors = checked.priors
+        self._priors = _counting_imports(checked.priors) if options.imported else checked.priors
         self.fact_shape = checked.facts
         self._prior_sources = frozenset(query.tool for queries in checked.priors.values() for query in queries)
         self._reads_budget = any(policy.need.reads(("base", "budget")) for policy in checked.policies)
@@ -118,6 +119,7 @@ class Bundle:
             "environments": list(self.options.environments),
             "servers": [[server.name, server.trust, server.quarantined] for server in self.options.servers],
             "facts": self.options.facts,
+            "imported": self.options.imported,
             "people": {name: [one.name, one.roles, one.teams] for name, one in self.options.people.items()},
             "tools": [
                 {
@@ -305,3 +307,7 @@ def _by_principal(policies: Sequence[Policy]) -> tuple[list[Policy], dict[Uid, l
         else:
             anyone.append(policy)
     return anyone, one
+
+
+def _counting_imports(priors: Mapping[str, tuple[PriorQuery, ...]]) -> Mapping[str, tuple[PriorQuery, ...]]:
+    return {tool: tuple(replace(query, imported=True) for query in asked) for tool, asked in priors.items()}

@@ -36,7 +36,7 @@ class LoadOptions:
     configured, with tools or without; empty where they are not known, and then only policies about tools alone can be
     checked for servers that do not exist, and no server is trusted. `facts` are the declared facts, by name the JSON
     Schema of each. `people` are those whose roles and teams are known, by each name they have as the owner of an agent
-    or the user it acts for.
+    or the user it acts for. `imported` says that steps made under another gateway satisfy preconditions.
     """
 
     fulfils: frozenset[str] = frozenset()
@@ -44,6 +44,7 @@ class LoadOptions:
     servers: tuple[ServerEntity, ...] = ()
     facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     people: Mapping[str, Approver] = field(default_factory=dict)
+    imported: bool = False
 
 
 @dataclass(frozen=True, slots=True)

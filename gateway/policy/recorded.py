@@ -27,7 +27,7 @@ def bundle_from(body: Mapping[str, Any]) -> Bundle:
     servers = tuple(ServerEntity(*server) for server in body["servers"])
     fulfils, environments = frozenset(body["fulfils"]), tuple(body["environments"])
     people = {known: _person(*one) for known, one in body.get("people", {}).items()}
-    options = LoadOptions(fulfils, environments, servers, body.get("facts", {}), people)
+    options = LoadOptions(fulfils, environments, servers, body.get("facts", {}), people, body.get("imported", False))
     return Bundle.load(sources, [_tool(one) for one in body["tools"]], (), options)
 
 

@@ -1,6 +1,7 @@
 """A run goes on under another gateway: answered from the other's record, decided by the policies of this one."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from gateway.model.errors import ConnectorFault, RequestFault
 from gateway.model.facts import StepStatus
 from gateway.model.outcome import Denied, Failed, Succeeded
 from gateway.pipeline.replay import replay
+from gateway.policy import Bundle, bundle_from
 from gateway.store.imports import ImportedRun
 from gateway.store.ports import EventFilter
 from gateway.store.runs import RunCancel
@@ -144,6 +146,32 @@ async def test_a_check_that_passed_there_is_none_here_and_what_it_was_for_is_sti
     again = await agent.ended("payments_pay")  # a new one, beyond the record, on the strength of the check made here
     assert isinstance(again.outcome, Succeeded)
     assert asked(gate) == {"fraud": 1, "payments": 1}
+
+
+async def test_a_check_that_passed_there_is_one_here_where_the_configuration_says_so(tmp_path: Path) -> None:
+    there = There(tmp_path, PERMIT_ALL, PRECONDITION)
+    told = await there.job(there.agent)
+    checked = (await there.agent.ended("fraud_check", TO_BOB)).call.id
+    gate = await here(await there.read(), PERMIT_ALL, PRECONDITION)
+    bundle = gate.rules.current.bundle
+    believing = Bundle.load(
+        bundle.sources,
+        list(bundle.tools.values()),
+        list(bundle.agents.values()),
+        replace(bundle.options, imported=True),
+    )
+    gate.rules.current = replace(gate.rules.current, bundle=believing)
+    agent = Agent(gate, attempt="a2")
+    assert await there.job(agent) == told  # the payment too: on the facts that it was made on
+    assert asked(gate) == {}
+    paid = await agent.ended("payments_pay", TO_BOB)
+    assert isinstance(paid.outcome, Succeeded)
+    assert asked(gate) == {"payments": 1}
+    [check] = paid.call.facts.priors.values()
+    assert check.call_id == checked
+    assert isinstance((await agent.ended("payments_pay", TO_BOB)).outcome, Denied)  # the check was used up
+    assert await gate.store.verify() > 0
+    assert bundle_from(believing.record()).options.imported is True
 
 
 async def test_what_was_read_there_taints_here_once_its_answer_is_given(there: There) -> None:

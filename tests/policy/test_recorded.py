@@ -17,6 +17,7 @@ EVERYTHING = LoadOptions(
     servers=(ServerEntity("fraud", 40), ServerEntity("payments", 10, quarantined=True)),
     people={"ann@acme.example": Approver("ann", ("operators",), ("finance",))},
     facts={"budget": {"type": "number"}, "approved": {"type": "boolean"}},
+    imported=True,
 )
 SOURCES = [
     PolicySource("all", PERMIT_ALL.replace("permit", '@obligation("redact:payee") permit')),

@@ -82,10 +82,10 @@ class Gather:
         repeats, expected = _repeated(step, call), None
         if run.attempt > 1 and not is_dry:  # a dry run repeats nothing
             repeats, expected = await self._recollected(call, run, step, repeats)
-        if repeats is not None and "facts" in repeats.claim_body:  # else they were removed, in time
-            recorded = facts_from(repeats.claim_body)
+        known = None if repeats is None else _known(repeats, call)
+        if repeats is not None and known is not None:
             call.facts = replace(
-                recorded, run=run, repeat_of=repeats.call_id, environment=self._environment, dry_run=is_dry
+                facts_from(known), run=run, repeat_of=repeats.call_id, environment=self._environment, dry_run=is_dry
             )
             return
         priors = await self._priors(call, run, now)
@@ -165,6 +165,17 @@ def _repeated(step: StepKey, call: Call) -> Recorded | None:
     return held
 
 
+def _known(repeats: Recorded, call: Call) -> Mapping[str, Any] | None:
+    """Return what holds the facts recorded with the original; None where they were removed, in time, or are not ours.
+
+    Those of another gateway count where its steps do.
+    """
+    body = repeats.claim_body
+    if "facts" not in body and call.bundle.options.imported:
+        body = body.get("there", {})
+    return body if "facts" in body else None
+
+
 def lookup_for(query: PriorQuery, call: Call, run: RunRef, now_ms: int) -> StepLookup | None:
     """Turn a precondition into a ledger lookup, or None where this call has nothing to bind it with."""
     owner = _owner(query.scope, call, run)
@@ -177,7 +188,9 @@ def lookup_for(query: PriorQuery, call: Call, run: RunRef, now_ms: int) -> StepL
     if not owner:
         return None
     since = now_ms - query.within_ms if query.within_ms is not None else 0
-    return StepLookup(tool=query.tool, scope=query.scope, owner=owner, values=tuple(values), since_ms=since)
+    return StepLookup(
+        tool=query.tool, scope=query.scope, owner=owner, values=tuple(values), since_ms=since, imported=query.imported
+    )
 
 
 def _owner(scope: PriorScope, call: Call, run: RunRef) -> str:
