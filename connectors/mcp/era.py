@@ -63,7 +63,7 @@ class Era:
         kept = {key: value for key, value in meta.items() if key != "progressToken" and not key.startswith(_ENVELOPE)}
         if self.modern:
             kept[_VERSION] = self.version
-            kept[_CAPABILITIES] = dict(self.lends) if back is None else {**back.capabilities, **back.declares}
+            kept[_CAPABILITIES] = dict(self.lends) if back is None else _told(back)
             kept[_CLIENT] = self.client
             if back is not None and back.log_level:
                 kept[_LOG_LEVEL] = back.log_level
@@ -79,6 +79,13 @@ class Era:
             for header, value in (parameters or {}).items():
                 lines += f"{header}: {value}\r\n"
         return lines.encode("latin-1")
+
+
+def _told(back: Back) -> Mapping[str, Any]:
+    """Return what a server is told that a client can do; with most clients that is nothing, and costs nothing."""
+    if back.declares:
+        return {**back.capabilities, **back.declares}
+    return dict(back.capabilities) if back.capabilities else {}
 
 
 def header_value(value: str) -> str:

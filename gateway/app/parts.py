@@ -175,7 +175,10 @@ class Parts:
         return challenge(fault, presented=presented, resource=self.config.identity.resource if served else None)
 
     def _quarantined(self, server: str, tool: str) -> str:
-        found = self.rules.current.catalog.find(canonical_name(server, tool))
+        catalog = self.rules.current.catalog
+        if server not in catalog.holding:
+            return ""
+        found = catalog.find(canonical_name(server, tool))
         return found.quarantined if found is not None else ""
 
     def _servers_changed(self, live: Mapping[str, Live]) -> None:

@@ -70,6 +70,8 @@ class Catalog:
     def __init__(self, tools: Iterable[Tool]) -> None:
         self._tools = {tool.name: tool for tool in tools}
         self._by_wire = {tool.wire_name: tool for tool in self._tools.values()}
+        self.holding = frozenset(tool.server for tool in self._tools.values() if tool.quarantined)
+        """The servers of which some tool is in quarantine."""
 
     @classmethod
     def build(cls, lock: Lock, live: Mapping[str, Live], rules: dict[str, ToolRule]) -> "Catalog":

@@ -1,7 +1,7 @@
 """Reads under way, so that what several agents read in one run at once is read once."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,11 +43,14 @@ class Flights:
     def __init__(self) -> None:
         self._under_way: dict[object, _Flight] = {}
 
-    async def fly(self, passenger: Passenger, read: Read) -> tuple[Raw, str]:
-        """Return the answer of a read, and whose call made it. Raises what the read raises.
+    def fly(self, passenger: Passenger, read: Read) -> Coroutine[Any, Any, tuple[Raw, str]]:
+        """Return the answer of a read, and whose call made it. To be awaited at once. Raises what the read raises.
 
         A leader that is called off, or whose server has a question to it, leaves the read to those who wait.
         """
+        return self._join(passenger, read) if passenger.key in self._under_way else self._lead(passenger, read)
+
+    async def _join(self, passenger: Passenger, read: Read) -> tuple[Raw, str]:
         while (flight := self._under_way.get(passenger.key)) is not None and _suits(flight.leader, passenger):
             arrival: _Arrival = asyncio.get_running_loop().create_future()
             flight.waiting.append(arrival)
@@ -58,9 +61,9 @@ class Flights:
                 return answer, flight.leader.call_id
         if flight is not None:
             return (await read())[0], passenger.call_id
-        return await self._lead(passenger, read), passenger.call_id
+        return await self._lead(passenger, read)
 
-    async def _lead(self, passenger: Passenger, read: Read) -> Raw:
+    async def _lead(self, passenger: Passenger, read: Read) -> tuple[Raw, str]:
         flight = self._under_way[passenger.key] = _Flight(passenger)
         answer: Raw | GatewayError | None = None
         try:
@@ -71,7 +74,7 @@ class Flights:
             answer = fault
             raise
         else:
-            return raw
+            return raw, passenger.call_id
         finally:
             del self._under_way[passenger.key]
             for arrival in flight.waiting:

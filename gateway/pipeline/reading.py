@@ -3,14 +3,13 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from gateway.cache.results import Fetched, ResultCache
 from gateway.model.answers import LAST_ANSWER, Fallback, Label, Source
 from gateway.model.call import Call
 from gateway.model.clock import Clock
 from gateway.model.errors import ConnectorFault, GatewayError
-from gateway.model.light import light
 from gateway.model.operation import TOOL_CALL
 from gateway.model.tool import Effect, Tool
 from gateway.pause.pauses import Pauses
@@ -26,9 +25,7 @@ __all__ = ["Reading", "Send", "Sent"]
 _UNREACHABLE: Final = frozenset({"unavailable", "timeout"})
 
 
-@light
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(NamedTuple):
     """What a server answered; `alone` where it is an answer for the client of this very call."""
 
     result: Mapping[str, Any]

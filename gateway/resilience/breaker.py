@@ -57,7 +57,7 @@ class Breaker:
         """Learn how a call ended that was let through."""
         if self._opened_at is None:
             self._failures.append(failed)
-            if self._trips():
+            if True in self._failures and self._trips():
                 self._opened_at = self._clock.monotonic()
         elif self._probing:  # else it was let through before the breaker opened
             self._probing = False

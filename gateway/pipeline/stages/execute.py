@@ -84,15 +84,11 @@ class Execute:
         if call.request.more:
             return (await self._asked(call)).result
 
-        async def read() -> tuple[Mapping[str, Any], bool]:
-            sent = await self._asked(call)
-            return sent.result, sent.alone
-
         identity = call.identity
         what = (call.facts.run.id, call.tool.name, call.tool.version, call.arguments_digest)
         whom = identity.on_behalf_of, identity.issuer
         passenger = Passenger((what, *whom), identity.agent, call.id, partial(self._asking.told, call))
-        raw, made_by = await self._flights.fly(passenger, read)
+        raw, made_by = await self._flights.fly(passenger, partial(self._asked, call))
         if made_by != call.id:
             call.attempts.append({"n": 0, "code": "shared", "reason": f"#{made_by}"})
         return raw
