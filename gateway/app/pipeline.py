@@ -40,8 +40,9 @@ def build_runner(parts: Parts, noted: Callable[[Call, Outcome], None]) -> Runner
     recollections = Recollections(parts.store, OWN_SERVERS)
     joining = Joining(parts.rules, parts.clock, environment)
     bench = Workbench(parts.runs, parts.store, recollections, joining, parts.rules, parts.clock)
-    handing = parts.config.identity.delegation
-    delegations = Delegations(parts.store, parts.children, handing, parts.clock, parts.ids)
+    delegations = Delegations(
+        parts.store, parts.children, lambda: parts.config.identity.delegation, parts.clock, parts.ids
+    )
     office = Office(parts.store, issuer_of(parts.config, parts.signing), parts.rules, parts.clock, parts.ids)
     own: dict[str, OwnTool] = {
         **RunTools(bench).own_tools,

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -45,10 +46,15 @@ def is_scope(text: str) -> bool:
 
 
 class Delegations:
-    """Makes children, and takes from them what they were given."""
+    """Makes children, within what `section` says at that moment, and takes from them what they were given."""
 
     def __init__(
-        self, store: DelegationStore, children: Children, section: DelegationSection, clock: Clock, ids: IdSource
+        self,
+        store: DelegationStore,
+        children: Children,
+        section: Callable[[], DelegationSection],
+        clock: Clock,
+        ids: IdSource,
     ) -> None:
         self._store = store
         self._children = children
@@ -95,22 +101,22 @@ class Delegations:
         return caller.child is None or self._children.is_under(made, caller.child.id)
 
     def _check(self, parent: Identity, wanted: Wanted) -> None:
-        depth = 1 if parent.child is None else parent.child.depth + 1
-        if depth > self._section.depth:
-            raise _refused(f"Here {self._section.depth} may stand below an agent; you are {depth - 1} below yours.")
+        section, depth = self._section(), 1 if parent.child is None else parent.child.depth + 1
+        if depth > section.depth:
+            raise _refused(f"Here {section.depth} may stand below an agent; you are {depth - 1} below yours.")
         for scope in wanted.scopes:
             if not is_scope(scope):
                 raise _refused(f"{scope[:80]!a} is no tool, and no pattern in which * stands for any text.")
             held = ("*",) if parent.child is None else parent.child.scopes
             if not any(fnmatchcase(scope, each) for each in held):  # a * of the scope is matched by one of these alone
                 raise _refused(f"You were given {', '.join(held)} yourself, and {scope} is more than that.")
-        if len(self._children.living(parent.agent)) >= self._section.most:
-            raise _refused(f"{parent.agent} has {self._section.most} children already: end some (run_revoke).")
+        if len(self._children.living(parent.agent)) >= section.most:
+            raise _refused(f"{parent.agent} has {section.most} children already: end some (run_revoke).")
 
     def _delegation(self, parent: Identity, wanted: Wanted, token: tuple[str, str]) -> Delegation:
         now, child = self._clock.now_ms(), parent.child
         above = None if child is None else self._children.find(child.id)
-        latest = now + min(max(wanted.ttl_ms, 1), milliseconds(self._section.longest))
+        latest = now + min(max(wanted.ttl_ms, 1), milliseconds(self._section().longest))
         return Delegation(
             id=token[0],
             digest=token[1],

@@ -37,7 +37,8 @@ class House:
         self.tokens = Tokens(self.store, self.clock, self.ids)
         self.index = TokenIndex(self.store, self.clock)
         self.children = Children(self.store, self.index, self.clock)
-        self.delegations = Delegations(self.store, self.children, DelegationSection(**section), self.clock, self.ids)
+        self.section = DelegationSection(**section)
+        self.delegations = Delegations(self.store, self.children, lambda: self.section, self.clock, self.ids)
         trust = Trust(self.index, KeyRing(self.clock), KEY, children=self.children)
         self.door = Authenticator(agents(**TWO), trust, self.clock)
 
@@ -167,7 +168,7 @@ async def test_a_child_is_made_even_where_it_cannot_be_read_back_at_once(house: 
     payer = await house.payer()
     unreadable = Unreadable(house.clock)
     children = Children(unreadable, house.index, house.clock)
-    made = await Delegations(unreadable, children, DelegationSection(), house.clock, house.ids).hand_on(
+    made = await Delegations(unreadable, children, DelegationSection, house.clock, house.ids).hand_on(
         payer, Wanted("reader", ("fraud.*",), 1000, "run_1")
     )
     assert children.find(made.made.id) is None
@@ -276,7 +277,8 @@ async def test_depth_and_number_are_bounded() -> None:
     assert "2 children already" in await house.refusal(payer)
     await house.delegations.take_back(payer, reader.made.id, "")
     await house.hand(payer)
-    assert "Here 0 may stand" in await House(depth=0).refusal(await House().payer())
+    house.section = DelegationSection(depth=0)  # as the configuration says from now on
+    assert "Here 0 may stand" in await house.refusal(payer)
 
 
 async def test_only_whoever_stands_above_a_child_takes_it_back(house: House) -> None:
