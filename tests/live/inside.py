@@ -86,9 +86,10 @@ def code(result: CallToolResult) -> str:
 
 @asynccontextmanager
 async def inside(
-    home: Path, config: str = PAYMENTS, environment: dict[str, str] | None = None
+    home: Path, config: str = PAYMENTS, environment: dict[str, str] | None = None, clock: SetClock | None = None
 ) -> AsyncIterator[Inside]:
     """Run the payments example (with a second payer) until the block ends."""
+    clock = clock or SetClock()
     os.environ.update({"PYTHON": sys.executable, "PYTHONPATH": str(ROOT), "DATA": str(home / "data")})
     os.environ.update(environment or {})
     (home / "gateway.yaml").write_text(config.replace("\nworkflows:", AGENTS), encoding="utf-8")
@@ -96,7 +97,6 @@ async def inside(
     for source in (ROOT / "examples/payments/policies").glob("*.cedar"):
         (home / "policies" / source.name).write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
     loaded = load_now(home / "gateway.yaml")
-    clock = SetClock()
     listener = listen("127.0.0.1", 0)
     host, port = listener.getsockname()
     gateway = Gateway(loaded.config, Home(home), Redactor(loaded.secrets), clock)
