@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.installing import python_packages
 from tests.live.running import ROOT, Running, environment, payments_gateway
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -119,7 +120,31 @@ def test_the_connector_of_the_readme_is_loaded_by_its_entry_point_and_pays(tmp_p
     (package / "acme_payments.py").write_bytes((ROOT / "examples/acme_payments/acme_payments.py").read_bytes())
     (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-payments\nVersion: 0.1.0\n")
     (installed / "entry_points.txt").write_text("[gateway.connectors]\nacme_payments = acme_payments:Payments\n")
-    (tmp_path / "gateway.yaml").write_text(
+    env = environment(PYTHONPATH=f"{package}{os.pathsep}{ROOT}")
+    _pays(Running(tmp_path, env=env), api)
+
+
+def test_the_connector_of_the_readme_is_installed_into_an_environment_of_its_own_and_pays(
+    tmp_path: Path, api: HTTPServer
+) -> None:
+    if not os.environ.get("CI"):
+        pytest.skip("NOT TESTED: the example was not installed, which takes the network (CI=1 does it)")
+    try:
+        programs = python_packages("acme_payments", ["-e", str(ROOT), str(ROOT / "examples/acme_payments")])
+    except (subprocess.SubprocessError, OSError) as error:
+        pytest.skip(f"NOT TESTED: the example cannot be installed here: {error}")
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    running = Running(tmp_path, env=env, python=str(programs / "python"))
+    listed = json.loads(running.command("connector", "list", "--json").stdout)["connectors"]
+    assert ("acme_payments", "acme-payments") in {(each["connector"], each["package"]) for each in listed}
+    _pays(running, api)
+
+
+def _pays(gateway: Running, api: HTTPServer) -> None:
+    """Have a gateway pay over the example's connector, and look at what the API saw."""
+    secret = "payments-key-0123456789"
+    gateway.env["PAYMENTS_KEY"] = secret
+    (gateway.home / "gateway.yaml").write_text(
         f"""version: 1
 server: {{ listen: "127.0.0.1:0" }}
 mcpServers:
@@ -127,9 +152,7 @@ mcpServers:
 agents: {{ payer: {{ allow: ["acme.*"] }} }}
 """
     )
-    secret = "payments-key-0123456789"
-    env = environment(PAYMENTS_KEY=secret, PYTHONPATH=f"{package}{os.pathsep}{ROOT}")
-    gateway = Running(tmp_path, env=env).start()
+    gateway.start()
     try:
         token = gateway.token("payer")
         paid = gateway.call(token, "acme_pay", {"payment_id": "p_1", "amount": 250})
@@ -140,5 +163,5 @@ agents: {{ payer: {{ allow: ["acme.*"] }} }}
     assert body == {"id": "p_1", "amount": 250}
     assert headers["Idempotency-Key"]
     assert headers["Authorization"] == f"Bearer {secret}"
-    kept = b"".join(path.read_bytes() for path in tmp_path.glob("gateway.*"))
+    kept = b"".join(path.read_bytes() for path in gateway.home.glob("gateway.*"))
     assert secret.encode() not in kept

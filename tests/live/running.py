@@ -47,12 +47,13 @@ def environment(**extra: str) -> dict[str, str]:
 
 @dataclass
 class Running:
-    """One gateway on its own folder; it can be stopped, killed and started again."""
+    """One gateway on its own folder, run by a `python`; it can be stopped, killed and started again."""
 
     home: Path
     env: dict[str, str] = field(default_factory=environment)
     process: subprocess.Popen[bytes] | None = None
     url: str = ""
+    python: str = sys.executable
 
     def start(self, *, timeout_s: float = 30.0) -> "Running":
         """Start `toolgate up` and wait until it serves."""
@@ -60,7 +61,7 @@ class Running:
         note.unlink(missing_ok=True)
         with (self.home / "gateway.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "gateway", "up"], cwd=self.home, env=self.env, stdout=log, stderr=log
+                [self.python, "-m", "gateway", "up"], cwd=self.home, env=self.env, stdout=log, stderr=log
             )
         give_up = time.monotonic() + timeout_s
         while not note.exists():
@@ -89,7 +90,7 @@ class Running:
     def command(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a toolgate command on the same folder."""
         done = subprocess.run(
-            [sys.executable, "-m", "gateway", *args],
+            [self.python, "-m", "gateway", *args],
             cwd=self.home,
             env=self.env,
             capture_output=True,
