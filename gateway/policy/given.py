@@ -81,7 +81,7 @@ def decision_input(
     """Put a call before the policies of `bundle`. Never raises, whatever the arguments hold."""
     situation = bundle.situation_of(identity, tool, arguments)
     told = facts.priors or facts.approval is not None or facts.budget is not None or facts.confidence is not None
-    if told or not situation.steady or situation.remedy_paths:
+    if told or not situation.steady or situation.remedy_paths or _hides_some(bundle, situation, tool, arguments):
         return compose(bundle, Question(identity, tool, arguments, facts))
     # All that a steady context is made of.
     key = facts.environment, facts.taint, facts.dry_run, identity.on_behalf_of, identity.scopes, identity.child
@@ -91,6 +91,13 @@ def decision_input(
         if len(situation.inputs) < _INPUTS:
             given = situation.inputs[key] = replace(given, lasting=True)
     return given
+
+
+def _hides_some(bundle: Bundle, situation: Situation, tool: Tool, arguments: Mapping[str, Any]) -> bool:
+    """Tell whether policies cannot see some argument, and mind."""
+    if not situation.sees_unmodelled or tool.method != TOOL_CALL:
+        return False
+    return bool(map_record(bundle.shapes_of(tool.name).input, arguments).unmodelled)
 
 
 def compose(bundle: Bundle, question: Question) -> DecisionInput:

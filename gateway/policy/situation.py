@@ -22,6 +22,7 @@ _REMEMBERED: Final = 32
 _REMEMBERED_LENGTH: Final = 512
 _STEADY: Final = frozenset(
     {"env", "delegator", "delegatedScopes", "delegation", "taint", "budget", "approval", "dryRun"}
+    | {"confidence", "unmodelled"}
 )
 """What of `context.base` stays as it is from one call of an agent to the next, mostly."""
 
@@ -64,7 +65,8 @@ class Situation:
     What can be said of the context without Cedar is said before (`Conditions`), so that most contexts come down to the
     same few answers; Cedar's verdict on these is kept. A situation is `steady` where the policies read nothing that
     changes from call to call; then its few contexts are known as a whole, and `inputs` has room for what they are part
-    of. `decided` is what was decided on those.
+    of. `decided` is what was decided on those. Where it `sees_unmodelled`, it matters whether policies can see every
+    argument.
     """
 
     __slots__ = (
@@ -84,6 +86,7 @@ class Situation:
         "need",
         "policies",
         "remedy_paths",
+        "sees_unmodelled",
         "shadows",
         "steady",
     )
@@ -121,6 +124,7 @@ class Situation:
         self.inputs: dict[object, DecisionInput] = {}
         self.decided: dict[int, tuple[DecisionInput, Decision]] = {}
         self.steady = _is_steady(self.need)
+        self.sees_unmodelled = self.need.reads(("base", "unmodelled"))
         self._seen: dict[bytes, Verdicts] = {}
 
     def answers(self, context: Mapping[str, Any]) -> Verdicts:

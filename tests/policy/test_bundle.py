@@ -32,3 +32,31 @@ def test_a_question_about_the_time_is_asked_anew() -> None:
     given = [decision_input(bundle, Identity("payer", "token", "t"), PAY, PAYMENT, facts()) for _ in range(2)]
     assert given[0] is not given[1]
     assert not given[0].lasting
+
+
+SURE = """
+@id("sure")
+forbid (principal, action, resource)
+when { context.base has confidence && context.base.confidence.lessThan(decimal("0.8")) };
+"""
+SEEN = PERMIT_ALL.replace(";", " when { context.base.unmodelled.isEmpty() };")
+
+
+def test_what_an_agent_says_of_its_certainty_is_asked_anew_and_nothing_else_is() -> None:
+    bundle, agent = load(PERMIT_ALL, SURE), Identity("payer", "token", "t")
+    given = decision_input(bundle, agent, PAY, PAYMENT, facts())
+    assert given.lasting
+    assert given is decision_input(bundle, agent, PAY, {**PAYMENT, "amount": 7}, facts())
+    unsure = decision_input(bundle, agent, PAY, PAYMENT, replace(facts(), confidence="0.5"))
+    assert not unsure.lasting
+    assert [decide(bundle, one).allowed for one in (given, unsure, given)] == [True, False, True]
+
+
+def test_arguments_that_policies_cannot_see_are_asked_about_anew_and_those_they_can_are_not() -> None:
+    bundle, agent = load(SEEN), Identity("payer", "token", "t")
+    given = decision_input(bundle, agent, PAY, PAYMENT, facts())
+    assert given.lasting
+    assert given is decision_input(bundle, agent, PAY, {**PAYMENT, "amount": 7}, facts())
+    hidden = decision_input(bundle, agent, PAY, {**PAYMENT, "surprise": 1}, facts())
+    assert hidden.context["base"]["unmodelled"] == ["/surprise"]
+    assert [decide(bundle, one).allowed for one in (given, hidden, given)] == [True, False, True]
