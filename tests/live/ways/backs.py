@@ -81,6 +81,11 @@ def configuration(servers: Mapping[str, Back]) -> dict[str, Any]:
         "server": {"listen": "127.0.0.1:0", "store": "sqlite:///data/gateway.db"},
         "mcpServers": {name: back.section for name, back in servers.items()},
         "tools": {f"{name}.work": {"effect": "read"} for name in servers},
-        "agents": {AGENT: {"allow": ["*", "*.elicitation/*"], "auth": {"token": True, "local": True}}},
+        "agents": {
+            AGENT: {
+                "allow": ["*", "*.elicitation/*", "*.sampling/*", "*.roots/*"],
+                "auth": {"token": True, "local": True},
+            }
+        },
         "endpoints": {name: {"servers": [name], "names": "bare"} for name in servers},
     }

@@ -22,20 +22,39 @@ from mcp.shared.exceptions import MCPDeprecationWarning
 from mcp_types import (
     CallToolRequestParams,
     CallToolResult,
+    CompleteRequestParams,
+    CompleteResult,
+    Completion,
     EmptyResult,
+    GetPromptRequestParams,
+    GetPromptResult,
     InputRequiredResult,
+    ListPromptsResult,
     ListResourcesResult,
     ListToolsResult,
+    Prompt,
+    PromptArgument,
+    PromptMessage,
     ReadResourceRequestParams,
     ReadResourceResult,
     Resource,
     SubscribeRequestParams,
+    TextContent,
     TextResourceContents,
     Tool,
     UnsubscribeRequestParams,
 )
 
-from tests.conformance.everything.asking import NeedsInput, Request, ask, elicitation, is_modern, one_field
+from tests.conformance.everything.asking import (
+    NeedsInput,
+    Request,
+    ask,
+    elicitation,
+    is_modern,
+    one_field,
+    roots,
+    sampling,
+)
 from tests.conformance.everything.era import Era, only_over_http, refuse_the_handshake
 from tests.conformance.everything.tool import said
 
@@ -60,6 +79,7 @@ class Works:
         self._folder = folder
         self.bus = InMemorySubscriptionBus()
         self.tools = {"work": self._work, "build": self._work, "ask": self._ask, "touch": self._touch}
+        self.tools["inquire"] = self._inquire
 
     def note(self, what: str, name: str) -> None:
         with (self._folder / "effects.jsonl").open("a", encoding="utf-8") as file:
@@ -96,6 +116,15 @@ class Works:
         self.note("did", name)
         return said(f"did {name}: {getattr(answers['ok'], 'action', None)}")
 
+    async def _inquire(self, context: Request, params: CallToolRequestParams, name: str) -> CallToolResult:
+        """Ask the client everything it can be asked, and say what it answered."""
+        asked = {"form": elicitation(f"Who is {name}?", one_field("name")), "model": sampling(name), "roots": roots()}
+        answers = await ask(context, params, asked, state=name)
+        told = {
+            key: answer.model_dump(mode="json", by_alias=True, exclude_none=True) for key, answer in answers.items()
+        }
+        return said(json.dumps(told, sort_keys=True))
+
     async def _touch(self, context: Request, _: CallToolRequestParams, name: str) -> CallToolResult:
         await self.bus.publish(ResourceUpdated(uri=URI))
         if not is_modern(context):
@@ -123,6 +152,16 @@ def build(folder: Path) -> Server[Any]:
             return ReadResourceResult(contents=[TextResourceContents.model_validate(PAGE)])
         return ReadResourceResult(contents=[TextResourceContents(uri=URI, text="watched")])
 
+    async def list_prompts(_: Request, __: Any) -> ListPromptsResult:
+        return ListPromptsResult(prompts=[Prompt(name="plan", arguments=[PromptArgument(name="who")])])
+
+    async def get_prompt(_: Request, params: GetPromptRequestParams) -> GetPromptResult:
+        content = TextContent(text=f"plan of {params.arguments}")
+        return GetPromptResult(messages=[PromptMessage(role="user", content=content)])
+
+    async def complete(_: Request, params: CompleteRequestParams) -> CompleteResult:
+        return CompleteResult(completion=Completion(values=[f"{params.argument.value}da"], total=1, has_more=False))
+
     return Server(
         "ways",
         version="1",
@@ -133,6 +172,9 @@ def build(folder: Path) -> Server[Any]:
         on_read_resource=read_resource,
         on_subscribe_resource=_nothing,
         on_unsubscribe_resource=_nothing,
+        on_list_prompts=list_prompts,
+        on_get_prompt=get_prompt,
+        on_completion=complete,
         on_subscriptions_listen=ListenHandler(works.bus),
     )
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
@@ -14,14 +14,15 @@ import pytest_asyncio
 
 from tests.live.inside import Inside, inside
 from tests.live.running import environment
-from tests.live.speaking import Pending, Speaker, over_http, over_stdio
+from tests.live.speaking import ABLE, ANSWERS, Pending, Speaker, over_http, over_stdio
 from tests.live.ways.backs import AGENT, BACKS, Back, backs, configuration
-from tests.live.ways.server import APP, PAGE, STEPS
+from tests.live.ways.server import APP, PAGE, STEPS, URI
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 FRONTS = ("modern-http", "legacy-http", "modern-stdio", "legacy-stdio")
 EVERY_WAY = [(front, back) for front in FRONTS for back in BACKS]
+NOTHING: Mapping[str, Any] = {}
 _names = (f"n{number}" for number in count())
 
 
@@ -33,17 +34,17 @@ class Gates:
         self.servers = servers
 
     @asynccontextmanager
-    async def speaker(self, front: str, back: str) -> AsyncIterator[Speaker]:
+    async def speaker(self, front: str, back: str, able: Mapping[str, Any] = NOTHING) -> AsyncIterator[Speaker]:
         era, _, transport = front.partition("-")
         modern = era == "modern"
         if transport == "http":
             token = self.gate.tokens[AGENT]
-            async with over_http(f"{self.gate.url}/{back}", modern=modern, token=token) as speaker:
+            async with over_http(f"{self.gate.url}/{back}", modern=modern, token=token, capabilities=able) as speaker:
                 yield speaker
             return
         config = ["--config", str(self.gate.home / "gateway.yaml"), "--agent", AGENT, "--endpoint", back]
         bridge = [sys.executable, "-m", "gateway", "stdio", *config]
-        async with over_stdio(bridge, modern=modern, env=environment()) as speaker:
+        async with over_stdio(bridge, modern=modern, env=environment(), capabilities=able) as speaker:
             yield speaker
 
 
@@ -141,3 +142,38 @@ async def test_an_app_and_its_page_pass_as_they_are(gates: Gates, front: str, ba
         assert [tool["_meta"] for tool in tools] == [APP] * len(tools) != []
         found = await speaker.ask("resources/read", {"uri": PAGE["uri"]})
         assert found["result"]["contents"] == [PAGE]
+
+
+@pytest.mark.parametrize(("front", "back"), EVERY_WAY)
+async def test_a_client_is_asked_everything_it_can_be_asked_and_answers(gates: Gates, front: str, back: str) -> None:
+    name = next(_names)
+    async with gates.speaker(front, back, ABLE) as speaker:
+        answer = await speaker.call("inquire", {"name": name})
+    told = json.loads(answer["result"]["content"][0]["text"])
+    assert told["form"] == ANSWERS["elicitation/create"]
+    assert told["model"]["content"] == ANSWERS["sampling/createMessage"]["content"]
+    assert told["roots"]["roots"] == ANSWERS["roots/list"]["roots"]
+    asked = {each["method"]: each.get("params", {}) for each in speaker.asked}
+    assert (len(speaker.asked), set(asked)) == (3, set(ANSWERS))
+    assert asked["elicitation/create"]["message"] == f"Who is {name}?"
+    assert asked["sampling/createMessage"]["maxTokens"] == 100
+
+
+@pytest.mark.parametrize(("front", "back"), EVERY_WAY)
+async def test_prompts_completion_and_news_of_a_resource_pass(gates: Gates, front: str, back: str) -> None:
+    async with gates.speaker(front, back) as speaker:
+        prompts = await speaker.every("prompts/list", "prompts")
+        assert [(prompt["name"], prompt["arguments"]) for prompt in prompts] == [("plan", [{"name": "who"}])]
+        plan = await speaker.ask("prompts/get", {"name": "plan", "arguments": {"who": "Ada"}})
+        assert plan["result"]["messages"][0]["content"] == {"type": "text", "text": "plan of {'who': 'Ada'}"}
+        about = {"ref": {"type": "ref/prompt", "name": "plan"}, "argument": {"name": "who", "value": "A"}}
+        completed = (await speaker.ask("completion/complete", about))["result"]["completion"]
+        assert completed == {"values": ["Ada"], "total": 1, "hasMore": False}
+        if front.startswith("modern"):
+            await speaker.begin("subscriptions/listen", {"notifications": {"resourceSubscriptions": [URI]}})
+            await speaker.until(lambda: speaker.of("subscriptions/acknowledged"))
+        else:
+            assert (await speaker.ask("resources/subscribe", {"uri": URI}))["result"] == {}
+        await speaker.call("touch", {"name": next(_names)})
+        await speaker.until(lambda: speaker.of("resources/updated"))
+    assert speaker.of("resources/updated")[0]["uri"] == URI
