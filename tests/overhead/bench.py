@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.overhead.counted import Counter, can_count
+from tests.overhead.deciding import print_deciding
 from tests.overhead.load import Load, Target
 from tests.overhead.processes import cpu_cost, drive
 from tests.overhead.stand import Stand, legacy_session, standing
@@ -147,6 +148,7 @@ def main() -> int:
         print_whole()
     elif "--instructions" not in sys.argv[1:]:
         by_the_clock()
+        print_deciding()
         print_whole()
     elif can_count():
         by_instructions()
