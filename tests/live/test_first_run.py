@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.live.running import Running
+from tests.overhead.processes import cpu_seconds
 
 BARE_PATH = "/usr/bin:/bin"
 SECRET = "sk-canary-0123456789abcdef"  # a made-up value that must turn up nowhere
@@ -99,6 +100,10 @@ class Host:
         result: dict[str, Any] = answer["result"]
         return result
 
+    def cpu_s(self) -> float:
+        """Return the processor time it took so far."""
+        return cpu_seconds(self._process.pid)
+
     def close(self) -> int:
         """Close the pipe, as a host does when it quits."""
         assert self._process.stdin is not None
@@ -127,9 +132,12 @@ def test_init_puts_the_gateway_between_claude_desktop_and_its_servers_and_takes_
     config = (desk.home / "gateway.yaml").read_text(encoding="utf-8").replace("127.0.0.1:8750", "127.0.0.1:0")
     (desk.home / "gateway.yaml").write_text(config, encoding="utf-8")
     gateway = Running(desk.home, env=desk.environment()).start()
+    assert gateway.process is not None
     try:
-        host = Host(desk, entry(desk))
+        host, busy = Host(desk, entry(desk)), cpu_seconds(gateway.process.pid)
         assert hello(host)["serverInfo"]["name"] == "toolgate"
+        # Hosts give up after a second. On a machine that does nothing else, this is all the time it takes.
+        assert host.cpu_s() + cpu_seconds(gateway.process.pid) - busy < 1
         names = {tool["name"] for tool in host.ask("tools/list")["tools"]}
         told = host.ask("tools/call", name="time_get_current_time", arguments={"timezone": "UTC"})
         assert "UTC" in told["content"][0]["text"]

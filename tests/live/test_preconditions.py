@@ -145,8 +145,9 @@ async def test_a_refusal_carries_the_exact_missing_call_and_it_works(gate: Insid
         assert await pay(client, wanted) == "ok"
 
 
-async def test_a_record_that_was_tampered_with_satisfies_nothing(gate: Inside) -> None:
-    async with gate.client("modern") as client:
+@pytest.mark.parametrize("door", DOORS)
+async def test_a_record_that_was_tampered_with_satisfies_nothing(gate: Inside, door: str) -> None:
+    async with gate.client(door) as client:
         forged = payment(payee="Mallory Ltd")
         await check(client, forged)
         with sqlite3.connect(gate.database("gateway")) as file:
