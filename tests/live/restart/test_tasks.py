@@ -14,6 +14,7 @@ from tests.live.tasking.serving import task_servers
 from tests.live.ways.backs import AGENT
 
 ERAS = ("legacy", "modern")
+WAYS = [(front, back) for front in ERAS for back in ERAS]
 KEY = "io.toolgate/idempotency-key"
 
 
@@ -27,9 +28,9 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 
 async def begun(speaker: Speaker, name: str) -> dict[str, Any]:
-    """Call with a key of its own; return the task that the call became."""
+    """Call what is only a task, with a key of its own; return the task that the call became."""
     wish = {} if speaker.modern else {"task": {}}
-    answer = await speaker.ask("tools/call", {"name": "build", "arguments": {"name": name}, **wish}, **{KEY: name})
+    answer = await speaker.ask("tools/call", {"name": "only", "arguments": {"name": name}, **wish}, **{KEY: name})
     assert "result" in answer, answer
     result = answer["result"]
     task: dict[str, Any] = result if speaker.modern else result["task"]
@@ -55,23 +56,23 @@ def recorded(house: House, call_id: str) -> dict[str, Any]:
 
 async def test_a_task_goes_on_over_a_crash_of_the_gateway_and_is_carried_out_once(house: House) -> None:
     begun_by = {}
-    for era in ERAS:
-        name, modern = f"{era}-task", era == "modern"
-        async with house.speaker(f"jobs-{era}", modern=modern, extensions={TASKS: {}}) as speaker:
-            begun_by[era] = await begun(speaker, name)
-            begun_by[f"{era}-alone"] = await begun(speaker, f"{name}-alone")
+    for front, back in WAYS:
+        name = f"{front}-on-{back}"
+        async with house.speaker(f"jobs-{back}", modern=front == "modern", extensions={TASKS: {}}) as speaker:
+            begun_by[name] = (await begun(speaker, name))["taskId"]
+            await begun(speaker, f"{name}-alone")
     await house.again(kill=True)
-    for era in ERAS:
-        name, server, modern = f"{era}-task", house.servers[f"jobs-{era}"], era == "modern"
-        async with house.speaker(f"jobs-{era}", modern=modern, extensions={TASKS: {}}) as speaker:
-            assert (await begun(speaker, name))["taskId"] == begun_by[era]["taskId"]
+    for front, back in WAYS:
+        name, server = f"{front}-on-{back}", house.servers[f"jobs-{back}"]
+        async with house.speaker(f"jobs-{back}", modern=front == "modern", extensions={TASKS: {}}) as speaker:
+            assert (await begun(speaker, name))["taskId"] == begun_by[name]
             server.go(name)
-            result = await ended(speaker, begun_by[era]["taskId"])
+            result = await ended(speaker, begun_by[name])
             assert result["content"] == [{"type": "text", "text": f"built {name}"}]
             assert "job-" not in json.dumps(result)
         assert server.notes(name) == ["started", "finished"]
-        call = recorded(house, begun_by[era]["taskId"].replace("task_", "call_"))
-        assert (call["outcome"], call["tool"], call["agent"]) == ("succeeded", f"jobs-{era}.build", AGENT)
+        call = recorded(house, begun_by[name].replace("task_", "call_"))
+        assert (call["outcome"], call["tool"], call["agent"]) == ("succeeded", f"jobs-{back}.only", AGENT)
         server.go(f"{name}-alone")  # nobody asks about this one any more
         await server.until("finished", f"{name}-alone")
     house.running.command("verify")

@@ -19,6 +19,7 @@ __all__ = ["TASKS"]
 TASKS = "io.modelcontextprotocol/tasks"
 NAMED = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
 TOOL = {"name": "build", "description": "To build.", "inputSchema": NAMED, "execution": {"taskSupport": "optional"}}
+ONLY = {**TOOL, "name": "only", "execution": {"taskSupport": "required"}}
 CAPABLE = {
     "legacy": {"tools": {}, "tasks": {"list": {}, "cancel": {}, "requests": {"tools": {"call": {}}}}},
     "modern": {"tools": {}, "extensions": {TASKS: {}}},
@@ -47,7 +48,7 @@ class Jobs:
             said = {"capabilities": CAPABLE[self.era], "serverInfo": {"name": "jobs", "version": "1"}}
             return {**said, "protocolVersion": LEGACY, "supportedVersions": [MODERN]}
         if method == "tools/list":
-            return {"tools": [TOOL]}
+            return {"tools": [TOOL, ONLY]}
         self.note(method, params, file="got")
         if method == "tools/call":
             return self.begin(params)
