@@ -93,7 +93,7 @@ class Consent:
 
     @property
     def url(self) -> str:
-        """Where the user is sent; a client that has URL elicitation can be given it."""
+        """Where the user is sent."""
         digest = hashlib.sha256(self._verifier.encode()).digest()
         query = {
             "response_type": "code",
