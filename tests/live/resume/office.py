@@ -85,6 +85,11 @@ class Office:
 
     def broken_off(self, agent: Start, job: str, step: int, who: str) -> None:
         """Kill the agent, the gateway or both in the middle of a step; start them again until the job is done."""
+        self.killed(agent, job, step, who)
+        self.done(agent, job)
+
+    def killed(self, agent: Start, job: str, step: int, who: str) -> None:
+        """Kill the agent, the gateway or both in the middle of a step; have the gateway there again."""
         hold, held = self.home / "hold", self.home / "held"
         held.unlink(missing_ok=True)
         hold.write_text(f"{job} {step}", encoding="utf-8")
@@ -98,11 +103,27 @@ class Office:
         first.wait(60)  # one whose gateway is gone ends by itself
         if who != "agent":
             self.running.start()
-        self.done(agent, job)
 
     def done(self, agent: Start, job: str) -> None:
         """Have an agent do the job to its end."""
         assert self.start(agent, job).wait(120) == 0, job
+
+    def moved_to(self, other: "Office", job: str) -> None:
+        """Have a job go on under another gateway, which is running."""
+        toolgate = self.running.command
+        give_up = time.monotonic() + 60
+        while (run := self._run(job))["in_doubt"]:  # it is being looked up
+            assert time.monotonic() < give_up, run
+        run_id = str(run["run"])
+        toolgate("runs", "pause", run_id)
+        toolgate("runs", "export", run_id, "-o", "run.jsonl")
+        (self.home / "jwks.json").write_text(toolgate("evidence", "key").stdout, encoding="utf-8")
+        file, key = str(self.home / "run.jsonl"), str(self.home / "jwks.json")
+        other.running.command("runs", "import", file, "--key", key)
+
+    def _run(self, job: str) -> dict[str, Any]:
+        listed: list[dict[str, Any]] = json.loads(self.running.command("runs", "list", "--json").stdout)
+        return next(each for each in listed if job in each["key"])
 
     def posted(self, job: str) -> Counter[int]:
         """Count the postings of a job, by step, in the server's own file."""
