@@ -22,18 +22,41 @@ class ConnectorLoadError(Exception):
     """A connector package cannot be used; the text names it and says why."""
 
 
+class _Installed(Mapping[str, type[Connector[Any]]]):
+    """Connectors by name, each imported when it is first asked for: a start pays for none that is not configured."""
+
+    def __init__(self, points: Iterable[EntryPoint]) -> None:
+        self._points: dict[str, EntryPoint] = {}
+        self._loaded: dict[str, type[Connector[Any]]] = {}
+        for point in points:
+            if point.name in self._points:
+                raise ConnectorLoadError(f"two installed packages give a connector called {point.name!r}: remove one")
+            self._points[point.name] = point
+
+    def __getitem__(self, name: str) -> type[Connector[Any]]:
+        if name not in self._loaded:
+            self._loaded[name] = _load(self._points[name])
+        return self._loaded[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._points
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._points)
+
+    def __len__(self) -> int:
+        return len(self._points)
+
+
 def load_connectors(found: Iterable[EntryPoint] | None = None) -> Mapping[str, type[Connector[Any]]]:
     """Return every installed connector by name. `found` stands for the entry points of the group in a test.
 
+    Asking for one raises `ConnectorLoadError` where importing it fails or its class is no `Connector`.
+
     Raises:
-        ConnectorLoadError: two packages give the same name, a class is no `Connector`, or importing it fails.
+        ConnectorLoadError: two packages give the same name.
     """
-    registry: dict[str, type[Connector[Any]]] = {}
-    for point in entry_points(group=GROUP) if found is None else found:
-        if point.name in registry:
-            raise ConnectorLoadError(f"two installed packages give a connector called {point.name!r}: remove one")
-        registry[point.name] = _load(point)
-    return registry
+    return _Installed(entry_points(group=GROUP) if found is None else found)
 
 
 def _load(point: EntryPoint) -> type[Connector[Any]]:

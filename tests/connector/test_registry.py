@@ -36,7 +36,14 @@ def test_a_plugin_is_loaded_by_its_entry_point() -> None:
 )
 def test_a_plugin_that_cannot_be_used_fails_loudly(points: list[EntryPoint], why: str) -> None:
     with pytest.raises(ConnectorLoadError, match=why):
-        load_connectors(points)
+        dict(load_connectors(points))
+
+
+def test_one_that_nobody_asks_for_is_not_imported() -> None:
+    registry = load_connectors([point("payments", f"{PAYMENTS}:Payments"), point("gone", "no.such.module:X")])
+    assert (list(registry), len(registry), "gone" in registry) == (["payments", "gone"], 2, True)
+    assert registry["payments"] is registry.get("payments") is Payments
+    assert registry.get("other") is None
 
 
 def test_a_section_names_its_connector_or_is_an_mcp_server() -> None:
