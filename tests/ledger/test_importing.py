@@ -21,8 +21,9 @@ from gateway.store.imports import ImportedRun
 from gateway.store.ports import EventFilter
 from gateway.store.runs import RunCancel
 from tests.fixtures.clock import CountingIds
-from tests.pipeline.gate import PAYMENT, PERMIT_ALL, PRECONDITION, Gate, answer
+from tests.pipeline.gate import PAYMENT, PERMIT_ALL, PRECONDITION, Gate, answer, rules_of
 from tests.pipeline.test_resume import TO_BOB, Agent, asked, house
+from tests.pipeline.test_rollback import RULES as UNDOABLE
 from tests.pipeline.test_tainting import NOTHING_LEAVES, with_labels
 from tests.store.making import ending, intent, record
 
@@ -211,6 +212,22 @@ async def test_what_failed_or_was_denied_there_is_made_here(tmp_path: Path) -> N
     agent = Agent(gate, attempt="a2")
     assert (await agent.call("payments_settle"))["n"] == "payments-1"
     assert (await agent.call("payments_pay"))["n"] == "payments-2"
+
+
+async def test_what_was_done_there_can_be_taken_back_here_by_the_tools_and_policies_of_this_gateway(
+    there: There,
+) -> None:
+    await there.job(there.agent)
+    gate = await here(await there.read())
+    gate.rules.current = rules_of(PERMIT_ALL, tools=UNDOABLE)
+    report = await gate.rollback.roll_back(await there.run_id(), "os:op")
+    assert [(step["tool"], step["state"]) for step in report.described()["steps"] if step["state"] == "undone"] == [
+        ("payments.pay", "undone")
+    ]
+    assert [call.arguments["to"] for call in gate.servers["mail"].asked] == ["ACME"]
+    told = (await Agent(gate, attempt="a2").ended("run_brief", {"max_tokens": 500})).outcome
+    assert isinstance(told, Succeeded)
+    assert "payments.pay" in told.result["content"][0]["text"]
 
 
 async def test_a_run_goes_on_under_a_third_gateway(there: There, tmp_path: Path) -> None:
