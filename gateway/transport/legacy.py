@@ -140,7 +140,9 @@ class Legacy:
         endpoint = exchange.endpoint
         identity = await self._kernel.identify(exchange.caller(version, client), "initialize", params, endpoint)
         said = params.get("capabilities")
-        session = await self._sessions.open(identity, version, endpoint, Told(askable(said), declared(said), client))
+        session = await self._sessions.open(
+            identity, version, endpoint, Told(_unpromised(askable(said)), declared(said), client)
+        )
         await self._welcome.settled()
         capabilities = self._welcome.capabilities(endpoint, modern=False)
         tasks = self._desk.capability(endpoint) if version >= LEGACY_TASKS_SINCE else None
@@ -250,6 +252,18 @@ class Legacy:
                 await self._notices.add(subscriber, {uri: await self._kernel.subscribe(asked, uri)})
             except (RpcError, GatewayError):
                 continue
+
+
+def _unpromised(capabilities: dict[str, Any]) -> dict[str, Any]:
+    """Return what a client can be asked without its promise to tell when its roots change.
+
+    A server that hears of it asks for them then, between calls, where nobody can be asked: that is not passed on, and
+    a server that was promised nothing asks again when it needs them.
+    """
+    roots = capabilities.get("roots")
+    if not roots or "listChanged" not in roots:
+        return capabilities
+    return {**capabilities, "roots": {name: value for name, value in roots.items() if name != "listChanged"}}
 
 
 def _check_room(session: Session, uri: str) -> None:
