@@ -1,4 +1,4 @@
-"""What `toolgate check` and `doctor` say about the agents' credentials."""
+"""What `toolgate doctor` says about the agents' credentials."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,8 +1,12 @@
 """What the documents say is so."""
 
 import re
+from importlib import import_module
 from pathlib import Path
 
+from typer.main import get_command
+
+from gateway.cli import COMMANDS
 from gateway.model import errors
 from gateway.model.errors import CODES
 from tests.shape.source import ROOT, files
@@ -38,6 +42,26 @@ def test_every_make_target_a_document_names_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     named = {name for d in _documents() for name in re.findall(r"\bmake ([a-z][a-z-]+)`?", _code(d))}
     assert named - targets == set()
+
+
+def test_every_command_that_a_message_or_a_document_names_exists() -> None:
+    named = re.compile(r"`toolgate ([a-z][a-z-]*)(?: ([a-z][a-z-]*))?")
+    texts = [path for path in files() if path.suffix in {".md", ".py"} and "tests" not in path.parts]
+    unknown = [
+        f"{path.relative_to(ROOT)}: toolgate {command} {word}"
+        for path in texts
+        for command, word in named.findall(path.read_text("utf-8"))
+        if not _exists(command, word)
+    ]
+    assert unknown == []
+
+
+def _exists(command: str, word: str) -> bool:
+    place = COMMANDS.get(command, ("", ""))[0]
+    if not place.endswith(":commands") or not word:
+        return bool(place)
+    group = get_command(import_module(place.partition(":")[0]).commands())
+    return word in getattr(group, "commands", {})
 
 
 def _documents() -> list[Path]:
