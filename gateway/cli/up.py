@@ -80,9 +80,10 @@ async def _serve(loaded: Loaded, redactor: Redactor, lease: bool) -> None:
         _collect_less()
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         async with serving(gateway.asgi, listener):
+            stop = _told_to_stop()  # before anybody knows that there is something to stop
             with _announced(home.private / "run.json", url):
                 _LOG.info("toolgate %s serves %s/mcp", __version__, url)
-                await _until_stopped(gateway, following, lease)
+                await _until_stopped(gateway, following, lease, stop)
             gateway.stop()  # before the server waits for open streams to end
     finally:
         await gateway.close()
@@ -129,11 +130,15 @@ def _announced(path: Path, url: str) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
-async def _until_stopped(gateway: Gateway, following: Following, lease: bool) -> None:
+def _told_to_stop() -> asyncio.Event:
+    """Return what is set once the process is told to stop."""
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stop.set)
+        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    return stop
+
+
+async def _until_stopped(gateway: Gateway, following: Following, lease: bool, stop: asyncio.Event) -> None:
     watching = asyncio.create_task(following.tell(gateway, stop))
     leaving = asyncio.create_task(_last_bridge_left(gateway, stop)) if lease else None
     await stop.wait()
