@@ -1,10 +1,12 @@
 """Runs of other ledgers, put on record in one transaction."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from gateway.store.bodies import claim_body, ending_body, record_body
 from gateway.store.importing import begins_of, ending_of, intent_of, on_record, provenance_of, record_of
-from gateway.store.imports import ImportedRun
+from gateway.store.imports import ImportedCall, ImportedRun
 from gateway.store.sqlite.runs import begin_attempt, find_named, find_run, open_run
 from gateway.store.sqlite.transaction import Transaction
 from gateway.store.sqlite.transitions import finish, record, write_claim
@@ -18,21 +20,30 @@ _HELD: Final = "SELECT call_id FROM calls WHERE agent = ? AND tool = ? AND step_
 def import_run(tx: Transaction, imported: ImportedRun) -> None:
     """Put a run and its calls on record, or nothing where any of it is there."""
     _check_new(tx, imported)
-    claims = [(intent_of(imported, call), ending_of(call)) if call.claimed else None for call in imported.calls]
-    bodies = [None if each is None else (claim_body(each[0]), ending_body(each[1])) for each in claims]
-    records = [None if call.claimed else record_of(imported, call) for call in imported.calls]
-    texts = [None if each is None else record_body(each) for each in records]
+    writes = [_write_of(imported, call) for call in imported.calls]  # what cannot be written fails before anything is
     told, provenance = provenance_of(imported)
     open_run(tx, imported.run, imported.key, imported.opened_ms)
     tx.append(told, provenance)
-    for claim, body, whole, text in zip(claims, bodies, records, texts, strict=True):
-        if claim is not None and body is not None:
-            write_claim(tx, claim[0], None, body[0])
-            finish(tx, claim[1], body[1])
-        elif whole is not None and text is not None:
-            record(tx, whole, text)
+    for write in writes:
+        write(tx)
     for begin in begins_of(imported):
         begin_attempt(tx, begin)
+
+
+def _write_of(imported: ImportedRun, call: ImportedCall) -> Callable[[Transaction], None]:
+    """Return what writes a call, its bodies written out already. Raises `StoreFault` where they cannot be."""
+    if not call.claimed:
+        whole = record_of(imported, call)
+        return partial(record, record=whole, body=record_body(whole))
+    intent, ending = intent_of(imported, call), ending_of(call)
+    claims = partial(write_claim, intent=intent, superseded=None, body=claim_body(intent))
+    ends = partial(finish, ending=ending, body=ending_body(ending))
+
+    def both(tx: Transaction) -> None:
+        claims(tx)
+        ends(tx)
+
+    return both
 
 
 def _check_new(tx: Transaction, imported: ImportedRun) -> None:
