@@ -81,6 +81,15 @@ def a_new_file(path: Path) -> int:
     return seq
 
 
+def a_pause_lifted(path: Path) -> int:
+    """Let an agent go on that a person has stopped."""
+    with sqlite3.connect(path) as db:
+        seq = int(db.execute("SELECT max(seq) FROM events WHERE body LIKE '%\"paused\"%'").fetchone()[0])
+        assert db.execute("DELETE FROM pauses").rowcount == 1
+    db.close()
+    return seq
+
+
 def by_sql(seq: int, *statements: str) -> Callable[[Path], int]:
     def tamper(path: Path) -> int:
         with sqlite3.connect(path) as db:
@@ -111,6 +120,7 @@ TAMPERINGS: dict[str, Callable[[Path], int]] = {
     ),
     "an older copy": an_older_copy,
     "a new file": a_new_file,
+    "a pause lifted": a_pause_lifted,
     "another agent": by_sql(4, "UPDATE events SET agent = 'payer2' WHERE seq = 4"),
 }
 
