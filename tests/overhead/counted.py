@@ -3,7 +3,7 @@
 Kernel time is not in it. A process runs some fifty times slower under callgrind, so what a process does by the clock
 (reading its tokens, say) weighs more per call than it would; a round of nothing tells how much, and is taken off.
 Valgrind knows no instructions for SHA-256: hashing what is recorded weighs several times what it does on a processor
-that has them, some 70 thousand instructions of a read.
+that has them, some 40 thousand instructions of a read.
 """
 
 import shutil
