@@ -74,15 +74,14 @@ class Call:
 
     def over(self, back: Back) -> "Call":
         """Return the same decided call with another way back."""
-        other = Call(self.id, replace(self.request, back=back), self.received_ms)
-        for name in _DECIDED:
-            if name in self.__dict__:
-                setattr(other, name, getattr(self, name))
-        return other
+        return self._decided(replace(self.request, back=back))
 
     def answered_later(self) -> "Call":
         """Return the same call as it was before it was answered, and without a way back: its answer is yet to come."""
-        fresh = Call(self.id, replace(self.request, back=NOBODY, more={}), self.received_ms)
+        return self._decided(replace(self.request, back=NOBODY, more={}))
+
+    def _decided(self, request: CallRequest) -> "Call":
+        fresh = Call(self.id, request, self.received_ms)
         for name in _DECIDED:
             setattr(fresh, name, getattr(self, name))
         return fresh

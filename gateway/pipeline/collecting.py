@@ -19,7 +19,8 @@ _ASK_S: Final = 600.0
 class Collecting(Back):
     """The way back to such a client: what it is asked waits for its answer here, as long as any question does."""
 
-    def __init__(self, back: Back) -> None:
+    def __init__(self, back: Back, ask_s: float = _ASK_S) -> None:
+        self._ask_s = ask_s
         self.capabilities = back.capabilities
         self.declares = back.declares
         self.lane = back.lane
@@ -39,7 +40,7 @@ class Collecting(Back):
         self._open[name] = {"method": method, "params": params}, answer
         self.asked.set()
         try:
-            async with asyncio.timeout(_ASK_S):
+            async with asyncio.timeout(self._ask_s):
                 return await answer  # type: ignore[no-any-return]  # a future made here
         except TimeoutError:
             raise AskRefused(-32001, "The client did not answer in time") from None

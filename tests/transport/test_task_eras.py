@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from gateway.connector import Rejected
+from gateway.connector import AskRefused, Back, ConnectorFault, Rejected
+from gateway.pipeline.collecting import Collecting
 from tests.fixtures.tasking import RELATED, TASKS
-from tests.pipeline.gate import DEFINITIONS, PERMIT_ALL, SECRET, answer, rules_of
+from tests.pipeline.gate import DEFINITIONS, PERMIT_ALL, SECRET, answer, rules_of, settle
 from tests.transport.asking import ELICIT, MAY_ASK
 from tests.transport.peer import Peer
 from tests.transport.tasking import LIST, PAY, Client, House, Json, error_of, result_of
@@ -275,3 +276,49 @@ async def test_how_a_legacy_servers_task_stands_is_told_to_whoever_listens() -> 
         assert (told["taskId"], told["result"]["structuredContent"]) == (task_id, {"paid": 1})
         stream.leave()
         await stream.ended()
+
+
+async def test_of_two_who_wait_for_a_modern_servers_task_one_is_asked() -> None:
+    async with crossed("modern", PERMIT_ALL, *MAY_ASK, elicitation={}) as (house, client):
+        task_id = (await client.started(PAY))["taskId"]
+        house.server.questions = {"q": {"method": "elicitation/create", "params": ELICIT}}
+        house.server.tasks["theirs-1"]["status"] = "input_required"
+        first = client.fetch(task_id)
+        question = await first.message("elicitation/create")
+        second = client.fetch(task_id)
+        await settle()
+        await client.peer.reply(question["id"], {"action": "accept"}).ended()
+        while not house.server.told("tasks/update"):
+            await asyncio.sleep(0)
+        house.server.ends(answer({"paid": 1}))
+        for waiting in (first, second):
+            assert (await result_of(waiting))["structuredContent"] == {"paid": 1}
+        assert len(house.server.told("tasks/update")) == 1
+
+
+async def test_an_answer_to_what_was_never_asked_and_a_server_that_cannot_be_waited_for_change_nothing() -> None:
+    async with crossed("legacy", PERMIT_ALL, *MAY_ASK, elicitation={}) as (house, client):
+        task_id = (await client.started(PAY))["taskId"]
+        said = {"taskId": task_id, "inputResponses": {"ask-1": {"action": "accept"}}}
+        assert (await result_of(client.send("tasks/update", said)))["resultType"] == "complete"
+        house.server.says["tasks/result"] = [ConnectorFault("nonsense", code="contract_broken")]
+        house.server.tasks["theirs-1"]["status"] = "input_required"
+        state = await client.get(task_id)
+        assert (state["status"], state["inputRequests"]) == ("input_required", {})
+
+
+async def test_a_question_that_is_open_when_the_gateway_stops_is_put_on_record_as_unanswered() -> None:
+    async with crossed("legacy", PERMIT_ALL, *MAY_ASK, elicitation={}) as (house, client):
+        task_id = (await client.started(PAY))["taskId"]
+        house.server.questions = {"elicitation/create": ELICIT}
+        house.server.tasks["theirs-1"]["status"] = "input_required"
+        assert len((await client.get(task_id))["inputRequests"]) == 1
+        house.gate.task_requests.stop()
+        await settle()
+        [asked] = [event for event in await house.gate.events() if event.tool == "payments.elicitation/create"]
+        assert "ended before the client answered" in asked.body
+
+
+async def test_a_question_is_not_open_for_ever() -> None:
+    with pytest.raises(AskRefused, match="in time"):
+        await Collecting(Back(), 0.0).ask("elicitation/create", ELICIT)
