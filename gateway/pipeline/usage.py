@@ -17,7 +17,6 @@ from gateway.store.ports import EventFilter, EventKind, Ledger, Record
 
 __all__ = ["UsageReports"]
 
-_REMEMBERED: Final = 50_000
 _LATEST: Final = 200
 
 
@@ -26,9 +25,14 @@ class _Kept(Ledger, BudgetStore, Protocol):
 
 
 class UsageReports:
-    """Counts each span once: exporters send again what was not acknowledged, also after a restart."""
+    """Counts each of the `remembered` latest spans once: exporters send again what was not acknowledged, also after a
+    restart.
+    """
 
-    def __init__(self, store: _Kept, rules: RulesInForce, clock: Clock, redact: Redact) -> None:
+    def __init__(
+        self, store: _Kept, rules: RulesInForce, clock: Clock, redact: Redact, *, remembered: int = 50_000
+    ) -> None:
+        self._remembered = remembered
         self._store = store
         self._rules = rules
         self._clock = clock
@@ -54,7 +58,7 @@ class UsageReports:
             await self._store.report_usage(record, charges)
             for span in new:
                 seen[identity.agent, span] = None
-            while len(seen) > _REMEMBERED:
+            while len(seen) > self._remembered:
                 seen.popitem(last=False)
             return len(new)
 

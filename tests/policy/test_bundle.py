@@ -27,6 +27,13 @@ def test_a_question_that_stays_the_same_is_answered_once_and_another_bundle_answ
     assert decide(allowing, replace(given, lasting=False)) == decide(allowing, given)
 
 
+def test_of_very_many_callers_none_is_kept_for_ever_and_each_is_answered() -> None:
+    bundle = load(PERMIT_ALL)
+    callers = [Identity("payer", "token", f"t{number}") for number in range(1030)]
+    assert all(bundle.situation_of(one, PAY) is bundle.situation_of(one, PAY) for one in callers)
+    assert len(bundle._asked) < len(callers)
+
+
 def test_a_question_about_the_time_is_asked_anew() -> None:
     bundle = load(PERMIT_ALL.replace(";", ' when { context.base.now < datetime("2100-01-01") };'))
     given = [decision_input(bundle, Identity("payer", "token", "t"), PAY, PAYMENT, facts()) for _ in range(2)]

@@ -310,6 +310,11 @@ async def test_a_deleted_and_an_inserted_run_are_named(path: Path) -> None:
     assert (await verdict(path)).seq == 1
 
 
+async def test_a_second_head_is_named(path: Path) -> None:
+    edit(path, "INSERT INTO chain_head SELECT 2, seq, hash FROM chain_head")
+    assert "a second head" in (await verdict(path)).detail
+
+
 async def test_a_ledger_without_a_head_is_tampered_with(path: Path) -> None:
     edit(path, "DELETE FROM chain_head")
     assert (await verdict(path)).seq == 1
