@@ -19,7 +19,7 @@ from gateway.app import Gateway, Home
 from gateway.cli.loaded import load_now
 from gateway.identity.tokens import Tokens
 from gateway.model.clock import RandomIds, SystemClock
-from gateway.model.errors import IdentityFault
+from gateway.model.errors import IdentityFault, StoreFault
 from gateway.model.identity import Credential
 from gateway.redaction.redactor import Redactor
 from gateway.transport.server import listen, serving
@@ -119,11 +119,11 @@ async def inside(
 
 
 async def _known(gateway: Gateway, token: str) -> None:
-    """Wait until the gateway knows a token; it reads them ten times a second at most."""
+    """Wait until the gateway knows a token; it reads them ten times a second at most, and not on a machine too busy."""
     while True:
         try:
             await gateway.authenticator.identify(Credential("bearer", token), loopback=True)
-        except IdentityFault:
+        except (IdentityFault, StoreFault):
             await asyncio.sleep(0.02)
         else:
             return
