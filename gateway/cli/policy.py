@@ -22,6 +22,7 @@ from gateway.policy import (
     check,
     explain,
     from_json,
+    lowered,
     matrix,
     read_cases,
     run_cases,
@@ -127,10 +128,10 @@ def explain_call(
 
 
 def show(config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = False) -> None:
-    """Print every policy in force as Cedar, also what `allow:` and `workflows:` compile to."""
+    """Print every policy in force as Cedar, also what `allow:`, `workflows:` and temporal clauses compile to."""
     bundle = rules_of(loaded_from(config, as_json=as_json), as_json=as_json).bundle
     if as_json:
-        emit({"digest": bundle.digest, "sources": {s.name: s.text for s in bundle.sources}}, [], as_json=True)
+        emit({"digest": bundle.digest, "sources": {s.name: lowered(s) for s in bundle.sources}}, [], as_json=True)
         return
     for line in bundle.text.splitlines():
         say(line)

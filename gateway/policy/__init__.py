@@ -27,6 +27,7 @@ from gateway.policy.quarantine import compile_quarantine
 from gateway.policy.recorded import bundle_from
 from gateway.policy.source import PolicySource, sources_under
 from gateway.policy.sugar import compile_workflows
+from gateway.policy.temporal import lowered
 from gateway.policy.trial import Trial
 from gateway.policy.unguarded import unguarded
 
@@ -63,6 +64,7 @@ __all__ = [
     "explain",
     "from_json",
     "is_open_world",
+    "lowered",
     "matrix",
     "may",
     "may_approve",

@@ -34,6 +34,7 @@ from gateway.policy.policies import Checked, LoadOptions, Policy, check_sources
 from gateway.policy.schema import ToolShapes
 from gateway.policy.situation import Request, Situation
 from gateway.policy.source import PolicySource
+from gateway.policy.temporal import lowered
 
 __all__ = ["Bundle"]
 
@@ -137,7 +138,7 @@ class Bundle:
     @property
     def text(self) -> str:
         """The policies as Cedar, each source under its name: what `toolgate policy show` prints."""
-        return "\n".join(f"// {source.name}\n{source.text.rstrip()}\n" for source in self.sources)
+        return "\n".join(f"// {source.name}\n{lowered(source).rstrip()}\n" for source in self.sources)
 
     @property
     def heeds_taint(self) -> bool:

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import cedarpy
 from cedarpy import pst
@@ -21,6 +21,7 @@ __all__ = [
     "EntitySet",
     "PolicySet",
     "Schema",
+    "access",
     "authorize",
     "compile_policies",
     "load_entities",
@@ -29,6 +30,7 @@ __all__ = [
     "parse_many",
     "pst",
     "quoted",
+    "tested",
     "validate",
 ]
 
@@ -36,6 +38,8 @@ PolicySet: TypeAlias = cedarpy.PolicySet
 Schema: TypeAlias = cedarpy.Schema
 EntitySet: TypeAlias = cedarpy.Entities
 
+_WORD = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_WORDS: Final = frozenset({"if", "then", "else", "in", "has", "like", "is", "true", "false"})
 _FAILED_POLICY = re.compile(r"evaluating policy `([^`]+)`")
 
 
@@ -124,6 +128,20 @@ def load_entities(raw: bytes) -> EntitySet:
 def validate(text: str, schema: Schema) -> tuple[str, ...]:
     """Return what strict validation has against the policy in `text`; empty when it passes."""
     return tuple(found.error for found in cedarpy.validate_policies(text, schema).errors)
+
+
+def access(root: str, path: str) -> str:
+    """Return the attribute of `root` at a path with dots."""
+    return root + "".join(f".{name}" if _is_word(name) else f"[{quoted(name)}]" for name in path.split("."))
+
+
+def tested(root: str, name: str) -> str:
+    """Return the test whether `root` has an attribute."""
+    return f"{root} has {name if _is_word(name) else quoted(name)}"
+
+
+def _is_word(name: str) -> bool:
+    return _WORD.fullmatch(name) is not None and name not in _WORDS
 
 
 def quoted(text: str) -> str:

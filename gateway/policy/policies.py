@@ -17,7 +17,8 @@ from gateway.policy.problem import PolicyLoadError
 from gateway.policy.projection import scope_of_action
 from gateway.policy.schema import OTHER_ACTIONS, ToolShapes, build_schema, declares
 from gateway.policy.shape import Kind, Shape, field_at, record_of
-from gateway.policy.source import PolicySource, Statement, split
+from gateway.policy.source import PolicySource, Statement
+from gateway.policy.temporal import read
 
 __all__ = ["Checked", "LoadOptions", "Policy", "check_sources"]
 
@@ -124,7 +125,7 @@ def _tool_problems(tools: Sequence[Tool]) -> Iterator[Problem]:
 def _read_all(sources: Sequence[PolicySource], fulfils: frozenset[str], problems: list[Problem]) -> list[Policy]:
     policies: list[Policy] = []
     for source in sources:
-        statements, beyond = split(source)
+        statements, beyond = read(source)
         problems += beyond
         for statement in statements:
             try:

@@ -5,7 +5,7 @@ from typing import Final
 
 from gateway.model.facts import PriorQuery, PriorScope
 
-__all__ = ["duration_ms", "parse_priors", "prior_text", "span_ms"]
+__all__ = ["duration_ms", "parse_priors", "prior_text", "span_ms", "step_name"]
 
 _PRIOR = re.compile(
     r"(?P<name>[A-Za-z]\w*)\s*:\s*(?P<tool>[^\s,;:=]+)"
@@ -76,3 +76,9 @@ def prior_text(query: PriorQuery) -> str:
     by = f" by {bindings}" if bindings else ""
     within = f" within {query.within_ms}ms" if query.within_ms is not None else ""
     return f"{query.name}: {query.tool}{by} in {query.scope}{within}{' use once' if query.once else ''}"
+
+
+def step_name(text: str) -> str:
+    """Return a name for a step that reads like `text`."""
+    name = re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_").lower()
+    return name if name[:1].isalpha() else f"w_{name}"

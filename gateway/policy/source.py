@@ -13,7 +13,7 @@ from typing import Final
 from gateway.model.problem import Problem
 from gateway.policy.problem import PolicyLoadError
 
-__all__ = ["PolicySource", "Statement", "Token", "sources_under", "split", "tokens"]
+__all__ = ["PolicySource", "Statement", "Token", "beyond_limits", "sources_under", "split", "tokens"]
 
 MAX_BYTES: Final = 64 * 1024
 MAX_BRACKETS: Final = 60
@@ -51,20 +51,36 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One policy as written. `line` and `column` count from 1."""
+    """One policy. `line` and `column` count from 1; `start` is its offset in the source.
+
+    `text` is Cedar. Where that is not what a person wrote, `written` is, and `origins` say where each piece of `text`
+    comes from: (its offset in `text`, its offset in `written`, whether it stands there word for word), in order.
+    """
 
     file: str
     line: int
     column: int
     text: str
+    start: int = 0
+    written: str = ""
+    origins: tuple[tuple[int, int, bool], ...] = ()
 
     def problem(self, code: str, message: str, fix: str = "", *, at: str = "") -> Problem:
         """Return a problem at the first token that reads `at`, or at the start of the policy."""
-        offset = next((token.start for token in tokens(self.text) if token.text == at), 0) if at else 0
-        before = self.text[:offset]
+        found = next((token.start for token in tokens(self.text) if token.text == at), None) if at else None
+        return self.problem_at(0 if found is None else self._origin(found), code, message, fix)
+
+    def problem_at(self, offset: int, code: str, message: str, fix: str) -> Problem:
+        """Return a problem at an offset in what was written."""
+        before = (self.written or self.text)[:offset]
         line = self.line + before.count("\n")
         column = self.column + offset if line == self.line else offset - before.rfind("\n")
         return Problem(self.file, line, column, code, message, fix)
+
+    def _origin(self, offset: int) -> int:
+        pieces = (piece for piece in reversed(self.origins) if piece[0] <= offset)
+        start, origin, same = next(pieces, (0, 0, True))
+        return origin + (offset - start if same else 0)
 
 
 def sources_under(path: Path) -> tuple[PolicySource, ...]:
@@ -111,8 +127,9 @@ def split(source: PolicySource) -> tuple[list[Statement], list[Problem]]:
             before.count("\n") + 1,
             first.start - before.rfind("\n"),
             source.text[first.start : last.start + len(last.text)],
+            first.start,
         )
-        problem = _beyond_limits(statement, group)
+        problem = beyond_limits(statement, group)
         if problem is None:
             statements.append(statement)
         else:
@@ -137,7 +154,8 @@ def _groups(text: str) -> Iterator[list[Token]]:
         yield group
 
 
-def _beyond_limits(statement: Statement, group: Sequence[Token]) -> Problem | None:
+def beyond_limits(statement: Statement, group: Sequence[Token]) -> Problem | None:
+    """Return what is wrong with a statement, given its tokens, that Cedar must not be shown; None where nothing is."""
     if any(token.text == '"' for token in group):
         return statement.problem("syntax", "a string is not closed", 'add the missing `"`.', at='"')
     brackets, nesting = _measure(group)

@@ -2,16 +2,15 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
 
 from gateway.model.answers import Label
 from gateway.model.facts import PriorQuery, PriorScope
 from gateway.model.problem import Problem
 from gateway.model.tool import Tool
-from gateway.policy.cedar import quoted
+from gateway.policy.cedar import access, quoted, tested
 from gateway.policy.config import Require, WorkflowSection
 from gateway.policy.mapper import decimal_text
-from gateway.policy.prior import prior_text
+from gateway.policy.prior import prior_text, step_name
 from gateway.policy.problem import PolicyLoadError
 from gateway.policy.schema import ToolShapes
 from gateway.policy.shape import Field, Kind, Shape, field_at, record_of
@@ -19,9 +18,7 @@ from gateway.policy.source import PolicySource
 
 __all__ = ["compile_workflows"]
 
-_ARGUMENT = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _BINDABLE = re.compile(r"[^\s,=;]+")
-_WORDS: Final = frozenset({"if", "then", "else", "in", "has", "like", "is", "true", "false"})
 
 
 def compile_workflows(workflows: Mapping[str, WorkflowSection], tools: Sequence[Tool]) -> tuple[PolicySource, ...]:
@@ -78,8 +75,7 @@ class _Workflow:
                     yield self._policy(rule.call, require, name + suffix)
 
     def _policy(self, call: str, require: Require, name: str) -> str:
-        step = re.sub(r"\W+", "_", name.removeprefix("workflow."), flags=re.ASCII).strip("_").lower()
-        step = step if step[:1].isalpha() else f"w_{step}"
+        step = step_name(name.removeprefix("workflow."))
         query = PriorQuery(step, require.call, self._bindings(require), require.scope, None, require.once)
         conditions = " &&\n  ".join(self._conditions(call, require, f"context.prior.{step}"))
         return (
@@ -129,7 +125,7 @@ class _Workflow:
             return
         yield from _presence("context.input", path, self._shapes[call].input)
         yield from _presence(f"{prior}.input", path, self._shapes[step].input)
-        yield f"{_access(f'{prior}.input', path)} == {_access('context.input', path)}"
+        yield f"{access(f'{prior}.input', path)} == {access('context.input', path)}"
 
     def _results(self, require: Require, prior: str) -> Iterator[str]:
         output = self._shapes[require.call].output
@@ -143,7 +139,7 @@ class _Workflow:
                 self._complain("where", message, "name a result that the tool's output schema declares.")
                 return
             yield from _presence(f"{prior}.output", path, output)
-            yield f"{_access(f'{prior}.output', path)} == {literal}"
+            yield f"{access(f'{prior}.output', path)} == {literal}"
 
     def _complain(self, code: str, message: str, fix: str) -> None:
         self.problems.append(Problem(f"workflows.{self._name}", 0, 0, code, message, fix))
@@ -162,22 +158,14 @@ def _message(require: Require, refused: Sequence[Label]) -> str:
     return f"{require.call} must have succeeded{same}{where}{within}{once}{labels}."
 
 
-def _access(root: str, path: str) -> str:
-    return root + "".join(f".{name}" if _is_word(name) else f"[{quoted(name)}]" for name in path.split("."))
-
-
 def _presence(root: str, path: str, shape: Shape) -> Iterator[str]:
     """Yield the tests strict validation wants before an attribute that may be absent is read."""
     names = path.split(".")
     for depth, name in enumerate(names):
         found = field_at(shape, names[: depth + 1])
         if found is None or not found.required:
-            holder = _access(root, ".".join(names[:depth])) if depth else root
-            yield f"{holder} has {name if _is_word(name) else quoted(name)}"
-
-
-def _is_word(name: str) -> bool:
-    return _ARGUMENT.fullmatch(name) is not None and name not in _WORDS
+            holder = access(root, ".".join(names[:depth])) if depth else root
+            yield tested(holder, name)
 
 
 def _literal(value: bool | int | float | str, kind: Kind | None) -> str | None:

@@ -20,7 +20,8 @@ from gateway.model.tool import Effect, Tool
 from gateway.policy.cedar import CedarError, parse
 from gateway.policy.policies import LoadOptions, check_sources
 from gateway.policy.problem import PolicyLoadError
-from gateway.policy.source import PolicySource, split
+from gateway.policy.source import PolicySource
+from gateway.policy.temporal import read
 from gateway.store.private_file import PrivateFileError, read_private, write_private
 
 __all__ = ["Trial"]
@@ -130,7 +131,7 @@ def _main() -> None:
     asked = json.load(sys.stdin)
     sources = [PolicySource(name, text) for name, text in asked["sources"]]
     for source in sources:
-        for statement in split(source)[0]:
+        for statement in read(source)[0]:
             _say(f"{statement.file}:{statement.line}")
             try:
                 parse(statement.text)
