@@ -119,6 +119,7 @@ class World:
         self.asked: set[str] = set()
         self.effects: list[ToolCall] = []
         self.done_keys: set[str] = set()
+        self.keys: dict[str, str] = {}
         self.delivered: set[str] = set()
         self.modes: list[str] = []
         self.ended: list[Ended] = []
@@ -138,6 +139,8 @@ class World:
         intent = self.claimed.get(call.call_id)
         assert intent is not None, f"{call.tool} was executed without a claim"
         self.asked.add(call.call_id)
+        if call.idempotency_key is not None:
+            self.keys[call.call_id] = call.idempotency_key
 
     def effect(self, call: ToolCall) -> None:
         """Have the effect, once per key where the tool takes one; reading has none."""
@@ -220,7 +223,7 @@ class World:
                     assert made_by in self.asked
                     intent = self.claimed[made_by]
                     no_effect = result.get("isError") or intent.tool == "fraud.check"
-                    assert no_effect or made_by in happened or intent.step_key in self.done_keys
+                    assert no_effect or made_by in happened or self.keys.get(made_by) in self.done_keys
                 case Unknown():
                     pass
 
