@@ -17,6 +17,7 @@ Mint = Callable[[Token | None], Awaitable[Token]]
 """Gets the next token, given the last one. Raises `GrantRefused`, or `ConnectorFault` for what may pass."""
 
 _PAUSE_MS: Final = 1_000
+_LAST_S: Final = 2.0
 _PROOF_MS: Final = 5_000
 """A token that was got because the one before was refused, and is refused within this time, was the last."""
 
@@ -79,12 +80,17 @@ class Holder:
         """Have the next use get a new token."""
         self._token = None
 
-    async def close(self) -> None:
-        """Leave no request for a token under way."""
-        if self._minting is not None:
-            self._minting.cancel()
+    async def close(self, last_s: float = _LAST_S) -> None:
+        """Leave no request for a token under way, after `last_s` at most.
+
+        What renews the next token may be in its answer, and a server that gave that out takes the one before no more.
+        """
+        minting = self._minting
+        if minting is not None:
+            await asyncio.wait({minting}, timeout=last_s)
+            minting.cancel()
             with suppress(asyncio.CancelledError, ConnectorFault, GrantRefused):
-                await self._minting
+                await minting
 
     def _check(self) -> None:
         for life in (self.client, self.life):

@@ -208,10 +208,22 @@ async def test_nothing_is_left_under_way(bench: Bench) -> None:
     bench.mint.next = asyncio.Event()
     waiting = asyncio.ensure_future(bench.value())
     await settled()
-    await bench.holder.close()
+    await bench.holder.close(0)
     await asyncio.gather(waiting, return_exceptions=True)
     assert waiting.cancelled()
     await bench.holder.close()
+
+
+async def test_at_the_end_a_renewal_under_way_is_waited_for_and_what_it_brings_is_kept(bench: Bench) -> None:
+    answered = bench.mint.next = asyncio.Event()
+    getting = asyncio.ensure_future(bench.value())
+    await settled()
+    closing = asyncio.ensure_future(bench.holder.close())
+    await settled()
+    answered.set()
+    await closing
+    assert await getting == "token1"
+    assert bench.holder.token is not None
 
 
 @pytest.mark.parametrize(
