@@ -34,7 +34,7 @@ demo: $(STAMP)
 	@echo 'make demo: ok'
 
 test: $(STAMP)
-	@$(PYTHON) -m pytest -n 2 $(ONCE_MORE) $(if $(COVERAGE),--cov --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE)) $(ARGS)
+	@$(PYTHON) -m pytest -n 3 --dist worksteal $(ONCE_MORE) $(if $(COVERAGE),--cov --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE)) $(ARGS)
 	@$(if $(COVERAGE),echo 'every branch of $(WHOLE)'; $(PYTHON) -m coverage report --skip-covered --fail-under=100 \
 		--include='$(subst $(SPACE),$(COMMA),$(WHOLE:%=gateway/%/*))')
 	@echo 'make test: ok'
