@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import random
 import socket
 import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from tests.live.raw import Answer, Peer
@@ -18,9 +20,15 @@ ADVICE = "toolgate up --standby"
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that no client's connection is given while nobody listens on it."""
+    for port in random.sample(range(20_000, 30_000), 50):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no port is free")
 
 
 def note(home: Path) -> dict[str, object]:
@@ -38,13 +46,13 @@ async def pay(known: Peer, number: int) -> Answer:
 
 
 async def pay_all(running: Running, token: str) -> list[Answer]:
+    """Pay, end the gateway while half of the calls are under way, and make the other half: those another answers."""
     known = Peer(f"{running.url}/mcp", token)
-    calls = [asyncio.ensure_future(pay(known, number)) for number in range(CALLS)]
-    for number, call in enumerate(asyncio.as_completed(calls), 1):
-        await call
-        if number == 10:
-            running.kill()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(90):
+        calls = [asyncio.ensure_future(pay(known, number)) for number in range(CALLS // 2)]
+        await next(asyncio.as_completed(calls))
+        running.kill()
+        calls += [asyncio.ensure_future(pay(known, number)) for number in range(CALLS // 2, CALLS)]
         return list(await asyncio.gather(*calls))
 
 
@@ -59,7 +67,9 @@ def test_the_gateway_that_waited_goes_on_where_the_other_died(tmp_path: Path) ->
     with (
         (tmp_path / "standby.log").open("w+b") as log,
         subprocess.Popen(waiting, cwd=tmp_path, env=running.env, stdout=log, stderr=log) as second,
+        ExitStack() as ending,
     ):
+        ending.callback(second.kill)  # also where something is not as it should be
         while b"waiting to serve" not in (tmp_path / "standby.log").read_bytes():
             assert second.poll() is None
             time.sleep(0.02)
