@@ -21,6 +21,9 @@ from tests.credentials.test_consent import connect
 from tests.credentials.test_kinds import certificate, follow, mutual, written
 from tests.fixtures.fault_http import FaultServer
 
+# Tokens live so short here that on a busy machine one may be over before it arrives, twice in a row: a dead credential.
+pytestmark = pytest.mark.flaky(reruns=2, only_rerun=["no longer works"])
+
 CALLS = 1000
 TTL_S = 1.5
 SIDE_BY_SIDE = 10
