@@ -6,7 +6,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Final
 
-from watchfiles import awatch
+from watchfiles import Change, awatch
 
 __all__ = ["Snapshot", "snapshot", "watch"]
 
@@ -64,13 +64,23 @@ async def watch(
         rust_timeout=idle_ms,
         yield_on_timeout=True,
     )
+    now = asyncio.get_running_loop().time
+    looked = now()
     async with aclosing(told):
         async for changes in told:
             touched = frozenset(Path(name) for _, name in changes)
             mine = frozenset(path for path in touched if wanted & {path, *path.parents})
+            if not mine and _are_writes(changes) and now() < looked + idle_ms / 1000:
+                continue  # the ledger beside the configuration is written with every call
+            looked = now()
             mine |= await _news(wanted, seen)
             if mine:
                 yield mine
+
+
+def _are_writes(changes: Collection[tuple[Change, str]]) -> bool:
+    """Tell whether files were only written to: none was put in the place of another, or of a link's end."""
+    return bool(changes) and all(change is Change.modified for change, _ in changes)
 
 
 async def _news(wanted: Collection[Path], seen: Snapshot) -> frozenset[Path]:

@@ -58,6 +58,30 @@ async def test_a_folder_that_is_made_later_is_found_too(tmp_path: Path) -> None:
         stop.set()
 
 
+async def test_writes_to_a_neighbour_cause_no_look_at_all_files(tmp_path: Path) -> None:
+    config, ledger = tmp_path / "here" / "gateway.yaml", tmp_path / "here" / "gateway.db"
+    flag = config.with_name("gateway.lock")
+    folder = tmp_path / "elsewhere" / "policies"  # of which the system tells nothing: only a look finds it
+    config.parent.mkdir()
+    ledger.touch()
+    stop, heard, neighbour = asyncio.Event(), asyncio.Queue[frozenset[Path]](), asyncio.Queue[frozenset[Path]]()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_listen(watch([config, flag, folder], stop, settle_ms=10, idle_ms=60_000), heard))
+        group.create_task(_listen(watch([ledger], stop, settle_ms=10), neighbour))
+        async with asyncio.timeout(10):
+            await _edit_until_heard(config, heard)
+            flag.touch()
+            while flag not in await heard.get():
+                pass
+            folder.mkdir(parents=True)
+            (folder / "one.cedar").write_text("// nothing")
+            for _ in range(5):
+                await _write_until_heard(ledger, neighbour)
+            config.write_text("version: 1\n")
+            assert await heard.get() >= {config, folder / "one.cedar"}
+        stop.set()
+
+
 def test_a_snapshot_leaves_out_what_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     assert snapshot([tmp_path / "missing", tmp_path]) == {}
@@ -66,6 +90,14 @@ def test_a_snapshot_leaves_out_what_is_not_there(tmp_path: Path) -> None:
 async def _listen(changes: AsyncIterator[frozenset[Path]], heard: asyncio.Queue[frozenset[Path]]) -> None:
     async for changed in changes:
         heard.put_nowait(changed)
+
+
+async def _write_until_heard(path: Path, heard: asyncio.Queue[frozenset[Path]]) -> None:
+    while heard.empty():
+        with path.open("a") as file:
+            file.write("a call")
+        await asyncio.sleep(0.02)
+    heard.get_nowait()
 
 
 async def _edit_until_heard(path: Path, heard: asyncio.Queue[frozenset[Path]]) -> frozenset[Path]:
