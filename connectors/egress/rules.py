@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field, field_validator
 
-from gateway.connector import ConnectorConfig, Rejected
+from gateway.connector import ConnectorConfig, ProxyUrl, Rejected, Tunnel
 from gateway.connector.addresses import Address, Reach, judged
 from gateway.connector.target import Target, TargetRefused, host_in
 
@@ -73,6 +73,11 @@ class EgressConfig(ConnectorConfig):
     )
     ca_file: str | None = Field(None, description="A PEM file of the authorities to trust, instead of the system's.")
     connect_timeout_s: float = Field(10.0, gt=0, le=600, description="How long a connection may take, in seconds.")
+    proxy: ProxyUrl | None = Field(
+        None,
+        description="A proxy on the way, as into a VPN: `socks5://HOST:PORT` or `http://HOST:PORT` (CONNECT), with "
+        "`USER:PASSWORD@` before the host where it wants them. It looks names up.",
+    )
 
     @field_validator("ca_file")
     @classmethod
@@ -82,6 +87,10 @@ class EgressConfig(ConnectorConfig):
         except OSError as error:
             raise ValueError(f"{path} cannot be read as certificates: {error.strerror}") from None
         return path
+
+    def tunnel(self) -> Tunnel | None:
+        """Return the way through the proxy."""
+        return Tunnel.through(self.proxy)
 
     def tls(self) -> ssl.SSLContext:
         """Return how servers are verified."""

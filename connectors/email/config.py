@@ -33,7 +33,7 @@ class EmailConfig(ConnectorConfig):
     allow_plain: tuple[str, ...] = Field((), description="Mail servers that may be spoken to without encryption.")
     network: EgressConfig = Field(
         default=EgressConfig(),
-        description="`allow_private`, `ca_file`, `connect_timeout_s`, as elsewhere.",
+        description="`allow_private`, `ca_file`, `connect_timeout_s`, `proxy`, as elsewhere.",
     )
     most_recipients: int = Field(20, ge=1, le=1000, description="The most recipients of one message.")
 

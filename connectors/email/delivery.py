@@ -23,6 +23,7 @@ from gateway.connector import (
     Unavailable,
     plain,
 )
+from gateway.connector.dialing import dialled
 
 __all__ = ["MailServer"]
 
@@ -123,26 +124,15 @@ class MailServer:
 
     async def _connected(self) -> socket.socket:
         """Return a connection to an address that was judged, the first one that answers."""
-        config = self._config
+        config, tunnel = self._config, self._config.network.tunnel()
+        if tunnel is not None:
+            async with asyncio.timeout(config.network.connect_timeout_s):
+                return await tunnel.reach(config.host, config.port)
         addresses = [ip_address(each.partition("%")[0]) for each in await self._resolve(config.host, config.port)]
         for address in addresses:
             self._egress.check_address(config.host, address)
-        failed: OSError = OSError("the name has no address")
-        for address in addresses[:_MOST_ADDRESSES]:
-            made = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, socket.SOCK_STREAM)
-            made.setblocking(False)
-            try:
-                async with asyncio.timeout(config.network.connect_timeout_s):
-                    await asyncio.get_running_loop().sock_connect(made, (str(address), config.port))
-            except OSError as error:  # TimeoutError is one
-                made.close()
-                failed = error
-            except BaseException:
-                made.close()
-                raise
-            else:
-                return made
-        raise failed
+        usable = [str(address) for address in addresses[:_MOST_ADDRESSES]]
+        return await dialled(usable, config.port, config.network.connect_timeout_s)
 
 
 class _Phase:

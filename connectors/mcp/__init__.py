@@ -28,6 +28,7 @@ from gateway.connector import (
     Secret,
     Sought,
     Surroundings,
+    Tunnel,
     Upstream,
 )
 
@@ -52,7 +53,7 @@ class McpConnector(Connector[StdioServer | HttpServer]):
         """Return what is shown to a server on the network."""
         if not isinstance(config, HttpServer) or not (config.headers or config.auth):
             return None
-        return Sought(server, config.url, config.headers, config.auth, config.ca_file)
+        return Sought(server, config.url, config.headers, config.auth, config.ca_file, config.egress.proxy)
 
     @classmethod
     def upstream(cls, config: StdioServer | HttpServer, surroundings: Surroundings) -> Upstream:
@@ -80,15 +81,17 @@ def _nobody(behalf: Behalf) -> Behalf:
 
 def _over_http(config: HttpServer, lent: Surroundings, credential: Credential | None) -> Callable[[bool, Behalf], Wire]:
     limits = HttpLimits(
-        connect_s=config.connect_timeout_s,
+        connect_s=config.egress.connect_timeout_s,
         first_byte_s=config.first_byte_timeout_s,
         body_bytes=config.max_message_bytes,
     )
     tls = Certificates(config.auth, lent.folder, config.ca_file).tls if config.url.startswith("https:") else None
 
+    tunnel = Tunnel.through(config.egress.proxy)
+
     def make(alone: bool, behalf: Behalf) -> Wire:
         showing = Showing(credential, behalf) if credential else None
-        client = HttpClient(config.url, limits, tls)
+        client = HttpClient(config.url, limits, tls, tunnel)
         if config.type == "sse":
             return SseWire(config.url, client, showing, lent.clock, alone=alone)
         return HttpWire(client, showing, lent.clock, alone=alone)

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from connectors.mcp.era import Protocol
 from connectors.mcp.sandbox import Sandbox
-from gateway.connector import Auth, ConnectorConfig, MutualTls, Secret
+from gateway.connector import Auth, ConnectorConfig, MutualTls, ProxyUrl, Secret
 
 __all__ = ["HttpServer", "StdioServer"]
 
@@ -57,6 +57,17 @@ class StdioServer(ConnectorConfig):
         return value
 
 
+class Way(ConnectorConfig):
+    """How a server on the network is reached."""
+
+    connect_timeout_s: float = Field(10.0, gt=0, le=600, description="How long a connection may take, in seconds.")
+    proxy: ProxyUrl | None = Field(
+        None,
+        description="A proxy on the way, as into a VPN: `socks5://HOST:PORT` or `http://HOST:PORT` (CONNECT), with "
+        "`USER:PASSWORD@` before the host where it wants them. It looks names up.",
+    )
+
+
 class HttpServer(ConnectorConfig):
     """A server reached over Streamable HTTP, or over the SSE transport that came before it."""
 
@@ -67,9 +78,9 @@ class HttpServer(ConnectorConfig):
     headers: Mapping[str, Secret] = Field(default_factory=dict, description="Headers sent with every request.")
     auth: Auth | None = Field(None, description="A credential that the gateway gets and renews by itself.")
     ca_file: str | None = Field(None, description="A PEM file of the authorities to trust, instead of the system's.")
+    egress: Way = Field(default=Way(), description="How it is reached.")
     protocol: Protocol = Field(Protocol.AUTO, description="Which MCP era it speaks; `auto` asks it.")
     start_timeout_s: float = Field(30.0, gt=0, le=600, description="How long the first contact may take, in seconds.")
-    connect_timeout_s: float = Field(10.0, gt=0, le=600, description="How long a connection may take, in seconds.")
     first_byte_timeout_s: float = Field(60.0, gt=0, description="How long an answer may take to begin, in seconds.")
     max_message_bytes: int = Field(4 * _MIB, ge=1024, description="The largest answer taken, in bytes.")
 

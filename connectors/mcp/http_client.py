@@ -18,7 +18,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from connectors.mcp.event_stream import EventStream
 from connectors.mcp.http_reply import KnownHeads, Reply, what_follows
-from gateway.connector import ConnectorFault, TimedOut, Unavailable
+from gateway.connector import ConnectorFault, TimedOut, Tunnel, Unavailable
 
 __all__ = ["HttpClient", "HttpLimits", "Reading", "Tls"]
 
@@ -89,13 +89,15 @@ class Reading:
 class HttpClient:
     """Sends requests to one URL over a pool of connections.
 
-    `tls` says, for each new connection to an https one, how to verify the server and what to show it.
+    `tls` says, for each new connection to an https one, how to verify the server and what to show it. With a `tunnel`,
+    every connection goes through it.
     """
 
-    def __init__(self, url: str, limits: HttpLimits, tls: Tls | None = None) -> None:
+    def __init__(self, url: str, limits: HttpLimits, tls: Tls | None = None, tunnel: Tunnel | None = None) -> None:
         parts = urlsplit(url)
         self._host = parts.hostname or ""
         self._tls = tls
+        self._tunnel = tunnel
         self._port = parts.port or (443 if self._tls else 80)
         self.target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self.authority = parts.netloc.rpartition("@")[2]
@@ -152,10 +154,10 @@ class HttpClient:
         try:
             tls = self._tls() if self._tls else None
             async with asyncio.timeout(min(self.limits.connect_s, timeout_s)):
+                place = {"host": self._host, "port": self._port}
                 _, connection = await loop.create_connection(
                     lambda: _Connection(self),
-                    self._host,
-                    self._port,
+                    **({"sock": await self._tunnel.reach(self._host, self._port)} if self._tunnel else place),
                     ssl=tls,
                     server_hostname=self._host if self._tls else None,
                 )

@@ -86,7 +86,7 @@ class ApiConfig(WithHeaders):
         if not found.headers and found.held is None:
             return None
         headers = {name: Secret(value) for name, value in found.headers.items()}
-        return Sought(server, self.base_url, headers, found.held, self.egress.ca_file)
+        return Sought(server, self.base_url, headers, found.held, self.egress.ca_file, self.egress.proxy)
 
     def rules(self) -> Egress:
         """Return where requests may go."""

@@ -107,7 +107,7 @@ class Exchange:
                 max_connections=_CONNECTIONS,
                 max_keepalive_connections=_IDLE_CONNECTIONS,
                 keepalive_expiry=_IDLE_S,
-                network_backend=PinnedNetwork(self._egress, self._resolve),
+                network_backend=PinnedNetwork(self._egress, self._resolve, self._settings.tunnel()),
             )
         response = await self._pool.handle_async_request(_as_sent(request, self._settings.connect_timeout_s, sent))
         try:

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from connectors.egress import Egress, EgressConfig, EgressRule, Target
 from connectors.webhook.signing import key_of
-from gateway.connector import ConnectorConfig, Secret
+from gateway.connector import ConnectorConfig, ProxyUrl, Secret
 
 __all__ = ["WebhookConfig", "WebhookTarget"]
 
@@ -73,6 +73,9 @@ class WebhookConfig(ConnectorConfig):
     targets: Mapping[str, WebhookTarget] = Field(min_length=1, description="The places, by name.")
     allow_private: tuple[str, ...] = Field((), description="Hosts that may be at loopback and private addresses.")
     ca_file: str | None = Field(None, description="A PEM file of the authorities to trust, instead of the system's.")
+    proxy: ProxyUrl | None = Field(
+        None, description="A proxy on the way: `socks5://HOST:PORT` or `http://HOST:PORT`; it looks names up."
+    )
     timeout_s: float = Field(20.0, gt=0, le=600, description="How long a receiver may take, in seconds.")
 
     @field_validator("targets")
@@ -93,7 +96,7 @@ class WebhookConfig(ConnectorConfig):
 
     def network(self) -> EgressConfig:
         """Return how connections are made."""
-        return EgressConfig(allow_private=self.allow_private, ca_file=self.ca_file)
+        return EgressConfig(allow_private=self.allow_private, ca_file=self.ca_file, proxy=self.proxy)
 
     def rules(self) -> Egress:
         """Return where messages may go: to exactly these places."""

@@ -20,6 +20,7 @@ from gateway.connector.measure import Measure
 from gateway.connector.plugin import Connector, ConnectorConfig, Surroundings
 from gateway.connector.receiving import Delivery, Receiver
 from gateway.connector.secret import Secret
+from gateway.connector.tunnel import ProxyUrl, Tunnel
 from gateway.connector.upstream import LOOKUP, Definitions, Notice, Offer, ToolCall, ToolsOnly, ToolTraits, Upstream
 from gateway.model.back import NOBODY, AskRefused, Back
 from gateway.model.clock import Clock, IdSource
@@ -53,6 +54,7 @@ __all__ = [
     "NotDone",
     "Notice",
     "Offer",
+    "ProxyUrl",
     "Receiver",
     "Refusal",
     "Rejected",
@@ -63,6 +65,7 @@ __all__ = [
     "ToolCall",
     "ToolTraits",
     "ToolsOnly",
+    "Tunnel",
     "Unavailable",
     "Upstream",
     "dump",

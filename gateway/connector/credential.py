@@ -72,7 +72,8 @@ class Credential(Protocol):
 class Sought:
     """What a server's section says of its credential. `url` is what the credential is shown to, and no other origin.
 
-    `auth` is one of the sections of gateway.connector.auth, or None.
+    `auth` is one of the sections of gateway.connector.auth, or None. The authorization server is asked through `proxy`,
+    as the server is.
     """
 
     server: str
@@ -80,6 +81,7 @@ class Sought:
     headers: Mapping[str, Secret] = field(default_factory=dict)
     auth: Any = None
     ca_file: str | None = None
+    proxy: Secret | None = None
 
 
 Credentials = Callable[[Sought], Credential]

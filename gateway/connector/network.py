@@ -10,6 +10,7 @@ import httpcore2
 
 from gateway.connector.addresses import Address
 from gateway.connector.faults import Rejected
+from gateway.connector.tunnel import Tunnel
 
 __all__ = ["Judge", "PinnedNetwork", "Resolve", "system_addresses"]
 
@@ -34,11 +35,15 @@ class Judge(Protocol):
 
 
 class PinnedNetwork(httpcore2.AsyncNetworkBackend):
-    """What an HTTP client of httpcore connects through. Another answer of the name server cannot come in between."""
+    """What an HTTP client of httpcore connects through. Another answer of the name server cannot come in between.
 
-    def __init__(self, judge: Judge, resolve: Resolve = system_addresses) -> None:
+    Through a `tunnel`, names are looked up at its other end, so that only hosts which are addresses are judged here.
+    """
+
+    def __init__(self, judge: Judge, resolve: Resolve = system_addresses, tunnel: Tunnel | None = None) -> None:
         self._judge = judge
         self._resolve = resolve
+        self._tunnel = tunnel
         self._inner = httpcore2.AnyIOBackend()
 
     async def connect_tcp(
@@ -52,6 +57,8 @@ class PinnedNetwork(httpcore2.AsyncNetworkBackend):
         """Connect to the first address of `host` that answers, if all of them may be reached."""
         try:
             async with asyncio.timeout(timeout):
+                if self._tunnel is not None:
+                    return await self._through(self._tunnel, host, port)
                 addresses = await self._judged(host, port)
                 return await self._first(addresses, port, local_address, socket_options)
         except TimeoutError as error:
@@ -69,6 +76,14 @@ class PinnedNetwork(httpcore2.AsyncNetworkBackend):
     async def sleep(self, seconds: float) -> None:
         """Return after `seconds`."""
         await asyncio.sleep(seconds)
+
+    async def _through(self, tunnel: Tunnel, host: str, port: int) -> httpcore2.AsyncNetworkStream:
+        if _is_address(host):
+            self._judge.check_address(host, ip_address(host))
+        try:
+            return await tunnel.stream(host, port)
+        except OSError as error:
+            raise httpcore2.ConnectError(str(error)) from error
 
     async def _judged(self, host: str, port: int) -> Sequence[Address]:
         try:

@@ -14,6 +14,7 @@ from gateway.connector.addresses import Address, Reach, judged
 from gateway.connector.faults import parse_retry_after
 from gateway.connector.network import PinnedNetwork, Resolve, system_addresses
 from gateway.connector.target import Target, TargetRefused
+from gateway.connector.tunnel import Tunnel
 from gateway.credentials.fault import unsent, unusable
 from gateway.model.clock import Clock
 
@@ -71,10 +72,17 @@ class Page:
 class Fetch:
     """Asks one authorization server, and the metadata of one MCP server. No connection is kept."""
 
-    def __init__(self, where: Where, ca_file: str | None = None, resolve: Resolve = system_addresses) -> None:
+    def __init__(
+        self,
+        where: Where,
+        ca_file: str | None = None,
+        resolve: Resolve = system_addresses,
+        tunnel: Tunnel | None = None,
+    ) -> None:
         self.where: Final = where
         self._ca_file = ca_file
         self._resolve = resolve
+        self._tunnel = tunnel
         self._tls: ssl.SSLContext | None = None
 
     async def get(self, url: str) -> Page:
@@ -112,7 +120,7 @@ class Fetch:
             raise unsent(f"{target.origin} cannot be asked for a credential.", detail=detail) from error
 
     async def _answer(self, request: httpcore2.Request) -> Page:
-        network = PinnedNetwork(self.where, self._resolve)
+        network = PinnedNetwork(self.where, self._resolve, self._tunnel)
         if self._tls is None:
             self._tls = await asyncio.to_thread(ssl.create_default_context, cafile=self._ca_file)
         async with httpcore2.AsyncConnectionPool(ssl_context=self._tls, network_backend=network) as pool:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from gateway.connector.auth import AuthorizationCode, ClientCredentials, OAuthSection, TokenExchange
 from gateway.connector.credential import Behalf, Sought
 from gateway.connector.target import Target
+from gateway.connector.tunnel import Tunnel
 from gateway.credentials.accounts import Account, Accounts
 from gateway.credentials.client import Client, TokenEndpoint
 from gateway.credentials.discovery import Issuer, issuer_for
@@ -39,7 +40,9 @@ class OAuth:
     def __init__(self, sought: Sought, accounts: Accounts, clock: Clock, folder: Path = Path()) -> None:
         self.section: Final[Any] = sought.auth
         self.resource: Final = self.section.resource or sought.url
-        self.fetch: Final = Fetch(Where(named_hosts(self.section, sought.url)), sought.ca_file)
+        self.fetch: Final = Fetch(
+            Where(named_hosts(self.section, sought.url)), sought.ca_file, tunnel=Tunnel.through(sought.proxy)
+        )
         self._assertion_file = folder / self.section.assertion_file if self.section.assertion_file else None
         self._sought = sought
         self._accounts = accounts

@@ -147,7 +147,7 @@ async def test_a_server_is_reached_over_tls_only_if_its_certificate_is_trusted(t
 
 async def test_nothing_is_sent_over_https_to_a_server_without_tls() -> None:
     async with FaultServer() as server:
-        upstream = build({"url": server.url.replace("http:", "https:"), "connect_timeout_s": 0.1})
+        upstream = build({"url": server.url.replace("http:", "https:"), "egress": {"connect_timeout_s": 0.1}})
         with pytest.raises(ConnectorFault) as caught:
             await upstream.open()
         await upstream.close()

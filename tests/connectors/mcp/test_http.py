@@ -248,7 +248,7 @@ async def test_connecting_has_a_deadline() -> None:
         full.listen(0)
         address = full.getsockname()
         with socket.create_connection(address):
-            upstream = build({"url": f"http://127.0.0.1:{address[1]}/mcp", "connect_timeout_s": 0.05})
+            upstream = build({"url": f"http://127.0.0.1:{address[1]}/mcp", "egress": {"connect_timeout_s": 0.05}})
             got = await fault_of(upstream.open())
             await upstream.close()
     assert (got.code, got.sent) == ("timeout", False)
