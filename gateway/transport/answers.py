@@ -8,8 +8,6 @@ error of a server, which passes as it is. Whatever is no tool has no such result
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from mcp.shared.inbound import ERROR_CODE_HTTP_STATUS as STATUS
-
 from gateway.codec import dump
 from gateway.model.call import Call
 from gateway.model.decision import Remedy
@@ -17,6 +15,7 @@ from gateway.model.errors import ConnectorFault, GatewayError, IdentityFault, Re
 from gateway.model.outcome import Denied, Failed, Outcome, Succeeded, Unknown, Waiting
 from gateway.pipeline.runner import Ended
 from gateway.transport.advice import ADVICE
+from gateway.transport.envelope import STATUS
 from gateway.transport.wire import RpcError
 
 __all__ = [

@@ -1,7 +1,6 @@
 """`/mcp` and `/mcp/NAME`: Streamable HTTP for 2026-07-28 and for the handshake eras before it, on one path.
 
-The hot path is `tools/call`: one parse, the pipeline, one dump. The SDK is asked only what it publishes for servers:
-the classification of modern requests and the rules for their routing headers (`mcp.shared.inbound`).
+The hot path is `tools/call`: one parse, the pipeline, one dump.
 """
 
 import logging

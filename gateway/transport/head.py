@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
-
 from gateway.model.identity import Credential
 from gateway.model.request import Caller
+from gateway.transport.envelope import HANDSHAKE_VERSIONS
 from gateway.transport.said import NOTHING, Said
 
 __all__ = ["Head"]
@@ -36,7 +35,7 @@ class Head:
             name.decode("latin-1"): value.strip(b" \t").decode("latin-1") for name, value in lines
         }
         version = headers.get("mcp-protocol-version")
-        self.modern = version is not None and version not in HANDSHAKE_PROTOCOL_VERSIONS
+        self.modern = version is not None and version not in HANDSHAKE_VERSIONS
         self.over_stdio = headers.get("toolgate-transport") == "stdio"
         self.takes_streams = "text/event-stream" in headers.get("accept", "").lower()
         self.credential = _credential(headers)

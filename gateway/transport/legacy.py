@@ -4,14 +4,13 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
-from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION
-
 from gateway.model.errors import GatewayError
 from gateway.model.identity import Identity
 from gateway.model.operation import TOOL_CALL
 from gateway.model.request import Caller
 from gateway.pipeline.notices import LIST_CHANGED, Notices, Subscriber
 from gateway.transport.back import LEVELS, LegacyBack, askable, declared
+from gateway.transport.envelope import HANDSHAKE_VERSIONS
 from gateway.transport.exchange import Exchange
 from gateway.transport.kernel import LEGACY_TASKS_SINCE, SERVER_INFO, Answer, Asked, Kernel
 from gateway.transport.said import client_info
@@ -135,7 +134,7 @@ class Legacy:
         wanted = params.get("protocolVersion")
         if not isinstance(wanted, str):
             raise RpcError(_INVALID_PARAMS, "initialize needs params.protocolVersion, a string.")
-        version = wanted if wanted in HANDSHAKE_PROTOCOL_VERSIONS else LATEST_HANDSHAKE_VERSION
+        version = wanted if wanted in HANDSHAKE_VERSIONS else HANDSHAKE_VERSIONS[-1]
         client = client_info(params.get("clientInfo"))
         endpoint = exchange.endpoint
         identity = await self._kernel.identify(exchange.caller(version, client), "initialize", params, endpoint)
@@ -156,7 +155,7 @@ class Legacy:
         await send_json(exchange.send, 200, body, ((_SESSION_HEADER, session.id),))
 
     async def _session(self, exchange: Exchange, method: str, params: Mapping[str, Any]) -> tuple[Session, Identity]:
-        version = exchange.headers.get("mcp-protocol-version", LATEST_HANDSHAKE_VERSION)
+        version = exchange.headers.get("mcp-protocol-version", HANDSHAKE_VERSIONS[-1])
         caller = exchange.caller(version)
         identity = self._kernel.known_now(caller, exchange.endpoint) if method == TOOL_CALL else None
         if identity is None:

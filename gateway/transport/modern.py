@@ -5,10 +5,6 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any, Final
 
-from mcp.shared.inbound import ERROR_CODE_HTTP_STATUS as STATUS
-from mcp.shared.inbound import InboundLadderRejection, classify_inbound_request, validate_mcp_param_headers
-from mcp_types.version import MODERN_PROTOCOL_VERSIONS
-
 from gateway.codec import dump
 from gateway.model.back import Back
 from gateway.model.identity import Identity, principal_of
@@ -16,6 +12,7 @@ from gateway.model.operation import TOOL_CALL
 from gateway.model.request import Caller
 from gateway.pipeline.notices import Notices, Subscriber
 from gateway.transport.back import HttpBack, progress_token
+from gateway.transport.envelope import MODERN_VERSIONS, STATUS, check_envelope
 from gateway.transport.exchange import Exchange
 from gateway.transport.input import Inputs, ModernBack
 from gateway.transport.kernel import SERVER_INFO, Answer, Asked, Kernel
@@ -64,15 +61,13 @@ class Modern:
         if identity is None:
             identity = await self._kernel.identify(caller, request.method, request.params, exchange.endpoint)
         if request.id is None:
-            if version not in MODERN_PROTOCOL_VERSIONS:
-                raise RpcError(-32022, "Unsupported protocol version", data={"supported": [*MODERN_PROTOCOL_VERSIONS]})
+            if version not in MODERN_VERSIONS:
+                raise RpcError(-32022, "Unsupported protocol version", data={"supported": [*MODERN_VERSIONS]})
             await send_status(exchange.send, 202)
             return None
         if not _agrees(exchange, request):
-            verdict = classify_inbound_request(request.body, headers=exchange.headers)
-            if isinstance(verdict, InboundLadderRejection):
-                raise _rejected(verdict)
-            _check_envelope(exchange.said.meta)
+            check_envelope(request, exchange.headers)
+            _check_objects(exchange.said.meta)
         if request.method == "subscriptions/listen":
             await self._listen(exchange, request, identity, caller)
             return None
@@ -105,14 +100,14 @@ class Modern:
             return await exchange.watched(work, until_gone=True)
         except RpcError as error:
             if error.code == _NOT_FOUND:
-                error.code, error.status = -32602, STATUS.get(-32602, 400)
+                error.code, error.status = -32602, STATUS[-32602]
             raise
 
     async def _discover(self, endpoint: str, identity: Identity) -> Answer:
         await self._welcome.settled()
         return Answer(
             {
-                "supportedVersions": [*MODERN_PROTOCOL_VERSIONS],
+                "supportedVersions": [*MODERN_VERSIONS],
                 "capabilities": self._welcome.capabilities(endpoint, modern=True),
                 "instructions": self._welcome.instructions(endpoint, identity),
             }
@@ -168,9 +163,11 @@ class Modern:
             mirrors = [name for name, _ in exchange.header_lines() if name.startswith(_MIRROR_PREFIX)]
             if len(mirrors) != len(set(mirrors)):  # the SDK cannot see it: it is given each header once
                 raise RpcError(-32020, "An Mcp-Param header appears more than once")
+            from mcp.shared.inbound import validate_mcp_param_headers  # loaded by the connector that found the tool
+
             rejection = validate_mcp_param_headers(schema, arguments, exchange.headers)
             if rejection is not None:
-                raise _rejected(rejection)
+                raise RpcError(rejection.code, rejection.message, status=STATUS[rejection.code], data=rejection.data)
 
 
 def _uris(wanted: Mapping[str, Any]) -> list[str]:
@@ -185,7 +182,7 @@ def _uris(wanted: Mapping[str, Any]) -> list[str]:
 
 
 def _check_task_header(exchange: Exchange, params: Mapping[str, Any]) -> None:
-    """Hold `Mcp-Name` against the task that a request is about, which the SDK does not know of."""
+    """Hold `Mcp-Name` against the task that a request is about, which is not in the table of names."""
     name = exchange.headers.get("mcp-name")
     if name is not None and name != params.get("taskId"):
         raise RpcError(-32020, "Mcp-Name does not match params.taskId")
@@ -210,13 +207,13 @@ def _lane(principal: str, capabilities: Mapping[str, Any], level: str) -> str:
 
 
 def _agrees(exchange: Exchange, request: RpcRequest) -> bool:
-    """Tell whether head and body of a call say the same in the plainest way; the SDK judges every other request."""
+    """Tell whether head and body of a call say the same in the plainest way; `check_envelope` judges every other."""
     said, headers, name = exchange.said, exchange.headers, request.params.get("name")
     version = said.version
     return (
         said.well_formed
         and version == headers["mcp-protocol-version"]
-        and version in MODERN_PROTOCOL_VERSIONS
+        and version in MODERN_VERSIONS
         and headers.get("mcp-method") == request.method == TOOL_CALL
         and isinstance(name, str)
         and headers.get("mcp-name") == name
@@ -224,11 +221,7 @@ def _agrees(exchange: Exchange, request: RpcRequest) -> bool:
     )
 
 
-def _check_envelope(meta: Mapping[str, Any]) -> None:
+def _check_objects(meta: Mapping[str, Any]) -> None:
     for name in (CAPABILITIES, CLIENT):
         if not isinstance(meta.get(name, {}), dict):
             raise RpcError(-32602, f"{name} must be an object.")
-
-
-def _rejected(rejection: InboundLadderRejection) -> RpcError:
-    return RpcError(rejection.code, rejection.message, status=STATUS.get(rejection.code, 400), data=rejection.data)

@@ -5,8 +5,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from mcp_types.version import MODERN_PROTOCOL_VERSIONS
-
 from gateway.model.errors import GatewayError, RequestFault
 from gateway.model.identity import Identity
 from gateway.model.operation import operation
@@ -16,6 +14,7 @@ from gateway.pipeline.polling import Held
 from gateway.pipeline.tasks import Tasks
 from gateway.task.forms import LEGACY, MODERN, Form, offers
 from gateway.transport.answers import recorded
+from gateway.transport.envelope import MODERN_VERSIONS
 from gateway.transport.kernel import LEGACY_TASKS_SINCE, Answer, Asked, Kernel
 from gateway.transport.wire import RpcError
 
@@ -171,7 +170,7 @@ def undeclared() -> RpcError:
 
 
 def _form_of(asked: Asked) -> Form:
-    return MODERN if asked.caller.era in MODERN_PROTOCOL_VERSIONS else LEGACY
+    return MODERN if asked.caller.era in MODERN_VERSIONS else LEGACY
 
 
 def _declares_tasks(asked: Asked) -> bool:

@@ -1,6 +1,7 @@
 """Who may speak to which library; the layers themselves are import-linter contracts in pyproject.toml."""
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +57,14 @@ def test_the_bridge_needs_nothing_but_the_standard_library() -> None:
         if name.split(".")[0] not in sys.stdlib_module_names and not f"{name}.".startswith("gateway.bridge.")
     ]
     assert strangers == []
+
+
+def test_serving_begins_without_the_sdk() -> None:
+    """It is half of what a start would load."""
+    told = "import sys, gateway.cli.up; print(*{name.split('.')[0] for name in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True).stdout.split()
+    assert "gateway" in loaded
+    assert {"mcp", "mcp_types"}.isdisjoint(loaded)
 
 
 def test_the_model_needs_nothing_but_the_standard_library() -> None:
