@@ -18,7 +18,7 @@ class Verdict(StrEnum):
 
     SAME = "same"
     WEAKER = "weaker"
-    """It passes, but checks that succeed directly were skipped or only warned."""
+    """It passes, but checks that succeed directly were skipped or only warned, or the gateway refused a call in it."""
     LOST = "lost"
     """It passes directly and fails through the gateway."""
     NEVER = "never"
@@ -81,4 +81,6 @@ def _judged(direct: Outcome, through: Outcome) -> tuple[Verdict, tuple[str, ...]
     lost = direct.lost(through)
     if lost:
         return Verdict.WEAKER, through.warnings or tuple(f"not checked: {check}" for check in lost)
+    if through.refused:
+        return Verdict.WEAKER, tuple(f"The gateway refused: {code}" for code in through.refused)
     return Verdict.SAME, ()
