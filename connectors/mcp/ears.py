@@ -42,13 +42,18 @@ class Ears:
         self._notice = listener
 
     def enter(self, number: int, ear: Ear) -> None:
-        """Have `ear` listen for request `number`."""
+        """Have `ear` listen for request `number`, and for the first one that it listened for."""
         self._listening[number] = ear
+        if ear.number:
+            self._listening[ear.number] = ear
+        else:
+            ear.number = number
 
     def leave(self, number: int) -> None:
         """End request `number`, and what its ear still has open."""
         ear = self._listening.pop(number, None)
         if ear is not None:
+            self._listening.pop(ear.number, None)
             ear.end()
 
     def hear(self, message: Mapping[str, Any], own: Ear | None = None) -> None:

@@ -33,9 +33,12 @@ _PAUSE_MS: Final = (250, 5_000, 60_000)
 
 
 def as_task(era: Era, errand: Errand) -> bool:
-    """Tell whether a call has to go to a legacy server as a task, though its client did not ask for one and cannot."""
+    """Tell whether a call has to go to a legacy server as a task, though its client did not ask for one and cannot.
+
+    One of 2025-11-25 can: it is told what its server says to a call that asks for none.
+    """
     call = errand.call
-    if era.modern or call.method != TOOL_CALL or not call.back.takes_input_required or "task" in call.more:
+    if era.modern or call.method != TOOL_CALL or call.back.begins_tasks or "task" in call.more:
         return False
     execution = (errand.told or {}).get(call.tool, {}).get("execution")
     required = isinstance(execution, Mapping) and execution.get("taskSupport") == "required"

@@ -47,6 +47,8 @@ class Ear:
     wants_progress: bool = False
     endless: bool = False
     """Whether the request is one that is answered only at the end of a stream of notifications, however many."""
+    number: int = 0
+    """That of the first request it listens for: the progress of a task goes by it to the end."""
 
     def weigh(self, received: int, status: int | None = None) -> None:
         """Take note of what was answered: bytes, and an HTTP status where there is one."""

@@ -28,7 +28,8 @@ class Back:
     client session of one principal: only requests of one lane may share a server's session that holds state of the
     client. `log_level` is the least severe log message it wants, or empty where it named none. With
     `takes_input_required` the client repeats a request that is answered with `input_required` (2026-07-28); without,
-    it is asked while the request is under way. `cancelled` says that the client withdrew its request; `was_asked` that
+    it is asked while the request is under way. One that `begins_tasks` (2025-11-25) asks for a task itself where it
+    wants one. `cancelled` says that the client withdrew its request; `was_asked` that
     a server asked the client something: what came of it is an answer for this client alone.
     """
 
@@ -38,6 +39,7 @@ class Back:
     log_level: str = ""
     wants_progress: bool = False
     takes_input_required: bool = False
+    begins_tasks: bool = False
     cancelled: bool = False
     was_asked: bool = False
     under_way: "asyncio.Task[Any] | None" = None

@@ -24,6 +24,7 @@ from gateway.task.forms import LEGACY, MODERN
 __all__ = ["Asking", "declaring"]
 
 _MOST_QUESTIONS: Final = 64
+_SAMPLE: Final = "sampling/createMessage"
 _REFUSED: Final = -31403
 """JSON-RPC code of what a policy refused; outside the range the specification reserves."""
 
@@ -72,7 +73,7 @@ class Asking:
             return ConnectorFault(said, code="contract_broken")
         for page in pages:
             try:
-                asked = await self._decided(call, ELICIT, page)
+                asked = await self._decided(call, ELICIT, {"mode": "url", **page})
                 await self._record(asked, Succeeded({"passed": "with a refusal"}))
             except AskRefused as refusal:
                 return ConnectorFault(f"{server} wants its user at a page first: it {refusal.message}", code="rejected")
@@ -148,7 +149,28 @@ class Asking:
             raise AskRefused(
                 _REFUSED, f"may not ask for {method} here: {asked.decision.message or 'no policy allows it.'}"
             )
+        lacking = _lacking(call.request.back.capabilities[method.partition("/")[0]], method, params)
+        if lacking:
+            await self._record(asked, Failed(ConnectorFault(lacking, code="rejected")))
+            raise AskRefused(-32602, lacking)
         return asked
+
+
+def _lacking(offered: Mapping[str, Any], method: str, params: Mapping[str, Any]) -> str:
+    """Return which part of what a question needs its client did not declare, as a client has to answer such a one.
+
+    In MCP an elicitation without a mode is a form, and a client that declares no mode takes forms only; sampling with
+    tools is declared by itself (2025-11-25).
+    """
+    if method == ELICIT:
+        mode = params.get("mode", "form")
+        if mode not in ("form", "url"):
+            return "The client offers elicitation in the modes form and url only"
+        if mode not in offered and (mode == "url" or "url" in offered):
+            return f"The client does not offer elicitation in {mode} mode"
+    if method == _SAMPLE and ("tools" in params or "toolChoice" in params) and "tools" not in offered:
+        return "The client does not offer sampling with tools"
+    return ""
 
 
 def _declares(call: Call) -> Mapping[str, Any]:
@@ -184,6 +206,7 @@ class _Governed(Back):
         self.log_level = back.log_level
         self.wants_progress = back.wants_progress
         self.takes_input_required = back.takes_input_required
+        self.begins_tasks = back.begins_tasks
         if call.as_task == LEGACY.name and back.takes_input_required:  # whatever is about the task needs its session
             self.takes_input_required = False
             self.lane = f"{back.lane} tasks"

@@ -36,6 +36,7 @@ class Related(Back):
         self.log_level = of.log_level
         self.wants_progress = back.wants_progress
         self.takes_input_required = back.takes_input_required
+        self.begins_tasks = back.begins_tasks
         self._back = back
         self._task_id = task_id
 

@@ -85,6 +85,7 @@ class _Unheard(Back):
         self.lane = back.lane
         self.log_level = back.log_level
         self.takes_input_required = back.takes_input_required
+        self.begins_tasks = back.begins_tasks
 
 
 def apart(call: ToolCall) -> ToolCall:

@@ -106,6 +106,7 @@ class Legacy:
 
     async def _answer(self, exchange: Exchange, request: RpcRequest, session: Session, caller: Caller) -> Answer:
         back = LegacyBack(exchange.send, session, request, streaming=exchange.head.takes_streams)
+        back.begins_tasks = session.version >= LEGACY_TASKS_SINCE
         asked = Asked(request.method, request.params, caller, exchange.headers, back, session.endpoint, exchange.plain)
         match request.method:
             case "ping":

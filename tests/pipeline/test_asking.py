@@ -12,6 +12,7 @@ from gateway.pipeline.stages.execute import Execute
 from tests.fixtures.clock import FakeClock
 from tests.pipeline.broken import BreakingStore
 from tests.pipeline.gate import PERMIT_ALL, Gate, request
+from tests.transport.asking import MAY_ASK
 
 MAY_ELICIT = '@id("elicit") permit (principal, action == Gateway::Action::"elicit", resource);'
 
@@ -83,6 +84,41 @@ async def test_params_that_cannot_be_read_exactly_are_not_asked() -> None:
     way = await way_of(Gate(PERMIT_ALL, MAY_ELICIT), client)
     assert (await refusal(way.ask("elicitation/create", {"n": float("nan")}))).code == -32602
     assert client.asked == []
+
+
+FORM, PAGE, BOTH = {"form": {}}, {"url": {}}, {"form": {}, "url": {}}
+TOOLS: dict[str, Any] = {"tools": {}}
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "offered", "code"),
+    [
+        ("elicitation/create", {}, {}, 0),
+        ("elicitation/create", {"mode": "form"}, {"other": {}}, 0),
+        ("elicitation/create", {"mode": "form"}, BOTH, 0),
+        ("elicitation/create", {"mode": "url"}, PAGE, 0),
+        ("elicitation/create", {"mode": "url"}, {}, -32602),
+        ("elicitation/create", {"mode": "url"}, FORM, -32602),
+        ("elicitation/create", {}, PAGE, -32602),
+        ("elicitation/create", {"mode": "other"}, {"other": {}}, -32602),
+        ("elicitation/create", {"mode": ["url"]}, BOTH, -32602),
+        ("sampling/createMessage", {"tools": []}, TOOLS, 0),
+        ("sampling/createMessage", {"tools": []}, {}, -32602),
+        ("sampling/createMessage", {"toolChoice": {}}, {"context": {}}, -32602),
+    ],
+)
+async def test_a_client_is_asked_only_in_the_ways_that_it_declared(
+    method: str, params: Any, offered: Any, code: int
+) -> None:
+    gate, client = Gate(PERMIT_ALL, *MAY_ASK), Client({"x": 1})
+    client.capabilities = {method.partition("/")[0]: offered}
+    way = await way_of(gate, client)
+    if code:
+        assert (await refusal(way.ask(method, params))).code == code
+    else:
+        assert await way.ask(method, params) == {"x": 1}
+    [recorded] = [each.body for each in await gate.events() if each.tool == f"payments.{method}"]
+    assert (len(client.asked), "does not offer" in recorded or "modes" in recorded) == (0 if code else 1, bool(code))
 
 
 @pytest.mark.parametrize("broken", [False, True])

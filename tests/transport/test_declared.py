@@ -37,3 +37,13 @@ async def test_a_server_is_told_in_either_era_what_its_client_knows(asks: dict[s
 )
 def test_what_is_out_of_shape_or_ours_or_large_is_not_passed_on(said: Any) -> None:
     assert declared(said) == {}
+
+
+@pytest.mark.parametrize("version", ["2024-11-05", "2025-06-18", "2025-11-25", ""])
+async def test_only_of_a_client_that_knows_tasks_is_it_expected_to_begin_them(version: str) -> None:
+    peer = Peer(asking_front())
+    if version:
+        await peer.initialize(version, elicitation={})
+    await (peer.legacy if version else peer.modern)("tools/call", LIST).ended()
+    [call] = peer.front.gate.servers["payments"].asked
+    assert call.back.begins_tasks is (version == "2025-11-25")

@@ -5,14 +5,16 @@ from typing import Any
 
 import pytest
 
-from gateway.connector import Upstream
+from gateway.connector import NOBODY, Back, Upstream
 from tests.connectors.mcp.client import Client
 from tests.connectors.mcp.conftest import Start, asked, fault_of, text
 from tests.connectors.mcp.test_talk import SAMPLING, sampler, talker
 
 ERAS = ("legacy", "modern")
-OTHER: dict[str, Any] = {"legacy": {"takes_input_required": True}, "modern": {}}
+OTHER: dict[str, Any] = {"legacy": {"takes_input_required": True}, "modern": {"begins_tasks": True}}
 """What is true of a client of the other era than its server."""
+BEFORE: dict[str, Any] = {"begins_tasks": False}
+"""What is true of a client of an era that knew of no tasks, and of nobody: a call that the gateway makes by itself."""
 
 
 async def working(start: Start, era: str) -> Upstream:
@@ -37,10 +39,23 @@ async def test_one_that_answers_at_once_after_all_is_answered(start: Start, era:
 
 
 async def test_a_client_of_the_same_era_is_told_what_its_server_says(start: Start) -> None:
-    upstream = await working(start, "legacy")
-    assert (await fault_of(upstream.call(asked("job", back=Client())))).rpc["code"] == -32600  # type: ignore[index]
-    begun = await upstream.call(asked("job", back=Client(), more={"task": {}}))
+    upstream, client = await working(start, "legacy"), Client(begins_tasks=True)
+    assert (await fault_of(upstream.call(asked("job", back=client)))).rpc["code"] == -32600  # type: ignore[index]
+    begun = await upstream.call(asked("job", back=client, more={"task": {}}))
     assert begun == {"task": {"taskId": "t1", "status": "working"}}
+
+
+@pytest.mark.parametrize("back", [Client(**BEFORE), NOBODY], ids=["before", "nobody"])
+async def test_a_client_that_has_never_heard_of_tasks_is_answered_with_the_result(start: Start, back: Back) -> None:
+    upstream = await working(start, "legacy")
+    assert text(await upstream.call(asked("job", back=back))) == "done"
+
+
+@pytest.mark.parametrize("client", [OTHER["legacy"], BEFORE], ids=["modern", "before"])
+async def test_how_far_it_got_is_told_while_it_is_waited_for(start: Start, client: dict[str, Any]) -> None:
+    upstream, told = await working(start, "legacy"), Client(wants_progress=True, **client)
+    await upstream.call(asked("job", {"how": "tell"}, back=told))
+    assert [each["progress"] for each in told.of("progress")] == [1]
 
 
 @pytest.mark.parametrize(("how", "of_the_same_era"), [("done", True), ("other", False), ("vague", False)])
