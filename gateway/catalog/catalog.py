@@ -20,11 +20,11 @@ from gateway.catalog.validation import SchemaRefused, argument_checker, checker
 from gateway.model.errors import RequestFault
 from gateway.model.tool import Effect, Tool, Traits, anything
 
-__all__ = ["Catalog", "Declared", "Live", "pin_new"]
+__all__ = ["NEW", "Catalog", "Declared", "Live", "pin_new"]
 
 _MAX_NAME: Final = 128
 _MANY: Final = 64
-_NEW: Final = "nobody has approved it yet"
+NEW: Final = "nobody has approved it yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ class Catalog:
 
     def suspect(self) -> frozenset[str]:
         """Return the servers that offer something else than what was pinned, beside tools that are merely new."""
-        return frozenset(tool.server for tool in self._tools.values() if tool.quarantined not in {"", _NEW})
+        return frozenset(tool.server for tool in self._tools.values() if tool.quarantined not in {"", NEW})
 
     def tools(self) -> list[Tool]:
         """Return every tool, quarantined ones too, by name."""
@@ -206,7 +206,7 @@ def _judged(pin: Pin | None, definition: Mapping[str, Any]) -> tuple[Pin, str]:
         return pin or Pin.of(safe), hostile
     fresh = Pin.of(definition)
     if pin is None:
-        return fresh, _NEW
+        return fresh, NEW
     if pin.digest == fresh.digest:
         return pin, ""
     drifted = changes(pin.definition, definition)

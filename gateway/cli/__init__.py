@@ -29,6 +29,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "budget": ("gateway.cli.budget:budget", "Budgets: limits, spent, reserved, left; what the record saved."),
     "facts": ("gateway.cli.facts:facts", "What agents keep, by whom, and what proves it."),
     "policy": ("gateway.cli.policy:commands", "The policies: check, test, explain, show."),
+    "access": ("gateway.cli.access:commands", "Review what agents may do against what they did; certify it."),
     "explain": ("gateway.cli.explain:explain", "What would be decided of a call, and why, without calling."),
     "schema": ("gateway.cli.schema:commands", "Pinned schemas: gateway.lock."),
     "connector": ("gateway.cli.connector:commands", "Connectors: begin one, test it, list those installed."),

@@ -12,6 +12,7 @@ from gateway.cli.explain import conclude
 from gateway.cli.loaded import Loaded
 from gateway.cli.output import FAILED, USAGE, Refused, emit, fail_with, fail_with_problems, say, table
 from gateway.cli.place import AsJson, ConfigPath, home_of, loaded_from, with_store
+from gateway.config import GatewayConfig
 from gateway.ledger.entries import given_in
 from gateway.ledger.trace import call_events
 from gateway.model.identity import Identity
@@ -31,7 +32,7 @@ from gateway.policy import (
 from gateway.store.bodies import load
 from gateway.store.ports import Store
 
-__all__ = ["commands", "rules_of"]
+__all__ = ["commands", "identities", "rules_of"]
 
 
 def commands() -> typer.Typer:
@@ -137,15 +138,19 @@ def show(config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = False) -> 
         say(line)
 
 
+def identities(config: GatewayConfig) -> list[Identity]:
+    """Return every agent as the configuration describes it; what a token of its own says besides is not known here."""
+    return [
+        Identity(name, "matrix", "", owner=agent.owner, teams=tuple(agent.teams), roles=tuple(agent.roles))
+        for name, agent in config.agents.items()
+    ]
+
+
 def show_matrix(config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = False) -> None:
     """Show which agent may call which tool: always, conditional, needs_approval or never."""
     loaded = loaded_from(config, as_json=as_json)
     rules = rules_of(loaded, as_json=as_json)
-    agents = [
-        Identity(name, "matrix", "", owner=agent.owner, teams=tuple(agent.teams), roles=tuple(agent.roles))
-        for name, agent in loaded.config.agents.items()
-    ]
-    found = matrix(rules.bundle, agents, rules.catalog.tools())
+    found = matrix(rules.bundle, identities(loaded.config), rules.catalog.tools())
     rows = [
         {"tool": tool.name, **{agent: str(outlooks[tool.name]) for agent, outlooks in found.items()}}
         for tool in rules.catalog.tools()

@@ -28,6 +28,7 @@ from gateway.policy.recorded import bundle_from
 from gateway.policy.source import PolicySource, sources_under
 from gateway.policy.sugar import compile_workflows
 from gateway.policy.temporal import lowered
+from gateway.policy.tighten import allowing, keeping_to
 from gateway.policy.trial import Trial
 from gateway.policy.unguarded import unguarded
 
@@ -52,6 +53,7 @@ __all__ = [
     "Trial",
     "Verdict",
     "WorkflowSection",
+    "allowing",
     "approved",
     "bundle_from",
     "check",
@@ -64,6 +66,7 @@ __all__ = [
     "explain",
     "from_json",
     "is_open_world",
+    "keeping_to",
     "lowered",
     "matrix",
     "may",
