@@ -7,7 +7,7 @@ from gateway.app.parts import Parts
 from gateway.cache.results import ResultCache
 from gateway.catalog.own_tools import READ_RESULT
 from gateway.config.model import OWN_SERVERS
-from gateway.identity.delegations import Delegations
+from gateway.identity.delegations import Bounds, Delegations
 from gateway.ledger.recollection import Recollections
 from gateway.model.call import Call
 from gateway.model.outcome import Outcome
@@ -41,7 +41,11 @@ def build_runner(parts: Parts, noted: Callable[[Call, Outcome], None]) -> Runner
     joining = Joining(parts.rules, parts.clock, environment)
     bench = Workbench(parts.runs, parts.store, recollections, joining, parts.rules, parts.clock)
     delegations = Delegations(
-        parts.store, parts.children, lambda: parts.config.identity.delegation, parts.clock, parts.ids
+        parts.store,
+        parts.children,
+        lambda: Bounds(parts.config.identity.delegation, parts.config.agents),
+        parts.clock,
+        parts.ids,
     )
     office = Office(parts.store, issuer_of(parts.config, parts.signing), parts.rules, parts.clock, parts.ids)
     own: dict[str, OwnTool] = {

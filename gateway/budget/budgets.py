@@ -105,8 +105,9 @@ class Budgets:
         yield from self._of_tool(call.tool.name)
 
     def _whose(self, identity: Identity) -> Iterator[str]:
-        teams = sorted({*identity.teams, *self._teams.get(identity.agent, ())})
-        names = ("org", *(f"team:{team}" for team in teams), f"agent:{identity.agent}")
+        each = (identity, *identity.delegators)
+        teams = sorted({team for one in each for team in (*one.teams, *self._teams.get(one.agent, ()))})
+        names = ("org", *(f"team:{team}" for team in teams), *(f"agent:{one.agent}" for one in each))
         return (name for name in names if name in self.limits)
 
     def _tool_scopes(self, tool: str) -> tuple[str, ...]:

@@ -125,11 +125,8 @@ async def _lines(store: Store, loaded: Loaded) -> Mapping[str, Sequence[_Line]]:
 
 def _standing(children: Children, made: Delegation, loaded: Loaded) -> str:
     """Say whether a child is served, or what ended it."""
-    agent = loaded.config.agents.get(made.agent)
-    if agent is None:
-        return "its agent is no longer registered"
     try:
-        children.identity(made, agent)
+        children.identity(made, loaded.config.agents)
     except IdentityFault as fault:
         return fault.detail.partition(": ")[2]
     return _LIVE
@@ -140,6 +137,7 @@ def _line(made: Delegation, standing: str) -> _Line:
         "child": made.id,
         "name": made.name,
         "parent": made.parent,
+        "to": made.to,
         "for": made.on_behalf_of,
         "scopes": list(made.scopes),
         "run": made.run_id,

@@ -10,10 +10,11 @@ from gateway.identity.config import AgentConfig
 from gateway.identity.jwt_verifier import JwtVerifier
 from gateway.identity.key_source import KeyRing
 from gateway.identity.local import LOCAL_PREFIX, local_bearer, split_local
-from gateway.identity.refusal import expired, refused, revoked, withdrawn
+from gateway.identity.refusal import expired, refused, revoked
 from gateway.identity.token_index import TokenIndex
 from gateway.identity.tokens import API_PREFIX, matches, split_token
 from gateway.model.clock import Clock
+from gateway.model.errors import IdentityFault, RequestFault
 from gateway.model.identity import Credential, Identity
 from gateway.store.delegations import Delegation
 from gateway.store.ports import TokenRecord
@@ -125,6 +126,24 @@ class Authenticator:
                 known = identity
         return known
 
+    def in_run(self, identity: Identity, run: str | None) -> Identity:
+        """Return who a caller is in the run that it names: whoever work was handed on to does there only that work.
+
+        Raises:
+            RequestFault: `delegation_refused`, that has ended.
+            StoreFault: it cannot be told.
+        """
+        children = self._trust.children
+        made = None if children is None or run is None else children.handed_to(identity.agent, run)
+        if children is None or made is None or identity.child is not None:
+            return identity
+        if identity.on_behalf_of not in {None, made.on_behalf_of or None}:
+            return identity  # it works for somebody else
+        try:
+            return children.identity(made, self._roster.agents, identity)
+        except IdentityFault as fault:
+            raise RequestFault(fault.message, code="delegation_refused", detail=fault.detail) from fault
+
     def stored(self, recorded: Identity) -> Identity:
         """Return the agent of a recorded call as it is configured today, acting for whom it acted then.
 
@@ -180,12 +199,9 @@ class Authenticator:
         return self._verified(value, known, until)
 
     def _as_child(self, children: Children, made: Delegation, value: str, secret: str) -> Identity:
-        agent = self._roster.agents.get(made.agent)
         if not matches(secret, made.digest):
             raise refused("no such token")
-        if agent is None:
-            raise withdrawn(f"{made.name} ({made.id}): agent {made.agent!r} is not configured any more")
-        known = children.identity(made, agent)
+        known = children.identity(made, self._roster.agents)
         return self._verified(value, known, known.expires_at_ms or 0)
 
     def _verified(self, value: str, known: Identity, until_ms: int) -> Identity:

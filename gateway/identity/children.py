@@ -1,6 +1,7 @@
 """Child identities: what agents have handed on, and whether it still holds."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from gateway.identity.config import AgentConfig
@@ -32,6 +33,7 @@ class Children(Picture):
         self._page = page
         self._made: dict[str, Delegation] = {}
         self._of: dict[str, dict[str, Delegation]] = {}
+        self._to: dict[tuple[str, str], Delegation] = {}
         self._ended: set[str] = set()
         self._seen = 0
         self._least = self._room = room
@@ -53,13 +55,15 @@ class Children(Picture):
 
     def _hold(self, made: Delegation) -> None:
         self._made[made.id] = self._of.setdefault(made.agent, {})[made.id] = made
+        if made.to and not made.digest:
+            self._to[made.to, made.run_id] = made
 
     def _forget(self) -> None:
         """Forget the oldest that are over: what is held is bounded by what lives, however much was made before."""
         now, held = self._clock.now_ms(), self._made
         over = [each.id for each in held.values() if each.id in self._ended or each.expires_ms <= now]
         gone = set(over[: -min(_OVER, self._least)])
-        self._made, self._of = {}, {}
+        self._made, self._of, self._to = {}, {}, {}
         for each in held.values():
             if each.id not in gone:
                 self._hold(each)
@@ -74,6 +78,10 @@ class Children(Picture):
     def find(self, token_id: str) -> Delegation | None:
         """Return a delegation, one that is over too."""
         return self._made.get(token_id)
+
+    def handed_to(self, agent: str, run_id: str) -> Delegation | None:
+        """Return what was last handed on to a registered agent in a run, also where that is over."""
+        return self._to.get((agent, run_id))
 
     def unexpired(self) -> Sequence[Delegation]:
         """Return the delegations whose time is not over, whether or not something else ended them, oldest first."""
@@ -90,8 +98,24 @@ class Children(Picture):
         """Tell whether a delegation was made, directly or not, by the child `above`."""
         return above in {each.id for each in self._chain(below)} - {below.id}
 
-    def identity(self, made: Delegation, agent: AgentConfig) -> Identity:
+    def can_prove(self, agent: str, configured: AgentConfig) -> bool:
+        """Tell whether a registered agent has a way to prove itself just now. Raises `StoreFault`."""
+        ways = configured.auth
+        return ways.local or ways.jwt is not None or (ways.accepts_token and self._tokens.has_live(agent))
+
+    def first(self, made: Delegation) -> Delegation:
+        """Return the delegation that the chain of this one begins with, as far as it is known."""
+        return list(self._chain(made))[-1]
+
+    def actors(self, made: Delegation) -> frozenset[str]:
+        """Return the registered agents that this delegation's work has gone through, the one that acts among them."""
+        return frozenset({made.agent, *(each.acting for each in self._chain(made))})
+
+    def identity(self, made: Delegation, agents: Mapping[str, AgentConfig], own: Identity | None = None) -> Identity:
         """Return the child as it is now, until its `expires_at_ms` if nothing is withdrawn before.
+
+        `agents` are those that are registered. `own` is the registered agent that acts, as it proved itself, where the
+        delegation is to one.
 
         Raises:
             IdentityFault: its chain does not hold.
@@ -101,25 +125,13 @@ class Children(Picture):
         chain = list(self._chain(made))
         if chain[-1].parent:
             raise withdrawn(f"{made.name} ({made.id}): {chain[-1].parent}, which it stands under, is not known")
-        for each in chain:
-            self._check(made, each)
-        until = min(*(each.expires_ms for each in chain), self._root_until(made, agent))
-        names = made.name.split(":")
-        above = [":".join(names[:count]) for count in range(len(names), 1, -1)]
-        return Identity(
-            agent=made.agent,
-            method="child",
-            credential_id=made.id,
-            owner=agent.owner,
-            teams=tuple(agent.teams),
-            roles=tuple(agent.roles),
-            on_behalf_of=made.on_behalf_of or None,
-            delegation=(*above, *made.actors),
-            scopes=made.claims,
-            issuer=made.issuer,
-            expires_at_ms=until,
-            child=Child(made.id, made.name, made.run_id, made.scopes, made.depth),
-        )
+        until = min(self._until(made, each, agents) for each in chain)
+        above = tuple(self._maker(each, agents) for each in chain if each.acting != self._making(each))
+        known = own or replace(self._maker(made, agents), method="child", credential_id=made.id)
+        if known.expires_at_ms is not None:
+            until = min(until, known.expires_at_ms)
+        user, child = made.on_behalf_of or None, replace(_child(made), above=above)
+        return replace(known, on_behalf_of=user, delegation=_names(made), expires_at_ms=until, child=child)
 
     def _chain(self, made: Delegation) -> Iterator[Delegation]:
         """Yield a delegation and those above it, as far as they are known."""
@@ -130,16 +142,44 @@ class Children(Picture):
             yield each
             each = self._made.get(each.parent)
 
-    def _check(self, made: Delegation, each: Delegation) -> None:
+    def _making(self, made: Delegation) -> str:
+        """Return the registered agent that made a delegation."""
+        above = self._made.get(made.parent)
+        return made.agent if above is None else above.acting
+
+    def _maker(self, made: Delegation, agents: Mapping[str, AgentConfig]) -> Identity:
+        """Return who made a delegation, as it was proved then and is registered now."""
+        above, name = self._made.get(made.parent), self._making(made)
+        agent = agents[name]
+        return Identity(
+            agent=name,
+            method=made.method,
+            credential_id=made.root,
+            owner=agent.owner,
+            teams=tuple(agent.teams),
+            roles=tuple(agent.roles),
+            on_behalf_of=made.on_behalf_of or None,
+            scopes=made.claims,
+            issuer=made.issuer,
+            delegation=() if above is None else _names(above),
+            child=None if above is None else _child(above),
+        )
+
+    def _until(self, made: Delegation, each: Delegation, agents: Mapping[str, AgentConfig]) -> int:
+        """Return until when (Unix ms) one of the chain of `made` holds."""
         whose = f"{made.name} ({made.id}): {each.name} ({each.id})"
+        for name in (each.acting, self._making(each)):
+            if name not in agents:
+                raise withdrawn(f"{whose}: agent {name!r} is not configured any more")
         if each.id in self._ended:
             raise withdrawn(f"{whose} was withdrawn")
         if self._clock.now_ms() >= each.expires_ms:
             raise ended(f"{whose} has expired")
+        return min(each.expires_ms, self._root_until(each, agents[self._making(each)]))
 
     def _root_until(self, made: Delegation, agent: AgentConfig) -> int:
-        """Return until when (Unix ms) the credential holds that the chain begins with."""
-        whose = f"{made.name} ({made.id}): the credential {made.root} of {made.agent}"
+        """Return until when (Unix ms) the credential holds that a delegation was made with."""
+        whose = f"{made.name} ({made.id}): the credential {made.root} of {self._making(made)}"
         if made.method == "token":
             return self._token_until(made, agent, whose)
         jwt = agent.auth.jwt
@@ -151,10 +191,20 @@ class Children(Picture):
     def _token_until(self, made: Delegation, agent: AgentConfig, whose: str) -> int:
         token = self._tokens.find(made.root)
         now = self._clock.now_ms()
-        if token is None or token.agent != made.agent or not agent.auth.accepts_token:
+        if token is None or token.agent != self._making(made) or not agent.auth.accepts_token:
             raise withdrawn(f"{whose} is not accepted any more")
         if token.revoked_ms is not None and now >= token.revoked_ms:
             raise withdrawn(f"{whose} was revoked")
         if now >= token.expires_ms:
             raise ended(f"{whose} has expired")
         return token.expires_ms if token.revoked_ms is None else min(token.expires_ms, token.revoked_ms)
+
+
+def _child(made: Delegation) -> Child:
+    return Child(made.id, made.name, made.run_id, made.scopes, made.depth)
+
+
+def _names(made: Delegation) -> tuple[str, ...]:
+    """Return the chain of who acts, from the child up to whoever acted for a user."""
+    names = made.name.split(":")
+    return (*(":".join(names[:count]) for count in range(len(names), 1, -1)), *made.actors)

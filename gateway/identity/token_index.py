@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from gateway.identity.picture import LEARN_S, MAX_AGE_S, POLL_S, READ_S, Picture
+from gateway.identity.tokens import is_live
 from gateway.model.clock import Clock
 from gateway.store.ports import TokenRecord, TokenStore
 
@@ -30,6 +31,16 @@ class TokenIndex(Picture):
         """Look again if `token_id` is not among the tokens. Raises `StoreFault`."""
         if token_id not in self:
             await self.look_again()
+
+    def has_live(self, agent: str) -> bool:
+        """Tell whether some token of an agent works just now.
+
+        Raises:
+            StoreFault: the picture is too old to be believed.
+        """
+        self.believe()
+        now = self._clock.now_ms()
+        return any(token.agent == agent and is_live(token, now) for token in self._tokens.values())
 
     def find(self, token_id: str) -> TokenRecord | None:
         """Return a token by id, revoked and expired ones too.

@@ -5,7 +5,7 @@ stage has set yet are simply absent.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, Final
 
@@ -272,7 +272,9 @@ def identity_from(body: Mapping[str, Any]) -> Identity:
     for name in ("delegation", *_LISTS):
         known[name] = tuple(known.get(name, ()))
     if "child" in known:
-        known["child"] = Child(**{**known["child"], "scopes": tuple(known["child"]["scopes"])})
+        child = known["child"]
+        above = tuple(identity_from({"identity": one}) for one in child.get("above", ()))
+        known["child"] = Child(**{**child, "scopes": tuple(child["scopes"]), "above": above})
     return Identity(**known)
 
 
@@ -289,8 +291,14 @@ def _identity(identity: Identity) -> dict[str, Any]:
         "on_behalf_of": identity.on_behalf_of,
         "delegation": list(identity.delegation),
         **{name: list(held) for name in _LISTS if (held := getattr(identity, name))},
-        **({} if identity.child is None else {"child": asdict(identity.child)}),
+        **({} if identity.child is None else {"child": _child(identity.child)}),
     }
+
+
+def _child(child: Child) -> dict[str, Any]:
+    said = asdict(replace(child, above=()))
+    above = [_identity(one) for one in child.above]
+    return {**said, "above": above} if above else {name: each for name, each in said.items() if name != "above"}
 
 
 def _tool(call: Call, parts: Parts | None) -> Any:

@@ -98,7 +98,7 @@ def passport(
     identity, run = bearer.identity, bearer.run
     claims: dict[str, Any] = {
         **issued,
-        "sub": identity.agent,
+        "sub": identity.agent if identity.child is None else identity.child.name.partition(":")[0],
         **({} if identity.child is None else {"act": _acting(identity.child.name)}),
         **({} if identity.on_behalf_of is None else {"on_behalf_of": identity.on_behalf_of}),
         "owner": identity.owner,

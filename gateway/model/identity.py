@@ -46,6 +46,7 @@ class Child:
 
     `id` names the delegation, `name` the child from its agent downwards (`payer:reader`). `scopes` are patterns of
     tools and methods (`fraud.*`, `files.resources/read`), in which `*` stands for any text. `depth` counts from 1.
+    `above` are other agents that the work was handed on by, the nearest first: each must be allowed the call as well.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Child:
     run: str
     scopes: tuple[str, ...]
     depth: int
+    above: tuple["Identity", ...] = ()
 
     def covers(self, name: str) -> bool:
         """Tell whether a tool or operation of this name (`server.tool`, `server.method`) was handed on."""
@@ -67,7 +69,7 @@ class Identity:
     `delegation` is the actor chain, outermost first. `credential_id` names the credential without revealing it.
     `method` is `token`, `jwt`, `local` or `child`. `expires_at_ms` is None where the credential does not expire by
     itself. `child` is set where the agent handed this identity on: it is the agent to policies, budgets and pauses, and
-    may do no more than `child` covers.
+    may do no more than `child` covers; and where another agent handed work on to it, in the run of that work.
     """
 
     agent: str
@@ -82,6 +84,11 @@ class Identity:
     issuer: str = ""
     expires_at_ms: int | None = None
     child: Child | None = None
+
+    @property
+    def delegators(self) -> tuple["Identity", ...]:
+        """The other agents for which this one works in a run that was handed on to it, the nearest first."""
+        return () if self.child is None else self.child.above
 
 
 def principal_of(identity: Identity) -> str:

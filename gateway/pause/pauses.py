@@ -86,13 +86,15 @@ class Pauses:
         """Let an agent in.
 
         Raises:
-            LimitFault: `paused`, it or its team or everything is stopped.
+            LimitFault: `paused`, it or its team, one that it works for, or everything is stopped.
             StoreFault: nobody knows what is stopped.
         """
         if self._clock.monotonic() - self._read_at > _MAX_AGE_S:
             raise StoreFault("The gateway cannot read what is paused. Try again.", retry_after_s=1.0)
         if self._pauses:
-            self._refuse([ALL, f"agent:{identity.agent}", *(f"team:{team}" for team in identity.teams)])
+            self._refuse([ALL])
+            for each in (identity, *identity.delegators):
+                self._refuse([f"agent:{each.agent}", *(f"team:{team}" for team in each.teams)])
 
     def check_tool(self, tool: Tool) -> None:
         """Let a tool be called. Raises `LimitFault`: it or its server is stopped."""

@@ -46,8 +46,8 @@ def bound_of(call: Call, run: RunRef) -> Bound:
 def person_may(rules: Rules, person: Approver, question: Question, *, self_too: bool = False) -> str:
     """Return why a person may not approve a call, or nothing.
 
-    Nobody approves what is done for them, as the agent's owner or the user it acts for, unless a policy lets them, or
-    (`self_too`) it is not a consent.
+    Nobody approves what is done for them, as the agent's owner or the user it acts for (or an agent's that handed the
+    work on to it), unless a policy lets them, or (`self_too`) it is not a consent.
     """
     decision = may_approve(rules.bundle, person, question)
     if not decision.allowed:
@@ -58,8 +58,11 @@ def person_may(rules: Rules, person: Approver, question: Question, *, self_too: 
 
 
 def _is_for(rules: Rules, person: Approver, identity: Identity) -> bool:
-    agent = rules.bundle.agents.get(identity.agent)
-    requesters = {identity.owner, identity.on_behalf_of or "", agent.owner if agent is not None else ""} - {""}
+    requesters = {identity.on_behalf_of or ""}
+    for each in (identity, *identity.delegators):
+        agent = rules.bundle.agents.get(each.agent)
+        requesters |= {each.owner, agent.owner if agent is not None else ""}
+    requesters -= {""}
     names = {person.name, *rules.aliases.get(person.name, ())}
     return not {name.casefold() for name in requesters}.isdisjoint(name.casefold() for name in names)
 

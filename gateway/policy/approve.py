@@ -11,7 +11,7 @@ from gateway.model.tool import Tool
 from gateway.policy.bundle import Bundle
 from gateway.policy.decide import decide
 from gateway.policy.entities import joined, reference, user_entity
-from gateway.policy.given import Question, approving_input, joining_input
+from gateway.policy.given import Question, approving_input, from_json, joining_input, to_json
 
 __all__ = ["MOST_PEOPLE", "SELF_APPROVAL", "approved", "could_be_approved", "may_approve", "may_join", "people_needed"]
 
@@ -27,7 +27,8 @@ _COUNTED: Final = 10
 
 def could_be_approved(bundle: Bundle, identity: Identity, tool: Tool) -> bool:
     """Tell whether an approval may make a difference to this agent's calls of a tool."""
-    return any(policy.heeds_approval for policy in bundle.situation(bundle.request(identity, tool)).policies)
+    situations = (bundle.situation(bundle.request(one, tool)) for one in (identity, *identity.delegators))
+    return any(policy.heeds_approval for situation in situations for policy in situation.policies)
 
 
 def may_approve(bundle: Bundle, person: Approver, question: Question) -> Decision:
@@ -45,19 +46,33 @@ def approved(bundle: Bundle, asked: DecisionInput, people: Sequence[Approver], q
 
     `quorum` is how many they count as, where that is not as many as they are.
     """
+    return decide(bundle, _supposed(bundle, asked, people, len(people) if quorum is None else quorum))
+
+
+def _supposed(bundle: Bundle, asked: DecisionInput, people: Sequence[Approver], quorum: int) -> DecisionInput:
     base = asked.context.get("base", {})
-    last = reference("User", people[-1].name)
-    approval = {"by": last, "argsMatch": True, "quorum": len(people) if quorum is None else quorum}
+    approval = {"by": reference("User", people[-1].name), "argsMatch": True, "quorum": quorum}
     if "now" in base:
         approval["at"] = base["now"]
     entities = joined(asked.entities, map(user_entity, people))
     given = replace(asked, entities=entities)
     context = {**asked.context, "base": {**base, "approval": approval}}
-    return decide(bundle, replace(given, context=bundle.situation(given).need.prune(context)))
+    theirs = [to_json(_supposed(bundle, one, people, quorum)) for one in _delegators(asked)]
+    notes = {**asked.notes, "delegators": theirs} if theirs else asked.notes
+    return replace(given, context=bundle.situation(given).need.prune(context), notes=notes)
 
 
 def people_needed(bundle: Bundle, asked: DecisionInput) -> int:
     """Return how many people have to approve a call that needs it; 1 where that cannot be told beforehand."""
+    return max(_needed(bundle, asked), *(_needed(bundle, one) for one in _delegators(asked)), 1)
+
+
+def _delegators(asked: DecisionInput) -> list[DecisionInput]:
+    """Return the same call as each of those would make it for whom it is made."""
+    return [from_json(one) for one in asked.notes.get("delegators", ())]
+
+
+def _needed(bundle: Bundle, asked: DecisionInput) -> int:
     heeding = bundle.situation(asked)
     for number in range(1, _COUNTED + 1):
         answer = heeding.approved(asked.context, number)

@@ -203,6 +203,8 @@ class Bundle:
         """Return what an agent can hope for from a tool or an operation, whatever the arguments and the past."""
         if identity.child is not None and not identity.child.covers(tool.name):
             return Outlook.NEVER
+        if any(self.outlook(one, tool) is Outlook.NEVER for one in identity.delegators):
+            return Outlook.NEVER
         if tool.method != TOOL_CALL:
             return self._operations.outlook(identity, tool.method, tool.server, None)
         return self._outlook(*self._key(identity, tool))
@@ -210,6 +212,8 @@ class Bundle:
     def outlook_on(self, identity: Identity, method: str, server: str, name: str | None) -> Outlook:
         """Return what an agent can hope for from an operation on a server's document or prompt; None is any of them."""
         if identity.child is not None and not identity.child.covers(f"{server}.{method}"):
+            return Outlook.NEVER
+        if any(self.outlook_on(one, method, server, name) is Outlook.NEVER for one in identity.delegators):
             return Outlook.NEVER
         return self._operations.outlook(identity, method, server, name)
 

@@ -1,14 +1,16 @@
 """The decision: a plain function of a decision input and a bundle. Nothing here waits, reads a clock or a store."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from gateway.codec import CodecError
-from gateway.model.decision import Decision, DecisionInput
+from gateway.model.decision import Decision, DecisionInput, Ruling
 from gateway.model.facts import PriorQuery
 from gateway.policy.bundle import Bundle
 from gateway.policy.cedar import Answer
 from gateway.policy.entities import TOOL, uid
+from gateway.policy.given import from_json
 from gateway.policy.need import TAINT
 from gateway.policy.policies import Policy
 from gateway.policy.refusal import NO_WAY, Way, way_out
@@ -30,7 +32,8 @@ def decide(bundle: Bundle, given: DecisionInput) -> Decision:
     """
     situation = bundle.situation(given)
     if not given.lasting:
-        return _decided(bundle, given, situation)
+        decision = _decided(bundle, given, situation)
+        return _for_others(bundle, given, decision) if "delegators" in given.notes else decision
     known = situation.decided.get(id(given))
     if known is None or known[0] is not given:
         known = situation.decided[id(given)] = given, _decided(bundle, given, situation)
@@ -54,6 +57,28 @@ def _decided(bundle: Bundle, given: DecisionInput, situation: Situation) -> Deci
     if answer.allowed:
         return _allowed(bundle, situation, answer, given.notes, shadow)
     return _denied(bundle, given, situation, answer, shadow)
+
+
+def _for_others(bundle: Bundle, given: DecisionInput, decision: Decision) -> Decision:
+    """Decide a call that is made for other agents: each of them has to be allowed it as well, and is held to its terms.
+
+    Where people are asked for one of them, they are asked for the call.
+    """
+    for asked in given.notes["delegators"]:
+        one = from_json(asked)
+        theirs = decide(bundle, one)
+        if decision.ruling is Ruling.DENY:
+            return decision
+        if decision.allowed and theirs.allowed:
+            decision = replace(
+                decision,
+                policies=tuple(dict.fromkeys((*decision.policies, *theirs.policies))),
+                obligations=tuple(dict.fromkeys((*decision.obligations, *theirs.obligations))),
+                consumes=tuple(dict.fromkeys((*decision.consumes, *theirs.consumes))),
+            )
+        elif decision.allowed or theirs.ruling is Ruling.DENY:
+            decision = replace(theirs, message=f"This is done for {_who(one)}. {theirs.message}")
+    return decision
 
 
 def _outside(bundle: Bundle, given: DecisionInput, outside: Mapping[str, Any]) -> Decision:

@@ -81,7 +81,13 @@ def decision_input(
     """Put a call before the policies of `bundle`. Never raises, whatever the arguments hold."""
     situation = bundle.situation_of(identity, tool, arguments)
     told = facts.priors or facts.approval is not None or facts.budget is not None or facts.confidence is not None
-    if told or not situation.steady or situation.remedy_paths or _hides_some(bundle, situation, tool, arguments):
+    if (
+        told
+        or identity.delegators
+        or not situation.steady
+        or situation.remedy_paths
+        or _hides_some(bundle, situation, tool, arguments)
+    ):
         return compose(bundle, Question(identity, tool, arguments, facts))
     # All that a steady context is made of.
     key = facts.environment, facts.taint, facts.dry_run, identity.on_behalf_of, identity.scopes, identity.child
@@ -106,7 +112,19 @@ def compose(bundle: Bundle, question: Question) -> DecisionInput:
     approval = _consent(question)
     if approval is not None and approval.people and not request.unjudged:
         request = replace(request, entities=(*request.entities, *map(user_entity, approval.people)))
-    return _put(bundle, question, request, is_call=question.tool.method == TOOL_CALL)
+    given = _put(bundle, question, request, is_call=question.tool.method == TOOL_CALL)
+    for_others = [to_json(compose(bundle, _as_asked_by(one, question))) for one in question.identity.delegators]
+    return replace(given, notes={**given.notes, "delegators": for_others}) if for_others else given
+
+
+def _as_asked_by(delegator: Identity, question: Question) -> Question:
+    """Return the question whether an agent may make a call that it handed on: what was done for it, it did."""
+    doer = question.identity.agent
+    priors = {
+        name: replace(step, agent=delegator.agent) if step.agent == doer else step
+        for name, step in question.facts.priors.items()
+    }
+    return replace(question, identity=delegator, facts=replace(question.facts, priors=priors))
 
 
 def approving_input(bundle: Bundle, person: Approver, question: Question) -> DecisionInput:

@@ -20,7 +20,10 @@ Told = tuple[int, EventKind, str, str, str, str, str]
 def made_event(made: Delegation) -> tuple[Told, bytes]:
     """Return the header and the text of the event that tells of a delegation."""
     told = (made.created_ms, EventKind.DELEGATED, made.id, made.run_id, made.agent, made.on_behalf_of, "")
-    return told, _body(asdict(made))
+    said = asdict(made)
+    if not made.to:
+        del said["to"]
+    return told, _body(said)
 
 
 def end_event(end: DelegationEnd) -> tuple[Told, bytes]:

@@ -14,8 +14,9 @@ class Delegation:
 
     `id` is the token's, `digest` a SHA-256 of its secret part. `name` is the child's, from its agent downwards
     (`payer:reader:ocr`), `parent` the delegation it was made under, empty for one by the agent itself. `method`,
-    `root`, `issuer`, `claims` and `actors` are of the credential that the first of the chain was made with; `depth`
-    counts from 1.
+    `root`, `issuer` and `claims` are of the credential that the agent that made it, or its children, go back to;
+    `actors` of the first of the chain; `depth` counts from 1. `to` is the registered agent that acts under it, where
+    that is not `agent`, with which the chain begins. One that is made to it has no token, and an empty `digest`.
     """
 
     id: str
@@ -34,6 +35,12 @@ class Delegation:
     depth: int
     created_ms: int
     expires_ms: int
+    to: str = ""
+
+    @property
+    def acting(self) -> str:
+        """The registered agent that acts under it."""
+        return self.to or self.agent
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,11 +95,21 @@ OWN_TOOLS: Final[tuple[Mapping[str, Any], ...]] = (
         "name": "delegate",
         "description": (
             "Give another agent that works for you an identity of its own: it may use only the tools you name, only as "
-            "far as you may use them yourself, in this run, for a limited time. Returns the token it has to send."
+            "far as you may use them yourself, in this run, for a limited time. Returns the token it has to send. Or "
+            "hand the same on to an agent that there is: it uses its own token, and names the run."
         ),
         "inputSchema": _object(
-            ["name", "scopes"],
-            name={"type": "string", "pattern": "^[a-z0-9][a-z0-9._-]{0,31}$", "description": "What to call it."},
+            ["scopes"],
+            name={
+                "type": "string",
+                "pattern": "^[a-z0-9][a-z0-9._-]{0,31}$",
+                "description": "What to call a new identity. Give either this or `agent`.",
+            },
+            agent={
+                "type": "string",
+                "pattern": "^[a-z0-9][a-z0-9._-]{0,63}$",
+                "description": "The registered agent to hand on to.",
+            },
             scopes={
                 "type": "array",
                 "minItems": 1,
@@ -115,7 +125,7 @@ OWN_TOOLS: Final[tuple[Mapping[str, Any], ...]] = (
             },
         ),
         "outputSchema": _object(
-            ["child", "name", "scopes", "run", "until", "token"],
+            ["child", "name", "scopes", "run", "until"],
             child=_TEXT,
             name=_TEXT,
             scopes={"type": "array", "items": _TEXT},

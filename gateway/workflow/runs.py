@@ -46,6 +46,11 @@ def nobody_joins(run: RunRef) -> bool:
     return False
 
 
+def _anybody_joins(run: RunRef) -> bool:
+    del run
+    return True
+
+
 @dataclass(slots=True)
 class _Slot:
     """What names a run for its owner, and when it was last used."""
@@ -100,12 +105,13 @@ class Runs:
         owner, child = owner_of(identity), identity.child
         if child is not None and request.run not in {None, child.run}:
             raise _unknown()
+        handed = joins if child is None else _anybody_joins  # it is the run of whoever handed the work on
         if request.run is not None:
-            run = await self._explicit(owner, request.run, joins)
+            run = await self._explicit(owner, request.run, handed)
         elif key is not None:
             run = await self._named(owner, "key", _key("key", *key))
         elif child is not None:
-            run = await self._explicit(owner, child.run, joins)
+            run = await self._explicit(owner, child.run, handed)
         else:
             place = _conversation_key(request.caller)
             run = await self._places.run(owner, place, request.caller) or await self._conversation(

@@ -9,7 +9,7 @@ import pytest
 from gateway.identity.authenticator import Authenticator, Trust
 from gateway.identity.children import Children
 from gateway.identity.config import DelegationSection
-from gateway.identity.delegations import Delegations, Handed, Wanted
+from gateway.identity.delegations import Bounds, Delegations, Handed, Wanted
 from gateway.identity.key_source import KeyRing
 from gateway.identity.local import local_bearer
 from gateway.identity.picture import MAX_AGE_S
@@ -38,9 +38,13 @@ class House:
         self.index = TokenIndex(self.store, self.clock)
         self.children = Children(self.store, self.index, self.clock)
         self.section = DelegationSection(**section)
-        self.delegations = Delegations(self.store, self.children, lambda: self.section, self.clock, self.ids)
+        self.agents = agents(**TWO)
+        self.delegations = Delegations(self.store, self.children, self.bounds, self.clock, self.ids)
         trust = Trust(self.index, KeyRing(self.clock), KEY, children=self.children)
-        self.door = Authenticator(agents(**TWO), trust, self.clock)
+        self.door = Authenticator(self.agents, trust, self.clock)
+
+    def bounds(self) -> Bounds:
+        return Bounds(self.section, self.agents)
 
     async def refresh(self) -> None:
         await self.index.refresh()
@@ -168,7 +172,7 @@ async def test_a_child_is_made_even_where_it_cannot_be_read_back_at_once(house: 
     payer = await house.payer()
     unreadable = Unreadable(house.clock)
     children = Children(unreadable, house.index, house.clock)
-    made = await Delegations(unreadable, children, DelegationSection, house.clock, house.ids).hand_on(
+    made = await Delegations(unreadable, children, house.bounds, house.clock, house.ids).hand_on(
         payer, Wanted("reader", ("fraud.*",), 1000, "run_1")
     )
     assert children.find(made.made.id) is None
@@ -243,9 +247,8 @@ async def test_a_child_of_somebody_unknown_is_refused(house: House) -> None:
     stray = replace((await house.hand(payer)).made, id="tg_stray", parent="tg_gone", depth=2)
     await house.store.put_delegation(stray)
     await house.children.refresh()
-    agent = agents(**TWO)["payer"]
     with pytest.raises(IdentityFault) as refusal:
-        house.children.identity(stray, agent)
+        house.children.identity(stray, house.agents)
     assert "tg_gone, which it stands under, is not known" in refusal.value.detail
 
 

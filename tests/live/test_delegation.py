@@ -24,6 +24,10 @@ from tests.live.running import PAYMENTS
 
 LEAD = """\
   lead: { allow: ["fraud.*", "run.*"] }
+  boss: { allow: ["fraud.*", "run.*"] }
+  gone: { allow: ["fraud.*"] }
+  frugal: { allow: ["payments.history", "run.*"], budget: { calls: 1/day } }
+  researcher: { allow: ["fraud.*", "payments.*", "run.*"] }
   thrifty: { allow: ["payments.history", "run.*"], budget: { calls: 3/day } }
 """
 CONFIG = PAYMENTS.replace('"mail.*"]\n', '"mail.*", "run.*"]\n', 1).replace("  clerk:\n", f"{LEAD}  clerk:\n", 1)
@@ -36,7 +40,17 @@ unless { context.base has approval && context.base.approval.argsMatch };
 
 @id("children.owners")
 permit (principal in Gateway::Role::"tool-owners", action == Gateway::Action::"approve", resource)
-when { context.base has delegation && context.base.delegation.name == "payer:reader" };
+when { context.base has delegation &&
+  (context.base.delegation.name == "payer:reader" || context.base.delegation.name == "payer:researcher") };
+
+@id("payer.never") @message("payer checks no MALLORY.")
+forbid (principal == Gateway::Agent::"payer", action == Gateway::Action::"fraud.check", resource)
+when { context.input has payee && context.input.payee == "MALLORY" };
+
+@id("payer.asks") @obligation("approval:tool-owners")
+forbid (principal == Gateway::Agent::"payer", action == Gateway::Action::"fraud.check", resource)
+when { context.input has payee && context.input.payee == "EVE" }
+unless { context.base has approval && context.base.approval.argsMatch };
 """
 PEOPLE = "people: { bob@acme.example: { roles: [tool-owners] } }\napprovals: { wait_s: 0 }\n"
 PAYMENT = {"payment_id": "p_1", "payee": "ACME", "amount": 25.0, "reference": "r"}
@@ -288,3 +302,155 @@ async def test_a_childs_passport_ends_with_the_child_and_is_no_credential(gate: 
     assert (await refused(gate, made["passport"])).startswith("unauthenticated")
     with pytest.raises(NotSigned, match="expired"):
         read_passport(made["passport"], gate.gateway.signing.jwks(), gate.clock.ms + 120_000)
+
+
+async def given_to(client: Client, agent: str, *scopes: str, **more: Any) -> dict[str, Any]:
+    """Have a client hand on to a registered agent; return what it is told."""
+    asked = {"agent": agent, "scopes": list(scopes), **more}
+    result = await call(client, "run_delegate", asked)
+    assert code(result) == "ok", result
+    assert result.structured_content is not None
+    return result.structured_content
+
+
+async def test_a_registered_agent_does_what_was_handed_on_to_it_under_its_own_token_and_name(gate: Inside) -> None:
+    async with gate.client("modern") as payer, gate.client("modern", "researcher") as researcher:
+        told = await given_to(payer, "researcher", "fraud_check")
+        run = told["run"]
+        assert (told["name"], told["scopes"], "token" in told) == ("payer:researcher", ["fraud.check"], False)
+        assert code(await call(researcher, "fraud_check", CHECK, run=run)) == "ok"
+        outside = await call(researcher, "payments_history", {}, run=run)  # its own policies allow it
+        assert code(outside) == "denied"
+        assert "payer:researcher was given fraud.check" in str(outside.content)
+        assert code(await call(researcher, "run_start", {}, run=run)) == "denied"
+        assert code(await call(researcher, "payments_history", {})) == "ok"  # in a run of its own
+        other = (await call(payer, "run_start", {})).structured_content["run"]  # type: ignore[index]
+        assert code(await call(researcher, "fraud_check", CHECK, run=other)) == "invalid_arguments"
+    [line] = [
+        line
+        for line in await run_lines(gate.gateway.store, run)
+        if line.agent == "researcher" and line.outcome == "succeeded"
+    ]
+    own = (await known(gate, gate.tokens["researcher"])).credential_id
+    assert (line.who, line.delegation) == ("payer:researcher", ("payer:researcher", "payer"))
+    assert (line.credential_id, line.run_id) == (own, run)
+
+
+async def test_a_registered_agent_is_given_nothing_that_either_may_not_do(gate: Inside) -> None:
+    await Tokens(gate.gateway.store, gate.clock, RandomIds()).revoke("gone")
+    while not await is_refused(gate, gate.tokens["gone"]):
+        await asyncio.sleep(0.02)
+    async with gate.client("modern") as payer, gate.client("modern", "researcher") as researcher:
+
+        async def why(client: Client, agent: str, *scopes: str, **more: Any) -> str:
+            asked = {"agent": agent, "scopes": list(scopes)}
+            result = await call(client, "run_delegate", asked, **more)
+            assert code(result) == "delegation_refused", result
+            return str(result.content)
+
+        assert "There is no agent 'nobody'" in await why(payer, "nobody", "fraud.check")
+        assert "You may use nothing" in await why(payer, "researcher", "payments.transfer")
+        assert "may use nothing of mail.inbox itself" in await why(payer, "researcher", "mail.inbox")
+        assert "through payer already" in await why(payer, "payer", "fraud.check")
+        assert "no credential that is accepted" in await why(payer, "gone", "fraud.check")
+        told = await given_to(payer, "researcher", "fraud.*", "run.delegate")
+        assert "through payer already" in await why(researcher, "payer", "fraud.check", run=told["run"])
+        assert "You may use nothing" in await why(researcher, "clerk", "payments.history", run=told["run"])
+        both = {"name": "reader", "agent": "researcher", "scopes": ["fraud.*"]}
+        assert code(await call(payer, "run_delegate", both)) == "invalid_arguments"
+        assert code(await call(payer, "run_delegate", {"scopes": ["fraud.*"]})) == "invalid_arguments"
+        passing_for = {"name": "researcher", "scopes": ["fraud.*"]}
+        assert code(await call(payer, "run_delegate", passing_for)) == "delegation_refused"
+
+
+async def test_each_call_that_is_made_for_another_agent_is_decided_as_if_that_agent_made_it_too(gate: Inside) -> None:
+    never, asks = CHECK | {"payee": "MALLORY"}, CHECK | {"payee": "EVE"}
+    desk = gate.gateway.approving.desk
+    async with gate.client("modern") as payer, gate.client("modern", "researcher") as researcher:
+        run = (await given_to(payer, "researcher", "fraud.check", "payments.*"))["run"]
+        assert code(await call(researcher, "fraud_check", never)) == "ok"  # for itself
+        denied = await call(researcher, "fraud_check", never, run=run)
+        assert code(denied) == "denied"
+        assert "This is done for agent payer. payer checks no MALLORY." in str(denied.content)
+        assert code(await call(researcher, "payments_transfer", {"account": "X", "amount": 1.0}, run=run)) == "denied"
+        assert code(await call(researcher, "fraud_check", asks, run=run)) == "needs_approval"
+        [asked] = await desk.listed(standing=False, is_open=True)
+        assert described(asked, gate.clock.ms)["child"] == "payer:researcher"
+        await desk.approve("bob@acme.example", asked.id)
+        assert code(await call(researcher, "fraud_check", asks, run=run)) == "ok"
+        payment = PAYMENT | {"payment_id": "p_handed"}
+        checked = {name: payment[name] for name in ("payment_id", "payee", "amount")}
+        assert code(await call(researcher, "payments_pay", payment, run=run)) == "denied"
+        assert code(await call(researcher, "fraud_check", checked, run=run)) == "ok"
+        assert code(await call(researcher, "payments_pay", payment, run=run)) == "ok"
+
+
+async def test_what_a_registered_agent_was_handed_ends_with_whatever_it_stands_on(gate: Inside) -> None:
+    async with gate.client("modern", "boss") as boss, gate.client("modern", "researcher") as researcher:
+
+        async def refusal_in(told: dict[str, Any]) -> str:
+            return code(await call(researcher, "fraud_check", CHECK, run=told["run"]))
+
+        told = await given_to(boss, "researcher", "fraud.check", "run.delegate", ttl_s=600)
+        asked = {"name": "sub", "scopes": ["fraud.check"]}
+        below = (await call(researcher, "run_delegate", asked, run=told["run"])).structured_content
+        assert below is not None
+        sub = await known(gate, below["token"])
+        assert (sub.agent, sub.delegation[0]) == ("researcher", "boss:researcher:sub")
+        assert [each.agent for each in sub.delegators] == ["boss"]
+        assert code(await call(boss, "run_revoke", {"child": below["child"]})) == "ok"
+        assert (await refused(gate, below["token"])).endswith("was withdrawn")
+        assert await refusal_in(told) == "ok"
+        gate.clock.ms += 600_000
+        assert await refusal_in(told) == "delegation_refused"
+        again = await given_to(boss, "researcher", "fraud.check")
+        assert await refusal_in(again) == "ok"
+        assert code(await call(boss, "run_revoke", {"child": again["child"]})) == "ok"
+        assert await refusal_in(again) == "delegation_refused"
+        last = await given_to(boss, "researcher", "fraud.check")
+        await Tokens(gate.gateway.store, gate.clock, RandomIds()).revoke("boss")
+        while await refusal_in(last) == "ok":
+            await asyncio.sleep(0.02)
+        assert await refusal_in(last) == "delegation_refused"
+        assert code(await call(researcher, "fraud_check", CHECK)) == "ok"  # its own work goes on
+
+
+async def test_work_goes_from_hand_to_hand_as_deep_as_the_operator_lets_it(gate: Inside) -> None:
+    async with (
+        gate.client("modern") as payer,
+        gate.client("modern", "researcher") as researcher,
+        gate.client("modern", "clerk") as clerk,
+    ):
+        run = (await given_to(payer, "researcher", "payments.history", "run.*"))["run"]
+        asked = {"agent": "clerk", "scopes": ["payments.history"]}
+        told = (await call(researcher, "run_delegate", asked, run=run)).structured_content
+        assert told is not None
+        assert told["name"] == "payer:researcher:clerk"
+        assert code(await call(clerk, "payments_history", {}, run=run)) == "ok"
+        assert code(await call(clerk, "mail_inbox", {}, run=run)) == "denied"
+        passport = (await call(researcher, "run_passport", {}, run=run)).structured_content
+        assert passport is not None
+        claims = read_passport(passport["passport"], gate.gateway.signing.jwks(), gate.clock.ms)
+        assert (claims["sub"], claims["act"]) == ("payer", {"sub": "payer:researcher"})
+        assert code(await call(researcher, "run_revoke", {"child": told["child"]}, run=run)) == "ok"
+        assert code(await call(clerk, "payments_history", {}, run=run)) == "delegation_refused"
+    lines = [
+        line
+        for line in await run_lines(gate.gateway.store, run)
+        if line.agent == "clerk" and line.outcome == "succeeded"
+    ]
+    assert {line.delegation for line in lines} == {("payer:researcher:clerk", "payer:researcher", "payer")}
+
+
+async def test_work_for_another_agent_stops_with_it_and_is_charged_to_it_too(gate: Inside) -> None:
+    async with gate.client("modern", "frugal") as frugal, gate.client("modern", "researcher") as researcher:
+        run = (await given_to(frugal, "researcher", "payments.history"))["run"]
+        stopped = PauseRecord("agent:frugal", gate.clock.ms, "os:ann")
+        await gate.gateway.store.put_pause(stopped)
+        await gate.gateway.pauses.refresh()
+        assert code(await call(researcher, "payments_history", {}, run=run)) == "paused"
+        assert code(await call(researcher, "payments_history", {})) == "ok"
+        await gate.gateway.store.end_pause(stopped)
+        await gate.gateway.pauses.refresh()
+        codes = [code(await call(researcher, "payments_history", {}, run=run)) for _ in range(2)]
+        assert codes == ["ok", "budget_exceeded"]

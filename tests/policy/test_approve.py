@@ -1,9 +1,12 @@
 """What people's approvals do to a call that the policies refuse."""
 
+from dataclasses import replace
+
 import pytest
 
+from gateway.model.decision import Ruling
 from gateway.model.facts import Approver
-from gateway.model.identity import Identity
+from gateway.model.identity import Child, Identity
 from gateway.policy import approved, could_be_approved, decide, decision_input, may_approve, people_needed
 from gateway.policy.approve import may_join
 from gateway.policy.given import Question
@@ -35,6 +38,23 @@ def test_a_call_is_decided_as_if_people_had_approved_it_just_now(condition: str)
     assert not decide(bundle, given).allowed
     assert approved(bundle, given, [BOB, CAROL]).allowed
     assert approved(bundle, given, [BOB], 2).allowed
+
+
+def test_people_are_asked_for_what_an_agent_that_handed_the_work_on_needs_their_approval_for() -> None:
+    theirs = Child("dg_1", "payer:reader", "run_1", ("payments.*",), 1, (PAYER,))
+    who = Identity("reader", "token", "t", child=theirs)
+    policy = wanting("context.base.approval.quorum >= 2").replace(
+        "(principal,", '(principal == Gateway::Agent::"payer",'
+    )
+    bundle = load(PERMIT_ALL, policy)
+    given = decision_input(bundle, who, PAY, PAYMENT, facts())
+    decision = decide(bundle, given)
+    assert (decision.ruling, decision.obligations) == (Ruling.NEEDS_APPROVAL, (("approval", "leads"),))
+    assert could_be_approved(bundle, who, PAY)
+    assert not could_be_approved(bundle, replace(who, child=None), PAY)
+    assert people_needed(bundle, given) == 2
+    assert not approved(bundle, given, [BOB]).allowed
+    assert approved(bundle, given, [BOB, CAROL]).allowed
 
 
 def test_only_calls_of_which_a_policy_looks_at_approvals_can_be_approved() -> None:

@@ -7,7 +7,10 @@ __all__ = ["Identify"]
 
 
 class Identify:
-    """Sets `call.identity`; an unknown caller is refused with IdentityFault."""
+    """Sets `call.identity`; an unknown caller is refused with IdentityFault.
+
+    Whoever names a run in which work was handed on to it is a child there: it may do that work and nothing else.
+    """
 
     def __init__(self, authenticator: Authenticator) -> None:
         self._authenticator = authenticator
@@ -19,4 +22,6 @@ class Identify:
             return
         caller = call.request.caller
         known = self._authenticator.verified(caller.credential)
-        call.identity = known or await self._authenticator.identify(caller.credential, loopback=caller.loopback)
+        if known is None:
+            known = await self._authenticator.identify(caller.credential, loopback=caller.loopback)
+        call.identity = known if call.request.run is None else self._authenticator.in_run(known, call.request.run)
