@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from connectors.mcp.deadline import MOST_STILL_S, Deadline
 from connectors.mcp.wire import Ear
-from gateway.connector import AskRefused, Back, Measure, dump
+from gateway.connector import AskRefused, Back, Hear, Measure, dump
 
 __all__ = ["Scale", "Talk"]
 
@@ -49,8 +49,8 @@ class Talk(Scale):
         if method.startswith("notifications/") and (self.wants_progress or method != _PROGRESS):
             self._back.notify(method, params)
 
-    async def put(self, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Ask the client and return its answer.
+    async def put(self, method: str, params: Mapping[str, Any], hear: Hear | None = None) -> Mapping[str, Any]:
+        """Ask the client and return its answer. `hear` is as in `Back.ask`.
 
         Raises:
             AskRefused: as `Back.ask` says, or there was no answer in time.
@@ -61,7 +61,7 @@ class Talk(Scale):
         self._deadline.pause()
         try:
             async with asyncio.timeout(max(MOST_STILL_S - self._deadline.stood_still(), 0.0)):
-                return await self._back.ask(method, params)
+                return await self._back.ask(method, params, hear)
         except TimeoutError:
             raise AskRefused(_REFUSED, _NOT_IN_TIME) from None
         finally:
@@ -87,9 +87,49 @@ class Talk(Scale):
 
     async def _answer(self, question: Mapping[str, Any], reply: Callable[[bytes], Awaitable[None]]) -> None:
         answer: dict[str, Any] = {"jsonrpc": "2.0", "id": question["id"]}
+        params = question.get("params", {})
+        steps = _Steps(params.get("_meta"), reply)
         try:
-            answer["result"] = await self.put(question["method"], question.get("params", {}))
+            answer["result"] = await self.put(question["method"], params, steps.hear if steps.wanted else None)
         except AskRefused as refused:
             data = {} if refused.data is None else {"data": refused.data}
             answer["error"] = {"code": refused.code, "message": str(refused), **data}
+        except asyncio.CancelledError:
+            steps.drop()
+            raise
+        await steps.told()
         await reply(dump(answer))
+
+
+class _Steps:
+    """A client's progress with one question, told to the server that asked under its own token.
+
+    One step is on its way at a time. Of those that come meanwhile the latest is told, and none after the answer.
+    """
+
+    def __init__(self, meta: Any, reply: Callable[[bytes], Awaitable[None]]) -> None:
+        self._token = meta.get("progressToken") if isinstance(meta, dict) else None
+        self._reply = reply
+        self._latest: Mapping[str, Any] | None = None
+        self._telling: asyncio.Task[None] | None = None
+        self.wanted = type(self._token) in {str, int}
+
+    def hear(self, params: Mapping[str, Any]) -> None:
+        self._latest = {**params, "progressToken": self._token}
+        if self._telling is None or self._telling.done():
+            self._telling = asyncio.ensure_future(self._tell())
+
+    def drop(self) -> None:
+        """Tell of nothing more."""
+        if self._telling is not None:
+            self._telling.cancel()
+
+    async def told(self) -> None:
+        """Wait until the last of them is told."""
+        if self._telling is not None:
+            await self._telling
+
+    async def _tell(self) -> None:
+        while (params := self._latest) is not None:
+            self._latest = None
+            await self._reply(dump({"jsonrpc": "2.0", "method": _PROGRESS, "params": params}))

@@ -22,7 +22,7 @@ from gateway.connector.receiving import Delivery, Receiver
 from gateway.connector.secret import Secret
 from gateway.connector.tunnel import ProxyUrl, Tunnel
 from gateway.connector.upstream import LOOKUP, Definitions, Notice, Offer, ToolCall, ToolsOnly, ToolTraits, Upstream
-from gateway.model.back import NOBODY, AskRefused, Back
+from gateway.model.back import NOBODY, AskRefused, Back, Hear
 from gateway.model.clock import Clock, IdSource
 from gateway.model.errors import ConnectorFault
 from gateway.model.tool import Effect
@@ -48,6 +48,7 @@ __all__ = [
     "Definitions",
     "Delivery",
     "Effect",
+    "Hear",
     "IdSource",
     "Measure",
     "MutualTls",

@@ -1,11 +1,14 @@
 """The way back to a client while its request is under way: notifications, and questions a server has for it."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-__all__ = ["NOBODY", "AskRefused", "Back"]
+__all__ = ["NOBODY", "AskRefused", "Back", "Hear"]
+
+Hear = Callable[[Mapping[str, Any]], None]
+"""Takes the params of a progress notification that a client sent while it was asked something; never waits."""
 
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
@@ -55,8 +58,10 @@ class Back:
         A `notifications/progress` may carry any token: the client's own is put in its place.
         """
 
-    async def ask(self, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def ask(self, method: str, params: Mapping[str, Any], hear: Hear | None = None) -> Mapping[str, Any]:
         """Put a server's request to the client and return the client's result, unchanged.
+
+        `hear` takes how far the client got meanwhile, where it can say so, under whatever token.
 
         Raises:
             AskRefused: nobody can be asked, no policy allows it, or the client answered with an error.

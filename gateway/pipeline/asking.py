@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from gateway.codec import CodecError, digest
 from gateway.ledger.recorder import Recorder
-from gateway.model.back import NOBODY, AskRefused, Back
+from gateway.model.back import NOBODY, AskRefused, Back, Hear
 from gateway.model.call import Call
 from gateway.model.clock import Clock, IdSource
 from gateway.model.errors import ConnectorFault, GatewayError, RequestFault
@@ -101,12 +101,14 @@ class Asking:
                 raise ConnectorFault(f"{call.tool.server} {refusal.message}", code="rejected") from None
             await self._record(asked, Succeeded({"passed": "with the answer"}))
 
-    async def ask(self, call: Call, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def ask(
+        self, call: Call, method: str, params: Mapping[str, Any], hear: Hear | None = None
+    ) -> Mapping[str, Any]:
         """Put a question to the client of `call` and return its answer. Raises `AskRefused`."""
         asked = await self._decided(call, method, params)
         self._elicited.asked(call.tool.server, params, call.request.caller.session)
         try:
-            result = await call.request.back.ask(method, self._redactor.deliver(params))
+            result = await call.request.back.ask(method, self._redactor.deliver(params), hear)
         except AskRefused as refusal:
             said = f"The client refused: {refusal.message}"
             await self._record(asked, Failed(ConnectorFault(said, code="rejected")))
@@ -219,13 +221,13 @@ class _Governed(Back):
     def notify(self, method: str, params: Mapping[str, Any]) -> None:
         self._back.notify(method, self._asking.deliver(params))
 
-    async def ask(self, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def ask(self, method: str, params: Mapping[str, Any], hear: Hear | None = None) -> Mapping[str, Any]:
         self.was_asked = True
         if not self._questions:
             self._since = self._asking.now()
         self._questions += 1
         try:
-            return await self._asking.ask(self._call, method, params)
+            return await self._asking.ask(self._call, method, params, hear)
         finally:
             self._questions -= 1
             if not self._questions:

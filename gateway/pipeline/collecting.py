@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from itertools import count
 from typing import Any, Final
 
-from gateway.model.back import AskRefused, Back
+from gateway.model.back import AskRefused, Back, Hear
 
 __all__ = ["Collecting"]
 
@@ -35,7 +35,7 @@ class Collecting(Back):
         """What the client has to answer, by names of the gateway's own."""
         return {name: question for name, (question, _) in self._open.items()}
 
-    async def ask(self, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def ask(self, method: str, params: Mapping[str, Any], hear: Hear | None = None) -> Mapping[str, Any]:
         name, answer = f"ask-{next(self._numbers)}", asyncio.get_running_loop().create_future()
         self._open[name] = {"method": method, "params": params}, answer
         self.asked.set()

@@ -6,7 +6,7 @@ The one place where `_meta` that relates a message to a task is rewritten, on it
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.model.back import Back
+from gateway.model.back import Back, Hear
 from gateway.task.forms import RELATED_META
 
 __all__ = ["Related", "Way", "related"]
@@ -46,8 +46,8 @@ class Related(Back):
     def notify(self, method: str, params: Mapping[str, Any]) -> None:
         self._back.notify(method, related(params, self._task_id))
 
-    async def ask(self, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
-        answer = await self._back.ask(method, related(params, self._task_id))
+    async def ask(self, method: str, params: Mapping[str, Any], hear: Hear | None = None) -> Mapping[str, Any]:
+        answer = await self._back.ask(method, related(params, self._task_id), hear)
         theirs = _task_in(params)
         return answer if theirs is None else related(answer, theirs)
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from starlette.types import Send
 
 from gateway.codec import dump
-from gateway.model.back import AskRefused, Back
+from gateway.model.back import AskRefused, Back, Hear
 from gateway.transport.sessions import Session
 from gateway.transport.streams import EventStream, send_stream
 from gateway.transport.wire import RpcRequest, send_json
@@ -123,13 +123,16 @@ class LegacyBack(HttpBack):
         self.capabilities = session.capabilities if streaming else {}
         self.declares = session.declares
 
-    async def ask(self, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def ask(self, method: str, params: Mapping[str, Any], hear: Hear | None = None) -> Mapping[str, Any]:
         stream = self.stream()
         if stream is None or stream.closed or self._session.ended:
             raise AskRefused(-32001, "The client takes no event streams, or has gone, so it cannot be asked")
         request_id = f"ask-{secrets.token_hex(8)}"
         answer: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
         self._session.asked[request_id] = answer
+        if hear is not None:
+            self._session.heard[request_id] = hear
+            params = {**params, "_meta": {**params.get("_meta", {}), "progressToken": request_id}}
         stream.say({"jsonrpc": "2.0", "id": request_id, "method": method, "params": params})
         try:
             async with asyncio.timeout(self.ask_s):
@@ -142,6 +145,7 @@ class LegacyBack(HttpBack):
             raise
         finally:
             self._session.asked.pop(request_id, None)
+            self._session.heard.pop(request_id, None)
 
     def _opened(self) -> EventStream:
         stream = self._session.streams.open(self._request_id)

@@ -22,7 +22,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.codec import CodecError, digest, dump, parse
-from gateway.model.back import AskRefused, Back
+from gateway.model.back import AskRefused, Back, Hear
 from gateway.model.clock import Clock
 from gateway.store.spending import SpentStore
 from gateway.transport.back import ASK_S, HttpBack
@@ -71,7 +71,7 @@ class ModernBack(Back):
     def notify(self, method: str, params: Mapping[str, Any]) -> None:
         self._way.notify(method, params)
 
-    async def ask(self, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def ask(self, method: str, params: Mapping[str, Any], hear: Hear | None = None) -> Mapping[str, Any]:
         if self._gone:
             raise AskRefused(-32001, self._gone)
         key = f"ask-{secrets.token_hex(4)}"

@@ -171,13 +171,17 @@ class Legacy:
 
     @staticmethod
     def _notified(session: Session, request: RpcRequest) -> None:
-        """Take a client's notification: it may call a request off."""
+        """Take a client's notification: it may call a request off, or say how far it is with a question."""
         if request.method == "notifications/cancelled":
             request_id = request.params.get("requestId")
             if isinstance(request_id, str | int) and (found := session.under_way.get((type(request_id), request_id))):
                 back, task = found
                 back.cancelled = True
                 (back.under_way or task).cancel()
+        elif request.method == "notifications/progress":
+            token = request.params.get("progressToken")
+            if isinstance(token, str) and (hear := session.heard.get(token)):
+                hear(request.params)
 
     async def _set_level(self, session: Session, params: Mapping[str, Any]) -> Answer:
         level = params.get("level")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gateway.codec import dump
-from gateway.model.back import AskRefused, Back
+from gateway.model.back import AskRefused, Back, Hear
 from gateway.model.clock import Clock
 from gateway.model.identity import ClientInfo, Identity, principal_of
 from gateway.pipeline.notices import Subscriber
@@ -45,7 +45,7 @@ class Session:
 
     `capabilities` and `declares` are what the client said (see `Back`); `subscriptions` are the resource URIs it wants
     news of, as it knows them. `under_way` holds its unanswered requests by JSON-RPC id, `asked` the questions it has
-    not answered.
+    not answered, and `heard` who hears of its progress with one.
     """
 
     id: str
@@ -60,6 +60,7 @@ class Session:
     subscriptions: frozenset[str] = frozenset()
     under_way: dict[tuple[type, object], tuple[Back, "asyncio.Task[Any]"]] = field(default_factory=dict)
     asked: dict[str, "asyncio.Future[Mapping[str, Any]]"] = field(default_factory=dict)
+    heard: dict[str, Hear] = field(default_factory=dict)
     own_stream: EventStream | None = None
     subscriber: Subscriber | None = None
     ended: bool = False

@@ -27,7 +27,7 @@ class Client(Back):
         self.answer = answer
         self.asked: list[Any] = []
 
-    async def ask(self, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def ask(self, method: str, params: Mapping[str, Any], hear: Any = None) -> Mapping[str, Any]:
         self.asked.append(params)
         if isinstance(self.answer, BaseException):
             raise self.answer

@@ -101,6 +101,33 @@ async def test_a_client_is_asked_on_the_stream_and_answers_by_post() -> None:
     assert len(peer.front.delivered) == 1
 
 
+async def test_how_far_a_client_is_with_a_question_is_told_to_the_one_call_that_asks_it() -> None:
+    heard: dict[str, list[Any]] = {"a": [], "b": []}
+
+    def asks(name: str) -> Any:
+        async def ask(call: Any) -> Any:
+            params = {**ELICIT, "_meta": {"progressToken": "same", "x": None}}
+            return answer({"told": await call.back.ask("elicitation/create", params, heard[name].append)})
+
+        return ask
+
+    peer = await asking_peer(asks("a"), asks("b"))
+    calls = [peer.legacy("tools/call", LIST), peer.legacy("tools/call", LIST)]
+    questions = [await call.message("elicitation/create") for call in calls]
+    tokens = [question["params"]["_meta"]["progressToken"] for question in questions]
+    assert [question["params"]["_meta"]["x"] for question in questions] == [None, None]
+    stranger = Peer(peer.front)
+    await stranger.initialize(elicitation={})
+    for who, token in ((stranger, tokens[0]), (peer, "same"), (peer, [1]), (peer, tokens[1])):
+        await who.tell("notifications/progress", {"progressToken": token, "progress": 1}).ended()
+    for question in questions:
+        await peer.reply(question["id"], {"action": "accept"}).ended()
+    for call in calls:
+        await call.ended()
+    await peer.tell("notifications/progress", {"progressToken": tokens[0], "progress": 2}).ended()
+    assert heard == {"a": [], "b": [{"progressToken": tokens[1], "progress": 1}]}
+
+
 async def test_an_error_of_the_client_goes_to_the_server_as_it_is() -> None:
     asks = Asks([("elicitation/create", ELICIT), ("sampling/createMessage", {}), ("elicitation/create", {})])
     peer = await asking_peer(asks)

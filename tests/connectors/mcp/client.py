@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gateway.connector import AskRefused, Back
+from gateway.connector import AskRefused, Back, Hear
 
 ALL = {"elicitation": {"form": {}, "url": {}}, "sampling": {}, "roots": {}}
 
@@ -17,6 +17,8 @@ class Client(Back):
         self.heard: list[tuple[str, Mapping[str, Any]]] = []
         self.asked: list[tuple[str, Mapping[str, Any]]] = []
         self.dropped: list[str] = []
+        self.steps: list[Mapping[str, Any]] = []
+        self.heard_of: Hear | None = None
         self._answers = answers or {}
         for name, value in more.items():
             setattr(self, name, value)
@@ -28,8 +30,12 @@ class Client(Back):
         """The params of every notification of that method, in order."""
         return [params for each, params in self.heard if each == f"notifications/{method}"]
 
-    async def ask(self, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def ask(self, method: str, params: Mapping[str, Any], hear: Hear | None = None) -> Mapping[str, Any]:
         self.asked.append((method, params))
+        self.heard_of = hear
+        for step in self.steps:
+            assert hear is not None
+            hear(step)
         answer = self._answers.get(method)
         try:
             if isinstance(answer, Callable):  # type: ignore[arg-type]

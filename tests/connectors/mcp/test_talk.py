@@ -32,6 +32,25 @@ async def test_a_servers_question_goes_to_the_client_and_its_answer_back_unchang
     assert client.asked == [("sampling/createMessage", {"n": 1})]
 
 
+@pytest.mark.parametrize("token", ["t", 0])
+async def test_how_far_the_client_is_with_a_question_is_told_to_the_server_under_its_own_token(
+    start: Start, token: Any
+) -> None:
+    upstream, client = await start(talker()), sampler({"x": 1})
+    client.steps = [{"progressToken": "ours", "progress": step, "x": None} for step in (1, 2, 3)]
+    question = {**QUESTION, "params": {"_meta": {"progressToken": token}}}
+    await upstream.call(asked("ask", question, back=client))
+    told = text(await upstream.call(asked("about", back=sampler({}))))["steps"]
+    assert told == [[{"progressToken": token, "progress": 3, "x": None}, 0]]  # the latest, and before the answer
+
+
+@pytest.mark.parametrize("meta", [{"progressToken": True}, {"progressToken": None}, {}, []])
+async def test_a_question_whose_progress_nobody_wants_has_none(start: Start, meta: Any) -> None:
+    upstream, client = await start(talker()), sampler({"x": 1})
+    await upstream.call(asked("ask", {**QUESTION, "params": {"_meta": meta}}, back=client))
+    assert client.heard_of is None
+
+
 @pytest.mark.parametrize(("data", "told"), [(None, {}), ({"why": 1}, {"data": {"why": 1}})])
 async def test_a_question_that_is_refused_is_refused_to_the_server(start: Start, data: Any, told: Any) -> None:
     upstream = await start(talker())
