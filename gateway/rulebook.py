@@ -131,7 +131,7 @@ def recatalogued(old: Rules, config: GatewayConfig, lock: Lock, live: Mapping[st
     budgets = budgets_of(config, (tool.name for tool in catalog.tools()))
     spoken = _contracts(config, catalog, lock)
     rules = replace(rules, people=old.people, aliases=old.aliases, budgets=budgets, contracts=spoken)
-    return replace(rules, labels=old.labels, facts=old.facts, loops=config.loops)
+    return replace(rules, labels=old.labels, facts=old.facts, loops=config.loops, abouts=config.abouts())
 
 
 def _contracts(config: GatewayConfig, catalog: Catalog, lock: Lock) -> Contracts:
@@ -196,6 +196,7 @@ def _rules(config: GatewayConfig, lock: Lock, live: Mapping[str, Live], sources:
         facts=config.facts or FactsSection(),
         contracts=_contracts(config, catalog, lock),
         loops=config.loops,
+        abouts=config.abouts(),
     )
 
 

@@ -153,7 +153,7 @@ class Gateway(Parts):
     def status(self) -> dict[str, Any]:
         """Return how every server stands, and what is wrong with the policies and with following the files, as JSON."""
         tools = self.rules.current.catalog.tools()
-        breakers = self.executor.breakers()
+        breakers, abouts = self.executor.breakers(), self.rules.current.abouts
         return {
             "policy_problem": self.policy_problem,
             "files_problem": self.files_problem,
@@ -165,6 +165,7 @@ class Gateway(Parts):
                     "state": str(health.state),
                     "since_ms": health.since_ms,
                     "error": health.error,
+                    "about": abouts[name].told() if name in abouts else {},
                     "probe": self._probed(name),
                     "breaker": str(breakers[name].state) if name in breakers else "closed",
                     "breaker_open_for": breakers[name].open_for if name in breakers else 0,

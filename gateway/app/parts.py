@@ -11,6 +11,7 @@ from gateway.catalog.lock import Lock
 from gateway.catalog.names import canonical_name
 from gateway.config.model import OWN_SERVERS, GatewayConfig
 from gateway.connector import Surroundings
+from gateway.connector.about import UNSAID
 from gateway.connector.pool import Upstreams
 from gateway.credentials.keeper import Keeper
 from gateway.home import Home
@@ -126,12 +127,18 @@ class Parts:
         self.kept = Kept(self.rules, self.clock, self.ids)
         self.tainting = Tainting(self.rules, Taints(self.store, self.clock))
         self.recorder = self._recorder()
-        watched = Watched(lambda: self.config.probes, lambda: self.rules.current.catalog.find)
-        self.probing = Probing(self.upstreams, watched, self.store, self.clock, self.ids)
+        self.probing = Probing(self.upstreams, self._watched(), self.store, self.clock, self.ids)
         self.asking = Asking(self.recorder, redactor, self.clock, self.ids, self.elicited)
         self.task_requests = self._tasks()
         self.doubts = Doubts(Asked(self.store, self.rules, self.executor, self.upstreams, redactor.record, self.clock))
         self._loud = logging.DEBUG  # while servers are still answering for the first time
+
+    def _watched(self) -> Watched:
+        return Watched(
+            lambda: self.config.probes,
+            lambda: self.rules.current.catalog.find,
+            lambda server: self.rules.current.abouts.get(server, UNSAID),
+        )
 
     def _trust(self) -> Trust:
         return Trust(self.tokens, self.keys, self.local_key, self.config.identity.clock_skew, self.children)

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -62,6 +63,9 @@ def new(
 def keeps_contract(
     name: Annotated[str, typer.Argument(help="A package's folder, an installed connector, or a configured server.")],
     setting: Settings = None,
+    complete: Annotated[
+        bool, typer.Option("--complete", help="Fail where its package does not say who answers for it, and the like.")
+    ] = False,
     config: ConfigPath = Path("gateway.yaml"),
     as_json: AsJson = False,
 ) -> None:
@@ -87,7 +91,14 @@ def keeps_contract(
         fail_with(Refused("settings", f"{name}: {places}", "give them with --set key=value"), as_json=as_json)
     except (ConnectorLoadError, ConfigError, ValueError) as error:
         fail_with(Refused("connector", str(error), "toolgate connector list"), as_json=as_json)
-    emit({"ok": True, "connector": found.name, "held": held}, [f"{name}: keeps the contract"], as_json=as_json)
+    missing = found.manifest.missing()
+    if complete and missing:
+        hint = "[project] in its pyproject.toml: version, maintainers, urls = { Runbook = …, Changelog = … }"
+        said = f"{name}: its package does not say: {', '.join(missing)}"
+        fail_with(Refused("manifest", said, hint), as_json=as_json)
+    data = {"ok": True, "connector": found.name, "held": held, "manifest": asdict(found.manifest), "missing": missing}
+    unsaid = [f"its package does not say: {', '.join(missing)}"] if missing else []
+    emit(data, [*unsaid, f"{name}: keeps the contract"], as_json=as_json)
 
 
 def list_connectors(as_json: AsJson = False) -> None:
@@ -97,6 +108,7 @@ def list_connectors(as_json: AsJson = False) -> None:
         {
             "connector": row["connector"],
             "package": f"{row['package']} {row['version']}".strip(),
+            "owner": row["owner"] or "-",
             "tools": row["error"] or ", ".join(row["tools"]) or "(from its configuration)",
         }
         for row in rows
@@ -177,7 +189,7 @@ def _row(packaged: Packaged) -> dict[str, Any]:
     return {
         "connector": packaged.name,
         "package": packaged.package,
-        "version": packaged.version,
+        **asdict(packaged.manifest),
         "tools": tools,
         "error": error,
     }

@@ -24,6 +24,9 @@ description = "A Toolgate connector."
 readme = "README.md"
 requires-python = ">=3.11"
 dependencies = ["toolgate"]
+# Who answers for it, and where they write down what to do when it fails. `connector test --complete` asks for these.
+# maintainers = [{{ name = "{title} team", email = "team@example.com" }}]
+# urls = {{ Runbook = "https://example.com/runbook", Changelog = "https://example.com/changes" }}
 
 [project.entry-points."gateway.connectors"]
 {module} = "{module}:{kind}"

@@ -14,6 +14,7 @@ from gateway.cli.checks import Check
 from gateway.cli.loaded import Loaded, load_now
 from gateway.cli.running import running
 from gateway.config import GatewayConfig
+from gateway.connector.about import UNSAID, About
 
 __all__ = ["ask_servers", "breaker_text", "pin_schemas", "probe_servers"]
 
@@ -43,9 +44,11 @@ def probe_servers(config: GatewayConfig, path: Path) -> Iterable[Check]:
     loaded = load_now(path)
     yield from _found_running(loaded)
     live, silent = ask_servers(loaded)
+    abouts = config.abouts()
     for name in config.mcpServers:
         if name in silent:
             fix = "run its command by hand, or correct its entry under mcpServers"
+            fix += f"; or {words}" if (words := abouts.get(name, UNSAID).words()) else ""
             yield Check(f"server {name}", ok=False, message=silent[name] or "it did not answer", fix=fix)
             continue
         definitions = live[name].definitions
@@ -62,9 +65,8 @@ def _found_running(loaded: Loaded) -> Iterable[Check]:
     for name, each in (found["servers"] if found is not None else {}).items():
         if each["state"] == "down":
             since = datetime.fromtimestamp(each["since_ms"] / 1000, UTC).isoformat(" ", "seconds")
-            yield Check(
-                f"server {name}", ok=False, message=f"is down for the running gateway since {since}: {each['error']}"
-            )
+            message = f"is down for the running gateway since {since}: {each['error']}"
+            yield Check(f"server {name}", ok=False, message=message, fix=About.model_validate(each["about"]).words())
         elif (stands := breaker_text(each)) != "closed":
             message = f"failed so often that the running gateway leaves it alone (its breaker is {stands})"
             yield Check(f"server {name}", ok=True, message=message, warning=True)

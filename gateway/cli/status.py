@@ -1,5 +1,6 @@
 """`toolgate status`: is it up, and how are its servers."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ from gateway.cli.output import FAILED, emit, table
 from gateway.cli.place import AsJson, ConfigPath, loaded_from
 from gateway.cli.running import running
 from gateway.cli.servers import breaker_text
+from gateway.connector.about import About
 from gateway.model.clock import SystemClock
 
 __all__ = ["status"]
@@ -25,7 +27,7 @@ def status(config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = False) -
         emit({"up": False}, ["the gateway is not up; start it with: toolgate up"], as_json=as_json)
         raise typer.Exit(FAILED)
     found = {**gateway.note, **told}
-    lines = [f"up at {found['url']}/mcp (pid {found['pid']})", *table(_rows(found["servers"]))]
+    lines = [f"up at {found['url']}/mcp (pid {found['pid']})", *table(_rows(found["servers"])), *_whom_to_ask(found)]
     if found["policy_problem"]:
         lines.append(f"the policies do not load: {found['policy_problem']}")
     if found["files_problem"]:
@@ -37,6 +39,15 @@ def status(config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = False) -
             whose = f" of {each['user']}" if each["user"] else ""
             lines.append(f"credential{whose} for {', '.join(each['servers'])} is dead: {each['reason']}; {each['fix']}")
     emit({"up": True, **found}, lines, as_json=as_json)
+
+
+def _whom_to_ask(found: Mapping[str, Any]) -> Iterable[str]:
+    """Yield who answers for each server that something is wrong with, where that is said."""
+    dead = {server for each in found["credentials"] if each["state"] == "dead" for server in each["servers"]}
+    for name, each in found["servers"].items():
+        ails = each["state"] == "down" or each["breaker"] != "closed" or each["quarantined"] or name in dead
+        if ails and (words := About.model_validate(each["about"]).words()):
+            yield f"{name}: {words}"
 
 
 def _rows(servers: dict[str, Any]) -> list[dict[str, str]]:

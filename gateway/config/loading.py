@@ -11,8 +11,9 @@ from gateway.config.checking import Resolver, check, explain, resolved
 from gateway.config.document import Document, Trail, read
 from gateway.config.model import GatewayConfig
 from gateway.config.problem import ConfigError
+from gateway.connector.about import About
 from gateway.connector.plugin import Connector
-from gateway.connector.registry import STANDING, settings_of
+from gateway.connector.registry import ABOUT, STANDING, settings_of
 from gateway.model.problem import Problem
 from gateway.policy.config import StandingSection
 from gateway.workflow.own_tools import OWN_SERVER
@@ -73,6 +74,10 @@ def _standing_problems(document: Document, config: GatewayConfig) -> Iterator[Pr
             StandingSection.model_validate({key: section[key] for key in STANDING if key in section})
         except ValidationError as error:
             yield from explain(document, error, (_SERVERS, name))
+        try:
+            About.model_validate(section.get(ABOUT, {}))
+        except ValidationError as error:
+            yield from explain(document, error, (_SERVERS, name, ABOUT))
 
 
 def _server_problems(

@@ -11,7 +11,8 @@ from gateway.approval.own_tools import APPROVALS_SERVER
 from gateway.budget.config import BudgetsSection
 from gateway.catalog.config import EndpointSection, ListLimit, ResultLimit, ToolRule
 from gateway.catalog.own_tools import RESULTS_SERVER, TOOLS_SERVER
-from gateway.connector.registry import STANDING
+from gateway.connector.about import About
+from gateway.connector.registry import ABOUT, STANDING
 from gateway.facts.config import FactsSection
 from gateway.facts.own_tools import FACTS_SERVER
 from gateway.identity.config import Agents, IdentityConfig
@@ -124,7 +125,7 @@ class GatewayConfig(BaseModel):
         repr=False,
         description="The servers behind the gateway, as MCP hosts write them; `connector: NAME` uses a plugin. "
         "Texts may refer to ${VAR}, ${VAR:-default} and ${secret:name}. `trust` (0 to 100) and `quarantined` say how "
-        "policies see the server.",
+        "policies see the server, `about` (`owner`, `contact`, `runbook`) who answers for it.",
     )
     tools: Annotated[dict[str, ToolRule], Field(max_length=10_000)] = Field(
         default={}, description='What the operator says of tools, by name or pattern such as "payments.*".'
@@ -173,3 +174,8 @@ class GatewayConfig(BaseModel):
             name: StandingSection.model_validate({key: section[key] for key in STANDING if key in section})
             for name, section in self.mcpServers.items()
         }
+
+    def abouts(self) -> dict[str, About]:
+        """Return who answers for the servers of which that is said. Raises `pydantic.ValidationError`."""
+        sections = self.mcpServers.items()
+        return {name: About.model_validate(section[ABOUT]) for name, section in sections if ABOUT in section}

@@ -3,11 +3,12 @@
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Final
 
+from gateway.connector.about import Manifest
 from gateway.connector.plugin import Connector
 from gateway.connector.registry import GROUP, ConnectorLoadError, load_connectors
 from gateway.connector.upstream import ToolCall
@@ -27,8 +28,8 @@ class Packaged:
 
     point: EntryPoint
     package: str
-    version: str
     double_point: EntryPoint | None = None
+    manifest: Manifest = field(default_factory=Manifest)
 
     @property
     def name(self) -> str:
@@ -56,8 +57,10 @@ def installed() -> Mapping[str, Packaged]:
     found: dict[str, Packaged] = {}
     for point in sorted(entry_points(group=GROUP), key=lambda each: each.name):
         package = point.dist
-        name, version = (package.name, package.version) if package is not None else ("", "")
-        found.setdefault(point.name, Packaged(point, name, version, doubles.get(point.name)))
+        name, manifest = "", Manifest()
+        if package is not None:
+            name, manifest = package.name, Manifest.installed(package.metadata)
+        found.setdefault(point.name, Packaged(point, name, doubles.get(point.name), manifest))
     return found
 
 
@@ -71,11 +74,12 @@ def in_folder(folder: Path) -> Mapping[str, Packaged]:
     try:
         project = tomllib.loads(path.read_text(encoding="utf-8"))["project"]
         points = {group: _points(group, values) for group, values in project.get("entry-points", {}).items()}
+        manifest = Manifest.declared(project)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, AttributeError, TypeError) as error:
         raise ConnectorLoadError(f"{path} does not describe a package: {error}") from error
     doubles = {point.name: point for point in points.get(DOUBLES, ())}
-    name, version = str(project.get("name", "")), str(project.get("version", ""))
-    found = {point.name: Packaged(point, name, version, doubles.get(point.name)) for point in points.get(GROUP, ())}
+    name = str(project.get("name", ""))
+    found = {point.name: Packaged(point, name, doubles.get(point.name), manifest) for point in points.get(GROUP, ())}
     if not found:
         raise ConnectorLoadError(f'{path} declares no connector: [project.entry-points."{GROUP}"] is missing')
     return found

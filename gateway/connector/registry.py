@@ -9,11 +9,23 @@ from gateway.connector.credential import Sought
 from gateway.connector.plugin import Connector, Surroundings
 from gateway.connector.upstream import Upstream
 
-__all__ = ["GROUP", "STANDING", "ConnectorLoadError", "build_upstream", "load_connectors", "settings_of", "sought_in"]
+__all__ = [
+    "ABOUT",
+    "GROUP",
+    "STANDING",
+    "ConnectorLoadError",
+    "build_upstream",
+    "load_connectors",
+    "settings_of",
+    "sought_in",
+]
 
 GROUP: Final = "gateway.connectors"
 STANDING: Final = ("trust", "quarantined")
-"""What a section says about its server rather than to the connector."""
+"""What a section says of its server to the policies rather than to the connector."""
+
+ABOUT: Final = "about"
+"""What a section says of its server to people."""
 
 _DEFAULT: Final = "mcp"
 
@@ -73,7 +85,7 @@ def _load(point: EntryPoint) -> type[Connector[Any]]:
 
 def settings_of(section: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Return the connector that a section of `mcpServers` names (or the default), and what that connector reads."""
-    settings = {name: value for name, value in section.items() if name not in STANDING}
+    settings = {name: value for name, value in section.items() if name not in {*STANDING, ABOUT}}
     return settings.pop("connector", _DEFAULT), settings
 
 

@@ -253,6 +253,7 @@ def described(approval: Approval, now_ms: int) -> dict[str, Any]:
         "run": approval.run,
         "owner": asked["asker"]["owner"],
         "effect": asked["effect"],
+        "server": asked.get("server", {}),
         "who": list(approval.who),
         "quorum": approval.quorum,
         "message": decision["message"],

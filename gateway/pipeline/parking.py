@@ -117,6 +117,7 @@ class Parking:
             "who": [who for kind, who in call.decision.obligations if kind == "approval"],
             "quorum": people_needed(call.bundle, call.given),
             "effect": str(call.tool.effect),
+            **({"server": told} if (told := self._parlour.rules.current.about(call.tool).told()) else {}),
         }
 
     async def wait(self, call: Call) -> Mapping[str, Any]:

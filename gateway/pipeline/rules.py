@@ -8,6 +8,7 @@ from gateway.budget.budgets import Budgets
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.config import EndpointSection, Names
 from gateway.catalog.versions import Contracts
+from gateway.connector.about import UNSAID, About
 from gateway.facts.config import FactsSection
 from gateway.loop.config import LoopsSection
 from gateway.model.facts import Approver
@@ -39,7 +40,8 @@ class Rules:
     is by canonical tool name; a tool that is not in it answers at any length. `people` may be asked for approvals, by
     name; `aliases` is what else each of them is called. `budgets` says what calls cost and are charged to, `facts`
     which of them policies read and how much agents may keep. `labels` are what answers carry, `contracts` the versions
-    of tools that agents are held at. `loops` says when an agent goes round in circles.
+    of tools that agents are held at. `loops` says when an agent goes round in circles. `abouts` says who answers for
+    servers.
     """
 
     catalog: Catalog
@@ -55,6 +57,7 @@ class Rules:
     facts: FactsSection = field(default_factory=FactsSection)
     contracts: Contracts = field(default_factory=dict)
     loops: LoopsSection = field(default_factory=LoopsSection)
+    abouts: Mapping[str, About] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -68,6 +71,10 @@ class Rules:
         """Return the rules with a view of the catalog for every endpoint."""
         views = {name: catalog.within(section) for name, section in endpoints.items()}
         return cls(catalog, bundle, workflow_keys, endpoints, views, limits)
+
+    def about(self, tool: Tool) -> About:
+        """Return who answers for the server of a tool."""
+        return self.abouts.get(tool.server, UNSAID)
 
     def spoken_with(self, agent: str, tool: Tool) -> Tool:
         """Return a tool in the version that an agent is held at."""

@@ -4,8 +4,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
+from gateway.connector.about import UNSAID, About
 from gateway.connector.pool import State, Upstreams
 from gateway.connector.upstream import ToolCall
 from gateway.model.clock import Clock, IdSource
@@ -34,10 +35,11 @@ class Book(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What is to be looked after, as it is now: the `probes:` section, and what finds pinned tools by their names."""
+    """What is to be looked after now: the `probes:` section, what finds pinned tools, and who answers for a server."""
 
     probes: Callable[[], Mapping[str, ProbeRule]]
     find: Callable[[], Callable[[str], Tool | None]]
+    about: Callable[[str], About] = lambda server: UNSAID
 
 
 class Probing:
@@ -89,9 +91,12 @@ class Probing:
             self._changed.clear()
 
     async def _recorded(self, server: str, state: State, error: str) -> bool:
-        _LOG.log(logging.ERROR if state is State.DOWN else logging.WARNING, "server %s is %s %s", server, state, error)
-        reason = {"reason": error} if error else {}
-        body = {"what": f"server {state}", "server": server, **reason}
+        about = self._watched.about(server)
+        level, words = (logging.ERROR, about.words()) if state is State.DOWN else (logging.WARNING, "")
+        _LOG.log(level, "server %s is %s %s%s", server, state, error, f" ({words})" if words else "")
+        body: dict[str, Any] = {"what": f"server {state}", "server": server}
+        body |= {"reason": error} if error else {}
+        body |= {"about": told} if (told := about.told()) else {}
         try:
             await self._book.record(Record("", self._clock.now_ms(), "", "", "", "", body, EventKind.ADMIN))
         except StoreFault as fault:

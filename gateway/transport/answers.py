@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from gateway.codec import dump
+from gateway.connector.about import UNSAID, About
 from gateway.model.call import Call
 from gateway.model.decision import Remedy
 from gateway.model.errors import ConnectorFault, GatewayError, IdentityFault, RequestFault
@@ -45,6 +46,9 @@ DIVERGED_META: Final = "io.toolgate/diverged"
 _DIVERGED: Final = "This run was begun anew and has taken another course: step {} on record, {}, was not repeated."
 _FIRST: Final = "Call this first: {} {}, then repeat this call."
 _INSTEAD: Final = "Make this call instead: {} {}"
+_FOR_OWNERS: Final = ConnectorFault.codes - {"rejected"} | {"tool_quarantined"}
+"""What the owner of a server can help with."""
+
 WireName = Callable[[str], str]
 Spelled = tuple[str, Mapping[str, Any]]
 """The call that an agent should make: the name it knows, and the arguments."""
@@ -57,8 +61,13 @@ def identity_fault(outcome: Outcome) -> IdentityFault | None:
     return None
 
 
-def tool_result(ended: Ended, wire_name: WireName) -> dict[str, Any]:
-    """Return the MCP result object of a call; a success passes unchanged, its `_meta` and unknown fields too."""
+def tool_result(
+    ended: Ended, wire_name: WireName, whose: Callable[[Call], About] = lambda call: UNSAID
+) -> dict[str, Any]:
+    """Return the MCP result object of a call; a success passes unchanged, its `_meta` and unknown fields too.
+
+    `whose` says who answers for the server of a call: whoever is told that it failed is told whom to ask.
+    """
     outcome = ended.outcome
     if isinstance(outcome, Succeeded):
         return {**outcome.result, **_told(ended.call, outcome)}
@@ -70,6 +79,8 @@ def tool_result(ended: Ended, wire_name: WireName) -> dict[str, Any]:
 
     text, refusal = _refusal(outcome, spelled)
     refusal["call"] = ended.call.id
+    if refusal["code"] in _FOR_OWNERS and (ask := whose(ended.call).ask):
+        text, refusal["remedy"] = f"{text} {ask}", f"{refusal['remedy']} {ask}"
     result = {
         "content": [{"type": "text", "text": text}],
         "isError": True,

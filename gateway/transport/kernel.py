@@ -3,10 +3,12 @@
 import re
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from gateway import __version__
 from gateway.codec import dump
+from gateway.connector.about import UNSAID, About
 from gateway.model.back import NOBODY, Back
 from gateway.model.call import Call
 from gateway.model.errors import RequestFault
@@ -241,7 +243,14 @@ class Kernel:
             return Answer(dict(ended.outcome.task), ended)
         if "task" in request.more and not isinstance(ended.outcome, Succeeded):
             raise operation_error(ended)  # a client that waits for a task takes no result in its place
-        return Answer(tool_result(ended, lambda canonical: self._wire_name(canonical, asked.endpoint)), ended)
+        named = partial(self._wire_name, endpoint=asked.endpoint)
+        return Answer(tool_result(ended, named, self._whose), ended)
+
+    def _whose(self, call: Call) -> About:
+        """Return who answers for the server of a call, as far as it came."""
+        rules = self._rules.current
+        tool = call.tool if call.has("tool") else rules.catalog.find(call.request.name)
+        return UNSAID if tool is None else rules.about(tool)
 
     async def _list_tools(self, asked: Asked) -> Answer:
         identity = await self.identify(asked.caller, "tools/list", asked.params, asked.endpoint)

@@ -51,6 +51,23 @@ def test_a_new_connector_is_small_and_keeps_the_contract_at_once(package: Path) 
     assert checked.output.endswith("keeps the contract\n")
 
 
+def test_a_package_that_does_not_say_who_answers_for_it_fails_where_that_is_asked_for(package: Path) -> None:
+    told = toolgate("test", str(package))
+    assert "its package does not say: owner, runbook, changelog" in told.output
+    refused = toolgate("test", str(package), "--complete")
+    assert (refused.exit_code, "manifest" in refused.output, "maintainers" in refused.output) == (1, True, True)
+    project = (package / "pyproject.toml").read_text()
+    (package / "pyproject.toml").write_text(project.replace("# maintainers", "maintainers").replace("# urls", "urls"))
+    complete = toolgate("test", str(package), "--complete", "--json")
+    assert complete.exit_code == 0, complete.output
+    assert json.loads(complete.output)["manifest"] == {
+        "owner": "Acme Crm team <team@example.com>",
+        "version": "0.1.0",
+        "runbook": "https://example.com/runbook",
+        "changelog": "https://example.com/changes",
+    }
+
+
 def test_a_new_connector_passes_its_own_tests_as_strictly_as_ours(package: Path) -> None:
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"]
@@ -64,6 +81,9 @@ def test_a_new_connector_passes_its_own_tests_as_strictly_as_ours(package: Path)
     assert subprocess.run(command, cwd=package, check=False).returncode == 0
 
 
+SAYS = "Maintainer-email: CRM team <crm@example.com>\nProject-URL: Runbook, https://example.com/runbook\n"
+
+
 def install(package: Path, place: Path) -> None:
     """Leave behind what an installer would."""
     project = tomllib.loads((package / "pyproject.toml").read_text())
@@ -71,7 +91,7 @@ def install(package: Path, place: Path) -> None:
         (place / name).write_bytes((package / name).read_bytes())
     information = place / "acme_crm-0.1.0.dist-info"
     information.mkdir()
-    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-crm\nVersion: 0.1.0\n")
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-crm\nVersion: 0.1.0\n" + SAYS)
     points = project["project"]["entry-points"]
     lines = [
         line for group, each in points.items() for line in (f"[{group}]", *(f"{k} = {v}" for k, v in each.items()))
@@ -94,11 +114,15 @@ def test_an_installed_connector_is_listed_tested_by_name_and_called(package: Pat
     assert listed["acme_crm"] == {
         "connector": "acme_crm",
         "package": "acme-crm",
+        "owner": "CRM team <crm@example.com>",
         "version": "0.1.0",
+        "runbook": "https://example.com/runbook",
+        "changelog": "",
         "tools": ["add", "find"],
         "error": "",
     }
-    assert json.loads(run("test", "acme_crm", "--json"))["ok"]
+    tested = json.loads(run("test", "acme_crm", "--json"))
+    assert (tested["ok"], tested["missing"]) == (True, ["changelog"])
     double = [sys.executable, "-c", DOUBLE]
     with subprocess.Popen(double, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other_side:
         assert other_side.stdout is not None

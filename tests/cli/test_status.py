@@ -100,3 +100,38 @@ def test_a_server_that_is_down_is_told_by_status_and_doctor(house: House) -> Non
         assert not checks[0]["ok"]
     finally:
         gateway.stop()
+
+
+def test_whom_to_ask_about_a_server_that_ails_is_told_to_people_and_in_short_to_agents(house: House) -> None:
+    about = "about: { owner: probe team, contact: '#probe', runbook: 'https://example.com/runbook' }"
+    text = (house.path / "gateway.yaml").read_text(encoding="utf-8")
+    text = text.replace("  probe:\n", f"  probe:\n    {about}\n") + f"  gone: {{ command: 'false', {about} }}\n"
+    house.configure(f"{text}agents: {{ payer: {{ allow: ['*'] }} }}\n")
+    words = "ask probe team (#probe); runbook: https://example.com/runbook"
+    assert house.run("schema", "lock").exit_code == 1  # one does not answer
+    gateway = Running(house.path).start()
+    try:
+        house.offers(tool("pay", {"changed": {}}), tool("list", annotations={"readOnlyHint": True}))
+        token = gateway.token("payer")
+        up = house.run("status").output
+        assert f"gone: {words}" in up
+        assert f"probe: {words}" not in up
+        assert house.json("status")["servers"]["probe"]["about"]["owner"] == "probe team"
+        checked = house.run("doctor").output
+        assert f"or correct its entry under mcpServers; or {words}" in checked
+        assert f"fix: {words}" in checked
+    finally:
+        gateway.stop()
+    gateway.start()
+    try:
+        give_up = time.monotonic() + 30
+        while not house.json("status")["servers"]["probe"]["quarantined"]:
+            assert time.monotonic() < give_up
+            time.sleep(0.1)
+        assert f"probe: {words}" in house.run("status").output
+        refused = gateway.call(token, "probe_pay", {})
+        assert refused["_meta"]["io.toolgate/refusal"]["code"] == "tool_quarantined"
+        assert refused["content"][0]["text"].endswith("Ask probe team, who answers for it.")
+        assert "#probe" not in str(refused)
+    finally:
+        gateway.stop()

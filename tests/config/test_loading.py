@@ -254,3 +254,18 @@ def test_what_is_said_of_a_server_itself_is_checked_and_kept_from_its_connector(
     wrong = f"version: 1\nmcpServers:\n  shop: {{ {shop}, trust: 101, quarantined: maybe }}\n"
     found = refused(tmp_path, wrong, connectors=CONNECTORS)
     assert [(line, message.split(":")[0]) for line, _, _, message, _ in found] == [(3, "`trust`"), (3, "`quarantined`")]
+
+
+def test_who_answers_for_a_server_is_checked_and_kept_from_its_connector(tmp_path: Path) -> None:
+    shop = "connector: shop, base_url: https://shop.example.com, api_key: k"
+    about = "about: { owner: shop team, contact: '#shop', runbook: 'https://runbooks.example.com/shop' }"
+    path = write(tmp_path, f"version: 1\nmcpServers:\n  shop: {{ {shop}, {about} }}\n  other: {{ {shop} }}\n")
+    told = {"owner": "shop team", "contact": "#shop", "runbook": "https://runbooks.example.com/shop"}
+    assert {name: about.told() for name, about in load(path, resolve, CONNECTORS).abouts().items()} == {"shop": told}
+    wrong = f"  shop: {{ {shop}, about: {{ owner: 7, onwer: x }} }}\n  other: {{ {shop}, about: me }}\n"
+    found = refused(tmp_path, f"version: 1\nmcpServers:\n{wrong}", connectors=CONNECTORS)
+    assert [(line, code) for line, _, code, _, _ in found] == [
+        (3, "wrong_value"),
+        (3, "unknown_key"),
+        (4, "wrong_value"),
+    ]

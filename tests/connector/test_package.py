@@ -17,7 +17,7 @@ def test_installed_connectors_say_which_package_they_came_in() -> None:
 
 
 def test_a_package_that_cannot_be_imported_says_so_when_it_is_asked_for() -> None:
-    broken = Packaged(EntryPoint("a", "nowhere_at_all:A", GROUP), "a", "1")
+    broken = Packaged(EntryPoint("a", "nowhere_at_all:A", GROUP), "a")
     with pytest.raises(ConnectorLoadError, match="cannot be loaded"):
         broken.load()
 

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.approval.config import ApprovalsSection
 from gateway.approval.values import ApprovalRefused
+from gateway.connector.about import About
 from gateway.model.facts import Approver
 from gateway.model.outcome import Denied, Failed, Succeeded
 from gateway.pipeline.approving import Approving, Ground
@@ -362,6 +363,14 @@ async def test_what_is_kept_and_shown_of_a_question_holds_no_secret() -> None:
     assert not any("sk-upstream" in event.body for event in await gate.events())
     await gate.approving.desk.approve("bob", approval_id)
     assert is_done((await gate.run("payments_pay", {**PAYMENT, "payee": "sk-upstream-0123456789"})).outcome)
+
+
+async def test_people_are_shown_who_answers_for_the_server_of_a_call() -> None:
+    gate = a_gate()
+    about = About(owner="payments team", contact="#pay")
+    gate.rules.current = replace(gate.rules.current, abouts={"payments": about})
+    approval = await gate.approving.desk.find(await asked(gate))
+    assert described(approval, 0)["server"] == {"owner": "payments team", "contact": "#pay"}
 
 
 async def test_what_waits_costs_no_memory_and_is_swept_from_the_record() -> None:

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from gateway.catalog.validation import checker
 from gateway.connector import ConnectorFault, Surroundings
+from gateway.connector.about import About
 from gateway.connector.pool import Upstreams
 from gateway.model.errors import StoreFault
 from gateway.model.tool import Effect, Tool
@@ -90,7 +91,8 @@ async def home(**probes: Mapping[str, Any]) -> AsyncIterator[Home]:
     upstreams.add("crm", server)
     declared = TypeAdapter(dict[str, ProbeRule]).validate_python(probes)
     made = Home(clock, store, server, upstreams, declared)
-    watched = Watched(lambda: made.probes, lambda: made.tools.get)
+    abouts = {"crm": About(owner="crm team", runbook="https://crm.example.com/runbook")}
+    watched = Watched(lambda: made.probes, lambda: made.tools.get, abouts.__getitem__)
     watching = asyncio.create_task(Probing(upstreams, watched, store, clock, CountingIds()).watch())
     await upstreams.open()
     try:
@@ -109,6 +111,7 @@ async def test_a_server_that_is_killed_is_down_within_an_interval_and_it_is_on_r
         await it.clock.pass_(2)
         assert [(one["what"], one["server"]) for one in await it.told()] == [("server down", "crm")]
         assert (await it.told())[0]["reason"] == "connection refused"
+        assert (await it.told())[0]["about"] == {"owner": "crm team", "runbook": "https://crm.example.com/runbook"}
         await it.clock.pass_(20)
         assert [one["what"] for one in await it.told()] == ["server down", "server up"]
 

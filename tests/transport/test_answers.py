@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from gateway.connector.about import About
 from gateway.model.call import Call
 from gateway.model.decision import Decision, Remedy
 from gateway.model.errors import (
@@ -44,6 +45,19 @@ def wire(name: str) -> str:
 async def result_of(outcome: Outcome, tool: str = "payments_pay") -> dict[str, Any]:
     call = await Gate().before(Validate, request(tool))
     return tool_result(Ended(call, outcome), wire)
+
+
+@pytest.mark.parametrize(
+    ("code", "is_told"), [("unavailable", True), ("credential_expired", True), ("rejected", False)]
+)
+async def test_whoever_is_told_that_a_server_failed_is_told_whom_to_ask(code: str, is_told: bool) -> None:
+    call = await Gate().before(Validate, request("payments_pay"))
+    failed = Ended(call, Failed(ConnectorFault("What was wrong.", code=code)))
+    told = tool_result(failed, wire, lambda about: About(owner="payments team", contact="#pay"))
+    ask = "Ask payments team, who answers for it."
+    assert told["content"][0]["text"].endswith(ask) is is_told
+    assert told["_meta"][REFUSAL_META]["remedy"].endswith(ask) is is_told
+    assert "#pay" not in str(told)
 
 
 def faults() -> list[GatewayError]:
