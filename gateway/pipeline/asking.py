@@ -222,7 +222,7 @@ class _Governed(Back):
         self._back.notify(method, self._asking.deliver(params))
 
     async def ask(self, method: str, params: Mapping[str, Any], hear: Hear | None = None) -> Mapping[str, Any]:
-        self.was_asked = True
+        self.was_asked = self._back.was_asked = True
         if not self._questions:
             self._since = self._asking.now()
         self._questions += 1

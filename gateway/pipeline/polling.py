@@ -34,7 +34,8 @@ class Held:
 
     `call` is the call as it was before its answer; `way` the server's session that the task lives in, `behalf` for whom
     it was made, both only where this process began it. `vetted` are the questions that were decided already,
-    `questions` those that a modern server has for a legacy client.
+    `questions` those that a modern server has for a legacy client. `orphaned` says that a legacy server was let ask an
+    earlier process what it needs to know.
     """
 
     record: TaskRecord
@@ -46,6 +47,7 @@ class Held:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     vetted: set[str] = field(default_factory=set)
     questions: Any = None
+    orphaned: bool = False
 
     @property
     def form(self) -> Form:

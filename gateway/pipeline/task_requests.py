@@ -23,6 +23,10 @@ _LOG: Final = logging.getLogger(__name__)
 _PATIENCE_S: Final = 2.0
 """How long a server may take to ask what it says it needs to know."""
 
+_ORPHANED: Final = (
+    "It was called off: the gateway was restarted while the server waited for an answer, and it did not ask again."
+)
+
 
 class TaskRequests:
     """Carries out requests about `tasks` that were decided already.
@@ -33,6 +37,7 @@ class TaskRequests:
     def __init__(self, tasks: Tasks, polling: Polling) -> None:
         self.tasks = tasks
         self._polling = polling
+        self.patience_s = _PATIENCE_S
         self._stopped = asyncio.Event()
         self._collecting: dict[str, tuple[Collecting, asyncio.Task[None]]] = {}
 
@@ -53,6 +58,10 @@ class TaskRequests:
         if held.record.is_open:
             if held.form is MODERN and held.spoken is LEGACY and seen["status"] == "input_required":
                 seen = {**seen, "inputRequests": await self._collected(held, call)}
+                if held.orphaned and not seen["inputRequests"]:
+                    await self._give_up(held, call)
+                    return await self._get(call)
+                held.orphaned = False
             elif held.form is MODERN and "inputRequests" in seen:
                 await self._polling.vet(held, call, seen["inputRequests"])
             return {**related(seen, held.record.id), "taskId": held.record.id}
@@ -69,7 +78,7 @@ class TaskRequests:
         while held.record.is_open and not self._stopped.is_set():
             await self.tasks.look(held, call)
             if held.record.is_open and held.state["status"] == "input_required" and call.request.back.capabilities:
-                await (self._converse if held.spoken is LEGACY else self._relay)(held, call)
+                await (self._heard_out if held.spoken is LEGACY else self._relay)(held, call)
             elif held.record.is_open:
                 await self._wait(held)
         if held.record.is_open:
@@ -79,8 +88,35 @@ class TaskRequests:
             raise outcome.error  # type: ignore[union-attr]  # a task's call is never denied, nor waits any more
         return outcome.result
 
+    async def _heard_out(self, held: Held, call: Call) -> None:
+        """Have a legacy server ask, and end a task whose question was put to a process that is no more."""
+        conversing = asyncio.ensure_future(self._converse(held, call))
+        try:
+            await asyncio.wait({conversing}, timeout=self.patience_s if held.orphaned else None)
+            if conversing.done() or call.request.back.was_asked:
+                held.orphaned = False
+                await conversing
+                return
+        finally:
+            conversing.cancel()
+        await self._give_up(held, call)
+
+    async def _give_up(self, held: Held, call: Call) -> None:
+        """Call a task off that waits for an answer to what nobody knows any more, and end it where that is so."""
+        _, conversing = self._collecting.get(held.record.id, (None, None))
+        if conversing is not None:
+            conversing.cancel()
+        try:
+            await self._polling.ask(held, CANCEL_TASK, call=call)
+        except ConnectorFault:
+            seen = await self.tasks.look(held, call)  # it may have ended meanwhile
+            if not held.record.is_open or seen["status"] != "input_required":
+                return
+        await self.tasks.lost(held, _ORPHANED)
+
     async def _converse(self, held: Held, call: Call) -> None:
         """Ask for the result, on whose stream the server asks the client; nothing has ended where it takes too long."""
+        await self.tasks.let_ask(held)
         try:
             raw = await self._polling.ask(held, TASK_RESULT, call=call)
         except ConnectorFault as fault:
@@ -114,7 +150,7 @@ class TaskRequests:
             conversing.add_done_callback(lambda _: self._collecting.pop(held.record.id, None))
         if not collecting.questions:
             asked = asyncio.ensure_future(collecting.asked.wait())
-            await asyncio.wait({asked, conversing}, timeout=_PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({asked, conversing}, timeout=self.patience_s, return_when=asyncio.FIRST_COMPLETED)
             asked.cancel()
         return collecting.questions
 

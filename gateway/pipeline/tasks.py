@@ -309,7 +309,18 @@ class Tasks:
         state = {**held.state, "status": _ended_as(raw)}
         await self._owned.run(self._ended(held, state, related(raw, held.record.id)))
 
-    async def _ended(self, held: Held, state: Mapping[str, Any], raw: Mapping[str, Any]) -> None:
+    async def let_ask(self, held: Held) -> None:
+        """Note on record that its server is let ask what it needs to know: this process alone will know what."""
+        if not held.record.body.get("asked"):
+            held.record = replace(held.record, body={**held.record.body, "asked": True})
+            await self._store.save_task(held.record, self._clock.now_ms())
+
+    async def lost(self, held: Held, why: str) -> None:
+        """End a task of which nobody will know what came. Raises `StoreFault`."""
+        state = {**held.state, "status": "failed", "statusMessage": why}
+        await self._owned.run(self._ended(held, state, self._gone(held, why)))
+
+    async def _ended(self, held: Held, state: Mapping[str, Any], raw: Mapping[str, Any] | GatewayError) -> None:
         async with held.lock:
             if held.record.is_open:
                 await self._end(held, state, raw)
@@ -378,6 +389,7 @@ class Tasks:
         if not is_news and held.record.is_open:
             return
         held.record = replace(held.record, body=self._body(held.record.body, state))
+        held.orphaned = held.orphaned and state["status"] == "input_required"
         await self._store.save_task(held.record, self._clock.now_ms())
         held.changed.set()
         self.told(held)
@@ -386,7 +398,8 @@ class Tasks:
         return held.call.received_ms
 
     def _body(self, body: Mapping[str, Any], state: Mapping[str, Any]) -> Mapping[str, Any]:
-        return {**body, "state": self._redact(state)}
+        kept = {name: value for name, value in body.items() if name != "asked" or state["status"] == "input_required"}
+        return {**kept, "state": self._redact(state)}
 
     async def held(self, task_id: str) -> Held | None:
         """Return a task, open or on record, whosever it is; None where there is none of that id."""
@@ -406,7 +419,7 @@ class Tasks:
             await self._store.save_task(record, self._clock.now_ms())
         rules = self._rules.current
         call = call_of(recorded, record.body["server"], rules.catalog.find(recorded.tool), rules.bundle)
-        return Held(record, record.body["state"], call)
+        return Held(record, record.body["state"], call, orphaned=record.body.get("asked", False))
 
     def _begun(self, held: Held) -> Begun:
         call = held.call
