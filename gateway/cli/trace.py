@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ from gateway.cli.loaded import Loaded
 from gateway.cli.output import Refused, cell, emit, fail_with, say, table
 from gateway.cli.place import AsJson, ConfigPath, home_of, loaded_from, with_store
 from gateway.cli.stepping import step_through
+from gateway.ledger.latency import Latency, latencies
 from gateway.ledger.trace import CallLine, as_csv, as_json_line, call_lines, latest_lines, one_line, tail
 from gateway.model.clock import SystemClock
 from gateway.model.errors import GatewayError
@@ -37,6 +39,7 @@ def commands() -> typer.Typer:
     group.command("tail")(follow)
     group.command()(export)
     group.command("replay")(step_through)
+    group.command()(stats)
     return group
 
 
@@ -82,6 +85,41 @@ def show(
         body: Mapping[str, Any] = whole[part]
         text += [f"{part}.{key:14} {json.dumps(value, ensure_ascii=False)}" for key, value in body.items()]
     emit(whole, text, as_json=as_json)
+
+
+def stats(  # noqa: PLR0913, PLR0917 - each option is one question an operator asks
+    agent: Agent = "",
+    tool: ToolName = "",
+    run: Run = "",
+    since: Since = "24h",
+    until: Until = "",
+    config: ConfigPath = Path("gateway.yaml"),
+    as_json: AsJson = False,
+) -> None:
+    """Show how long calls took and how many failed, by server and tool: whole calls, and what servers took of them."""
+    loaded = loaded_from(config, as_json=as_json)
+    wanted = _filter({"agent": agent, "tool": tool, "run_id": run}, since, until, 2**31 - 1)
+
+    async def work(store: Store) -> list[Latency]:
+        return await latencies(call_lines(store, wanted))
+
+    found = with_store(loaded, work, as_json=as_json)
+    lines = table([_latency_row(each) for each in found]) or ["no server was asked in that time"]
+    emit([asdict(each) for each in found], lines, as_json=as_json)
+
+
+def _latency_row(each: Latency) -> dict[str, str]:
+    whole, server = each.whole, each.server
+    return {
+        "tool": each.of,
+        "calls": str(each.calls),
+        "failed": f"{each.failed} ({100 * each.failed / each.calls:.1f} %)",
+        "p50": f"{whole.p50} ms",
+        "p95": f"{whole.p95} ms",
+        "p99": f"{whole.p99} ms",
+        "longest": f"{whole.longest} ms",
+        "server p50/p95/p99": "-" if server is None else f"{server.p50}/{server.p95}/{server.p99} ms",
+    }
 
 
 def follow(agent: Agent = "", tool: ToolName = "", config: ConfigPath = Path("gateway.yaml")) -> None:

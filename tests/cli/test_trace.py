@@ -122,3 +122,20 @@ def test_a_ledger_that_cannot_be_read_ends_the_following(house: House) -> None:
     (house.path / "gateway.db").write_bytes(b"this is no database, and it is long enough to be looked at" * 20)
     refused = house.run("trace", "tail")
     assert (refused.exit_code, "store_unavailable" in refused.output) == (1, True)
+
+
+def test_how_long_calls_took_is_shown_by_server_and_tool(house: House) -> None:
+    assert house.run("trace", "stats").output == "no server was asked in that time\n"
+    house.calls()
+    lines = house.run("trace", "stats", "--since", "2027-01-15").output.splitlines()
+    assert lines[0].split()[:6] == ["TOOL", "CALLS", "FAILED", "P50", "P95", "P99"]
+    assert [line.split()[:3] for line in lines[1:]] == [
+        ["fraud.*", "1", "0"],
+        ["fraud.check", "1", "0"],
+        ["payments.*", "1", "0"],
+        ["payments.pay", "1", "0"],
+    ]
+    [server, _] = house.json("trace", "stats", "--since", "2027-01-15", "--tool", "payments.*")
+    still = {"p50": 0, "p95": 0, "p99": 0, "longest": 0}
+    told = {"of": "payments.*", "calls": 1, "failed": 0, "attempts": 1, "whole": still, "server": still}
+    assert server == told
