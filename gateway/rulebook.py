@@ -1,6 +1,6 @@
 """From the files of a gateway to the rules it goes by: the catalog of pinned tools, and policies for exactly these."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -30,15 +30,17 @@ from gateway.policy import (
     PolicySource,
     ServerEntity,
     Trial,
+    WorkflowSection,
     compile_allow,
     compile_quarantine,
     compile_workflows,
     is_open_world,
+    phased,
     sources_under,
 )
 from gateway.resilience.probing import probe_problems
 from gateway.taint.labels import UNHEEDED, Labels, Source, labels_of
-from gateway.workflow.own_tools import OWN_SERVER, OWN_TOOLS
+from gateway.workflow.own_tools import OWN_SERVER, OWN_TOOLS, PHASE_TOOL
 
 __all__ = ["Written", "budgets_of", "build_rules", "read_policies", "recatalogued", "rules_without_policies"]
 
@@ -177,8 +179,8 @@ def _rules(config: GatewayConfig, lock: Lock, live: Mapping[str, Live], sources:
     keys = {
         tool: (name, workflow.key)
         for name, workflow in config.workflows.items()
-        for rule in workflow.rules
-        for tool in (rule.call, *(need.call for need in rule.require))
+        if workflow.key is not None
+        for tool in (*_ruled(workflow), *phased(workflow, [each.name for each in pinned]))
     }
     rules = Rules.of(
         catalog,
@@ -198,6 +200,11 @@ def _rules(config: GatewayConfig, lock: Lock, live: Mapping[str, Live], sources:
         loops=config.loops,
         abouts=config.abouts(),
     )
+
+
+def _ruled(workflow: WorkflowSection) -> Iterator[str]:
+    for rule in workflow.rules:
+        yield from (rule.call, *(need.call for need in rule.require))
 
 
 def _people(config: GatewayConfig) -> dict[str, Approver]:
@@ -261,7 +268,9 @@ def _limits(config: GatewayConfig, pinned: Iterable[Tool]) -> Limits:
 
 
 def _with_own_tools(lock: Lock, config: GatewayConfig) -> Lock:
-    lock = lock.with_server(OWN_SERVER, {str(tool["name"]): Pin.of(tool, reviewed=True) for tool in OWN_TOOLS})
+    has_phases = any(workflow.phases for workflow in config.workflows.values())
+    about_runs = (*OWN_TOOLS, PHASE_TOOL) if has_phases else OWN_TOOLS
+    lock = lock.with_server(OWN_SERVER, {str(tool["name"]): Pin.of(tool, reviewed=True) for tool in about_runs})
     for server, pins in OWN_PINS.items():
         lock = lock.with_server(server, pins)
     if config.people:

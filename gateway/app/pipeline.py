@@ -29,6 +29,7 @@ from gateway.pipeline.stages.identify import Identify
 from gateway.pipeline.stages.redact import Redact
 from gateway.pipeline.stages.resolve import Resolve
 from gateway.pipeline.stages.validate import Validate
+from gateway.policy import PHASE
 
 __all__ = ["build_runner"]
 
@@ -37,7 +38,7 @@ def build_runner(parts: Parts, noted: Callable[[Call, Outcome], None]) -> Runner
     """Return the pipeline over the parts; `noted` is told of every call once its outcome is recorded."""
     inflight, tasks = InFlight(), parts.task_requests.tasks
     environment = parts.config.server.environment
-    recollections = Recollections(parts.store, OWN_SERVERS)
+    recollections = Recollections(parts.store, OWN_SERVERS, frozenset({PHASE}))
     joining = Joining(parts.rules, parts.clock, environment)
     bench = Workbench(parts.runs, parts.store, recollections, joining, parts.rules, parts.clock)
     delegations = Delegations(

@@ -70,11 +70,15 @@ class Recollection:
 
 
 class Recollections:
-    """Recollections of the runs that are gone through again just now. `apart` are servers whose tools are no steps."""
+    """Recollections of the runs that are gone through again just now.
 
-    def __init__(self, ledger: Ledger, apart: frozenset[str]) -> None:
+    `apart` are servers whose tools are no steps, but for the tools `steps`.
+    """
+
+    def __init__(self, ledger: Ledger, apart: frozenset[str], steps: frozenset[str] = frozenset()) -> None:
         self._ledger = ledger
         self._apart = apart
+        self._steps = steps
         self._held: OrderedDict[tuple[str, str, int], Recollection] = OrderedDict()
 
     def is_apart(self, tool: str) -> bool:
@@ -83,7 +87,7 @@ class Recollections:
         What is asked of a task is none either: how often it is asked says nothing of what was done.
         """
         server, _, method = tool.partition(".")
-        return server in self._apart or method in TASK_METHODS
+        return (server in self._apart and tool not in self._steps) or method in TASK_METHODS
 
     async def of(self, run: RunRef, who: str) -> Recollection:
         """Return what a caller may repeat of a run. Raises `StoreFault`."""

@@ -60,6 +60,7 @@ class RunTools:
             "resume": self.resume,
             "brief": self.brief,
             "history": self.history,
+            "phase": self.phase,
         }
         return {f"{OWN_SERVER}.{name}": tool for name, tool in tools.items()}
 
@@ -81,6 +82,11 @@ class RunTools:
             "make the same calls again and they are answered from it; the first one beyond them is carried out."
         )
         return _answer(text, {"run": run.id, "attempt": run.attempt, "recorded": recorded})
+
+    async def phase(self, call: Call) -> Mapping[str, Any]:
+        """Say that the run is in another phase now: that this call is on record makes it so."""
+        run, phase = call.facts.run, call.arguments["phase"]
+        return _answer(f"Run {run.id} is in the phase {phase} now.", {"run": run.id, "phase": phase})
 
     async def brief(self, call: Call) -> Mapping[str, Any]:
         """Say how the run stands, within the ceiling. Raises `StoreFault`."""

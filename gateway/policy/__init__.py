@@ -21,6 +21,7 @@ from gateway.policy.given import Question, decision_input, from_json, to_json
 from gateway.policy.lint import check
 from gateway.policy.matrix import matrix, may, may_ask, visible
 from gateway.policy.outlook import Outlook
+from gateway.policy.phases import PHASE, phased
 from gateway.policy.policies import LoadOptions, Policy
 from gateway.policy.problem import PolicyLoadError
 from gateway.policy.quarantine import compile_quarantine
@@ -34,6 +35,7 @@ from gateway.policy.unguarded import unguarded
 
 __all__ = [
     "MOST_PEOPLE",
+    "PHASE",
     "SELF_APPROVAL",
     "AgentEntity",
     "Bundle",
@@ -78,6 +80,7 @@ __all__ = [
     "on_run",
     "on_scope",
     "people_needed",
+    "phased",
     "read_cases",
     "run_cases",
     "sources_under",

@@ -10,6 +10,7 @@ from gateway.model.tool import Tool
 from gateway.policy.cedar import access, quoted, tested
 from gateway.policy.config import Require, WorkflowSection
 from gateway.policy.mapper import decimal_text
+from gateway.policy.phases import Phases, guard, phase_problems
 from gateway.policy.prior import prior_text, step_name
 from gateway.policy.problem import PolicyLoadError
 from gateway.policy.schema import ToolShapes
@@ -22,10 +23,11 @@ _BINDABLE = re.compile(r"[^\s,=;]+")
 
 
 def compile_workflows(workflows: Mapping[str, WorkflowSection], tools: Sequence[Tool]) -> tuple[PolicySource, ...]:
-    """Return a forbid for each requirement of each workflow.
+    """Return a forbid for each requirement of each workflow, and those that its phases come to.
 
     Raises:
-        PolicyLoadError: a tool is not pinned, or an argument is not declared by both tools with one type.
+        PolicyLoadError: a tool is not pinned, or an argument is not declared by both tools with one type; or two
+            workflows have phases for the same runs.
     """
     shapes = {
         tool.name: ToolShapes(
@@ -34,14 +36,17 @@ def compile_workflows(workflows: Mapping[str, WorkflowSection], tools: Sequence[
         for tool in tools
     }
     labels = {tool.name: tool.answers.labels for tool in tools}
-    problems: list[Problem] = []
+    problems: list[Problem] = list(phase_problems(workflows, [*shapes]))
     sources: list[PolicySource] = []
     for name, workflow in workflows.items():
         compiler = _Workflow(name, workflow, shapes, labels)
-        sources.append(PolicySource(f"workflows.{name}", "\n".join(compiler.policies())))
+        texts = [*compiler.policies(), *(Phases(name, workflow, [*shapes]).policies() if workflow.phases else ())]
+        sources.append(PolicySource(f"workflows.{name}", "\n".join(texts)))
         problems += compiler.problems
     if problems:
         raise PolicyLoadError(problems)
+    if any(workflow.phases for workflow in workflows.values()):
+        sources.append(PolicySource("workflows", guard(workflows)))
     return tuple(sources)
 
 

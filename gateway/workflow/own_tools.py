@@ -11,6 +11,7 @@ __all__ = [
     "MOST_CALLS",
     "OWN_SERVER",
     "OWN_TOOLS",
+    "PHASE_TOOL",
 ]
 
 OWN_SERVER: Final = "run"
@@ -169,3 +170,33 @@ OWN_TOOLS: Final[tuple[Mapping[str, Any], ...]] = (
         "annotations": _READS,
     },
 )
+
+PHASE_TOOL: Final[Mapping[str, Any]] = {
+    "name": "phase",
+    "description": (
+        "Go on to the next part of this piece of work: look things up first, then plan, then act. Each part has tools "
+        "of its own. A part that needs a plan is entered once people have approved the very text of it."
+    ),
+    "inputSchema": {
+        **_object(
+            ["phase"],
+            phase={"type": "string", "maxLength": 64, "description": "The phase to go on to."},
+            plan={
+                "type": "string",
+                "minLength": 1,
+                "maxLength": 20_000,
+                "description": "What you are going to do, where the phase needs a plan that people approve.",
+            },
+            workflow={"type": "string", "maxLength": 256, "description": "The workflow, where it has a key."},
+            key={
+                "type": "string",
+                "maxLength": 256,
+                "description": "Which piece of work it is about: the key's value.",
+            },
+        ),
+        "dependentRequired": {"key": ["workflow"]},
+    },
+    "outputSchema": _object(["run", "phase"], run=_TEXT, phase=_TEXT),
+    "annotations": _READS,
+}
+"""There where some workflow has phases."""

@@ -19,6 +19,7 @@ from gateway.pipeline.joining import Joining
 from gateway.pipeline.looping import Looping
 from gateway.pipeline.rules import RulesInForce
 from gateway.pipeline.tainting import Tainting
+from gateway.policy import PHASE
 from gateway.store.budgets import BudgetStore
 from gateway.store.facts import FactStore
 from gateway.store.ports import Ledger, Recorded, StepLookup
@@ -142,6 +143,8 @@ class Gather:
         return recorded
 
     def _workflow_key(self, call: Call, keys: Mapping[str, tuple[str, str]]) -> tuple[str, str] | None:
+        if call.tool.name == PHASE:
+            return (call.arguments["workflow"], call.arguments["key"]) if "key" in call.arguments else None
         named = keys.get(call.tool.name)
         if named is None:
             return None
