@@ -91,6 +91,7 @@ class Gateway(Parts):
         self._stack.push_async_callback(self._drain)
         self.runner = build_runner(self, self._noted)
         self._background(self.task_requests.tasks.run())
+        self._background(self.task_requests.parked.run())
         guard = Guard.build(host, port, self.config.server.public_url or "")
         self._front = build_front(self, guard, self.status)
         self._background(self.doubts.watch(self.runner.run, recovered))

@@ -40,6 +40,7 @@ from gateway.pipeline.kept import Kept
 from gateway.pipeline.listing import Listing
 from gateway.pipeline.looping import Looping
 from gateway.pipeline.notices import Notices
+from gateway.pipeline.parked import Lobby, Parked
 from gateway.pipeline.polling import Polling
 from gateway.pipeline.rules import Rules, RulesInForce
 from gateway.pipeline.runner import Runner
@@ -150,7 +151,9 @@ class Parts:
     def _tasks(self) -> TaskRequests:
         shelter = Shelter(self.store, self.store, self.rules, self.clock, self.redactor.record, self.owned, self.pauses)
         polling = Polling(self.executor, self.upstreams, self.asking)
-        return TaskRequests(Tasks(shelter, polling), polling)
+        tasks, approving = Tasks(shelter, polling), self.approving
+        lobby = Lobby(approving.approvals, self.store, self.clock, self.redactor.record, self.owned)
+        return TaskRequests(tasks, polling, Parked(tasks, approving.parking, lobby))
 
     def _first_rules(self) -> Rules:
         try:

@@ -84,4 +84,6 @@ def build_runner(parts: Parts, noted: Callable[[Call, Outcome], None]) -> Runner
         Redact(parts.redactor),
     )
     kit = Kit(parts.recorder, inflight, parts.owned, parts.clock, parts.ids, noted, tasks)
-    return Runner(stages, kit)
+    runner = Runner(stages, kit)
+    parts.task_requests.parked.made_by(runner.run)
+    return runner

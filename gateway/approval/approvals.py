@@ -150,7 +150,7 @@ class Approvals:
         return await self.find(opens.id)
 
     async def void(self, approval: Approval, why: str) -> None:
-        """End an approval that nothing can use any more."""
+        """End an approval that nothing can use any more, unless it has changed since."""
         now = self._clock.now_ms()
         kind = EventKind.STANDING_REVOKED if approval.standing else EventKind.APPROVAL_VOIDED
         change = _change(approval, (kind, ApprovalState.REVOKED), now, now, approval.votes, why=why)

@@ -55,7 +55,8 @@ class Approval:
 
     `who` and `quorum` say whom the policies ask, and how many of them. `votes` are the consents that stand, or last the
     refusal that ended it. `until_ms` is when it ends: while pending, for people; once approved, for the agent.
-    `asked` is the event that opened it, secrets taken out; `edited_to` the approval that took its place.
+    `asked` is the event that opened it, secrets taken out; `edited_to` the approval that took its place, `used_by` the
+    call that used it last.
     """
 
     id: str
@@ -76,6 +77,7 @@ class Approval:
     who: tuple[str, ...] = ()
     quorum: int = 1
     edited_to: str = ""
+    used_by: str = ""
     asked: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -141,5 +143,6 @@ def approval_from(trail: ApprovalTrail) -> Approval:
         who=tuple(asked.get("who", ())),
         quorum=asked.get("quorum", 1),
         edited_to=decided.get("edited_to", ""),
+        used_by=trail.used_by,
         asked=asked,
     )

@@ -159,6 +159,26 @@ class Authenticator:
         user, chain, child = recorded.on_behalf_of, recorded.delegation, recorded.child
         return replace(today, on_behalf_of=user, delegation=chain, child=child)
 
+    def in_force(self, recorded: Identity) -> Identity:
+        """Return the agent of a recorded call as it is today, if the credential it came with still holds.
+
+        Raises:
+            IdentityFault: it does not, or that cannot be told without the credential itself, as of a JWT.
+            StoreFault: it cannot be checked right now.
+        """
+        agent = self._roster.agents.get(recorded.agent)
+        if agent is not None and recorded.method == "local" and recorded.agent in self._roster.local:
+            return self.stored(recorded)
+        if agent is not None and recorded.method == "token":
+            self._trust.tokens.believe()
+            self._until(self._trust.tokens.find(recorded.credential_id) or _NOBODY)
+            return self.stored(recorded)
+        children = self._trust.children
+        made = children.find(recorded.credential_id) if children is not None else None
+        if agent is not None and children is not None and made is not None and recorded.method == "child":
+            return children.identity(made, self._roster.agents)
+        raise expired(f"{recorded.method} {recorded.credential_id} of {recorded.agent!r} has to be presented anew")
+
     async def _learn(self, token_id: str) -> None:
         """See to it that a token is known if it was made, and by another process."""
         tokens, children = self._trust.tokens, self._trust.children
@@ -184,6 +204,14 @@ class Authenticator:
         record = self._trust.tokens.find(parts[0]) or _NOBODY
         if not matches(parts[1], record.digest):
             raise refused("no such token")
+        agent, until = self._until(record)
+        known = self._roster.seen.get(record.id)
+        if known is None:
+            known = self._roster.seen[record.id] = _identity(record.agent, agent, "token", record.id, record.expires_ms)
+        return self._verified(value, known, until)
+
+    def _until(self, record: TokenRecord) -> tuple[AgentConfig, int]:
+        """Return whose a token is, and until when. Raises `IdentityFault`: it is nobody's, or not any more."""
         agent = self._roster.agents.get(record.agent)
         if agent is None or not agent.auth.accepts_token:
             raise refused(f"token {record.id}: agent {record.agent!r} is not configured for tokens")
@@ -192,11 +220,7 @@ class Authenticator:
             raise revoked(f"token {record.id}")
         if now >= record.expires_ms:
             raise expired(f"token {record.id}")
-        known = self._roster.seen.get(record.id)
-        if known is None:
-            known = self._roster.seen[record.id] = _identity(record.agent, agent, "token", record.id, record.expires_ms)
-        until = min(record.expires_ms, record.revoked_ms if record.revoked_ms is not None else record.expires_ms)
-        return self._verified(value, known, until)
+        return agent, min(record.expires_ms, record.revoked_ms if record.revoked_ms is not None else record.expires_ms)
 
     def _as_child(self, children: Children, made: Delegation, value: str, secret: str) -> Identity:
         if not matches(secret, made.digest):

@@ -153,6 +153,8 @@ class _Entry:
             body["sent"] = self.kept["sent"]
         if request.undoes is not None:
             body["undoes"] = request.undoes.call_id
+        if request.promised is not None:
+            body["task"] = request.promised.task_id
 
     def _tell_decided(self) -> None:
         call, known, body = self.call, self.known, self.body

@@ -83,7 +83,8 @@ class Call:
     def _decided(self, request: CallRequest) -> "Call":
         fresh = Call(self.id, request, self.received_ms)
         for name in _DECIDED:
-            setattr(fresh, name, getattr(self, name))
+            if self.has(name):
+                setattr(fresh, name, getattr(self, name))
         return fresh
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 __all__ = [
     "CODES",
+    "ApprovalFault",
     "ConnectorFault",
     "GatewayError",
     "IdentityFault",
@@ -73,6 +74,13 @@ class RequestFault(GatewayError):
         }
     )
     default_code = "invalid_arguments"
+
+
+class ApprovalFault(GatewayError):
+    """What a call came to in the end that people were asked about as a task; nothing was done."""
+
+    codes = frozenset({"denied", "approval_denied", "approval_edited", "approval_over"})
+    default_code = "approval_denied"
 
 
 class IdentityFault(GatewayError):
@@ -166,6 +174,7 @@ def fault_of(code: str, message: str) -> GatewayError:
 
 _FAMILIES: Final = (
     RequestFault,
+    ApprovalFault,
     IdentityFault,
     LimitFault,
     ConnectorFault,
@@ -179,6 +188,7 @@ CODES: Final[frozenset[str]] = frozenset().union(
         for family in (
             GatewayError,
             RequestFault,
+            ApprovalFault,
             IdentityFault,
             LimitFault,
             ConnectorFault,

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.model.back import NOBODY, Back
+from gateway.model.facts import RunRef
 from gateway.model.identity import ClientInfo, Credential, Identity
 from gateway.model.light import light
 from gateway.model.task import Begun
 from gateway.model.tool import Tool
 
-__all__ = ["CallRequest", "Caller", "DryRun", "Repeating", "Undoing"]
+__all__ = ["CallRequest", "Caller", "DryRun", "Promise", "Repeating", "Undoing"]
 
 
 @light
@@ -50,6 +51,19 @@ class Repeating:
 
 
 @dataclass(frozen=True, slots=True)
+class Promise:
+    """That a request makes the call that became the task `task_id` while people were asked about it, in its `run`.
+
+    `form` is the task's. `identity` is who had made it; None where whoever asks about the task does so anew.
+    """
+
+    task_id: str
+    form: str
+    run: RunRef
+    identity: Identity | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class DryRun:
     """That a request is only decided: nothing is claimed, and nothing is called.
 
@@ -69,8 +83,9 @@ class CallRequest:
     under way. `more` are the params beside name and arguments that go on to the server. `endpoint` is the virtual
     endpoint it came through, empty for the one with everything. `operation` is what is asked for where it is no tool.
     `via` is the gateway's own tool that the agent called to have this one called, if it did. `undoes` is set on what
-    the gateway itself asks for when a run is rolled back, `repeats` where it makes a call in doubt again; no transport
-    sets either. `dry_run` is set where nothing is to be done. `task` is what a request is about that asks about a task.
+    the gateway itself asks for when a run is rolled back, `repeats` where it makes a call in doubt again, `promised`
+    where it makes one that people have approved meanwhile; no transport sets any. `dry_run` is set where nothing is to
+    be done. `task` is what a request is about that asks about a task.
     """
 
     name: str
@@ -88,4 +103,5 @@ class CallRequest:
     undoes: Undoing | None = None
     task: Begun | None = None
     repeats: Repeating | None = None
+    promised: Promise | None = None
     dry_run: DryRun | None = None

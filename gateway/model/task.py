@@ -20,10 +20,14 @@ TASK_METHODS: Final = frozenset({GET_TASK, TASK_RESULT, UPDATE_TASK, CANCEL_TASK
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A call that became a task. `facts` are those it was decided on; `tool` is what its tool is pinned as today."""
+    """A call that became a task. `facts` are those it was decided on; `tool` is what its tool is pinned as today.
+
+    `asked_people` says that it became one while people were asked about it: until they answer, it is not allowed.
+    """
 
     task_id: str
     call_id: str
     tool: Tool
     arguments: Mapping[str, Any] = field(repr=False)
     facts: Facts = field(repr=False)
+    asked_people: bool = False

@@ -71,6 +71,11 @@ class Directory:
             servers = self._usable(servers, identity, endpoint)
         return {name: self._upstreams.get(name).offer() for name in servers}
 
+    @property
+    def asks_people(self) -> bool:
+        """Whether there is anybody whom calls can wait for."""
+        return bool(self._rules.current.people)
+
     def has(self, capability: str, endpoint: str) -> bool:
         """Tell whether a server of an endpoint has a capability, such as `prompts`."""
         return any(self._has(name, capability) for name in self._servers(endpoint))

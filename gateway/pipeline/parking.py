@@ -1,6 +1,6 @@
 """Where a call goes that only lacks an approval: people are asked, and it waits a little for their answer."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -8,12 +8,13 @@ from typing import Any, Final
 from gateway.approval.approvals import Approvals
 from gateway.approval.own_tools import LONGEST_S, WAIT_S
 from gateway.approval.values import Approval, ApprovalRefused
+from gateway.codec import dump
 from gateway.ledger.entries import claim_body
 from gateway.ledger.parts import Redact
 from gateway.model.call import Call
 from gateway.model.clock import Clock
 from gateway.model.decision import Remedy
-from gateway.model.errors import RequestFault
+from gateway.model.errors import ApprovalFault, RequestFault
 from gateway.model.outcome import Denied, Outcome, Waiting
 from gateway.pipeline.consent import bound_of
 from gateway.pipeline.rules import RulesInForce
@@ -36,6 +37,9 @@ _TOLD: Final[Mapping[str, str]] = {
 }
 
 
+_AS_TASK: Final = "Once it is approved it is carried out, and this task has what comes of it."
+
+
 def _untold(approval: Approval) -> None:
     del approval
 
@@ -53,6 +57,9 @@ class Parlour:
 
 class Parking:
     """Opens an approval for a call, once, and says what became of it. Nothing of a call stays here."""
+
+    as_task: Callable[[Call, Approval, str], Awaitable[Waiting | None]]
+    """Makes a task of a call that waits, for a client that can follow one; then nobody waits here."""
 
     def __init__(self, parlour: Parlour, patience_s: float = WAIT_S) -> None:
         self._parlour = parlour
@@ -76,6 +83,9 @@ class Parking:
             if opened:
                 self._parlour.told(approval)
         if approval.is_pending(self._clock.now_ms()):
+            task = await self.as_task(call, approval, self._asked(call, approval) + _AS_TASK)
+            if task is not None:
+                return task
             approval = await self._approvals.decided(approval.id, self._patience_s)
         if approval.state is ApprovalState.EDITED:
             edited = await self._approvals.find(approval.edited_to)
@@ -97,16 +107,20 @@ class Parking:
         raise DecideAgain
 
     def _waiting(self, call: Call, approval: Approval, why: str) -> Waiting:
+        text = (
+            f'{self._asked(call, approval)}{why}See how it stands with approvals_wait {{"approval": "{approval.id}"}}; '
+            "once it is approved, repeat this very call with the same arguments: it is carried out then, once."
+        )
+        return Waiting(approval.id, text, _COME_AGAIN_S, approval=approval.id)
+
+    @staticmethod
+    def _asked(call: Call, approval: Approval) -> str:
         who = f" ({' and '.join(approval.who)})" if approval.who else ""
         many = f"the approval of {approval.quorum} people" if approval.quorum > 1 else "a person's approval"
         until = datetime.fromtimestamp(approval.until_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
         asked = call.decision.message.partition("It needs a person's approval")[0]
-        text = (
-            f"{asked}Nothing was done yet: this call needs {many}{who}. They are asked as {approval.id} until {until}. "
-            f'{why}See how it stands with approvals_wait {{"approval": "{approval.id}"}}; once it is approved, repeat '
-            "this very call with the same arguments: it is carried out then, once."
-        )
-        return Waiting(approval.id, text, _COME_AGAIN_S, approval=approval.id)
+        nothing = f"Nothing was done yet: this call needs {many}{who}."
+        return f"{asked}{nothing} They are asked as {approval.id} until {until}. "
 
     def _body(self, call: Call) -> Mapping[str, Any]:
         identity = call.identity
@@ -119,6 +133,17 @@ class Parking:
             "effect": str(call.tool.effect),
             **({"server": told} if (told := self._parlour.rules.current.about(call.tool).told()) else {}),
         }
+
+    async def refusal(self, approval: Approval) -> ApprovalFault:
+        """Return why a call is not made any more that waited for an approval which is over, and was not used."""
+        status = approval.status(self._clock.now_ms())
+        if status == ApprovalState.DENIED:
+            return ApprovalFault(_denied(approval))
+        if status == ApprovalState.EDITED:
+            call = self._call(await self._approvals.find(approval.edited_to))
+            text = f"{_EDITED} Make this call instead: {call['tool']} {dump(call['arguments']).decode()}"
+            return ApprovalFault(text, code="approval_edited", told={"remedies": [call]})
+        return ApprovalFault(f"{approval.id} is {status}. {_TOLD[status]}", code="approval_over")
 
     async def wait(self, call: Call) -> Mapping[str, Any]:
         """Answer `approvals.wait`: how an approval stands that a call of the same caller waits for.

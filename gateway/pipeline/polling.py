@@ -35,7 +35,8 @@ class Held:
     `call` is the call as it was before its answer; `way` the server's session that the task lives in, `behalf` for whom
     it was made, both only where this process began it. `vetted` are the questions that were decided already,
     `questions` those that a modern server has for a legacy client. `orphaned` says that a legacy server was let ask an
-    earlier process what it needs to know.
+    earlier process what it needs to know. An approved call that could not be made in so many `tries` is tried again at
+    `next_try_ms`.
     """
 
     record: TaskRecord
@@ -48,6 +49,23 @@ class Held:
     vetted: set[str] = field(default_factory=set)
     questions: Any = None
     orphaned: bool = False
+    tries: int = 0
+    next_try_ms: int = 0
+
+    @property
+    def awaits(self) -> str:
+        """The approval that its call waits for; empty once it was made, or people have said no."""
+        return str(self.record.body.get("awaits", ""))
+
+    @property
+    def asked_people(self) -> bool:
+        """Whether people were asked before its call was made."""
+        return "approval" in self.record.body
+
+    @property
+    def call_id(self) -> str:
+        """The call whose outcome is the task's: where people were asked, that is a later one than the one asked."""
+        return str(self.record.body.get("by", self.record.call_id))
 
     @property
     def form(self) -> Form:
@@ -119,7 +137,7 @@ class Polling:
         asked = ToolCall(
             tool=method,
             arguments={**params, "taskId": task.record.body["upstream"]},
-            call_id=task.record.call_id,
+            call_id=task.call_id,
             timeout_s=tool.deadline_s,
             meta=meta,
             back=back,
@@ -171,6 +189,8 @@ def is_unknown(fault: ConnectorFault) -> bool:
 def wanted_in(call: Call) -> Form | None:
     """Return in which form the client of a call can follow a task that it becomes, if in any."""
     request = call.request
+    if request.promised is not None:
+        return form_of(request.promised.form)
     if "task" in request.more:
         return LEGACY
     extensions = request.back.declares.get("extensions")

@@ -9,7 +9,7 @@ from typing import Any
 from gateway.model.back import Back, Hear
 from gateway.task.forms import RELATED_META
 
-__all__ = ["Related", "Way", "related"]
+__all__ = ["Related", "Way", "about_task", "related"]
 
 
 class Way(Back):
@@ -58,6 +58,12 @@ def related(said: Mapping[str, Any], task_id: str) -> Mapping[str, Any]:
         return said
     meta = said["_meta"]
     return {**said, "_meta": {**meta, RELATED_META: {**meta[RELATED_META], "taskId": task_id}}}
+
+
+def about_task(result: Mapping[str, Any], task_id: str) -> Mapping[str, Any]:
+    """Return a result as that of a task."""
+    meta = result.get("_meta")
+    return {**result, "_meta": {**(meta if isinstance(meta, dict) else {}), RELATED_META: {"taskId": task_id}}}
 
 
 def _task_in(said: Mapping[str, Any]) -> str | None:

@@ -10,9 +10,10 @@ from gateway.model.errors import ConnectorFault, GatewayError, LimitFault, Reque
 from gateway.model.outcome import Failed, Outcome, Succeeded
 from gateway.model.task import CANCEL_TASK, GET_TASK, TASK_RESULT, UPDATE_TASK
 from gateway.pipeline.collecting import Collecting
+from gateway.pipeline.parked import Parked
 from gateway.pipeline.polling import Held, Polling
 from gateway.pipeline.recalling import error_of
-from gateway.pipeline.related import related
+from gateway.pipeline.related import about_task, related
 from gateway.pipeline.stages.execute import OwnTool
 from gateway.pipeline.tasks import Tasks
 from gateway.task.forms import LEGACY, MODERN, broken
@@ -34,8 +35,9 @@ class TaskRequests:
     What is over is answered from the record, without its server.
     """
 
-    def __init__(self, tasks: Tasks, polling: Polling) -> None:
+    def __init__(self, tasks: Tasks, polling: Polling, parked: Parked) -> None:
         self.tasks = tasks
+        self.parked = parked
         self._polling = polling
         self.patience_s = _PATIENCE_S
         self._stopped = asyncio.Event()
@@ -54,7 +56,7 @@ class TaskRequests:
 
     async def _get(self, call: Call) -> Mapping[str, Any]:
         held = await self._about(call)
-        seen = await self.tasks.look(held, call) if held.record.is_open else held.state
+        seen = await self._look(held, call) if held.record.is_open else held.state
         if held.record.is_open:
             if held.form is MODERN and held.spoken is LEGACY and seen["status"] == "input_required":
                 seen = {**seen, "inputRequests": await self._collected(held, call)}
@@ -76,7 +78,7 @@ class TaskRequests:
         """Wait for the end of a task; its server may ask the client meanwhile what it needs to go on."""
         held = await self._about(call)
         while held.record.is_open and not self._stopped.is_set():
-            await self.tasks.look(held, call)
+            await self._look(held, call)
             if held.record.is_open and held.state["status"] == "input_required" and call.request.back.capabilities:
                 await (self._heard_out if held.spoken is LEGACY else self._relay)(held, call)
             elif held.record.is_open:
@@ -86,7 +88,13 @@ class TaskRequests:
         outcome = await self.tasks.outcome(held)
         if not isinstance(outcome, Succeeded):
             raise outcome.error  # type: ignore[union-attr]  # a task's call is never denied, nor waits any more
-        return outcome.result
+        return outcome.result if held.record.body["upstream"] else about_task(outcome.result, held.record.id)
+
+    async def _look(self, held: Held, call: Call) -> Mapping[str, Any]:
+        if not held.awaits:
+            return await self.tasks.look(held, call)
+        await self.parked.look(held, call)
+        return held.state
 
     async def _heard_out(self, held: Held, call: Call) -> None:
         """Have a legacy server ask, and end a task whose question was put to a process that is no more."""
@@ -170,7 +178,7 @@ class TaskRequests:
 
     async def _update(self, call: Call) -> Mapping[str, Any]:
         held = await self._about(call)
-        if not held.record.is_open:
+        if not held.record.is_open or held.awaits:
             return {}
         if held.spoken is LEGACY:
             collecting, _ = self._collecting.get(held.record.id, (None, None))
@@ -186,6 +194,9 @@ class TaskRequests:
             if held.form is LEGACY:
                 raise RequestFault("The task is over: there is nothing to call off.")
             return {}
+        if held.awaits:
+            await self.parked.cancel(held)
+            return held.state if held.form is LEGACY else {}
         answer = await self._polling.ask(held, CANCEL_TASK, call=call)
         if held.spoken is LEGACY and not broken(answer):
             await self.tasks.heard(held, answer, call)

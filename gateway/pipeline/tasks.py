@@ -7,19 +7,25 @@ What is asked of a task is decided as the call that became it, under the policie
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any, Final
 
-from gateway.codec import dump
 from gateway.ledger.entries import Redact
 from gateway.model.call import Call
 from gateway.model.clock import Clock
-from gateway.model.errors import ConnectorFault, GatewayError, LimitFault, OutcomeUnknown, RequestFault, StoreFault
+from gateway.model.decision import Ruling
+from gateway.model.errors import (
+    ConnectorFault,
+    GatewayError,
+    LimitFault,
+    OutcomeUnknown,
+    RequestFault,
+    StoreFault,
+    fault_of,
+)
 from gateway.model.identity import Identity, principal_of
-from gateway.model.outcome import Outcome, Succeeded, Waiting
+from gateway.model.outcome import Failed, Outcome, Succeeded, Waiting
 from gateway.model.task import GET_TASK, TASK_RESULT, Begun
 from gateway.model.tool import Effect
 from gateway.pause.pauses import Pauses
@@ -28,24 +34,22 @@ from gateway.pipeline.recalling import call_of, outcome_of
 from gateway.pipeline.related import related
 from gateway.pipeline.rules import RulesInForce
 from gateway.pipeline.sending import behalf_of, task_id_of
+from gateway.pipeline.task_states import KEPT_MS, Fresh, as_rejected, ended_as, is_of, state_in, times
 from gateway.policy import decide, decision_input
 from gateway.resilience.owned import OwnedTasks
 from gateway.store.ports import EventKind, Ledger, Record, Recorded
 from gateway.store.tasks import TaskRecord, TaskStore
-from gateway.task.forms import LEGACY, MODERN, OVER, Form, broken, form_of, translated
+from gateway.task.forms import LEGACY, MODERN, OVER, Form, broken, form_of, is_only_task, may_be_task, translated
 
 __all__ = ["Shelter", "Tasks"]
 
 _LOG = logging.getLogger(__name__)
 _LONGEST_MS: Final = 7 * 24 * 3600 * 1000
 _GRACE_MS: Final = 60 * 1000
-_KEPT_MS: Final = 24 * 3600 * 1000
 _MOST_OPEN: Final = 1000
 """Of one principal: one more call is not carried out as a task."""
 
 _MOST_LISTED: Final = 1000
-_MOST_FRESH: Final = 1000
-_FRESH_BYTES: Final = 32 * 1024 * 1024
 _SWEEP_S: Final = 3600.0
 _LONGEST_WAIT_S: Final = 60.0
 Told = Callable[[Held], None]
@@ -78,7 +82,7 @@ class Tasks:
         self._pauses = shelter.pauses
         self._polling = polling
         self._open: dict[str, Held] = {}
-        self._fresh: OrderedDict[str, tuple[Outcome, int]] = OrderedDict()
+        self._fresh = Fresh()
         self._followers: dict[str, asyncio.Task[None]] = {}
         self._conclude: Conclude
         self.told: Told = lambda held: None
@@ -94,12 +98,26 @@ class Tasks:
     # Beginning
 
     def form_for(self, call: Call) -> str:
-        """Return in which form its server may make a task of a call, or an empty text."""
-        spoken = self._polling.spoken_for(call)
-        if spoken is None:
-            return ""
+        """Return in which form its server may make a task of a call, or an empty text.
+
+        Where people can be asked, every call may be wished for as a task, also of servers and tools that have none.
+        """
+        spoken, definition = self._polling.spoken_for(call), call.tool.definition
+        if call.request.promised is not None:
+            return spoken.name if spoken is not None and is_only_task(definition) else ""
+        if self.asks_people and "task" in call.request.more and (spoken is None or not may_be_task(definition)):
+            spoken = MODERN  # it is over as it begins
+        return spoken.name if spoken is not None and self.has_room(call) else ""
+
+    @property
+    def asks_people(self) -> bool:
+        """Whether there is anybody for whom a call could wait."""
+        return bool(self._rules.current.people)
+
+    def has_room(self, call: Call) -> bool:
+        """Tell whether one more call of its principal may become a task."""
         owner = principal_of(call.identity)
-        return spoken.name if sum(held.record.owner == owner for held in self._open.values()) < _MOST_OPEN else ""
+        return sum(held.record.owner == owner for held in self._open.values()) < _MOST_OPEN
 
     async def begin(self, call: Call) -> Waiting | None:
         """Keep the task that a claimed call has become; None where it was answered otherwise.
@@ -119,8 +137,9 @@ class Tasks:
             return _waiting(held, related(made, held.record.id))
         if spoken is form or form is MODERN:
             return None
-        held = await self._begun_as(call, spoken, form, _over_at_once(self._clock.now_ms()), "")
-        await self._end(held, {**held.state, "status": _ended_as(call.raw)}, call.raw)
+        at_once = {"status": "working", **times(self._clock.now_ms()), LEGACY.ttl: KEPT_MS}
+        held = await self._begun_as(call, spoken, form, at_once, "")
+        await self._end(held, {**held.state, "status": ended_as(call.raw)}, call.raw)
         return _waiting(held, form.made_of(held.state))
 
     async def _begun_as(self, call: Call, spoken: Form, form: Form, task: Mapping[str, Any], upstream: str) -> Held:
@@ -135,24 +154,47 @@ class Tasks:
             "endpoint": call.request.endpoint,
             "personal": call.identity.method == "jwt",
         }
-        state = _state(task, task_id)
+        state = state_in(task, task_id)
         until_ms = now + form.lives_ms(task, _LONGEST_MS) + _GRACE_MS
         record = TaskRecord(task_id, call.id, principal_of(call.identity), True, until_ms, self._body(body, state))
         held = Held(record, state, call.answered_later(), self._polling.way(call), behalf_of(call))
-        identity, run = call.identity, call.facts.run.id
-        about = call.id, now, run, identity.agent, identity.on_behalf_of or "", call.tool.name
-        told = {"task": task_id, "upstream": self._redact(upstream), "status": task["status"]}
+        promised = call.request.promised
         try:
-            await self._store.begin_task(record, Record(*about, told, EventKind.TASK_BEGUN))
+            if promised is not None:
+                return await self._goes_on(self._open[promised.task_id], held)
+            await self.keep(held, {"upstream": self._redact(upstream)})
         except GatewayError as error:
             said = f"{call.tool.name} was sent and goes on, but nobody can follow it (#{call.id})."
             raise OutcomeUnknown(said, detail=error.detail) from error
-        self._open[task_id] = held
         return held
+
+    async def keep(self, held: Held, told: Mapping[str, Any]) -> None:
+        """Hold a task that a call has become, and put it on record. Raises `StoreFault`."""
+        call, task_id = held.call, held.record.id
+        identity, run = call.identity, call.facts.run.id
+        about = call.id, self._clock.now_ms(), run, identity.agent, identity.on_behalf_of or "", call.tool.name
+        told = {"task": task_id, **told, "status": held.state["status"]}
+        await self._store.begin_task(held.record, Record(*about, told, EventKind.TASK_BEGUN))
+        self._open[task_id] = held
+
+    async def _goes_on(self, parked: Held, begun: Held) -> Held:
+        """Have a task for which people were asked go on as the one that its server has made of the call meanwhile."""
+        kept = {"approval": parked.record.body["approval"], "by": begun.call.id}
+        parked.call, parked.way, parked.behalf = begun.call, begun.way, begun.behalf
+        parked.state = {**begun.state, "taskId": parked.record.id}
+        body = self._body({**begun.record.body, **kept}, parked.state)
+        parked.record = replace(parked.record, until_ms=begun.record.until_ms, body=body)
+        await self._store.save_task(parked.record, self._clock.now_ms())
+        return parked
+
+    def waiting(self) -> list[Held]:
+        """Return the open tasks whose calls wait for people."""
+        return [held for held in self._open.values() if held.awaits]
 
     async def again(self, call: Call, recorded: Recorded) -> Waiting | None:
         """Return the task that a repeated call has become already, for a client that can follow it; else None."""
-        task = await self._store.find_task(task_id_of(recorded.call_id)) if call.as_task else None
+        known = recorded.claim_body.get("task", task_id_of(recorded.call_id))
+        task = await self._store.find_task(known) if call.as_task else None
         if task is None or form_of(task.body["form"]) is not wanted_in(call):
             return None
         if not (task.is_open or form_of(task.body["form"]) is LEGACY):
@@ -167,7 +209,7 @@ class Tasks:
     async def find(self, task_id: str, identity: Identity, endpoint: str, form: Form) -> Begun | None:
         """Return what a task of this principal is about, or None where it has none of that id here."""
         held = await self.held(task_id)
-        if held is None or not _is_of(held.record, identity, endpoint, form):
+        if held is None or not is_of(held.record, identity, endpoint, form):
             return None
         return self._begun(held)
 
@@ -176,7 +218,7 @@ class Tasks:
         found = []
         for task in await self._store.tasks_of(principal_of(identity), _MOST_LISTED):
             held = await self.held(task.id)
-            if held is not None and _is_of(task, identity, endpoint, LEGACY) and self.may_see(identity, held):
+            if held is not None and is_of(task, identity, endpoint, LEGACY) and self.may_see(identity, held):
                 found.append(self.state_of(held))
         return found
 
@@ -185,7 +227,8 @@ class Tasks:
         bundle, begun = self._rules.current.bundle, self._begun(held)
         if begun.tool.quarantined or self._is_stopped(identity, begun):
             return False
-        return decide(bundle, decision_input(bundle, identity, begun.tool, begun.arguments, begun.facts)).allowed
+        decision = decide(bundle, decision_input(bundle, identity, begun.tool, begun.arguments, begun.facts))
+        return decision.allowed or (begun.asked_people and decision.ruling is Ruling.NEEDS_APPROVAL)
 
     def _is_stopped(self, identity: Identity, begun: Begun) -> bool:
         try:
@@ -206,16 +249,17 @@ class Tasks:
         """Take up the tasks that an earlier process left open; return the ids of their calls, which still live."""
         await self._store.forget_tasks(self._clock.now_ms())
         for record in await self._store.open_tasks():
-            held = await self._from_record(record)
+            held = await self.from_record(record)
             if held is not None and held.record.is_open:
                 self._open[record.id] = held
-        return frozenset(held.record.call_id for held in self._open.values())
+        return frozenset(held.call_id for held in self._open.values())
 
     async def run(self) -> None:
         """Follow the tasks that were taken up, and forget what is over for long, until cancelled."""
         try:
             for held in list(self._open.values()):
-                self._follow(held)
+                if not held.awaits:
+                    self._follow(held)
             while True:
                 await self._clock.sleep(_SWEEP_S)
                 await self._store.forget_tasks(self._clock.now_ms())
@@ -306,7 +350,7 @@ class Tasks:
 
     async def answered(self, held: Held, raw: Mapping[str, Any]) -> None:
         """Take what a server answered while it was waited for its task to be over. Raises as `look`."""
-        state = {**held.state, "status": _ended_as(raw)}
+        state = {**held.state, "status": ended_as(raw)}
         await self._owned.run(self._ended(held, state, related(raw, held.record.id)))
 
     async def let_ask(self, held: Held) -> None:
@@ -329,10 +373,10 @@ class Tasks:
         """Take note of what its server said of a task; return that as its client has it."""
         seen = translated(said, held.spoken, held.form)
         if seen["status"] not in OVER:
-            await self._stands(held, _state(seen, held.record.id))
+            await self.stands(held, state_in(seen, held.record.id))
             return seen
         answered = await self._answer(held, said, call)
-        await self._end(held, _state(seen, held.record.id), answered)
+        await self._end(held, state_in(seen, held.record.id), answered)
         return seen
 
     async def _answer(self, held: Held, seen: Mapping[str, Any], call: Call | None) -> Mapping[str, Any] | GatewayError:
@@ -349,7 +393,7 @@ class Tasks:
         if seen["status"] == "completed":
             result = seen.get("result")
             return related(result, held.record.id) if isinstance(result, Mapping) else {}
-        return _as_rejected(seen.get("error"), held.server)
+        return as_rejected(seen.get("error"), held.server)
 
     async def _lost(self, held: Held, why: str) -> Mapping[str, Any]:
         state = {**held.state, "status": "failed", "statusMessage": why}
@@ -360,7 +404,7 @@ class Tasks:
         """Return the fault of a task that ended without an answer: an effect may have happened all the same."""
         if held.call.tool.effect is not Effect.READ:
             said = f"{held.call.tool.name} was begun as a task: {why} It may or may not have happened"
-            return OutcomeUnknown(f"{said} (#{held.record.call_id}). Do not repeat it blindly.")
+            return OutcomeUnknown(f"{said} (#{held.call_id}). Do not repeat it blindly.")
         return RequestFault(why, code=code) if code else ConnectorFault(why, code="unavailable")
 
     async def _end(self, held: Held, state: Mapping[str, Any], answered: Mapping[str, Any] | GatewayError) -> None:
@@ -368,22 +412,25 @@ class Tasks:
         outcome = await self._conclude(held.call, answered)
         if held.form is LEGACY and state["status"] == "completed" and not isinstance(outcome, Succeeded):
             state = {**state, "status": "failed"}
-        rpc = getattr(answered, "rpc", None)
-        self._keep_fresh(held.record.id, outcome)
+        await self.close(held, state, outcome, getattr(answered, "rpc", None))
+
+    async def close(self, held: Held, state: Mapping[str, Any], outcome: Outcome, rpc: Any = None) -> None:
+        """Close a task with what came of its call, which is on record; `rpc` as of `outcome_of`."""
+        self._fresh.keep(held.record.id, outcome)
         held.record = replace(
             held.record,
             is_open=False,
-            until_ms=max(held.record.until_ms, self._clock.now_ms() + _KEPT_MS),
+            until_ms=max(held.record.until_ms, self._clock.now_ms() + KEPT_MS),
             body={**held.record.body, **({"rpc": self._redact(rpc)} if rpc is not None else {})},
         )
         self._open.pop(held.record.id, None)
-        await self._stands(held, state)
+        await self.stands(held, state)
 
-    async def _stands(self, held: Held, state: Mapping[str, Any]) -> None:
+    async def stands(self, held: Held, state: Mapping[str, Any]) -> None:
         """Note how a task stands; whoever hears is told where that is something else."""
         before, held.state = held.state, state
         is_news = (before["status"], before.get("statusMessage")) != (state["status"], state.get("statusMessage"))
-        if held.record.is_open:
+        if held.record.is_open and not held.awaits:
             until_ms = self._created_ms(held) + held.form.lives_ms(state, _LONGEST_MS) + _GRACE_MS
             held.record = replace(held.record, until_ms=until_ms)
         if not is_news and held.record.is_open:
@@ -407,15 +454,16 @@ class Tasks:
         if held is not None:
             return held
         record = await self._store.find_task(task_id)
-        return None if record is None else await self._from_record(record)
+        return None if record is None else await self.from_record(record)
 
-    async def _from_record(self, record: TaskRecord) -> Held | None:
+    async def from_record(self, record: TaskRecord) -> Held | None:
         """Return a task as it is on record; it is over where its call is."""
-        recorded = await self._ledger.made(record.call_id)
+        recorded = await self._ledger.made(record.body.get("by", record.call_id))
         if recorded is None or "facts" not in recorded.claim_body:  # what was called was let go of, in time
             return None
-        if record.is_open and recorded.end_body is not None:  # a crash came between the two
-            record = replace(record, is_open=False, until_ms=self._clock.now_ms() + _KEPT_MS)
+        ended = recorded.end_body is not None and "awaits" not in record.body
+        if record.is_open and ended:  # a crash came between the two
+            record = replace(record, is_open=False, until_ms=self._clock.now_ms() + KEPT_MS)
             await self._store.save_task(record, self._clock.now_ms())
         rules = self._rules.current
         call = call_of(recorded, record.body["server"], rules.catalog.find(recorded.tool), rules.bundle)
@@ -425,21 +473,16 @@ class Tasks:
         call = held.call
         tool = self._rules.current.catalog.find(call.tool.name) or call.tool
         facts = replace(call.facts, repeat_of=call.id)
-        return Begun(held.record.id, call.id, tool, call.arguments, facts)
-
-    def _keep_fresh(self, task_id: str, outcome: Outcome) -> None:
-        """Keep an outcome as it is until its client has had the time to fetch it; on record it may be cut or masked."""
-        size = len(dump(outcome.result)) if isinstance(outcome, Succeeded) else 0
-        self._fresh[task_id] = outcome, size
-        while len(self._fresh) > _MOST_FRESH or sum(each for _, each in self._fresh.values()) > _FRESH_BYTES:
-            self._fresh.popitem(last=False)
+        return Begun(held.record.id, call.id, tool, call.arguments, facts, held.asked_people)
 
     async def outcome(self, held: Held) -> Outcome:
         """Return what came of the call of a task that is over: as it came, or as it is on record."""
-        fresh = self._fresh.get(held.record.id)
+        fresh = self._fresh.find(held.record.id)
         if fresh is not None:
-            return fresh[0]
-        recorded = await self._ledger.made(held.record.call_id)
+            return fresh
+        if (error := held.record.body.get("error")) is not None:  # its call was never made
+            return Failed(fault_of(error["code"], error["message"]))
+        recorded = await self._ledger.made(held.call_id)
         assert recorded is not None
         return outcome_of(recorded, held.record.body.get("rpc"))
 
@@ -449,43 +492,3 @@ _RUNS: Final = "The server carries this call out as a task."
 
 def _waiting(held: Held, result: Mapping[str, Any]) -> Waiting:
     return Waiting(held.record.id, _RUNS, held.form.pause_s(held.state), task=result)
-
-
-def _state(task: Mapping[str, Any], task_id: str) -> dict[str, Any]:
-    """Return what is told of how a task stands, under the gateway's own id."""
-    kept = {name: value for name, value in task.items() if name not in _NOT_OF_A_STATE}
-    if len(dump(kept)) > _MOST_STATE:
-        kept = {name: value for name, value in kept.items() if name in _KNOWN and len(dump(value)) <= _LONGEST_VALUE}
-    return {**related(kept, task_id), "taskId": task_id}
-
-
-def _ended_as(raw: Mapping[str, Any]) -> str:
-    return "failed" if raw.get("isError") is True else "completed"
-
-
-def _over_at_once(now_ms: int) -> Mapping[str, Any]:
-    """Return how a task stands that is over as it begins, and that no server knows, but for its end."""
-    now = datetime.fromtimestamp(now_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return {"status": "working", "createdAt": now, "lastUpdatedAt": now, LEGACY.ttl: _KEPT_MS}
-
-
-_KNOWN: Final = frozenset(
-    {"status", "createdAt", "lastUpdatedAt", *(name for form in (LEGACY, MODERN) for name in (form.ttl, form.interval))}
-)
-_MOST_STATE: Final = 16 * 1024
-"""Bytes of what is kept of how a task stands; of more, only what every task has."""
-
-_LONGEST_VALUE: Final = 64
-_NOT_OF_A_STATE: Final = frozenset({"resultType", "result", "error", "inputRequests", "requestState"})
-
-
-def _is_of(record: TaskRecord, identity: Identity, endpoint: str, form: Form) -> bool:
-    here = record.body["endpoint"] == endpoint and record.body["form"] == form.name
-    return here and record.owner == principal_of(identity)
-
-
-def _as_rejected(error: Any, server: str) -> ConnectorFault:
-    fault = ConnectorFault(f"{server} failed to carry the task out.", code="rejected")
-    if isinstance(error, Mapping) and type(error.get("code")) is int:
-        fault.rpc = {**error, "message": str(error.get("message", ""))}
-    return fault

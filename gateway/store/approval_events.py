@@ -73,7 +73,8 @@ def trail_of(row: ApprovalRow, asked: Told, decided: Told, last: Told) -> Approv
     """Return the approval these events tell of. Raises `LedgerTampered` where they, or the row, were changed."""
     opening, deciding = _checked(row, asked, row.asked_seq), _checked(row, decided, row.version)
     latest = _checked(row, last, row.last_seq)
-    check_last(row, latest.seq, _body(latest))
+    last_body = _body(latest)
+    check_last(row, latest.seq, last_body)
     if opening.kind not in OPENS:
         raise contradicted(row)
     return ApprovalTrail(
@@ -86,6 +87,7 @@ def trail_of(row: ApprovalRow, asked: Told, decided: Told, last: Told) -> Approv
         decided_ms=deciding.at_ms,
         asked=_body(opening),
         decided=_body(deciding),
+        used_by=last_body.get("call", "") if latest.kind is EventKind.APPROVAL_USED else "",
     )
 
 

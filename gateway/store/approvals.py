@@ -104,7 +104,10 @@ class ApprovalUse:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalTrail:
-    """An approval as its events tell it. `asked` is the body of the one that opened it, `decided` of its `version`."""
+    """An approval as its events tell it. `asked` is the body of the one that opened it, `decided` of its `version`.
+
+    `used_by` is the call that used it last, if any did.
+    """
 
     row: ApprovalRow
     agent: str
@@ -115,6 +118,7 @@ class ApprovalTrail:
     decided_ms: int
     asked: Mapping[str, Any] = field(repr=False)
     decided: Mapping[str, Any] = field(repr=False)
+    used_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

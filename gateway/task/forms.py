@@ -20,6 +20,7 @@ __all__ = [
     "broken",
     "form_of",
     "is_only_task",
+    "may_be_task",
     "offers",
     "task_in",
     "translated",
@@ -108,6 +109,12 @@ def broken(task: Mapping[str, Any]) -> str:
         return f"taskId is not a text of 1 to {_LONGEST_ID} characters"
     status = task.get("status")
     return "" if isinstance(status, str) and status in _STATUSES else "its status is none that a task has"
+
+
+def may_be_task(definition: Mapping[str, Any]) -> bool:
+    """Tell whether a tool of a legacy server may be called as a task."""
+    execution = definition.get("execution")
+    return isinstance(execution, Mapping) and execution.get("taskSupport") in {"optional", "required"}
 
 
 def is_only_task(definition: Mapping[str, Any]) -> bool:

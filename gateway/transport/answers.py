@@ -12,7 +12,7 @@ from gateway.codec import dump
 from gateway.connector.about import UNSAID, About
 from gateway.model.call import Call
 from gateway.model.decision import Remedy
-from gateway.model.errors import ConnectorFault, GatewayError, IdentityFault, RequestFault
+from gateway.model.errors import ApprovalFault, ConnectorFault, GatewayError, IdentityFault, RequestFault
 from gateway.model.outcome import Denied, Failed, Outcome, Succeeded, Unknown, Waiting
 from gateway.pipeline.runner import Ended
 from gateway.transport.advice import ADVICE
@@ -134,7 +134,7 @@ def operation_error(ended: Ended) -> RpcError:
     assert not isinstance(outcome, Succeeded)
     text, refusal = _refusal(outcome, lambda remedy: (remedy.tool, dict(remedy.arguments)))
     refusal["call"] = ended.call.id
-    if isinstance(outcome, Denied):
+    if isinstance(outcome, Denied) or (isinstance(outcome, Failed) and isinstance(outcome.error, ApprovalFault)):
         return recorded(RpcError(DENIED, text, status=200, data=refusal))
     wrong = isinstance(outcome, Failed) and isinstance(outcome.error, RequestFault)
     return recorded(RpcError(-32602 if wrong else -32603, text, status=400 if wrong else 200, data=refusal))

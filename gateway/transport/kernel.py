@@ -24,6 +24,7 @@ from gateway.pipeline.entry import Entry
 from gateway.pipeline.listing import Listing
 from gateway.pipeline.rules import RulesInForce
 from gateway.pipeline.runner import Ended
+from gateway.policy import could_be_approved
 from gateway.task.forms import MODERN, offers
 from gateway.transport.answers import identity_fault, operation_error, recorded, rpc_error, tool_result
 from gateway.transport.wire import HttpRefusal, RpcError
@@ -255,23 +256,28 @@ class Kernel:
     async def _list_tools(self, asked: Asked) -> Answer:
         identity = await self.identify(asked.caller, "tools/list", asked.params, asked.endpoint)
         _one_page(asked.params)
-        able = self._able_as_tasks(asked) if asked.caller.era == LEGACY_TASKS_SINCE else frozenset()
+        able = self._able_as_tasks(asked, identity) if asked.caller.era == LEGACY_TASKS_SINCE else frozenset()
         if not able:
             return Answer({"tools": self._listing.text(identity, asked.endpoint)})
         tools = self._listing.tools(identity, asked.endpoint)
         return Answer({"tools": [{**_OPTIONAL, **tool} if tool["name"] in able else tool for tool in tools]})
 
-    def _able_as_tasks(self, asked: Asked) -> frozenset[str]:
+    def _able_as_tasks(self, asked: Asked, identity: Identity) -> frozenset[str]:
         """Return the tools of which a client of 2025-11-25 has to be told that they may be called as tasks.
 
-        Those are a modern server's, where it has any.
+        Those are a modern server's, where it has any, and those that people may be asked about.
         """
         found = self._directory.offers(asked.endpoint)
         servers = {server for server, offer in found.items() if offers(offer.capabilities, MODERN)}
-        if not servers:
+        rules = self._rules.current
+        if not servers and not rules.people:
             return frozenset()
-        catalog = self._rules.current.catalog_at(asked.endpoint)
-        return frozenset(tool.wire_name for tool in catalog.tools() if tool.server in servers)
+
+        def is_able(tool: Tool) -> bool:
+            asks = bool(rules.people) and could_be_approved(rules.bundle, identity, tool)
+            return asks or tool.server in servers
+
+        return frozenset(tool.wire_name for tool in rules.catalog_at(asked.endpoint).tools() if is_able(tool))
 
     async def _get_prompt(self, asked: Asked) -> Answer:
         name = asked.params.get("name")

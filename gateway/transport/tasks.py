@@ -53,12 +53,16 @@ class TaskDesk:
         return told
 
     def capability(self, endpoint: str) -> Mapping[str, Any] | None:
-        """Return what the gateway says of tasks in the handshake of 2025-11-25, or None where no server has any."""
+        """Return what the gateway says of tasks in the handshake of 2025-11-25, or None where there are none.
+
+        There are where a server has them, and where calls may wait for people.
+        """
         found = [offer.capabilities for offer in self._directory.offers(endpoint).values()]
         found = [each for each in found if offers(each, LEGACY) or offers(each, MODERN)]
-        if not found:
+        asks_people = self._directory.asks_people
+        if not found and not asks_people:
             return None
-        cancels = any(offers(each, MODERN) or "cancel" in each["tasks"] for each in found)
+        cancels = asks_people or any(offers(each, MODERN) or "cancel" in each["tasks"] for each in found)
         return {"list": {}, **({"cancel": {}} if cancels else {}), "requests": {"tools": {"call": {}}}}
 
     async def answer(self, asked: Asked) -> Answer:
@@ -83,7 +87,8 @@ class TaskDesk:
         if form is LEGACY and asked.caller.era < LEGACY_TASKS_SINCE:
             return False
         found = self._directory.offers(asked.endpoint).values()
-        return any(offers(each.capabilities, LEGACY) or offers(each.capabilities, MODERN) for each in found)
+        has_tasks = any(offers(each.capabilities, LEGACY) or offers(each.capabilities, MODERN) for each in found)
+        return has_tasks or self._directory.asks_people
 
     async def _found(self, asked: Asked, identity: Identity, form: Form) -> Begun:
         """Return what a request is about; to whoever is not its principal, a task is not there."""

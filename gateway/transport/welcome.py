@@ -45,7 +45,8 @@ class Welcome:
             if any(name in each for each in found):
                 merged[name] = {}
         extensions = _extensions(found)
-        if any(offers(each, LEGACY) for each in found):  # what is only a task there is one here too
+        if self._directory.asks_people or any(offers(each, LEGACY) for each in found):
+            # a call waits for people as a task, and what is only a task at its server is one here too
             extensions = {TASKS_EXTENSION: {}, **extensions}
         if modern and extensions:
             merged["extensions"] = extensions

@@ -1,6 +1,7 @@
 """Who gets in: registered agents with a credential that is right, and nobody else."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from gateway.identity.local import local_bearer
 from gateway.identity.token_index import TokenIndex
 from gateway.identity.tokens import Tokens
 from gateway.model.errors import IdentityFault, StoreFault
-from gateway.model.identity import Credential
+from gateway.model.identity import Credential, Identity
 from gateway.store.memory import MemoryStore
 from tests.identity.doubles import CountingIds, HandClock, agents, bearer
 
@@ -223,3 +224,39 @@ async def test_many_tokens_are_verified_and_none_is_kept_for_ever(house: House) 
     house.door._roster.verified.pop(token)
     await house.door.identify(bearer(token), loopback=False)
     assert list(house.door._roster.verified) == [token]
+
+
+async def test_a_recorded_caller_counts_as_long_as_the_token_it_came_with(house: House) -> None:
+    known = await house.door.identify(bearer(await house.token_for("payer", ttl_ms=1000)), loopback=False)
+    recorded = replace(known, on_behalf_of="ann", owner="somebody@acme.example")
+    found = house.door.in_force(recorded)
+    assert (found.agent, found.on_behalf_of, found.owner) == ("payer", "ann", "finance@acme.example")
+    house.clock.jump(1)
+    await house.index.refresh()
+    with pytest.raises(IdentityFault) as refusal:
+        house.door.in_force(recorded)
+    assert refusal.value.code == "identity_expired"
+
+
+async def test_a_recorded_caller_whose_token_was_revoked_counts_no_more(house: House) -> None:
+    known = await house.door.identify(bearer(await house.token_for("payer")), loopback=False)
+    await house.tokens.revoke("payer")
+    await house.index.refresh()
+    with pytest.raises(IdentityFault) as refusal:
+        house.door.in_force(known)
+    assert refusal.value.code == "identity_revoked"
+
+
+async def test_a_recorded_caller_on_this_machine_counts_as_long_as_it_is_configured_so(house: House) -> None:
+    known = await house.door.identify(bearer(local_bearer(KEY, "bridge")), loopback=True)
+    assert house.door.in_force(known).agent == "bridge"
+    house.door.replace(agents(bridge={}))
+    with pytest.raises(IdentityFault):
+        house.door.in_force(known)
+
+
+@pytest.mark.parametrize("method", ["jwt", "child", "recovery"])
+def test_a_recorded_caller_whose_credential_alone_proves_it_has_to_present_it_anew(house: House, method: str) -> None:
+    with pytest.raises(IdentityFault) as refusal:
+        house.door.in_force(Identity("payer", method, "https://id.example#4711"))
+    assert "has to be presented anew" in refusal.value.detail

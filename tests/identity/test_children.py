@@ -108,6 +108,18 @@ async def test_a_child_is_its_agent_with_the_part_that_was_handed_on(house: Hous
     assert principal_of(child) != principal_of(payer)  # a session of one is none of the other
 
 
+async def test_a_recorded_child_counts_as_long_as_what_it_was_given(house: House) -> None:
+    payer = await house.payer()
+    handed = await house.hand(payer)
+    recorded = await house.known(handed.token)
+    assert house.door.in_force(recorded) == recorded
+    await house.delegations.take_back(payer, handed.made.id, "")
+    await house.refresh()
+    with pytest.raises(IdentityFault) as refusal:
+        house.door.in_force(recorded)
+    assert refusal.value.code == "identity_revoked"
+
+
 async def test_the_chain_is_told_from_the_child_up_to_whoever_acted_for_a_user(house: House) -> None:
     payer = replace(await house.payer(), delegation=("payer", "portal"))
     reader = await house.known((await house.hand(payer)).token)

@@ -47,6 +47,7 @@ from gateway.pipeline.kept import Kept
 from gateway.pipeline.listing import Listing
 from gateway.pipeline.looping import Looping
 from gateway.pipeline.notices import Notices
+from gateway.pipeline.parked import Lobby, Parked
 from gateway.pipeline.polling import Polling
 from gateway.pipeline.reading import Reading
 from gateway.pipeline.rollback import Rollback
@@ -283,7 +284,8 @@ class Gate:
         shelter = Shelter(self.store, self.store, self.rules, self.clock, self.redactor.record, self.owned, self.pauses)
         polling = Polling(self.executor, self.upstreams, self.asking)
         tasks = Tasks(shelter, polling)
-        return tasks, TaskRequests(tasks, polling)
+        lobby = Lobby(self.approving.approvals, self.store, self.clock, self.redactor.record, self.owned)
+        return tasks, TaskRequests(tasks, polling, Parked(tasks, self.approving.parking, lobby))
 
     def _own(self) -> Mapping[str, OwnTool]:
         joining = Joining(self.rules, self.clock, "production")
@@ -325,9 +327,10 @@ class Gate:
 
     def walking(self, stages: Sequence[Stage]) -> Runner:
         """Return a runner over other stages."""
-        return Runner(
-            stages, Kit(self.recorder, self.inflight, self.owned, self.clock, self.ids, self._note, self.tasks)
-        )
+        kit = Kit(self.recorder, self.inflight, self.owned, self.clock, self.ids, self._note, self.tasks)
+        runner = Runner(stages, kit)
+        self.task_requests.parked.made_by(runner.run)
+        return runner
 
     async def _refused(self, asked: CallRequest, error: IdentityFault) -> None:
         await self.runner.refuse(asked, error)

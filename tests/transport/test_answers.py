@@ -9,6 +9,7 @@ from gateway.model.call import Call
 from gateway.model.decision import Decision, Remedy
 from gateway.model.errors import (
     CODES,
+    ApprovalFault,
     ConnectorFault,
     GatewayError,
     IdentityFault,
@@ -29,6 +30,7 @@ from tests.pipeline.gate import Gate, request
 FAMILIES = (
     GatewayError,
     RequestFault,
+    ApprovalFault,
     IdentityFault,
     LimitFault,
     ConnectorFault,

@@ -12,6 +12,7 @@ from gateway.connector import ConnectorFault, Rejected, TimedOut
 from gateway.model.operation import operation
 from gateway.model.outcome import Failed, Succeeded
 from gateway.pipeline.rules import Limits
+from gateway.pipeline.task_states import Fresh
 from gateway.store.ports import EventKind
 from gateway.task.forms import form_of
 from tests.fixtures.tasking import RELATED, TASKS
@@ -193,7 +194,7 @@ async def test_a_json_rpc_error_of_the_server_passes_as_it_is(house: House) -> N
     assert state["status"] == "failed"
     for _ in range(2):
         assert (state["error"] if house.form == "modern" else await error_of(client.fetch(ID))) == rpc
-        house.gate.tasks._fresh.clear()  # from here on it is on record only
+        house.gate.tasks._fresh = Fresh()  # from here on it is on record only
         state = await client.get(task["taskId"])
     [*_, ended] = await house.bodies("call_1")
     assert (ended["outcome"], ended["error"]["code"]) == ("failed", "rejected")
@@ -218,7 +219,7 @@ async def test_calling_a_task_off_is_on_record_and_so_is_what_came_of_its_call(
     again = client.send("tasks/cancel", {"taskId": task["taskId"]})
     if house.form == "legacy":
         assert (await error_of(again))["code"] == -32602
-        house.gate.tasks._fresh.clear()  # from here on it is on record only
+        house.gate.tasks._fresh = Fresh()  # from here on it is on record only
         assert (await error_of(client.fetch(ID)))["data"]["code"] in {
             "cancelled",
             "outcome_unknown",
@@ -327,10 +328,10 @@ async def test_of_one_principal_only_so_many_tasks_are_open_at_once(house: House
 async def test_of_the_ends_that_are_kept_as_they_came_the_oldest_goes_first(house: House) -> None:
     tasks = house.gate.tasks
     for number in range(1001):
-        tasks._keep_fresh(str(number), Succeeded(answer()))
-    assert (len(tasks._fresh), "0" in tasks._fresh) == (1000, False)
-    tasks._keep_fresh("large", Succeeded({"content": ["x" * 33 * 1024 * 1024]}))
-    assert len(tasks._fresh) == 0
+        tasks._fresh.keep(str(number), Succeeded(answer()))
+    assert (tasks._fresh.find("0"), tasks._fresh.find("1")) == (None, Succeeded(answer()))
+    tasks._fresh.keep("large", Succeeded({"content": ["x" * 33 * 1024 * 1024]}))
+    assert (tasks._fresh.find("1000"), tasks._fresh.find("large")) == (None, None)
 
 
 async def test_a_server_that_makes_no_task_of_a_call_answers_it(house: House) -> None:

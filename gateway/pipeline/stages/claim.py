@@ -58,7 +58,7 @@ class Claim:
         self._redactor = redactor
 
     async def __call__(self, call: Call) -> Outcome | None:
-        if not call.decision.allowed:
+        if not call.decision.allowed and call.request.task is None:
             if await self._recorder.stands(call):  # its twin used the approval a moment ago: be answered as it is
                 raise DecideAgain
             return await self._parking.park(call)

@@ -63,7 +63,13 @@ def _only_asked(call: Call, decision: Decision) -> RequestFault:
 
 
 def _is_for_people(call: Call, decision: Decision) -> bool:
-    """Tell whether people can be asked; not about what was done already, and is only to be told again."""
+    """Tell whether people can be asked; not about what was done already, and is only to be told again.
+
+    Whoever waits for them may ask how that stands.
+    """
+    about = call.request.task
+    if about is not None:
+        return about.asked_people and decision.ruling is Ruling.NEEDS_APPROVAL
     once = call.tool.method == TOOL_CALL and call.facts.repeat_of is None
     return once and decision.ruling is Ruling.NEEDS_APPROVAL
 

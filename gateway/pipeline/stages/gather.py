@@ -114,6 +114,10 @@ class Gather:
         request = call.request
         if request.undoes is not None:  # whatever became of the run, what it did can be undone
             return await self._runs.of(request.run or "")
+        if request.promised is not None:
+            kept = request.promised.run
+            run = await self._runs.going_on(kept.id)
+            return replace(run, source=kept.source, attempt=kept.attempt, since=kept.since)
         if request.repeats is not None:
             return await self._runs.going_on(request.run or "")
         key = self._workflow_key(call, keys)

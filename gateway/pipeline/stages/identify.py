@@ -16,6 +16,10 @@ class Identify:
         self._authenticator = authenticator
 
     async def __call__(self, call: Call) -> None:
+        promised = call.request.promised
+        if promised is not None and promised.identity is not None:
+            call.identity = self._authenticator.in_force(promised.identity)
+            return
         itself = call.request.undoes or call.request.repeats or call.request.dry_run
         if itself is not None and itself.identity is not None:
             call.identity = self._authenticator.stored(itself.identity)
