@@ -63,3 +63,23 @@ async def test_draining_cancels_what_does_not_end_in_time_and_says_how_much() ->
 
 async def test_draining_nothing_is_done_at_once() -> None:
     assert await OwnedTasks().drain(600.0) == 0
+
+
+async def test_work_that_is_called_off_is_called_off_for_whoever_waits() -> None:
+    owned = OwnedTasks()
+    waiting = owned.run(asyncio.sleep(600))
+    assert await owned.drain(0.01) == 1
+    assert waiting.cancelled()
+
+
+async def test_a_failure_that_nobody_waits_for_any_more_is_nobodys() -> None:
+    owned, gate = OwnedTasks(), asyncio.Event()
+
+    async def fail() -> None:
+        await gate.wait()
+        raise KeyError("x")
+
+    waiting = owned.run(fail())
+    waiting.cancel()
+    gate.set()
+    assert await owned.drain(5.0) == 0  # and a failure that was not looked at would be reported as one of this test
