@@ -25,7 +25,8 @@ class Deadline:
     def left(self) -> float:
         """Return how many seconds are left; never negative."""
         still = self.stood_still() if self._pauses else self._still_s
-        return max(self._ends + still - self._clock.monotonic(), 0.0)
+        left = self._ends + still - self._clock.monotonic()
+        return left if left > 0.0 else 0.0
 
     def stood_still(self) -> float:
         """Return for how many seconds the clock has been stopped, also while it is."""

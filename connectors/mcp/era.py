@@ -42,17 +42,20 @@ class Protocol(StrEnum):
 class Era:
     """What was agreed with one server, and what both sides said of themselves.
 
-    `lends` are the client capabilities that requests behind which there is no single client go with.
+    `lends` are the client capabilities that requests behind which there is no single client go with. `bare` is the
+    envelope of a request whose client can do nothing in particular, for the modern era.
     """
 
     version: str
     client: Mapping[str, str]
     lends: Mapping[str, Any] = field(default_factory=dict)
     offer: Offer = field(default_factory=Offer)
+    modern: bool = field(init=False)
+    bare: Mapping[str, Any] = field(init=False, repr=False, compare=False)
 
-    @property
-    def modern(self) -> bool:
-        return self.version == MODERN
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "modern", self.version == MODERN)
+        object.__setattr__(self, "bare", {_VERSION: self.version, _CAPABILITIES: {}, _CLIENT: self.client})
 
     def params(self, params: Mapping[str, Any], meta: Mapping[str, Any], back: Back | None = None) -> Mapping[str, Any]:
         """Return `params` with the `_meta` of this era: what the caller gave, and the envelope where one is due.
@@ -60,11 +63,12 @@ class Era:
         `back` leads to the client that the request is of, if it is of one. A progress token is left out: each
         connection has tokens of its own.
         """
+        if not meta and back is not None and not (back.capabilities or back.declares or back.log_level):
+            return {**params, "_meta": self.bare} if self.modern else params  # nearly every request
         kept = {key: value for key, value in meta.items() if key != "progressToken" and not key.startswith(_ENVELOPE)}
         if self.modern:
-            kept[_VERSION] = self.version
-            kept[_CAPABILITIES] = dict(self.lends) if back is None else _told(back)
-            kept[_CLIENT] = self.client
+            kept |= self.bare
+            kept[_CAPABILITIES] = dict(self.lends) if back is None else {**back.capabilities, **back.declares}
             if back is not None and back.log_level:
                 kept[_LOG_LEVEL] = back.log_level
         return {**params, "_meta": kept} if kept else params
@@ -79,13 +83,6 @@ class Era:
             for header, value in (parameters or {}).items():
                 lines += f"{header}: {value}\r\n"
         return lines.encode("latin-1")
-
-
-def _told(back: Back) -> Mapping[str, Any]:
-    """Return what a server is told that a client can do; with most clients that is nothing, and costs nothing."""
-    if back.declares:
-        return {**back.capabilities, **back.declares}
-    return dict(back.capabilities) if back.capabilities else {}
 
 
 def header_value(value: str) -> str:

@@ -11,11 +11,11 @@ _KNOWN_HEADS: Final = 128
 _KNOWN_HEAD: Final = 2048
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for every call, and to freeze its fields takes twice as long
 class Reply:
-    """One answer. Header names are lower-case; of repeated headers the last counts. `body` is one event of a stream.
+    """One answer, which nobody changes. Header names are lower-case; of repeated headers the last counts.
 
-    `received` is how many bytes of a body came, up to then.
+    `body` is one event of a stream. `received` is how many bytes of a body came, up to then.
     """
 
     status: int

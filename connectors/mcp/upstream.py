@@ -105,17 +105,23 @@ class McpUpstream:
         ends = self._clock.monotonic() + self._pace.list_s
         return await self._shared.hold_session(lambda: self._list(self._shared, method, ends))
 
-    async def call(self, call: ToolCall) -> Mapping[str, Any]:
+    def call(self, call: ToolCall) -> Awaitable[Mapping[str, Any]]:
         errand = Errand(call, self._clock, self._shared.definitions)
-        back = call.back
         try:
             behalf = self.concerning(call.behalf)
         except ConnectorFault as fault:
             raise self._terms.faults.named(fault) from fault
+        back = call.back
+        if behalf is ITSELF and not (back.capabilities or back.log_level):
+            return self._perform(self._shared, errand)
+        return self._call_for(behalf, errand)
+
+    async def _call_for(self, behalf: Behalf, errand: Errand) -> Mapping[str, Any]:
+        """Perform a call of which the server's session may have to know the client."""
+        back = errand.call.back
         if behalf == ITSELF:
-            if not (back.capabilities or back.log_level):
-                return await self._perform(self._shared, errand)
-            if not self._leaves_a_trace(back, await self._shared.reach(errand.deadline.left())):
+            era = await self._shared.reach(errand.deadline.left())
+            if not self._leaves_a_trace(back, era):
                 return await self._perform(self._shared, errand)
         try:
             with self._lanes.borrowed(back, behalf) as lane:

@@ -27,8 +27,12 @@ def behalf_of(call: Call) -> Behalf:
 
 
 def passed_meta(call: Call) -> Mapping[str, Any]:
-    """Return what of a request's `_meta` goes on to the server."""
-    return {name: value for name, value in call.request.meta.items() if not name.startswith(OWN_META_PREFIX)}
+    """Return what of a request's `_meta` goes on to the server; with most clients that is nothing."""
+    meta = call.request.meta
+    for name in meta:
+        if not name.startswith(_OF_PROTOCOL):
+            return {name: value for name, value in meta.items() if not name.startswith(_OF_PROTOCOL)}
+    return {}
 
 
 def said_besides(call: Call, way: Back) -> str:

@@ -45,9 +45,9 @@ class Breaker:
 
         Every call let through must be followed by exactly one `record` or `forget`.
         """
-        state = self.state
-        if state is BreakerState.CLOSED:
+        if self._opened_at is None:
             return None
+        state = self.state
         if state is BreakerState.HALF_OPEN and not self._probing:
             self._probing = True
             return None

@@ -91,7 +91,8 @@ class Executor:
             number += 1
             attempt = _Attempt(number, breaker, ends, note, most_s if number < self._settings.max_attempts else None)
             try:
-                self._pass_breaker(breaker, tool.server)
+                if (wait_s := breaker.wait_s()) is not None:
+                    raise _left_alone(tool.server, wait_s)
                 if hedge_s is None or number > 1:
                     return await self._attempt(guard, call, upstream, attempt)
                 first = partial(self._attempt, guard, call, upstream, attempt)
@@ -116,13 +117,6 @@ class Executor:
             guard = _Guard(Breakers(self._clock, settings), Bulkhead(settings.concurrency, settings.queue))
             self._guards[server] = guard
         return guard
-
-    def _pass_breaker(self, breaker: Breaker | Passage, server: str) -> None:
-        wait = breaker.wait_s()
-        if wait is not None:
-            raise _LeftAlone(
-                f"{server} has failed too often and is left alone for now.", retry_after_s=wait, sent=False
-            )
 
     async def _attempt(self, guard: _Guard, call: ToolCall, upstream: Upstream, attempt: _Attempt) -> Mapping[str, Any]:
         started_ms, started = self._clock.now_ms(), self._clock.monotonic()
@@ -198,6 +192,10 @@ def _scope(upstream: Upstream, behalf: Behalf) -> Behalf:
         return upstream.concerning(behalf)
     except ConnectorFault:
         return ITSELF  # nothing will be sent: the call itself says why
+
+
+def _left_alone(server: str, wait_s: float) -> _LeftAlone:
+    return _LeftAlone(f"{server} has failed too often and is left alone for now.", retry_after_s=wait_s, sent=False)
 
 
 def _late() -> ConnectorFault:
