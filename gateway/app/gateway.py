@@ -120,7 +120,7 @@ class Gateway(Parts):
         if identity is None or call.request.caller.credential.kind != "none":  # else the gateway asks in its name
             self.inventory.saw(identity, call.request.caller.client, tool, refused=not isinstance(outcome, Succeeded))
         if isinstance(outcome, Unknown) and call.tool.lookup is not None:
-            self.doubts.open.add(call.takes_over.call_id if call.has("takes_over") else call.id)
+            self.doubts.open.add(call.takes_over.call_id if call.takes_over is not None else call.id)
         if call.has("facts"):
             self.runs.count(call.facts.run.id)
 

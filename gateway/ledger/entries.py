@@ -183,7 +183,7 @@ class _Entry:
         body["timing"] = {"received_ms": call.received_ms, "ended_ms": ended_ms}
         if "attempts" in known:
             body["attempts"] = self.kept.get("attempts", call.attempts)  # else they are numbers and words of ours
-        if "source" in known:
+        if call.source is not None:
             body["source"] = _source(call.source)
         match outcome:
             case Succeeded():

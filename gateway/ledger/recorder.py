@@ -97,7 +97,7 @@ class Recorder:
 
         What a call that took another over came to is the outcome of that one.
         """
-        if call.has("takes_over"):
+        if call.takes_over is not None:
             await self._end_doubt(call, outcome)
             return
         now = self._clock.now_ms()

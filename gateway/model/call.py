@@ -19,7 +19,8 @@ __all__ = ["Call"]
 class Call:
     """A call in flight. Every slot is set once, by the stage named beside it, which a test holds the stages to.
 
-    Plain attributes: a guard on every assignment cost a fortieth of a call.
+    Plain attributes: a guard on every assignment cost a fortieth of a call. What only some calls have is nothing in the
+    others, which is read without asking first.
 
     Raises:
         AttributeError: a slot is read before its stage: the stages are out of order.
@@ -37,19 +38,19 @@ class Call:
     facts: Facts  # gather
     bill: Bill  # gather: what it costs, and the budgets it is charged to
     step_key: str | None  # gather: the idempotency key of this step, or None for reads without one
-    recalled: Any  # gather: the recorded read (store.Recorded) that answers this one; only where there is one
-    takes_over: Any  # claim: the recorded call in doubt (store.Recorded) that this one makes again; only where it does
+    recalled: Any = None  # gather: the recorded read (store.Recorded) that answers this one, if any
+    takes_over: Any = None  # claim: the recorded call in doubt (store.Recorded) that this one makes again, if any
     given: DecisionInput  # decide: the DecisionInput
     decision: Decision  # decide
     charged: Bill  # claim: what it is charged, the limits of the policies that allowed it among it
-    intent: bool  # claim: True when an intent row stands, so that the outcome must be written to it
+    intent: bool = False  # claim: True when an intent row stands, so that the outcome must be written to it
     attempts: list[Mapping[str, Any]]  # execute: list of attempt records
-    source: Source  # execute: where the answer is from, unless the tool gave it to this very call
+    source: Source | None = None  # execute: where the answer is from, unless the tool gave it to this very call
     raw: Mapping[str, Any]  # execute: the tool's raw result object
-    labels: tuple[Label, ...]  # check, or claim where it is from the record: what its reader has to know
+    labels: tuple[Label, ...] = ()  # check, or claim where it is from the record: what its reader has to know
     checked: Mapping[str, Any]  # check: the raw result, known to keep its schema
-    carries: tuple[str, ...]  # execute: labels that the answer brings with it, whatever tool gives it
-    origin: str  # execute: the tool that had given the answer, where it is not this one
+    carries: tuple[str, ...] = ()  # execute: labels that the answer brings with it, whatever tool gives it
+    origin: str = ""  # execute: the tool that had given the answer, where it is not this one
     result: Mapping[str, Any]  # redact: what the agent gets
 
     def __init__(self, call_id: str, request: CallRequest, received_ms: int) -> None:

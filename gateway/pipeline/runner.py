@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -123,16 +123,18 @@ class Runner:
 
     def _abandon(self, call: Call) -> None:
         """Put on record a call whose caller left before anything was sent; a claim under way ends itself."""
-        if not (call.has("intent") and call.intent):
+        if not call.intent:
             gone = Failed(RequestFault("The caller went away before the call was made.", code="cancelled"))
             self._owned.start(self._record(call, gone))
 
     async def _walk(self, call: Call, stages: tuple[Stage, ...]) -> Outcome | None:
         try:
             for stage in stages:
-                outcome = await stage(call)
-                if outcome is not None:
-                    return outcome
+                said = stage(call)
+                if said is not None:
+                    outcome = await said if isinstance(said, Coroutine) else said
+                    if outcome is not None:
+                        return outcome
         except DecideAgain:
             raise
         except GatewayError as error:
@@ -167,7 +169,7 @@ class Runner:
     async def _finish(self, call: Call, outcome: Outcome) -> Outcome:
         """Record the outcome of a claimed call."""
         recorded = False
-        before = call.takes_over.call_id if call.has("takes_over") else ""
+        before = call.takes_over.call_id if call.takes_over is not None else ""
         if before and isinstance(outcome, Succeeded):
             outcome = Succeeded(outcome.result, replayed_from=before)
         try:
@@ -216,7 +218,7 @@ def _fault(call: Call, error: GatewayError) -> Outcome:
     """Sort a fault: an effect that may have happened is unknown, anything else failed."""
     if isinstance(error, OutcomeUnknown):
         return Unknown(error)
-    claimed_effect = call.has("intent") and call.intent and call.tool.effect is not Effect.READ
+    claimed_effect = call.intent and call.tool.effect is not Effect.READ
     if not claimed_effect:
         return Failed(error)
     if call.has("raw"):  # the tool did answer: what follows cannot undo it

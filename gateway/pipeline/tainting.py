@@ -30,8 +30,8 @@ class Tainting:
         labels = self._rules.current.labels
         if not labels.heeded or not _was_answered(call, outcome):
             return ()
-        brought = call.carries if call.has("carries") else ()
-        return tuple(dict.fromkeys((*labels.of(call.tool, _origin(call)), *brought)))
+        own = labels.of(call.tool, _origin(call))
+        return tuple(dict.fromkeys((*own, *call.carries))) if call.carries else own
 
     def are_news(self, call: Call, carried: tuple[str, ...]) -> bool:
         """Tell whether labels have to be marked in the ledger together with the call."""
@@ -49,9 +49,9 @@ def _follower(identity: Identity, run: RunRef) -> Follower:
 
 def _origin(call: Call) -> str:
     """Return the tool that had given the answer, where it is not the one that was called."""
-    if call.has("source") and call.source.fallback not in {"", LAST_ANSWER}:
+    if call.source is not None and call.source.fallback not in {"", LAST_ANSWER}:
         return call.source.fallback
-    return call.origin if call.has("origin") else ""
+    return call.origin
 
 
 def _was_answered(call: Call, outcome: Outcome) -> bool:

@@ -96,13 +96,13 @@ def _told(call: Call, outcome: Succeeded) -> dict[str, Any]:
     told = _divergence(call)
     if outcome.replayed_from is not None:
         told[REPLAYED_META] = outcome.replayed_from
-    if call.has("source"):
-        source = call.source
+    source = call.source
+    if source is not None:
         if source.call_id:
             told[CACHED_META] = {"call": source.call_id, "ageMs": source.age_ms}
         if source.fallback:
             told[FALLBACK_META] = {"tool": source.fallback, "because": source.because}
-    if call.has("labels"):
+    if call.labels:
         told[LABELS_META] = list(call.labels)
     if not told:
         return told

@@ -98,7 +98,7 @@ class Answer:
         task = call.request.task
         if task is not None:
             return task.call_id if isinstance(outcome, Succeeded) and _is_the_end(call, outcome) else ""
-        if call.has("intent") and call.intent and not call.has("takes_over"):
+        if call.intent and call.takes_over is None:
             return call.id
         return (outcome.replayed_from or "") if isinstance(outcome, Succeeded) else ""
 

@@ -11,7 +11,7 @@ from gateway.model.call import Call
 from gateway.pipeline.stages.decide import Decide
 from gateway.pipeline.stages.gather import Gather
 from gateway.pipeline.stages.identify import Identify
-from tests.pipeline.gate import PAYMENT, PERMIT_ALL, PRECONDITION, Gate, answer, request
+from tests.pipeline.gate import PAYMENT, PERMIT_ALL, PRECONDITION, Gate, answer, request, through
 
 __all__ = ["Waits", "print_deciding", "waits_of"]
 
@@ -48,7 +48,7 @@ async def _waited(gate: Gate, call: Call) -> tuple[float, float]:
     took = dict.fromkeys(_COUNTED, 0.0)
     for stage in gate.stages:
         began = time.thread_time()
-        outcome = await stage(call)
+        outcome = await through(stage, call)
         if type(stage) in took:
             took[type(stage)] = (time.thread_time() - began) * 1e6
         if outcome is not None:

@@ -1,8 +1,9 @@
 """The pipeline with everything real around it, but in memory: only what the servers do is scripted."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 from gateway.approval.config import ApprovalsSection
@@ -148,6 +149,12 @@ def caller(agent: str = "payer", session: str | None = None, *, loopback: bool =
     """A registered agent on this machine."""
     credential = Credential("bearer", local_bearer(LOCAL_KEY, agent))
     return Caller(credential, client=ClientInfo("test", "1"), session=session, loopback=loopback)
+
+
+async def through(stage: Stage, call: Call) -> Outcome | None:
+    """Take a call through a stage; return what that says."""
+    said = stage(call)
+    return await said if isinstance(said, Coroutine) else said
 
 
 def request(tool: str, arguments: Mapping[str, Any] = PAYMENT, agent: str = "payer", **more: Any) -> CallRequest:
@@ -344,9 +351,9 @@ class Gate:
         """Carry out one call to its end."""
         return await self.runner.run(request(tool, arguments, agent, **more))
 
-    def stage(self, kind: type[Any]) -> Stage:
-        """Return the stage of this kind."""
-        return next(stage for stage in self.stages if isinstance(stage, kind))
+    def stage(self, kind: type[Any]) -> Callable[[Call], Awaitable[Outcome | None]]:
+        """Return the stage of this kind, to be awaited."""
+        return partial(through, next(stage for stage in self.stages if isinstance(stage, kind)))
 
     async def before(self, kind: type[Any], asked: CallRequest) -> Call:
         """Return a call that came as far as the stage of this kind, and has it before itself."""
@@ -354,7 +361,7 @@ class Gate:
         for stage in self.stages:
             if isinstance(stage, kind):
                 return call
-            assert await stage(call) is None
+            assert await through(stage, call) is None
         raise AssertionError(f"{kind} is no stage")
 
     async def after(self, kind: type[Any], asked: CallRequest) -> tuple[Call, Outcome | None]:

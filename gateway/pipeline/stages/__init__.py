@@ -1,21 +1,28 @@
 """One stage a file. A stage returns None to go on, an Outcome to stop, or raises a GatewayError.
 
+One that has to wait returns a coroutine of that. Nearly nothing has to, and is done at once: a coroutine that never
+waits costs four times a function.
+
 It never calls the next stage, never writes to the store (except claim), never reads configuration, never logs
 arguments. The runner does timing, recording, fault mapping and cancellation.
 """
 
-from typing import Protocol
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 from gateway.model.call import Call
 from gateway.model.outcome import Outcome
 
-__all__ = ["DecideAgain", "Stage"]
+__all__ = ["DecideAgain", "Stage", "Step"]
+
+Step = Coroutine[Any, Any, Outcome | None] | Outcome | None
+"""What a stage returns."""
 
 
 class Stage(Protocol):
     """One step of the pipeline."""
 
-    async def __call__(self, call: Call) -> Outcome | None:
+    def __call__(self, call: Call) -> Step:
         """Do this stage's part of the call."""
         ...
 

@@ -12,5 +12,5 @@ class Admit:
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
 
-    async def __call__(self, call: Call) -> None:
+    def __call__(self, call: Call) -> None:
         self._admission.check(call.identity)

@@ -23,7 +23,7 @@ class Check:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
 
-    async def __call__(self, call: Call) -> None:
+    def __call__(self, call: Call) -> None:
         broken = breach(call, call.raw) or _breach_of_contract(call.tool, call.raw)
         if broken:
             raise ConnectorFault(
@@ -33,7 +33,7 @@ class Check:
             )
         begun = call.as_task and task_in(call.raw) is not None
         labels = () if begun else labels_of(call.tool, call.raw, self._clock)
-        if call.has("source") and call.source.fallback:
+        if call.source is not None and call.source.fallback:
             labels = (Label.FALLBACK, *dict.fromkeys((*call.source.labels, *labels)))
         if labels:
             call.labels = labels

@@ -16,12 +16,12 @@ from gateway.model.tool import Effect
 from gateway.pipeline.doubts import Doubts, is_repeatable
 from gateway.pipeline.inflight import InFlight, again
 from gateway.pipeline.parking import Parking
-from gateway.pipeline.stages import DecideAgain
+from gateway.pipeline.stages import DecideAgain, Step
 from gateway.pipeline.stages.gather import lookup_for
 from gateway.pipeline.stages.redact import delivered
 from gateway.pipeline.tasks import Tasks
 from gateway.redaction.redactor import Redactor
-from gateway.resilience.owned import OwnedTasks
+from gateway.resilience.owned import OwnedTasks, end_of
 from gateway.store.ports import Claimed, ClaimVerdict, Recorded, StepUse
 
 __all__ = ["Claim", "UnderWay", "makes_step"]
@@ -57,20 +57,26 @@ class Claim:
         self._owned = owned
         self._redactor = redactor
 
-    async def __call__(self, call: Call) -> Outcome | None:
+    def __call__(self, call: Call) -> Step:
         if not call.decision.allowed and call.request.task is None:
-            if await self._recorder.stands(call):  # its twin used the approval a moment ago: be answered as it is
-                raise DecideAgain
-            return await self._parking.park(call)
-        if call.has("recalled"):
-            return await self._from_record(call, call.recalled)
+            return self._park(call)
+        if call.recalled is not None:
+            return self._from_record(call, call.recalled)
         call.charged = capped(call)
         if self._may_skip(call):
             call.intent = False
             return None
+        return self._take(call)
+
+    async def _park(self, call: Call) -> Outcome:
+        if await self._recorder.stands(call):  # its twin used the approval a moment ago: be answered as it is
+            raise DecideAgain
+        return await self._parking.park(call)
+
+    async def _take(self, call: Call) -> Outcome | None:
         claiming = self._owned.start(self._claim(call))
         try:
-            claimed = await asyncio.shield(claiming)
+            claimed = await end_of(claiming)
         except asyncio.CancelledError:
             call.intent = True  # from here on `_give_back` writes the ending
             self._owned.start(self._give_back(call, claiming))

@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 from gateway.model.call import Call
-from gateway.model.decision import Decision, Ruling
+from gateway.model.decision import Decision, DecisionInput, Ruling
 from gateway.model.errors import RequestFault
 from gateway.model.operation import TOOL_CALL
 from gateway.model.outcome import Denied, Failed, Outcome, Waiting
 from gateway.model.tool import Tool
 from gateway.pipeline.inflight import InFlight
-from gateway.pipeline.stages import DecideAgain
+from gateway.pipeline.stages import DecideAgain, Step
 from gateway.policy import decide, decision_input
 
 __all__ = ["Decide"]
@@ -28,25 +28,29 @@ class Decide:
         self._inflight = inflight
         self._patience_s = patience_s
 
-    async def __call__(self, call: Call) -> Outcome | None:
+    def __call__(self, call: Call) -> Step:
         if call.request.via is not None and not _may_come_through(call, call.request.via):
             return Denied(call.decision)
         about = call.request.task or call
         given = decision_input(call.bundle, call.identity, about.tool, about.arguments, call.facts)
         decision = decide(call.bundle, given)
         if decision.waits_for is not None and not decision.allowed:
-            if await self._inflight.ended(decision.waits_for, self._patience_s):
-                raise DecideAgain
-            call.given, call.decision = given, decision
-            return Waiting(
-                on=decision.waits_for,
-                message=f"A step this call needs is still running (#{decision.waits_for}). Repeat this call shortly.",
-                retry_after_s=self._patience_s,
-            )
+            return self._wait(call, given, decision, decision.waits_for)
         call.given, call.decision = given, decision
         if not decision.allowed and not _is_for_people(call, decision):
             return Denied(decision)
         return None if call.request.dry_run is None else Failed(_only_asked(call, decision))
+
+    async def _wait(self, call: Call, given: DecisionInput, decision: Decision, step: str) -> Outcome:
+        """Wait for a step that is still running."""
+        if await self._inflight.ended(step, self._patience_s):
+            raise DecideAgain
+        call.given, call.decision = given, decision
+        return Waiting(
+            on=step,
+            message=f"A step this call needs is still running (#{step}). Repeat this call shortly.",
+            retry_after_s=self._patience_s,
+        )
 
 
 def _only_asked(call: Call, decision: Decision) -> RequestFault:

@@ -1,7 +1,11 @@
 """Stage 1: who is calling."""
 
+from collections.abc import Coroutine
+from typing import Any
+
 from gateway.identity.authenticator import Authenticator
 from gateway.model.call import Call
+from gateway.model.identity import Identity
 
 __all__ = ["Identify"]
 
@@ -15,17 +19,25 @@ class Identify:
     def __init__(self, authenticator: Authenticator) -> None:
         self._authenticator = authenticator
 
-    async def __call__(self, call: Call) -> None:
+    def __call__(self, call: Call) -> Coroutine[Any, Any, None] | None:
         promised = call.request.promised
         if promised is not None and promised.identity is not None:
             call.identity = self._authenticator.in_force(promised.identity)
-            return
+            return None
         itself = call.request.undoes or call.request.repeats or call.request.dry_run
         if itself is not None and itself.identity is not None:
             call.identity = self._authenticator.stored(itself.identity)
-            return
-        caller = call.request.caller
-        known = self._authenticator.verified(caller.credential)
+            return None
+        known = self._authenticator.verified(call.request.caller.credential)
         if known is None:
-            known = await self._authenticator.identify(caller.credential, loopback=caller.loopback)
-        call.identity = known if call.request.run is None else self._authenticator.in_run(known, call.request.run)
+            return self._identify(call)
+        self._found(call, known)
+        return None
+
+    async def _identify(self, call: Call) -> None:
+        caller = call.request.caller
+        self._found(call, await self._authenticator.identify(caller.credential, loopback=caller.loopback))
+
+    def _found(self, call: Call, known: Identity) -> None:
+        run = call.request.run
+        call.identity = known if run is None else self._authenticator.in_run(known, run)

@@ -17,7 +17,7 @@ class Redact:
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
 
-    async def __call__(self, call: Call) -> None:
+    def __call__(self, call: Call) -> None:
         call.result = delivered(self._redactor, call, call.checked)
 
 

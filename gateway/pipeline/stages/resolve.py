@@ -23,7 +23,7 @@ class Resolve:
         self._pauses = pauses
         self._tasks = tasks
 
-    async def __call__(self, call: Call) -> None:
+    def __call__(self, call: Call) -> None:
         call.tool = tool = call.request.operation or self._named(call)
         self._pauses.check_tool(tool)
         about = call.request.task

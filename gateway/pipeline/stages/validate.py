@@ -19,7 +19,7 @@ class Validate:
     server see one version only.
     """
 
-    async def __call__(self, call: Call) -> None:
+    def __call__(self, call: Call) -> None:
         contract, arguments = call.tool.contract, call.request.arguments
         if broken := (call.tool if contract is None else contract).breaks_input(arguments):
             look = f' tools_describe {{"names": ["{call.tool.wire_name}"]}} shows it.' if call.request.via else ""
