@@ -8,6 +8,7 @@ from gateway.codec import dump, verbatim
 from gateway.model.decision import Decision, DecisionInput
 from gateway.model.identity import Identity
 from gateway.model.tool import Tool
+from gateway.store.removable import Share, shared
 
 __all__ = ["Lasting", "Parts", "Redact"]
 
@@ -24,7 +25,7 @@ class _Shared:
     call: "Lasting"
     source: tuple[Any, ...]
     kept: Any = None
-    json: Any = None
+    share: Share | None = None
 
 
 class Lasting(NamedTuple):
@@ -55,8 +56,8 @@ class Parts:
             known = self._known[id(about)] = about, verbatim(dump(make()))
         return known[1]
 
-    def shared(self, call: Lasting, redact: Redact, make: Callable[[Lasting, Any], Mapping[str, Any]]) -> Any:
-        """Return the JSON of what a lasting decision's calls have in common; `make` gets what of it is to be kept.
+    def shared(self, call: Lasting, redact: Redact, make: Callable[[Lasting, Any], Mapping[str, Any]]) -> Share:
+        """Return what the bodies of a lasting decision's calls end with; `make` gets what of it is to be kept.
 
         Of `(context, notes, message, remedies, errors, *entities)`, that is, each as it is without secrets.
         """
@@ -67,9 +68,9 @@ class Parts:
                 self._shared.clear()
             known = self._shared[key] = _Shared(call, _source(call.given, call.decision))
         kept = redact(known.source)
-        if kept is not known.kept:  # written for the first time, or what must not be kept has become more
-            known.kept, known.json = kept, verbatim(dump(make(call, kept)))
-        return known.json
+        if known.share is None or kept is not known.kept:  # for the first time, or more of it must not be kept
+            known.kept, known.share = kept, shared(dump(make(call, kept)))
+        return known.share
 
 
 def _source(given: DecisionInput, decision: Decision) -> tuple[Any, ...]:

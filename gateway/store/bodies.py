@@ -8,7 +8,7 @@ a body shares with others stands in its member `shared`.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from gateway.model.bill import Charge
 from gateway.model.errors import StoreFault
 from gateway.model.facts import RunRef, StepStatus
 from gateway.store.ports import Ending, EventKind, Intent, PauseRecord, Record
-from gateway.store.removable import SHARED, parts
+from gateway.store.removable import SHARED, Share, Text, parts, sharing
 from gateway.store.runs import AttemptBegin, RunCancel
 
 __all__ = [
@@ -41,7 +41,7 @@ _LONG_NUMBER: Final = b"0" * 20
 _MAX_BYTES: Final = 64 * 1024 * 1024
 
 
-def claim_body(intent: Intent) -> bytes:
+def claim_body(intent: Intent) -> Text:
     """Return the text of a claim's event. Raises `StoreFault` when it cannot be written."""
     terms: dict[str, Any] = {
         "session": intent.session,
@@ -53,7 +53,7 @@ def claim_body(intent: Intent) -> bytes:
         terms["approval"] = intent.approval.id
     if intent.charges:
         terms["charges"] = [[each.key, each.start_ms, each.amount] for each in intent.charges]
-    return _text(parts({"claim": terms}, intent.body), intent.call_id)
+    return _call_text({"claim": terms}, intent)
 
 
 def ending_body(ending: Ending) -> bytes:
@@ -70,10 +70,11 @@ def compensated_body(ending: Ending) -> bytes:
     return _text({"outcome": "compensated", "compensated_by": ending.call_id, "ending": terms}, ending.compensates)
 
 
-def record_body(record: Record) -> bytes:
+def record_body(record: Record) -> Text:
     """Return the text of a recorded call's event. Raises `StoreFault` when it cannot be written."""
-    is_call = record.kind is EventKind.CALL_RECORDED
-    return _text(parts({}, record.body) if is_call else dict(record.body), record.call_id)
+    if record.kind is EventKind.CALL_RECORDED:
+        return _call_text({}, record)
+    return Text(_text(dict(record.body), record.call_id))
 
 
 def charged(record: Record, charges: Sequence[Charge]) -> Record:
@@ -113,6 +114,15 @@ def load(text: bytes) -> dict[str, Any]:
     if value.pop("removable", None) == 2:
         value |= value.pop(SHARED)
     return value
+
+
+def _call_text(terms: Mapping[str, Any], call: Intent | Record) -> Text:
+    share = call.body.get(SHARED)
+    if not isinstance(share, Share):
+        return Text(_text(parts(terms, call.body), call.call_id))
+    body = parts(terms, call.body)
+    del body[SHARED]
+    return sharing(_text(body, call.call_id), share)
 
 
 def _text(body: dict[str, Any], about: str) -> bytes:

@@ -17,7 +17,7 @@ from typing import Final
 from gateway.codec import CodecError, dump
 from gateway.model.errors import LedgerTampered
 from gateway.store.ports import Event
-from gateway.store.removable import parted
+from gateway.store.removable import Share, parted
 
 __all__ = [
     "GENESIS",
@@ -65,18 +65,18 @@ def told_in(events: Sequence[Event], seq: int) -> Told:
     return Told(events[seq - 1], events[seq].prev_hash if seq < len(events) else events[-1].hash)
 
 
-def seal(prev_hash: str, header: Header, body: bytes) -> str:
-    """Return the hash of one link.
+def seal(prev_hash: str, header: Header, body: bytes, share: Share | None = None) -> str:
+    """Return the hash of one link; its body is without the `share` that it ends with, if any.
 
     Raises:
         CodecError: a field is not text or a number that UTF-8 JSON can carry.
     """
-    return chained(prev_hash, content_of(header, body))
+    return chained(prev_hash, content_of(header, body, share))
 
 
-def content_of(header: Header, body: bytes) -> str:
-    """Return what the chain commits to of one event, 64 hex digits. Raises `CodecError`."""
-    kept, rest = parted(body)
+def content_of(header: Header, body: bytes, share: Share | None = None) -> str:
+    """Return what the chain commits to of one event, 64 hex digits. `body` as in `seal`. Raises `CodecError`."""
+    kept, rest = parted(body, share)
     return hashlib.sha256(b"%b\n%b\n%b" % (dump(header), kept, rest.encode())).hexdigest()
 
 

@@ -85,7 +85,7 @@ class MemoryStore(MemoryDelegations, MemorySessions, MemorySpending, MemoryTasks
         """Do nothing: what was written stays readable until the store itself goes."""
 
     async def claim(self, intent: Intent) -> Claimed:
-        body = claim_body(intent)
+        body = claim_body(intent).whole()
         superseded = self._holder(intent.agent, intent.tool, intent.step_key)
         if superseded is not None:
             if superseded.intent.arguments_digest != intent.arguments_digest:
@@ -181,7 +181,7 @@ class MemoryStore(MemoryDelegations, MemorySessions, MemorySpending, MemoryTasks
 
     def _put(self, record: Record) -> None:
         told = (record.at_ms, record.kind, record.call_id, record.run_id)
-        event = self._append((*told, record.agent, record.on_behalf_of, record.tool), record_body(record))
+        event = self._append((*told, record.agent, record.on_behalf_of, record.tool), record_body(record).whole())
         self._taints.mark(event, record.taint)
         if record.kind is EventKind.CALL_RECORDED:
             self._runs.steps[record.run_id] += 1
@@ -329,7 +329,7 @@ class MemoryStore(MemoryDelegations, MemorySessions, MemorySpending, MemoryTasks
         for call in imported.calls:
             if call.claimed:
                 intent = intent_of(imported, call)
-                self._write_claim(intent, None, claim_body(intent))
+                self._write_claim(intent, None, claim_body(intent).whole())
                 await self.finish(ending_of(call))
             else:
                 self._put(record_of(imported, call))

@@ -5,18 +5,18 @@ commits to what is kept as text and to the rest as its digest, and that stands i
 
 The digest of the rest is its SHA-256. Where `removable` is 2, the rest ends with the member `shared`, which is the same
 in many bodies, and its digest is the SHA-256 of all before the first `,"shared":{`, a newline, and the SHA-256 of what
-begins there: what many bodies share need not be hashed for each.
+begins there: what many bodies share need not be hashed for each, nor written (sqlite/sharing.py).
 """
 
 import hashlib
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-__all__ = ["SHARED", "cut", "is_cut", "parted", "parts"]
+__all__ = ["SHARED", "Share", "Text", "cut", "is_cut", "parted", "parts", "shared", "sharing"]
 
 SHARED: Final = "shared"
-"""The member that holds what a body has in common with many others: JSON of an object, as it was written before."""
+"""The member that holds what a body has in common with many others."""
 
 _MARK: Final = b',"removable":'  # JSON escapes quotes in texts, and what is kept has no member of that name
 _IN_TWO: Final = b',"removable":2,'
@@ -27,6 +27,36 @@ _GONE: Final = b',"removed":"'
 _HEX: Final = 64
 _KEPT: Final = ("imported", "outcome", "received_ms", "timing", "undoes")
 """What is kept of each call besides the terms that its rows are checked against."""
+
+
+class Share(NamedTuple):
+    """What many bodies end with: from `,"shared":{` on to their last brace, and the SHA-256 of that in hex."""
+
+    text: bytes
+    digest: str
+
+
+class Text(NamedTuple):
+    """The text of a body: JSON, in which a `share` takes the place of the last brace."""
+
+    own: bytes
+    share: Share | None = None
+
+    def whole(self) -> bytes:
+        """Return all of it."""
+        return self.own if self.share is None else self.own[:-1] + self.share.text
+
+
+def shared(members: bytes) -> Share:
+    """Return what many bodies end with, given the JSON of a not empty object."""
+    text = b',"shared":%b}' % members
+    return Share(text, hashlib.sha256(text).hexdigest())
+
+
+def sharing(own: bytes, share: Share) -> Text:
+    """Return the text of a body that ends with a share; in one piece where it is not the first that looks like one."""
+    text = Text(own, share)
+    return text if own.find(_SHARE) < 0 else Text(text.whole())
 
 
 def parts(terms: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,11 +74,14 @@ def parts(terms: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str, Any]:
     return whole
 
 
-def parted(text: bytes) -> tuple[bytes, str]:
-    """Return what is always kept of a body's text, and the digest of the rest, be it there or gone, in hex."""
+def parted(text: bytes, share: Share | None = None) -> tuple[bytes, str]:
+    """Return what is always kept of a body's text, and the digest of the rest, be it there or gone, in hex.
+
+    With a `share` the text is what it is without that.
+    """
     begins = text.find(_MARK)
     if begins >= 0:
-        return text[:begins], _digest(text[begins:])
+        return text[:begins], _digest(text[begins:]) if share is None else _joined(text[begins:-1], share.digest)
     if is_cut(text):
         return text[: -len(_GONE) - _HEX - 2], text[-_HEX - 2 : -2].decode("ascii", "replace")
     return text, ""
@@ -60,7 +93,11 @@ def _digest(rest: bytes) -> str:
         return hashlib.sha256(rest).hexdigest()
     share = rest[at:]
     known = _share_digest(share) if len(share) <= _LONGEST_SHARE else hashlib.sha256(share).hexdigest()
-    return hashlib.sha256(b"%b\n%b" % (rest[:at], known.encode())).hexdigest()
+    return _joined(rest[:at], known)
+
+
+def _joined(rest: bytes, share: str) -> str:
+    return hashlib.sha256(b"%b\n%b" % (rest, share.encode())).hexdigest()
 
 
 @lru_cache(maxsize=_SHARES)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.store.chain import GENESIS, seal
+from gateway.store.sqlite.sharing import whole
 from tests.cli.house import House
 
 STRICT = '@id("none") forbid (principal, action == Gateway::Action::"fraud.check", resource);'
@@ -57,11 +58,13 @@ def forge(path: Path, old: str, new: str) -> None:
     """Change bodies and seal the chain again, as somebody with the file and the code could."""
     with closing(sqlite3.connect(path)) as db, db:
         tip = GENESIS
-        rows = db.execute("SELECT seq, at_ms, kind, call_id, run_id, agent, on_behalf_of, tool, body FROM events")
+        body = whole("events")
+        rows = db.execute(f"SELECT seq, at_ms, kind, call_id, run_id, agent, on_behalf_of, tool, {body} FROM events")
         for seq, *header, body in rows.fetchall():
             body = body.replace(old, new)
             sealed = seal(tip, (seq, *header), body.encode())
-            db.execute("UPDATE events SET body = ?, prev_hash = ?, hash = ? WHERE seq = ?", (body, tip, sealed, seq))
+            told = (body, tip, sealed, seq)
+            db.execute("UPDATE events SET body = ?, shared = NULL, prev_hash = ?, hash = ? WHERE seq = ?", told)
             tip = sealed
 
 

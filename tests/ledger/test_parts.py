@@ -6,25 +6,27 @@ from typing import Any
 
 import pytest
 
-from gateway.codec import CodecError, dump, parse, verbatim
+from gateway.codec import CodecError, dump, verbatim
 from gateway.ledger.entries import claim_body, record_body
 from gateway.ledger.parts import Parts
 from gateway.model.decision import DecisionInput
 from gateway.model.outcome import Succeeded
 from gateway.redaction.redactor import Redactor
 from gateway.store.bodies import load
-from gateway.store.removable import parts as in_parts
+from gateway.store.bodies import record_body as written_body
+from gateway.store.ports import Record
 from tests.ledger.making import DECISION, GIVEN, T0, decided, unchanged
 
 LASTING = replace(GIVEN, lasting=True)
 
 
-def removable(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    return in_parts({}, body)
+def written(body: Mapping[str, Any]) -> bytes:
+    """Return the text of a body as a store writes it."""
+    return written_body(Record("call_1", T0, "run_1", "billing", "", "payments.pay", body)).whole()
 
 
 def read(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    return load(dump(removable(body)))
+    return load(written(body))
 
 
 @pytest.mark.parametrize("given", [GIVEN, LASTING], ids=["for one call", "for many"])
@@ -43,9 +45,9 @@ def test_a_body_with_known_parts_says_what_one_without_them_says(
 def test_a_secret_that_is_learned_later_is_in_no_known_part_any_more() -> None:
     parts, redactor = Parts(), Redactor()
     call = decided(given=replace(LASTING, context={"input": {"note": "hunter22hunter22"}}))
-    assert b"hunter22" in dump(claim_body(call, redactor.record, parts))
+    assert b"hunter22" in written(claim_body(call, redactor.record, parts))
     redactor.learn(["hunter22hunter22"])
-    text = dump(claim_body(call, redactor.record, parts))
+    text = written(claim_body(call, redactor.record, parts))
     assert b"hunter22" not in text
     assert read(claim_body(call, redactor.record, parts)) == read(claim_body(call, redactor.record))
 
@@ -62,7 +64,7 @@ def test_what_calls_have_in_common_ends_their_bodies_in_the_same_bytes() -> None
     first = decided(given=LASTING)
     for number in range(2):
         call = decided(f"call_{number}", {"n": number}, given=LASTING, decision=first.decision, tool=first.tool)
-        text = dump(removable(claim_body(call, unchanged, parts)))
+        text = written(claim_body(call, unchanged, parts))
         ends.add(text[text.index(b',"shared":{') :])
     assert len(ends) == 1
 
@@ -72,11 +74,11 @@ def test_of_inputs_made_for_one_call_nothing_is_remembered_and_of_others_a_bound
     for number in range(5000):
         given = replace(LASTING, context={"n": number})
         call = decided(given=given, decision=replace(DECISION))
-        assert parse(dump(claim_body(call, unchanged, parts)))["shared"]["given"]["context"] == {"n": number}
+        assert read(claim_body(call, unchanged, parts))["given"]["context"] == {"n": number}
     assert len(parts) <= 4096
-    dump(claim_body(decided(tool=call.tool, given=GIVEN), unchanged, parts))
+    written(claim_body(decided(tool=call.tool, given=GIVEN), unchanged, parts))
     before = len(parts)
-    dump(claim_body(decided(tool=call.tool, given=replace(GIVEN)), unchanged, parts))
+    written(claim_body(decided(tool=call.tool, given=replace(GIVEN)), unchanged, parts))
     assert len(parts) == before
 
 

@@ -109,8 +109,8 @@ async def test_events_that_changed_places_are_named(path: Path) -> None:
 
 
 COPY = (
-    "INSERT INTO events SELECT {0}, at_ms, kind, call_id, run_id, agent, on_behalf_of, tool, prev_hash, hash, body"
-    " FROM events WHERE seq = 12"
+    "INSERT INTO events SELECT {0}, at_ms, kind, call_id, run_id, agent, on_behalf_of, tool, prev_hash, hash, body,"
+    " shared FROM events WHERE seq = 12"
 )
 
 
@@ -125,7 +125,7 @@ async def test_an_event_added_with_the_right_hash_is_unknown_to_the_head(path: P
         (tip,) = db.execute("SELECT hash FROM chain_head").fetchone()
         told = (EVENTS + 1, T0, "call.recorded", "forged", "run_1", "billing", "", "t.x")
         row = (*told, tip, seal(tip, told, b"{}"), "{}")
-        db.execute(f"INSERT INTO events VALUES ({', '.join('?' * 11)})", row)
+        db.execute(f"INSERT INTO events VALUES ({', '.join('?' * 11)}, NULL)", row)
     broken = await verdict(path)
     assert broken.seq == EVENTS + 1
     assert "without the ledger's knowledge" in broken.detail

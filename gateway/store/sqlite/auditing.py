@@ -1,6 +1,7 @@
 """The audit of a SQLite ledger: one streaming pass over one snapshot."""
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,6 +16,7 @@ from gateway.store.sqlite.approvals import row_of
 from gateway.store.sqlite.budgets import find_counters
 from gateway.store.sqlite.facts import find_fact_row
 from gateway.store.sqlite.schema import check_indexes, check_schema
+from gateway.store.sqlite.sharing import check_shares, whole
 from gateway.store.sqlite.telling import told_rows
 from gateway.store.sqlite.transaction import read_head
 from gateway.store.told_rows import TableRow
@@ -23,8 +25,8 @@ __all__ = ["audit_ledger", "prepare_audit"]
 
 # As bytes, the body is hashed without decoding it first.
 _LINKS: Final = (
-    "SELECT seq, at_ms, kind, call_id, run_id, agent, on_behalf_of, tool, prev_hash, hash, CAST(body AS BLOB)"
-    " FROM events ORDER BY seq"
+    "SELECT seq, at_ms, kind, call_id, run_id, agent, on_behalf_of, tool, prev_hash, hash,"  # noqa: S608 - constant names
+    f" CAST({whole('events')} AS BLOB), shared FROM events ORDER BY seq"
 )
 _CALL: Final = (
     "SELECT claim_seq, call_id, run_id, session, agent, on_behalf_of, tool, arguments_digest, step_key, started_ms,"
@@ -73,7 +75,9 @@ def audit_ledger(db: sqlite3.Connection) -> int:
 def _audit(db: sqlite3.Connection) -> int:
     db.execute("BEGIN")
     try:
-        events = audit(_all_links(db), read_head(db), _Tables(db))
+        named: Counter[int] = Counter()
+        events = audit(_all_links(db, named), read_head(db), _Tables(db))
+        check_shares(db, named)
         check_schema(db)
         check_indexes(db)
         return events
@@ -81,8 +85,12 @@ def _audit(db: sqlite3.Connection) -> int:
         db.execute("ROLLBACK")
 
 
-def _all_links(db: sqlite3.Connection) -> Iterator[Link]:
-    return iter(db.execute(_LINKS))
+def _all_links(db: sqlite3.Connection, named: Counter[int]) -> Iterator[Link]:
+    """Yield every link, and count how many name each share."""
+    for *link, share in db.execute(_LINKS):
+        if share is not None:
+            named[share] += 1
+        yield tuple(link)
 
 
 @dataclass(frozen=True, slots=True)

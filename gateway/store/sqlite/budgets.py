@@ -51,7 +51,7 @@ def settle(tx: Transaction, charges: Sequence[Settled]) -> None:
 def report(tx: Transaction, record: Record, charges: Sequence[Charge]) -> None:
     """Append what was used up already, and count it."""
     about = (record.run_id, record.agent, record.on_behalf_of, record.tool)
-    tx.append((record.at_ms, record.kind, record.call_id, *about), record_body(charged(record, charges)))
+    tx.append((record.at_ms, record.kind, record.call_id, *about), *record_body(charged(record, charges)))
     reserve(tx, charges)
     settle(tx, [Settled(charge.key, charge.start_ms, charge.amount, charge.amount) for charge in charges])
 

@@ -9,6 +9,7 @@ from gateway.model.facts import PriorScope
 from gateway.store.chain import Told, broken
 from gateway.store.evidence import Evidence, holds
 from gateway.store.ports import Event, EventKind, StepLookup
+from gateway.store.sqlite.sharing import whole
 
 __all__ = [
     "EVENT_COLUMNS",
@@ -28,10 +29,13 @@ __all__ = [
 IndexedSteps = frozenset[tuple[str, tuple[str, ...]]]
 """The tools and sorted argument paths by which the database has an index of steps."""
 
-EVENT_COLUMNS: Final = "seq, at_ms, kind, call_id, run_id, agent, on_behalf_of, tool, body, prev_hash, hash"
-_EVENT: Final = "{0}.seq, {0}.at_ms, {0}.kind, {0}.call_id, {0}.run_id, {0}.agent, {0}.on_behalf_of, {0}.tool, {0}.body"
+_EVENT: Final = (
+    "{0}.seq, {0}.at_ms, {0}.kind, {0}.call_id, {0}.run_id, {0}.agent, {0}.on_behalf_of, {0}.tool,"
+    f" {whole('{0}')}, {{0}}.prev_hash, {{0}}.hash"
+)
+EVENT_COLUMNS: Final = _EVENT.format("events")
 _SELECT: Final = (
-    f"SELECT {_EVENT.format('e')}, e.prev_hash, e.hash, {_EVENT.format('f')}, f.prev_hash, f.hash,"
+    f"SELECT {_EVENT.format('e')}, {_EVENT.format('f')},"
     " coalesce(after_e.prev_hash, CASE WHEN h.seq = e.seq THEN h.hash END),"
     " coalesce(after_f.prev_hash, CASE WHEN h.seq = f.seq THEN h.hash END),"
     " c.consumed_by, c.delivered"
@@ -46,7 +50,7 @@ _FROM_EVENTS: Final = f"{_SELECT} FROM events e CROSS JOIN calls c{_BEHIND} WHER
 _HOLDER: Final = f"{_FROM_CALLS} AND c.agent = ? AND c.tool = ? AND c.step_key = ? AND c.key_until IS NULL"
 _CALL: Final = f"{_FROM_CALLS} AND c.call_id = ?"
 _WHOLE: Final = (
-    f"SELECT {_EVENT.format('e')}, e.prev_hash, e.hash,"  # noqa: S608 - constant names
+    f"SELECT {_EVENT.format('e')},"  # noqa: S608 - constant names
     " coalesce(after_e.prev_hash, CASE WHEN h.seq = e.seq THEN h.hash END)"
     " FROM events e CROSS JOIN chain_head h LEFT JOIN events after_e ON after_e.seq = e.seq + 1"
     " WHERE e.call_id = ? AND e.kind NOT IN ('call.claimed', 'call.finished') AND e.kind = 'call.recorded' AND h.id = 1"

@@ -3,6 +3,7 @@
 from typing import Final
 
 from gateway.store.ports import Record
+from gateway.store.removable import Text
 from gateway.store.row_events import spent
 from gateway.store.sqlite import transitions
 from gateway.store.sqlite.transaction import Transaction
@@ -25,7 +26,7 @@ def spend(tx: Transaction, item: str, until_ms: int, at_ms: int) -> bool:
     return True
 
 
-def record_once(tx: Transaction, record: Record, body: bytes, item: str, until_ms: int) -> bool:
+def record_once(tx: Transaction, record: Record, body: Text, item: str, until_ms: int) -> bool:
     """Append an event and use up what it takes; False where that was used before."""
     fresh = spend(tx, item, until_ms, record.at_ms)
     if fresh:

@@ -6,6 +6,7 @@ from typing import Any, Final
 from gateway.codec import parse
 from gateway.model.errors import StoreFault
 from gateway.store.ports import Record
+from gateway.store.removable import Text
 from gateway.store.row_events import changed_task, forgotten_tasks
 from gateway.store.sqlite import transitions
 from gateway.store.sqlite.transaction import Transaction
@@ -23,7 +24,7 @@ _OPEN: Final = f"SELECT {_COLUMNS} FROM tasks WHERE is_open = 1 ORDER BY rowid" 
 _FORGET: Final = "DELETE FROM tasks WHERE is_open = 0 AND until_ms < ? RETURNING id"
 
 
-def begin_task(tx: Transaction, task: TaskRecord, record: Record, body: bytes) -> None:
+def begin_task(tx: Transaction, task: TaskRecord, record: Record, body: Text) -> None:
     """Add a task, and the event that tells of it."""
     if tx.db.execute(_BEGIN, task_row(task).values).rowcount != 1:
         raise StoreFault("The task cannot be recorded.", detail=f"{task.id} was begun before")

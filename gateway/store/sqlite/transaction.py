@@ -1,12 +1,13 @@
 """One write transaction: many transitions, one fsync, one thread hop."""
 
 import sqlite3
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from gateway.model.errors import GatewayError
 from gateway.store.chain import GENESIS, Head, broken, seal
+from gateway.store.removable import Share
+from gateway.store.sqlite.sharing import share_ids
 
 __all__ = ["Committer", "Told", "Transaction", "Transition", "read_head"]
 
@@ -15,8 +16,8 @@ Told = tuple[int, str, str, str, str, str, str]
 
 _HEAD: Final = "SELECT seq, hash FROM chain_head WHERE id = 1"
 _APPEND: Final = (
-    "INSERT INTO events (seq, at_ms, kind, call_id, run_id, agent, on_behalf_of, tool, prev_hash, hash, body)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO events (seq, at_ms, kind, call_id, run_id, agent, on_behalf_of, tool, prev_hash, hash, body, shared)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _MOVE_HEAD: Final = "UPDATE chain_head SET seq = ?, hash = ? WHERE id = 1"
 _DELIVER: Final = "UPDATE calls SET delivered = max(delivered, ?) WHERE call_id = ?"
@@ -29,33 +30,41 @@ _COUNT: Final = (
 class Transaction:
     """An open write transaction: the head of the chain as it is now, and the way to extend it."""
 
-    __slots__ = ("_appended", "_delivered", "_steps", "db", "hash", "seq")
+    __slots__ = ("_appended", "_delivered", "_ends", "_steps", "db", "hash", "seq")
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self.db = db
         self._appended: list[tuple[int | str, ...]] = []
+        self._ends: list[Share | None] = []  # what the bodies of those end with
         self.seq, self.hash = read_head(db)
-        self._steps: Counter[str] = Counter()
+        self._steps: dict[str, int] = {}
         self._delivered: list[tuple[int, str]] = []
 
-    def append(self, told: Told, body: bytes) -> int:
-        """Append one event; return its seq. It is in the table after the next `write_events` or `settle`."""
+    def append(self, told: Told, body: bytes, share: Share | None = None) -> int:
+        """Append one event; return its seq. It is in the table after the next `write_events` or `settle`.
+
+        Its body ends with the `share`, if any, in the place of the last brace.
+        """
         seq = self.seq + 1
-        sealed = seal(self.hash, (seq, *told), body)
+        sealed = seal(self.hash, (seq, *told), body, share)
         self._appended.append((seq, *told, self.hash, sealed, body.decode()))
+        self._ends.append(share)
         self.seq, self.hash = seq, sealed
         return seq
 
     def write_events(self) -> None:
         """Write the events appended so far, and the head with them, for a transition that reads the chain."""
         if self._appended:
-            self.db.executemany(_APPEND, self._appended)
+            ids = share_ids(self.db, self._ends)
+            self.db.executemany(
+                _APPEND, [(*row, ids[share]) for row, share in zip(self._appended, self._ends, strict=True)]
+            )
             self.db.execute(_MOVE_HEAD, (self.seq, self.hash))
-            self._appended = []
+            self._appended, self._ends = [], []
 
     def count_step(self, run_id: str) -> None:
         """Count one more call in a run."""
-        self._steps[run_id] += 1
+        self._steps[run_id] = self._steps.get(run_id, 0) + 1
 
     def deliver(self, call_id: str, attempt: int) -> None:
         """Note that a call's answer reached its caller, in which attempt at its run."""

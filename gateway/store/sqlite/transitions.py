@@ -18,6 +18,7 @@ from gateway.store.ports import (
     Intent,
     Record,
 )
+from gateway.store.removable import Text
 from gateway.store.sightings import merged
 from gateway.store.sqlite import approvals, budgets, facts, taints
 from gateway.store.sqlite.lookups import IndexedSteps, find_holder, find_step
@@ -64,7 +65,7 @@ _SEEN: Final = f"SELECT {SIGHTING_COLUMNS} FROM sightings WHERE agent = ? AND kn
 _SAW: Final = f"INSERT OR REPLACE INTO sightings ({SIGHTING_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constant names
 
 
-def claim(tx: Transaction, intent: Intent, body: bytes, indexed: IndexedSteps) -> Claimed:
+def claim(tx: Transaction, intent: Intent, body: Text, indexed: IndexedSteps) -> Claimed:
     """Take the step key, check and use up `uses`, write the intent; or say why not."""
     if _relies_on_nothing(intent) and _is_taken(tx, intent, body):
         return _CLAIMED
@@ -98,7 +99,7 @@ def _relies_on_nothing(intent: Intent) -> bool:
     return not (intent.uses or intent.approval or intent.facts or intent.charges)
 
 
-def _is_taken(tx: Transaction, intent: Intent, body: bytes) -> bool:
+def _is_taken(tx: Transaction, intent: Intent, body: Text) -> bool:
     """Write a claim, for less than asking first; where its step or its id stands already, nothing is written."""
     try:
         _insert_claim(tx, intent)
@@ -132,7 +133,7 @@ def _stale_or_consumed(tx: Transaction, intent: Intent, indexed: IndexedSteps) -
     return None
 
 
-def write_claim(tx: Transaction, intent: Intent, superseded: Evidence | None, body: bytes) -> None:
+def write_claim(tx: Transaction, intent: Intent, superseded: Evidence | None, body: Text) -> None:
     """Write an intent that may be claimed, and use up the steps it consumes."""
     seq = tx.seq + 1
     if superseded is not None:
@@ -155,9 +156,9 @@ def _insert_claim(tx: Transaction, intent: Intent) -> None:
     tx.db.execute(_CLAIM, (*told, intent.arguments_digest, intent.step_key, intent.at_ms))
 
 
-def _append_claim(tx: Transaction, intent: Intent, body: bytes) -> None:
+def _append_claim(tx: Transaction, intent: Intent, body: Text) -> None:
     who = (intent.agent, intent.on_behalf_of, intent.tool)
-    tx.append((intent.at_ms, EventKind.CALL_CLAIMED.value, intent.call_id, intent.run_id, *who), body)
+    tx.append((intent.at_ms, EventKind.CALL_CLAIMED.value, intent.call_id, intent.run_id, *who), *body)
     tx.count_step(intent.run_id)
 
 
@@ -219,11 +220,11 @@ def _release(tx: Transaction, ending: Ending, seq: int) -> None:
             approvals.give_back(tx, ending.returns, ending.call_id, ending.at_ms)
 
 
-def record(tx: Transaction, record: Record, body: bytes) -> None:
+def record(tx: Transaction, record: Record, body: Text) -> None:
     """Append a whole call, or an operator's deed."""
     mark = taints.mark_of_record(tx, record)
     told = (record.at_ms, record.kind.value, record.call_id, record.run_id)
-    tx.append((*told, record.agent, record.on_behalf_of, record.tool), body)
+    tx.append((*told, record.agent, record.on_behalf_of, record.tool), *body)
     if mark is not None:
         tx.append(*mark)
     if record.kind is EventKind.CALL_RECORDED:

@@ -1,0 +1,62 @@
+"""What the bodies of many events end with: each text once, as a row that counts the events which name it.
+
+`events.body` is JSON; where `events.shared` names a share, that text takes the place of the last brace. What is read is
+always whole. A share goes with the last body that ends with it.
+"""
+
+import hashlib
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from gateway.store.removable import Share
+from gateway.store.row_audit import untold
+
+__all__ = ["check_shares", "let_go", "share_ids", "whole"]
+
+_USE: Final = "UPDATE shares SET uses = uses + ? WHERE digest = ? RETURNING id"
+_ADD: Final = "INSERT INTO shares (digest, uses, body) VALUES (?, ?, ?) RETURNING id"
+_LET_GO: Final = "UPDATE shares SET uses = uses - ? WHERE id = ?"
+_FORGET: Final = "DELETE FROM shares WHERE id = ? AND uses = 0"
+_ALL: Final = "SELECT id, digest, uses, body FROM shares ORDER BY id"
+
+
+def whole(events: str) -> str:
+    """Return the SQL of a whole body, given the name of the table of events in the statement."""
+    share = f"(SELECT s.body FROM shares s WHERE s.id = {events}.shared)"  # noqa: S608 - constant names
+    return f"coalesce(substr({events}.body, 1, length({events}.body) - 1) || {share}, {events}.body)"
+
+
+def share_ids(db: sqlite3.Connection, ends: Iterable[Share | None]) -> Mapping[Share | None, int | None]:
+    """Count the events to be that end with these shares; return the ids to name them by."""
+    uses: dict[Share, int] = {}
+    for share in ends:
+        if share is not None:
+            uses[share] = uses.get(share, 0) + 1
+    return {None: None, **{share: _id(db, share, more) for share, more in uses.items()}}
+
+
+def _id(db: sqlite3.Connection, share: Share, more: int) -> int:
+    found = db.execute(_USE, (more, share.digest)).fetchall()
+    [(known,)] = found or db.execute(_ADD, (share.digest, more, share.text.decode())).fetchall()
+    return int(known)
+
+
+def let_go(db: sqlite3.Connection, gone: Counter[int]) -> None:
+    """Count so many fewer events that end with each share, by id; the last one takes it along."""
+    for share, less in gone.items():
+        db.execute(_LET_GO, (less, share))
+        db.execute(_FORGET, (share,))
+
+
+def check_shares(db: sqlite3.Connection, named: Mapping[int, int]) -> None:
+    """Hold the shares there are against how many events name each. That each is the right one, their hashes say.
+
+    Raises:
+        LedgerTampered: naming the row.
+    """
+    for share, digest, uses, body in db.execute(_ALL):
+        text = body.encode("utf-8", "surrogateescape") if isinstance(body, str) else b""
+        if uses != named.get(share) or digest != hashlib.sha256(text).hexdigest():
+            raise untold(f"the row {share} of shares")
