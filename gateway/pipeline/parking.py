@@ -40,6 +40,14 @@ _TOLD: Final[Mapping[str, str]] = {
 _AS_TASK: Final = "Once it is approved it is carried out, and this task has what comes of it."
 
 
+AsTask = Callable[[Call, Approval, str], Awaitable[Waiting | None]]
+"""Makes a task of a call that waits, for a client that can follow one; then nobody waits here."""
+
+
+async def _no_task(call: Call, approval: Approval, text: str) -> None:
+    del call, approval, text
+
+
 def _untold(approval: Approval) -> None:
     del approval
 
@@ -58,14 +66,12 @@ class Parlour:
 class Parking:
     """Opens an approval for a call, once, and says what became of it. Nothing of a call stays here."""
 
-    as_task: Callable[[Call, Approval, str], Awaitable[Waiting | None]]
-    """Makes a task of a call that waits, for a client that can follow one; then nobody waits here."""
-
     def __init__(self, parlour: Parlour, patience_s: float = WAIT_S) -> None:
         self._parlour = parlour
         self._approvals = parlour.approvals
         self._clock = parlour.clock
         self._patience_s = patience_s
+        self.as_task: AsTask = _no_task
 
     async def park(self, call: Call) -> Outcome:
         """Return what a call is answered that lacks an approval; it is never carried out here.
