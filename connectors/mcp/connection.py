@@ -156,7 +156,7 @@ class Connection:
         return result
 
     def works(self) -> None:
-        """Take note that the server has answered: it need not be waited for any more, should it go."""
+        """Take note that the server is none that keeps dying: it need not be waited for, should it go."""
         self._starts, self._not_before = 0, 0.0
 
     async def want_logs(self, level: str, timeout_s: float) -> None:
@@ -199,6 +199,8 @@ class Connection:
         except RpcError as error:
             raise unsent(self._terms.faults.refusal(error)) from error
         except ConnectorFault as fault:
+            if fault.code == "credential_expired" and not fault.sent:  # which tells nothing of the server
+                self.works()
             raise unsent(fault) from fault
         finally:
             if self._closed:
