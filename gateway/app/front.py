@@ -15,6 +15,7 @@ from gateway.pipeline.rollback import Rollback
 from gateway.pipeline.trying import Trying
 from gateway.pipeline.usage import UsageReports
 from gateway.transport.approvals import ApprovalsApi
+from gateway.transport.consent import ConsentPages
 from gateway.transport.endpoint import Door, Eras, McpEndpoint
 from gateway.transport.guard import Guard
 from gateway.transport.hooks import HooksApi
@@ -55,8 +56,8 @@ def build_front(parts: Parts, guard: Guard, status: Callable[[], Mapping[str, An
     kernel = Kernel(entry, parts.listing, parts.directory, parts.rules)
     welcome = Welcome(parts.upstreams, parts.directory)
     desk = TaskDesk(kernel, parts.task_requests.tasks, parts.directory)
-    inputs = Inputs(parts.session_key, parts.clock, parts.store)
-    ends = (parts.notices.stop, sessions.stop, inputs.stop, parts.task_requests.stop)
+    inputs = Inputs(parts.session_key, parts.clock, parts.store, parts.pages)
+    ends = (parts.notices.stop, sessions.stop, inputs.stop, parts.task_requests.stop, parts.pages.stop)
     eras = Eras(
         Modern(kernel, inputs, parts.notices, welcome, desk),
         Legacy(kernel, sessions, parts.notices, welcome, desk),
@@ -71,6 +72,7 @@ def build_front(parts: Parts, guard: Guard, status: Callable[[], Mapping[str, An
         resource_metadata(parts.config.identity, parts.config.agents),
         ApprovalsApi(parts.approving.desk, PeopleDoor(parts.tokens, parts.clock).identify, parts.clock),
         HooksApi(parts.hooks),
+        ConsentPages(parts.pages),
         TelemetryApi(parts.listing.identify, parts.listing.admit, reports),
         parts.signing.jwks(),
     )

@@ -14,6 +14,7 @@ from gateway.connector import Surroundings
 from gateway.connector.about import UNSAID
 from gateway.connector.pool import Upstreams
 from gateway.credentials.keeper import Keeper
+from gateway.credentials.pages import Pages
 from gateway.home import Home
 from gateway.identity.authenticator import Authenticator, Trust
 from gateway.identity.children import Children
@@ -21,6 +22,8 @@ from gateway.identity.inventory import Inventory
 from gateway.identity.key_source import KeyRing
 from gateway.identity.local import load_local_key
 from gateway.identity.metadata import challenge, resource_metadata
+from gateway.identity.people import PeopleDoor
+from gateway.identity.recognising import Known, Recognising
 from gateway.identity.token_index import TokenIndex
 from gateway.ledger.recorder import Recorder
 from gateway.ledger.signing import SigningKey
@@ -79,20 +82,14 @@ class Parts:
     def __init__(self, config: GatewayConfig, home: Home, redactor: Redactor, clock: Clock) -> None:
         self.config = config
         self.home = home
+        self.redactor = redactor
         self.clock = clock
         self.ids: IdSource = RandomIds()
         self.store = open_store(config, home, self.clock)
         self.signing = SigningKey.load(home.private)
         self.heads = open_heads(config, home, self.store, self.clock)
         self.credentials = Keeper(home.private, self.clock, redactor.hold, self.store)
-        self.surroundings = Surroundings(
-            self.clock,
-            self.ids,
-            redactor.text,
-            folder=home.path,
-            lends=self._lends,
-            credential=self.credentials.credential,
-        )
+        self.surroundings = self._surroundings()
         self.upstreams = Upstreams(self.surroundings)
         self.survey = Survey(self.clock, self._servers_changed, self._quarantined)
         self.pauses = Pauses(self.store, self.clock)
@@ -101,15 +98,14 @@ class Parts:
         self.inventory = Inventory(self.store, self.clock)
         self.leases = Leases()
         self.trial = policy_trial(home)
-        self.policy_problem = ""
-        self.refused_problem = ""  # what is wrong with files that are not in force
+        self.policy_problem = self.refused_problem = ""  # the latter is of files that are not in force
         self.written: Written | PolicyLoadError = ()
         self.files_problem = ""  # kept by whoever follows the files
         self.lock = Lock.read(home.lock)
         self.rules = RulesInForce(self._first_rules())
-        self.redactor = redactor
-        ground = Ground(self.store, self.rules, self.clock, self.ids, redactor.record)
-        self.approving = Approving(ground, config.approvals)
+        self.approving = Approving(
+            Ground(self.store, self.rules, self.clock, self.ids, redactor.record), config.approvals
+        )
         self.fact_tools = FactTools(FactGround(self.store, self.rules, self.clock, redactor.record))
         self.owned = OwnedTasks()
         self.runs = Runs(self.store, self.clock, self.ids, stopped=self.pauses.check_run)
@@ -122,7 +118,8 @@ class Parts:
         self.listing = Listing(self.authenticator, self.admission, self.rules, self._refused, self.inventory.saw)
         self.directory = Directory(self.upstreams, self.rules)
         self.notices = Notices(self.upstreams, self.rules, self.listing, self.directory, self.clock)
-        self.elicited = Elicited(redactor.deliver)
+        self.pages = self._pages()
+        self.elicited = Elicited(redactor.deliver, self.pages)
         self.hooks = Hooks(self.store, self.clock, self.ids, redactor.record)
         self.looping = Looping(self.rules, self.clock, OWN_SERVERS)
         self.kept = Kept(self.rules, self.clock, self.ids)
@@ -141,8 +138,29 @@ class Parts:
             lambda server: self.rules.current.abouts.get(server, UNSAID),
         )
 
+    def _surroundings(self) -> Surroundings:
+        return Surroundings(
+            self.clock,
+            self.ids,
+            self.redactor.text,
+            folder=self.home.path,
+            lends=self._lends,
+            credential=self.credentials.credential,
+        )
+
     def _trust(self) -> Trust:
         return Trust(self.tokens, self.keys, self.local_key, self.config.identity.clock_skew, self.children)
+
+    def _pages(self) -> Pages:
+        recognising = Recognising(self._known, PeopleDoor(self.tokens, self.clock), self.keys, self.clock)
+        pages = Pages(self.credentials, self.store, recognising, self.clock)
+        pages.told = self.notices.completed
+        return pages
+
+    def _known(self) -> Known:
+        people = {name: (name, *person.aliases) for name, person in self.config.people.items()}
+        identity = self.config.identity
+        return Known(list(self.config.agents.values()), identity.logins, people, identity.clock_skew)
 
     def _recorder(self) -> Recorder:
         early = self.config.server.early_reads

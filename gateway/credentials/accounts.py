@@ -1,9 +1,9 @@
 """The accounts that users have connected: what the gateway may do for whom, sealed in the vault."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from gateway.connector.credential import Behalf
 from gateway.credentials.fault import CredentialFault, GrantRefused
@@ -11,6 +11,8 @@ from gateway.credentials.token import Token
 from gateway.credentials.vault import Vault, account_name
 
 __all__ = ["Account", "Accounts"]
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,25 +55,37 @@ class Accounts:
 
     async def find(self, server: str, behalf: Behalf) -> Account | None:
         """Return the account of a user, or None. Raises `GrantRefused` where the vault does not open."""
-        try:
-            entry = await asyncio.to_thread(self._entry, server, behalf)
-        except CredentialFault as fault:
-            raise GrantRefused(str(fault)) from None
+        entry = await _off_the_loop(self._entry, server, behalf)
         return Account.of(entry) if entry is not None else None
-
-    def _entry(self, server: str, behalf: Behalf) -> Mapping[str, Any] | None:
-        """Return an entry; where nobody vouches for the name, as in a configuration, the only one of that name."""
-        if behalf.issuer or not behalf.user:
-            return self._vault.get(account_name(server, behalf.user, behalf.issuer))
-        found = [name for name in self._vault.names() if name[:3] == ("account", server, behalf.user)]
-        if len(found) > 1:
-            raise CredentialFault("account", f"several users called {behalf.user} have connected an account")
-        return self._vault.get(found[0]) if found else None
 
     async def keep(self, server: str, behalf: Behalf, account: Account) -> None:
         """Keep an account, durably. Raises `GrantRefused` where the vault cannot be written."""
-        name = account_name(server, behalf.user, behalf.issuer)
-        try:
-            await asyncio.to_thread(self._vault.put, name, account.entry())
-        except CredentialFault as fault:
-            raise GrantRefused(str(fault)) from None
+        await _off_the_loop(self._vault.put, account_name(server, behalf.user, behalf.issuer), account.entry())
+
+    async def renewed(self, server: str, behalf: Behalf, account: Account) -> bool:
+        """Keep what an account was refreshed to; not, and False, if it was disconnected meanwhile. Raises as `keep`."""
+        return await _off_the_loop(self._replaced, server, behalf, account)
+
+    def _entry(self, server: str, behalf: Behalf) -> Mapping[str, Any] | None:
+        name = self._name(server, behalf)
+        return self._vault.get(name) if name is not None else None
+
+    def _replaced(self, server: str, behalf: Behalf, account: Account) -> bool:
+        name = self._name(server, behalf)
+        return name is not None and self._vault.replace(name, account.entry())
+
+    def _name(self, server: str, behalf: Behalf) -> tuple[str, ...] | None:
+        """Return an entry's name; where nobody vouches for the user's, as in a configuration, the only one's."""
+        if behalf.issuer or not behalf.user:
+            return account_name(server, behalf.user, behalf.issuer)
+        found = [name for name in self._vault.names() if name[:3] == ("account", server, behalf.user)]
+        if len(found) > 1:
+            raise CredentialFault("account", f"several users called {behalf.user} have connected an account")
+        return found[0] if found else None
+
+
+async def _off_the_loop(work: Callable[..., _T], *given: Any) -> _T:
+    try:
+        return await asyncio.to_thread(work, *given)
+    except CredentialFault as fault:
+        raise GrantRefused(str(fault)) from None

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 from gateway.credentials.discovery import Issuer
@@ -72,12 +72,16 @@ class TokenEndpoint:
             GrantRefused: the server refuses this grant, or this client.
             ConnectorFault: it does not answer, or not as it should.
         """
-        headers, proof = self.client.proof(self.issuer)
         asked_ms = self._clock.now_ms()
+        return token_in(await self.answer(form), asked_ms)
+
+    async def answer(self, form: Mapping[str, str]) -> Mapping[str, Any]:
+        """Return all that the server gives for a grant. Raises as `ask`."""
+        headers, proof = self.client.proof(self.issuer)
         fields = {name: value for name, value in {**form, **proof}.items() if value}
         page = await self._fetch.post_form(self.issuer.token_url, fields, headers)
         if page.status == 200:
-            return token_in(page.document, asked_ms)
+            return page.document
         raise self._refusal(page)
 
     def _refusal(self, page: Page) -> Exception:

@@ -17,6 +17,9 @@ Mint = Callable[[Token | None], Awaitable[Token]]
 """Gets the next token, given the last one. Raises `GrantRefused`, or `ConnectorFault` for what may pass."""
 
 _PAUSE_MS: Final = 1_000
+_LOOK_MS: Final = 1_000
+"""How often it is looked whether a user has taken their consent back, on the disk."""
+
 _LAST_S: Final = 2.0
 _PROOF_MS: Final = 5_000
 """A token that was got because the one before was refused, and is refused within this time, was the last."""
@@ -36,6 +39,8 @@ class Holder:
         self._not_before_ms = 0
         self._unproven_until_ms = 0
         self._buried = False
+        self._look_ms = 0
+        self._forgot = 0
 
     @property
     def token(self) -> Token | None:
@@ -49,7 +54,12 @@ class Holder:
             ConnectorFault: there is none; `sent` is False.
         """
         self._check()
-        now, token = self._clock.now_ms(), self._token
+        now = self._clock.now_ms()
+        if self.life.is_consent and now >= self._look_ms:
+            self._look_ms = now + _LOOK_MS
+            if self.life.was_touched():
+                self.forget()
+        token = self._token
         if token is None or token.over(now):
             return await self._next(now)
         if token.ageing(now) and now >= self._not_before_ms:
@@ -77,8 +87,10 @@ class Holder:
             raise self._end(reason)
 
     def forget(self) -> None:
-        """Have the next use get a new token."""
+        """Have the next use get a new token, also where it was not to be had a moment ago."""
         self._token = None
+        self._not_before_ms = 0
+        self._forgot += 1
 
     async def close(self, last_s: float = _LAST_S) -> None:
         """Leave no request for a token under way, after `last_s` at most.
@@ -129,13 +141,15 @@ class Holder:
         return self._minting
 
     async def _renew(self) -> Token:
+        forgot = self._forgot
         try:
             token = await self._mint(self._token)
         except ConnectorFault as fault:
             self._failed = fault
             self._not_before_ms = self._clock.now_ms() + max(int((fault.retry_after_s or 0) * 1000), _PAUSE_MS)
             raise
-        self._token = token
+        if forgot == self._forgot:  # else it was got with what has been taken back since
+            self._token = token
         return token
 
     def _ended(self, minting: "asyncio.Task[Token]") -> None:

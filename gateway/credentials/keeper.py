@@ -11,7 +11,8 @@ from typing import Any, Final, Protocol
 
 from gateway.connector.credential import ITSELF, Behalf, Credential, Sought
 from gateway.connector.target import Target
-from gateway.credentials.accounts import Accounts
+from gateway.credentials.accounts import Account, Accounts
+from gateway.credentials.consent import keep
 from gateway.credentials.holder import Holder
 from gateway.credentials.life import Death, Life
 from gateway.credentials.managed import Fixed, Managed
@@ -83,6 +84,24 @@ class Keeper:
             life.marks.pop(sought.server, None)
         given.sought = sought
 
+    def concerning(self, server: str, behalf: Behalf) -> Behalf:
+        """Return what of `behalf` makes a difference to a server. Raises `ConnectorFault`, as its credential does."""
+        return self._given[server].concerning(behalf)
+
+    def oauth(self, server: str) -> OAuth | None:
+        """Return how a server's users are asked for their consent; None where they are not."""
+        given = self._given.get(server)
+        if given is None or given.sought.auth is None or given.sought.auth.type != "authorization_code":
+            return None
+        return OAuth(given.sought, self._accounts, self._clock, self._files)
+
+    async def connected(self, server: str, behalf: Behalf, account: Account) -> None:
+        """Use a user's account from now on. Raises `GrantRefused` and `CredentialFault` where it cannot be kept."""
+        await keep(account, server, behalf, self.vault)
+        for key, holder in self._holders.items():
+            if key[2:5] == (server, behalf.user, behalf.issuer):
+                holder.forget()
+
     def status(self) -> list[dict[str, Any]]:
         """Return the credentials that have been asked for, as JSON, without any value."""
         return [
@@ -112,6 +131,7 @@ class Keeper:
         holder = self._holders.get(key)
         if holder is None:
             life = self._life((*key, "token"), sought, behalf)
+            life.is_consent = sought.auth.type == "authorization_code"
             client = self._life((circle[0], "client"), sought, ITSELF)
             holder = self._holders[key] = Holder(self._mint(sought, behalf), life, client, self._clock)
             self._make_room()

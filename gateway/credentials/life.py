@@ -38,9 +38,13 @@ class Life:
         self.marks: dict[str, tuple[Path, ...]] = {}
         """The servers that share it, each with the files one of which is touched when a person renews it."""
         self.death: Death | None = None
+        self.is_consent = False
+        """Whether it is a user's own consent, which they may give anew."""
+
         self._clock = clock
         self._told = told
         self._seen: dict[Path, _Stamp] = {}
+        self._known: dict[Path, _Stamp] = {}
 
     def end(self, reason: str) -> ConnectorFault:
         """Note that it no longer works, once, and return what the caller is told whose request showed it."""
@@ -49,6 +53,11 @@ class Life:
             self.death = Death(reason, self._clock.now_ms(), self.remedy)
             self._told(self, self.death)
         return self._fault("it was refused", sent=True)
+
+    def was_touched(self) -> bool:
+        """Tell whether a person has touched a mark since this was asked last: they may have taken a consent back."""
+        before, self._known = self._known, {mark: _stamp(mark) for marks in self.marks.values() for mark in marks}
+        return any(before.get(mark, stamp) != stamp for mark, stamp in self._known.items())
 
     @property
     def remedy(self) -> str:
@@ -71,7 +80,9 @@ class Life:
         whose = f"The credential of {self.behalf.user}" if self.behalf.user else "The gateway's credential"
         text = f"{whose} for this server no longer works: {what}. Repeating it will not help; renew it: {self.remedy}"
         reason = self.death.reason if self.death else ""
-        return ConnectorFault(text, code="credential_expired", detail=reason, sent=sent)
+        fault = ConnectorFault(text, code="credential_expired", detail=reason, sent=sent)
+        fault.wants_consent = self.is_consent
+        return fault
 
 
 def _stamp(path: Path) -> _Stamp:

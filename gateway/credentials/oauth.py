@@ -114,7 +114,9 @@ class OAuth:
         user = f" --user {shlex.quote(behalf.user)}" if behalf.user else ""
         whose = behalf.user or "the gateway"
         text = f"No account of {whose} is connected to this server: toolgate credential connect {self._sought.server}"
-        return ConnectorFault(f"{text}{user}", code="credential_expired", sent=False)
+        fault = ConnectorFault(f"{text}{user}", code="credential_expired", sent=False)
+        fault.wants_consent = True
+        return fault
 
     async def _refreshed(self, behalf: Behalf, account: Account) -> Token:
         issuer = await self.issuer()
@@ -130,7 +132,8 @@ class OAuth:
         fresh = replace(
             fresh, refresh=fresh.refresh or account.token.refresh, scopes=fresh.scopes or account.token.scopes
         )
-        await self._accounts.keep(self._sought.server, behalf, replace(account, token=fresh))
+        if not await self._accounts.renewed(self._sought.server, behalf, replace(account, token=fresh)):
+            raise self._not_connected(behalf)
         return fresh
 
 

@@ -43,6 +43,14 @@ class Vault:
         with locked(self._folder):
             self._key.write(self._path(name), {"name": list(name), "entry": dict(entry)})
 
+    def replace(self, name: tuple[str, ...], entry: _Entry) -> bool:
+        """Keep an entry in the place of what is there; not, and False, where nothing is. Raises `CredentialFault`."""
+        with locked(self._folder):
+            there = self._path(name).exists()
+            if there:
+                self._key.write(self._path(name), {"name": list(name), "entry": dict(entry)})
+        return there
+
     def remove(self, name: tuple[str, ...]) -> bool:
         """Forget an entry; tell whether there was one. Raises `CredentialFault`."""
         with locked(self._folder):

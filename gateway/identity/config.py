@@ -10,6 +10,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SecretStr,
     StrictFloat,
     StrictInt,
     StrictStr,
@@ -29,6 +30,7 @@ __all__ = [
     "DelegationSection",
     "IdentityConfig",
     "JwtAuth",
+    "LoginSection",
     "safe_url",
 ]
 
@@ -188,6 +190,29 @@ class DelegationSection(BaseModel):
     most: int = Field(100, ge=1, le=10_000, description="How many children of one agent may live at once.")
 
 
+class LoginSection(BaseModel):
+    """Where people log in when the gateway has to see that they are the user an agent acts for (OpenID Connect)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    issuer: SafeUrl = Field(description="The issuer, as the agents' JWTs name it; it must be that of some agent.")
+    client_id: str = Field(min_length=1, max_length=2048, description="Who the gateway is there.")
+    client_secret: SecretStr = Field(
+        SecretStr(""), description='Its secret there, "${secret:NAME}"; none for a public client.'
+    )
+
+    @property
+    def secret(self) -> str:
+        """The secret itself, for the one place that sends it."""
+        return self.client_secret.get_secret_value()
+
+
+def _one_each(logins: list[LoginSection]) -> list[LoginSection]:
+    if len({login.issuer for login in logins}) != len(logins):
+        raise ValueError("an issuer is named twice")
+    return logins
+
+
 class IdentityConfig(BaseModel):
     """What all agents share: how the gateway presents itself to OAuth clients."""
 
@@ -201,6 +226,9 @@ class IdentityConfig(BaseModel):
     )
     scopes: Annotated[list[Word], Field(max_length=64)] = Field(
         default=[], description="OAuth scopes a client should ask for."
+    )
+    logins: Annotated[list[LoginSection], Field(max_length=32), AfterValidator(_one_each)] = Field(
+        default=[], description="Where users show who they are before they connect an account to a server."
     )
     clock_skew: int = Field(30, ge=0, le=60, description="Seconds another machine's clock may differ.")
     delegation: DelegationSection = Field(

@@ -103,6 +103,8 @@ class ConnectorFault(GatewayError):
 
     `refused` says that the other side put the request off before it did anything, so that it may be sent again. `rpc`
     is the JSON-RPC error object (`code`, `message`, `data`) of a server that answered with one, else None.
+    `wants_consent` says that the call's own user can put it right; `page` is then perhaps where: what a client is asked
+    with `elicitation/create`, which is on no record.
     """
 
     codes = frozenset({"unavailable", "timeout", "rejected", "forbidden", "credential_expired", "contract_broken"})
@@ -121,12 +123,15 @@ class ConnectorFault(GatewayError):
         self.sent = sent
         self.refused = False
         self.rpc: Mapping[str, Any] | None = None
+        self.wants_consent = False
+        self.page: Mapping[str, Any] | None = None
         self.retryable = self.code in {"unavailable", "timeout"}
 
     def reworded(self, message: str, detail: str) -> "ConnectorFault":
         """Return the same fault in other words."""
         copy = ConnectorFault(message, code=self.code, detail=detail, retry_after_s=self.retry_after_s, sent=self.sent)
         copy.refused, copy.rpc = self.refused, self.rpc
+        copy.wants_consent, copy.page = self.wants_consent, self.page
         return copy
 
 

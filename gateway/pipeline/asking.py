@@ -65,6 +65,8 @@ class Asking:
         One that says which pages the user has to be at first asks for that: each is decided and recorded as if it had
         been asked with `elicitation/create`, and all are withheld where one may not be.
         """
+        if fault.wants_consent:
+            return await self._elicited.sent(call, fault)
         if fault.rpc is None or fault.rpc.get("code") != URL_REQUIRED:
             return fault
         server, pages = call.tool.server, pages_in(fault.rpc)

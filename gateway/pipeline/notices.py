@@ -231,11 +231,15 @@ class Notices:
             self._news.set()
         elif method == COMPLETE:
             session, shown = known.elicited.completed(server, params)
-            for subscriber in self._subscribers:
-                if session and subscriber.caller.session == session:
-                    subscriber.tell(method, shown)
+            self.completed(frozenset({session}), shown)
         elif method in _TASK_NEWS:
             known.tasks.news_of(server, params.get("taskId"))
+
+    def completed(self, sessions: frozenset[str], about: Mapping[str, Any]) -> None:
+        """Tell client sessions that the page is done which they were sent to."""
+        for subscriber in self._subscribers:
+            if subscriber.caller.session and subscriber.caller.session in sessions:
+                subscriber.tell(COMPLETE, about)
 
     def _task_changed(self, held: Held) -> None:
         place = held.record.owner, held.record.body["endpoint"]

@@ -14,6 +14,7 @@ from gateway.model.call import Call
 from gateway.model.decision import Remedy
 from gateway.model.errors import ApprovalFault, ConnectorFault, GatewayError, IdentityFault, RequestFault
 from gateway.model.outcome import Denied, Failed, Outcome, Succeeded, Unknown, Waiting
+from gateway.pipeline.elicited import URL_REQUIRED
 from gateway.pipeline.runner import Ended
 from gateway.transport.advice import ADVICE
 from gateway.transport.envelope import STATUS
@@ -29,9 +30,11 @@ __all__ = [
     "REPLAYED_META",
     "identity_fault",
     "operation_error",
+    "page_of",
     "recorded",
     "rpc_error",
     "tool_result",
+    "url_required",
 ]
 
 DENIED: Final = -31403
@@ -126,6 +129,17 @@ def rpc_error(outcome: Outcome) -> RpcError | None:
     error = RpcError(rpc["code"], rpc["message"], status=STATUS.get(rpc["code"], 200), data=rpc.get("data"))
     error.of_server = True
     return recorded(error)
+
+
+def page_of(outcome: Outcome) -> Mapping[str, Any] | None:
+    """Return the page of the gateway's own where the call's user is to go first, or None."""
+    return outcome.error.page if isinstance(outcome, Failed) and isinstance(outcome.error, ConnectorFault) else None
+
+
+def url_required(page: Mapping[str, Any]) -> RpcError:
+    """Return the error that sends a client's user to a page, as 2025-11-25 has it."""
+    message = "The user has to be at a page first; repeat the call once they have been there."
+    return recorded(RpcError(URL_REQUIRED, message, status=200, data={"elicitations": [page]}))
 
 
 def operation_error(ended: Ended) -> RpcError:

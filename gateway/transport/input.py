@@ -22,6 +22,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.codec import CodecError, digest, dump, parse
+from gateway.credentials.pages import Pages
 from gateway.model.back import AskRefused, Back, Hear
 from gateway.model.clock import Clock
 from gateway.store.spending import SpentStore
@@ -33,6 +34,9 @@ __all__ = ["Inputs", "ModernBack"]
 
 _LIFE_MS: Final = int(ASK_S * 1000)
 _SETTLE_S: Final = 0.005
+_PAGE_S: Final = 25.0
+"""How long a repeat waits for its user to have been at a page; many clients give a request up after 30 seconds."""
+
 _NONCE: Final = 12
 _MAX_PARKED: Final = 64
 _MAX_ENDED: Final = 64
@@ -146,9 +150,15 @@ class _Ended:
 
 
 class Inputs:
-    """Carries requests through as many rounds of questions as it takes. `key` seals what clients keep in between."""
+    """Carries requests through as many rounds of questions as it takes. `key` seals what clients keep in between.
 
-    def __init__(self, key: bytes, clock: Clock, store: SpentStore) -> None:
+    `pages` are the gateway's own, to which it sends users: a repeat waits until the user has been there.
+    """
+
+    page_s: float = _PAGE_S
+
+    def __init__(self, key: bytes, clock: Clock, store: SpentStore, pages: Pages) -> None:
+        self._pages = pages
         self._cipher = AESGCM(hashlib.sha256(b"toolgate request state\0" + key).digest())
         self._clock = clock
         self._store = store
@@ -178,7 +188,10 @@ class Inputs:
             content = await self._opened(state, _bound(asked, principal))
             if "ticket" in content:
                 return await self._resumed(content["ticket"], asked, principal)
-            asked = _with_state(asked, content["state"])
+            if "page" in content:
+                asked = await self._after_page(content["page"], asked)
+            else:
+                asked = _with_state(asked, content["state"])
         if not back.capabilities:
             return self._sealed(await answer(asked), asked, principal)
         waiting = self._alike.get(_bound(asked, principal), "") if state is None else ""
@@ -230,6 +243,20 @@ class Inputs:
         state = self._seal({"ticket": ticket}, bound)
         return Answer({"resultType": "input_required", "inputRequests": questions, "requestState": state})
 
+    async def _after_page(self, page: str, asked: Asked) -> Asked:
+        """Return the request as it was before its user was sent to a page of the gateway's, which no server knows of.
+
+        Whose user does not want to be there is not sent again.
+        """
+        responses = asked.params.get("inputResponses", {}).values()
+        actions = {str(each.get("action")) for each in responses if isinstance(each, dict)}
+        if "decline" in actions:
+            await self._pages.declined(page)
+        if "cancel" in actions or not await self._pages.settled(page, self.page_s):
+            asked.back.capabilities = _without_pages(asked.back.capabilities)
+        params = {key: value for key, value in asked.params.items() if key not in {"requestState", "inputResponses"}}
+        return replace(asked, params=params)
+
     def _over(self, ticket: str, bound: bytes) -> None:
         """Take note that a call has ended; if it is parked still, its client gets to know with the repeat."""
         self._alike.pop(bound, None)
@@ -239,7 +266,9 @@ class Inputs:
 
     def _sealed(self, answer: Answer, asked: Asked, principal: str) -> Answer:
         """Put the server's own `requestState` inside one of ours."""
-        if answer.result.get("resultType") == "input_required":
+        if answer.page:
+            answer.result["requestState"] = self._seal({"page": answer.page}, _bound(asked, principal))
+        elif answer.result.get("resultType") == "input_required":
             state = self._seal({"state": answer.result.get("requestState")}, _bound(asked, principal))
             answer.result["requestState"] = state
         return answer
@@ -282,6 +311,12 @@ def _bound(asked: Asked, principal: str) -> bytes:
         return digest([principal, asked.endpoint, asked.method, kept]).encode()
     except CodecError as error:
         raise RpcError(_INVALID_PARAMS, f"The params hold a value that JSON cannot carry exactly: {error}") from None
+
+
+def _without_pages(capabilities: Mapping[str, Any]) -> Mapping[str, Any]:
+    elicitation = {mode: each for mode, each in capabilities.get("elicitation", {}).items() if mode != "url"}
+    others = {name: each for name, each in capabilities.items() if name != "elicitation"}
+    return {**others, "elicitation": elicitation} if elicitation else others
 
 
 def _with_state(asked: Asked, state: Any) -> Asked:

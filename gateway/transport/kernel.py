@@ -20,13 +20,22 @@ from gateway.model.request import Caller, CallRequest, DryRun
 from gateway.model.task import GET_TASK, TASK_RESULT, Begun
 from gateway.model.tool import Tool
 from gateway.pipeline.directory import Directory, Place
+from gateway.pipeline.elicited import ELICIT
 from gateway.pipeline.entry import Entry
 from gateway.pipeline.listing import Listing
 from gateway.pipeline.rules import RulesInForce
 from gateway.pipeline.runner import Ended
 from gateway.policy import could_be_approved
 from gateway.task.forms import MODERN, offers
-from gateway.transport.answers import identity_fault, operation_error, recorded, rpc_error, tool_result
+from gateway.transport.answers import (
+    identity_fault,
+    operation_error,
+    page_of,
+    recorded,
+    rpc_error,
+    tool_result,
+    url_required,
+)
 from gateway.transport.wire import HttpRefusal, RpcError
 
 __all__ = [
@@ -82,10 +91,11 @@ class Asked:
 @light
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A result object, and the call behind it where there was one."""
+    """A result object, and the call behind it where there was one; `page` is the one of the gateway's it sends to."""
 
     result: dict[str, Any]
     ended: Ended | None = None
+    page: str = ""
 
     @property
     def claimed_call(self) -> str:
@@ -240,6 +250,9 @@ class Kernel:
         error = rpc_error(ended.outcome)
         if error is not None:
             raise error
+        page = page_of(ended.outcome)
+        if page is not None:
+            return _sent_to(page, asked, ended)
         if isinstance(ended.outcome, Waiting) and ended.outcome.task is not None:
             return Answer(dict(ended.outcome.task), ended)
         if "task" in request.more and not isinstance(ended.outcome, Succeeded):
@@ -361,11 +374,24 @@ class Kernel:
             raise fault
         if isinstance(ended.outcome, Succeeded):
             return Answer(dict(ended.outcome.result), ended)
+        page = page_of(ended.outcome)
+        if page is not None:
+            return _sent_to(page, asked, ended)
         raise rpc_error(ended.outcome) or operation_error(ended)
 
     def _wire_name(self, canonical: str, endpoint: str) -> str:
         tool = self._rules.current.catalog_at(endpoint).find(canonical)
         return tool.wire_name if tool else canonical
+
+
+def _sent_to(page: Mapping[str, Any], asked: Asked, ended: Ended) -> Answer:
+    """Return the answer that sends a user to a page of the gateway's own; in a session it is a `RpcError`."""
+    if not asked.back.takes_input_required:
+        raise url_required(page)
+    name = page["elicitationId"]
+    params = {key: value for key, value in page.items() if key != "elicitationId"}  # which this era does not know
+    questions = {name: {"method": ELICIT, "params": params}}
+    return Answer({"resultType": "input_required", "inputRequests": questions}, ended, page=name)
 
 
 def _own(params: Mapping[str, Any]) -> dict[str, Any]:

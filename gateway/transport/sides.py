@@ -1,4 +1,4 @@
-"""What is served beside `/mcp`: health, OAuth metadata, the bridges' lease, the operator's status, approvals."""
+"""What is served beside `/mcp`: health, OAuth metadata, the bridges' lease, operators, approvals, consent."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -14,6 +14,7 @@ from gateway.model.errors import IdentityFault
 from gateway.model.identity import Identity
 from gateway.model.request import Caller
 from gateway.transport.approvals import ApprovalsApi
+from gateway.transport.consent import ConsentPages
 from gateway.transport.exchange import Exchange
 from gateway.transport.hooks import HooksApi
 from gateway.transport.operator import OperatorApi
@@ -60,6 +61,7 @@ class Sides:
     metadata: Mapping[str, Any] | None
     approvals: ApprovalsApi
     hooks: HooksApi
+    consent: ConsentPages
     telemetry: TelemetryApi
     jwks: Mapping[str, Any]
 
@@ -97,6 +99,7 @@ def build_sides(sides: Sides) -> Starlette:
         *sides.operator.routes(),
         *sides.approvals.routes(),
         *sides.hooks.routes(),
+        *sides.consent.routes(),
         *sides.telemetry.routes(),
     ]
     if sides.metadata is not None:

@@ -41,6 +41,10 @@ class Authority:
     def count(self) -> Counter[str]:
         return Counter(httpx2.get(f"{self.url}/seen").json()["count"])
 
+    def vouch(self, **claims: Any) -> str:
+        """Return a JWT of the issuer of people."""
+        return httpx2.post(f"{self.url}/vouch", json=claims).text
+
     def section(self, kind: str = "client_credentials", **auth: Any) -> dict[str, Any]:
         """Return an `mcpServers` entry; `issuer` and `client_id` as the server knows them, unless told otherwise."""
         usual = {"type": kind, "issuer": self.url, "client_id": "acme", "client_secret": SECRET}

@@ -78,6 +78,40 @@ async def test_a_user_can_connect_while_the_gateway_runs(oauth: Authority, keys:
     assert await said(upstream, behalf=ALICE) == "alice"
 
 
+async def test_a_user_without_an_account_is_told_so_each_time_and_the_server_is_not_to_blame(
+    oauth: Authority, keys: Ring
+) -> None:
+    await connect(keys, oauth, Behalf())
+    upstream = await keys.open(section_of(oauth))
+    for _ in range(4):
+        with pytest.raises(ConnectorFault) as caught:
+            await said(upstream, behalf=BOB)
+        assert (caught.value.code, caught.value.wants_consent) == ("credential_expired", True)
+
+
+async def test_an_account_that_lists_is_refreshed_where_it_is(oauth: Authority, keys: Ring) -> None:
+    oauth.control(ttl_s=0.0001)
+    await connect(keys, oauth, ALICE)
+    oauth.control(ttl_s=3600)
+    assert len(await (await keys.open(section_of(oauth, list_as="alice"))).tools()) == 12
+    assert oauth.count()["refresh_token"] == 1
+    assert [name for name in keys.keeper.vault.names() if name[0] == "account"] == [
+        account_name("oauth", "alice", ALICE.issuer)
+    ]
+
+
+async def test_an_account_that_is_disconnected_while_it_is_refreshed_stays_so(oauth: Authority, keys: Ring) -> None:
+    oauth.control(ttl_s=0.0001)
+    await connect(keys, oauth, ALICE)
+    accounts = Accounts(keys.keeper.vault)
+    account = await accounts.find("oauth", ALICE)
+    assert account is not None
+    keys.keeper.vault.remove(account_name("oauth", "alice", ALICE.issuer))
+    assert not await accounts.renewed("oauth", ALICE, account)
+    assert not await accounts.renewed("oauth", Behalf("alice"), account)
+    assert await accounts.find("oauth", ALICE) is None
+
+
 async def test_an_account_that_lists_is_not_lent_to_callers_who_act_for_nobody(oauth: Authority, keys: Ring) -> None:
     await connect(keys, oauth, ALICE)
     upstream = await keys.open(section_of(oauth, list_as="alice"))

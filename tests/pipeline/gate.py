@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 from gateway.approval.config import ApprovalsSection
@@ -18,11 +19,15 @@ from gateway.config.model import OWN_SERVERS
 from gateway.connector import Surroundings
 from gateway.connector.pool import Upstreams
 from gateway.connector.upstream import Upstream
+from gateway.credentials.keeper import Keeper
+from gateway.credentials.pages import Pages
 from gateway.facts.config import FactsSection
 from gateway.facts.own_tools import FACTS_SERVER, FACTS_TOOLS
 from gateway.identity.authenticator import Authenticator, Trust
 from gateway.identity.key_source import KeyRing
 from gateway.identity.local import local_bearer
+from gateway.identity.people import PeopleDoor
+from gateway.identity.recognising import Known, Recognising
 from gateway.identity.token_index import TokenIndex
 from gateway.ledger.recollection import Recollections
 from gateway.ledger.recorder import Recorder
@@ -249,7 +254,7 @@ class Gate:
         self.runs = Runs(self.store, self.clock, self.ids, stopped=self.pauses.check_run)
         self.tainting = Tainting(self.rules, Taints(self.store, self.clock))
         self.recorder = Recorder(self.ledger, self.clock, self.redactor.record, self.tainting)
-        self.elicited = Elicited(self.redactor.deliver)
+        self.elicited = Elicited(self.redactor.deliver, self.pages)
         self.asking = Asking(self.recorder, self.redactor, self.clock, self.ids, self.elicited)
         self.executor = Executor(self.clock, self.ids, settings)
         self.cache = ResultCache(self.clock, self.asking.told)
@@ -323,6 +328,14 @@ class Gate:
 
     def _doubts(self) -> Doubts:
         return Doubts(Asked(self.ledger, self.rules, self.executor, self.upstreams, self.redactor.record, self.clock))
+
+    @cached_property
+    def pages(self) -> Pages:
+        """Pages on which nobody is recognised."""
+        nobody, keys = Known([], [], {}, 30), KeyRing(self.clock)
+        door = PeopleDoor(TokenIndex(self.store, self.clock), self.clock)
+        keeper = Keeper(Path("nowhere"), self.clock, self.redactor.hold)
+        return Pages(keeper, self.store, Recognising(lambda: nobody, door, keys, self.clock), self.clock)
 
     def under_way(self) -> UnderWay:
         """Return where the claim looks for calls that have not ended."""

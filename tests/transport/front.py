@@ -14,6 +14,7 @@ from gateway.pipeline.hooks import Hooks
 from gateway.pipeline.trying import Trying
 from gateway.pipeline.usage import UsageReports
 from gateway.transport.approvals import ApprovalsApi
+from gateway.transport.consent import ConsentPages
 from gateway.transport.endpoint import Door, Eras, McpEndpoint
 from gateway.transport.guard import Guard
 from gateway.transport.hooks import HooksApi
@@ -69,7 +70,7 @@ class Front:
         welcome = Welcome(gate.upstreams, gate.directory)
         desk = TaskDesk(kernel, gate.tasks, gate.directory)
         self.sessions = Sessions(b"s" * 32, gate.clock, gate.store)
-        self.inputs = Inputs(b"s" * 32, gate.clock, gate.store)
+        self.inputs = Inputs(b"s" * 32, gate.clock, gate.store, gate.pages)
         eras = Eras(
             Modern(kernel, self.inputs, gate.notices, welcome, desk),
             Legacy(kernel, self.sessions, gate.notices, welcome, desk),
@@ -87,6 +88,7 @@ class Front:
             metadata,
             approvals,
             HooksApi(self.hooks),
+            ConsentPages(gate.pages),
             TelemetryApi(gate.listing.identify, gate.listing.admit, self.reports()),
             KEYS,
         )

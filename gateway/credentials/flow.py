@@ -1,0 +1,128 @@
+"""Sending somebody to an authorization server, and what their coming back is good for (OAuth 2.1, RFC 7636, 9207)."""
+
+import base64
+import hashlib
+import hmac
+import secrets
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+from urllib.parse import urlencode
+
+from gateway.credentials.client import Client, TokenEndpoint
+from gateway.credentials.discovery import Issuer
+from gateway.credentials.fault import GrantRefused, unusable
+from gateway.credentials.fetch import Fetch
+from gateway.model.clock import Clock
+
+__all__ = ["CodeFlow", "ConsentDenied", "Login", "NotOurs", "Profile", "check_page"]
+
+
+class NotOurs(Exception):
+    """What came to the redirect URI is no answer to what was asked; whoever sent it, the user did not."""
+
+
+class ConsentDenied(GrantRefused):
+    """The user said no."""
+
+
+def check_page(issuer: Issuer) -> None:
+    """Return if users can be sent to the authorization server safely. Raises `ConnectorFault`."""
+    if not issuer.authorize_url:
+        raise unusable(f"{issuer.issuer} has no page where users consent.")
+    if not issuer.pkce:
+        raise unusable(f"{issuer.issuer} does not say that it checks PKCE with S256, so codes could be stolen.")
+
+
+class CodeFlow:
+    """One question at one authorization server, on one redirect URI, good for one answer."""
+
+    def __init__(self, endpoint: TokenEndpoint, redirect: str) -> None:
+        self.endpoint: Final = endpoint
+        self.state: Final = secrets.token_urlsafe(32)
+        self._redirect = redirect
+        self._verifier: Final = secrets.token_urlsafe(64)
+        self._used = False
+
+    def url(self, wanted: Mapping[str, str]) -> str:
+        """Return where the user is sent; of what is `wanted`, empty values are left out."""
+        digest = hashlib.sha256(self._verifier.encode()).digest()
+        query = {
+            "response_type": "code",
+            "client_id": self.endpoint.client.id,
+            "redirect_uri": self._redirect,
+            "state": self.state,
+            "code_challenge": base64.urlsafe_b64encode(digest).decode().rstrip("="),
+            "code_challenge_method": "S256",
+            **wanted,
+        }
+        place = self.endpoint.issuer.authorize_url
+        asked = urlencode({name: value for name, value in query.items() if value})
+        return f"{place}{'&' if '?' in place else '?'}{asked}"
+
+    def form(self, came: Mapping[str, str], **more: str) -> Mapping[str, str]:
+        """Return what the query of the redirect is exchanged with for a token; works once.
+
+        Raises:
+            NotOurs: it answers another question than this one, or one that has been answered.
+            GrantRefused: the user (`ConsentDenied`) or the authorization server said no, or another server answered.
+        """
+        if self._used or not hmac.compare_digest(came.get("state", "").encode(), self.state.encode()):
+            raise NotOurs
+        self._used = True
+        issuer = self.endpoint.issuer
+        if came.get("iss", "" if issuer.names_itself else issuer.issuer) != issuer.issuer:
+            raise GrantRefused("the answer is not of the authorization server that was asked (RFC 9207)")
+        if came.get("error") == "access_denied":
+            raise ConsentDenied("consent was not given")
+        if "error" in came or not came.get("code"):
+            raise GrantRefused("consent was not given: the authorization server says that something went wrong")
+        return {
+            "grant_type": "authorization_code",
+            "code": came["code"],
+            "redirect_uri": self._redirect,
+            "code_verifier": self._verifier,
+            **more,
+        }
+
+
+class Profile(Protocol):
+    """Who the gateway is at an issuer of people's identities."""
+
+    @property
+    def client_id(self) -> str:
+        """Its name there."""
+        ...
+
+    @property
+    def secret(self) -> str:
+        """Its secret there; empty for a public client."""
+        ...
+
+
+class Login:
+    """One person asked once, at their issuer, who they are (OpenID Connect Core §3.1)."""
+
+    def __init__(self, flow: CodeFlow) -> None:
+        self.flow: Final = flow
+        self.nonce: Final = secrets.token_urlsafe(32)
+
+    @classmethod
+    async def asked(cls, profile: Profile, issuer: Issuer, fetch: Fetch, where: tuple[str, Clock]) -> "Login":
+        """Prepare to ask; `where` is the redirect URI, and the clock. Raises `ConnectorFault`."""
+        check_page(issuer)
+        redirect, clock = where
+        endpoint = TokenEndpoint(issuer, Client(profile.client_id, profile.secret), fetch, clock)
+        return cls(CodeFlow(endpoint, redirect))
+
+    @property
+    def url(self) -> str:
+        """Where the person is sent."""
+        return self.flow.url({"scope": "openid", "nonce": self.nonce})
+
+    async def given(self, came: Mapping[str, str]) -> str:
+        """Return the ID token, which is not believed yet. Raises as `CodeFlow.form`, and `ConnectorFault`."""
+        answer: Mapping[str, Any] = await self.flow.endpoint.answer(self.flow.form(came))
+        token = answer.get("id_token")
+        if not isinstance(token, str):
+            raise unusable(f"{self.flow.endpoint.issuer.issuer} gives no ID token.")
+        return token

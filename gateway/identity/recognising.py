@@ -1,0 +1,94 @@
+"""Whether a person at a web page is the user that an agent acts for; nothing but proof says so."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from gateway.identity.config import AgentConfig, AuthConfig, JwtAuth, LoginSection
+from gateway.identity.jwt_claims import read_jwt
+from gateway.identity.jwt_verifier import JwtVerifier
+from gateway.identity.key_source import KeyRing
+from gateway.identity.people import PeopleDoor
+from gateway.identity.refusal import refused
+from gateway.model.clock import Clock
+
+__all__ = ["Known", "Recognising"]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the configuration says of agents, of logins, and of people: all the names of each."""
+
+    agents: Sequence[AgentConfig]
+    logins: Sequence[LoginSection]
+    people: Mapping[str, Collection[str]]
+    clock_skew_s: int
+
+    def jwt(self, issuer: str) -> JwtAuth | None:
+        """Return how the JWTs of an issuer are checked, if any agent has such."""
+        found = (agent.auth.jwt for agent in self.agents if agent.auth.jwt is not None)
+        return next((jwt for jwt in found if jwt.issuer == issuer), None)
+
+    def login(self, issuer: str) -> LoginSection | None:
+        """Return where the users of an issuer log in."""
+        return next((each for each in self.logins if each.issuer == issuer and self.jwt(issuer) is not None), None)
+
+    def persons(self, user: str, issuer: str) -> frozenset[str]:
+        """Return the people who are the user of that name.
+
+        Where agents have several issuers, a name alone says nothing: each may have a user called so.
+        """
+        issuers = {agent.auth.jwt.issuer for agent in self.agents if agent.auth.jwt is not None}
+        if issuers != {issuer}:
+            return frozenset()
+        return frozenset(name for name, names in self.people.items() if user in names)
+
+
+class Recognising:
+    """Recognises users (name, issuer): by a login at the issuer that vouches for the name, or by a person's token.
+
+    `known` tells what is configured now.
+    """
+
+    def __init__(self, known: Callable[[], Known], door: PeopleDoor, keys: KeyRing, clock: Clock) -> None:
+        self._known = known
+        self._door = door
+        self._keys = keys
+        self._clock = clock
+
+    def login(self, issuer: str) -> LoginSection | None:
+        """Return where the users of an issuer log in."""
+        return self._known().login(issuer)
+
+    def is_person(self, user: tuple[str, str]) -> bool:
+        """Tell whether a user is one of the configured people."""
+        return bool(self._known().persons(*user))
+
+    async def by_token(self, bearer: str, user: tuple[str, str]) -> str:
+        """Return which person a token shows to be the user.
+
+        Raises:
+            IdentityFault: it is nobody's, or another's.
+            StoreFault: it cannot be checked right now.
+        """
+        person = await self._door.identify(bearer)
+        if person not in self._known().persons(*user):
+            raise refused("a token of somebody else")
+        return person
+
+    async def by_login(self, id_token: str, user: tuple[str, str], nonce: str) -> None:
+        """Return if an ID token that answers `nonce` is the user's.
+
+        Raises:
+            IdentityFault: it is not.
+            StoreFault: it cannot be checked right now.
+        """
+        known, (name, issuer) = self._known(), user
+        jwt, login = known.jwt(issuer), known.login(issuer)
+        if jwt is None or login is None:
+            raise refused("nobody logs in there any more")
+        expected = jwt.model_copy(update={"audience": login.client_id, "subject": name})
+        whoever = {"person": AgentConfig(auth=AuthConfig(jwt=expected))}
+        identity = await JwtVerifier(whoever, self._keys, self._clock, skew_s=known.clock_skew_s).verify(id_token)
+        claims = read_jwt(id_token).claims
+        if identity.delegation or claims.get("nonce") != nonce or claims.get("azp", login.client_id) != login.client_id:
+            raise refused("an ID token for another login")

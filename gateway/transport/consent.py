@@ -1,0 +1,158 @@
+"""The pages beside `/mcp` on which a user lets the gateway act for them at a server."""
+
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from html import escape
+from typing import Final
+from urllib.parse import parse_qsl
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.credentials.pages import PATH, PageRefused, Pages, Visit
+from gateway.model.errors import GatewayError
+
+__all__ = ["ConsentPages"]
+
+_MOST_BYTES: Final = 16 * 1024
+_SAFE: Final[Mapping[str, str]] = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",  # not no-referrer: browsers would send the forms with `Origin: null`
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "X-Robots-Tag": "noindex",
+}
+_LAYOUT: Final = (
+    '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    "{head}<title>Toolgate</title></head><body><main><h1>{title}</h1>{body}</main></body></html>"
+)
+_BUTTON: Final = {
+    "local": "Continue",
+    "login": "Log in at {issuer}",
+    "token": "Continue with my token",
+}
+_ASKED: Final = (
+    "<p>An agent needs the account{whose} at <b>{server}</b> ({at}). If you go on, you are asked there to let this "
+    "gateway use it.</p><p>Go on only if you have just asked your assistant for something that needs it. Did somebody "
+    "else send you this link? Then close the page.</p>"
+)
+_DONE: Final = "<p>The gateway may now act for you at {}. Go back to your assistant.</p>"
+
+
+class ConsentPages:
+    """`GET` and `POST /-/consent/LINK`, and `GET /-/consent/back`, where authorization servers send browsers."""
+
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
+
+    def routes(self) -> list[Route]:
+        """Return the paths."""
+        return [
+            Route(f"{PATH}/back", self.back, methods=["GET"]),
+            Route(f"{PATH}/{{link}}", self.show, methods=["GET"]),
+            Route(f"{PATH}/{{link}}", self.go_on, methods=["POST"]),
+        ]
+
+    async def show(self, request: Request) -> Response:
+        """Show what is asked, of whom; only what is pressed there does anything."""
+
+        async def work() -> Response:
+            return self._asking(self._pages.find(request.path_params["link"]))
+
+        return await _answer(work)
+
+    async def go_on(self, request: Request) -> Response:
+        """Take the user to where they show who they are, or consent; or take their no."""
+
+        async def work() -> Response:
+            visit = self._pages.find(request.path_params["link"])
+            said = await _form(request)
+            way = said.get("way", "")
+            if way == "no":
+                await self._pages.refuse(visit.pending, "on the page")
+                return _page("Not connected", "<p>You said no, so nothing was connected. You can close this page.</p>")
+            browser = self._browser(request, visit) or secrets.token_urlsafe(32)
+            url = await self._pages.begin(visit, browser, way, said.get("token", "").strip())
+            onward = _onward(url)
+            self._mark(onward, visit, browser)
+            return onward
+
+        return await _answer(work)
+
+    async def back(self, request: Request) -> Response:
+        """Take a browser that comes back."""
+
+        async def work() -> Response:
+            pairs = parse_qsl(request.scope["query_string"].decode("latin-1"))
+            if len({name for name, _ in pairs}) != len(pairs):
+                raise PageRefused("This is not what was asked for.", 400)
+            visit, url = await self._pages.back(dict(pairs), lambda visit: self._browser(request, visit))
+            if url:
+                return _onward(url)
+            return _page("Connected", _DONE.format(escape(visit.pending.server)))
+
+        return await _answer(work)
+
+    def _asking(self, visit: Visit) -> Response:
+        pending = visit.pending
+        server, at = escape(pending.server), escape(self._pages.server_of(visit))
+        whose = f" of <b>{escape(pending.behalf.user)}</b>" if pending.behalf.user else ""
+        body = _ASKED.format(whose=whose, server=server, at=at)
+        return _page(f"Connect {server}?", body + "".join(self._form(visit, way) for way in (*pending.ways, "no")))
+
+    def _form(self, visit: Visit, way: str) -> str:
+        label = _BUTTON.get(way, "No").format(issuer=escape(self._pages.login_of(visit)))
+        field = ""
+        if way == "token":
+            field = '<label>Your own token <input type="password" name="token" autocomplete="off" required></label> '
+        button = f'<button name="way" value="{way}">{label}</button>'
+        return f'<form method="post" autocomplete="off">{field}{button}</form>'
+
+    def _cookie(self, visit: Visit) -> str:
+        name = f"toolgate-{visit.pending.id}"
+        return f"__Host-{name}" if self._pages.is_secure else name
+
+    def _browser(self, request: Request, visit: Visit) -> str:
+        return request.cookies.get(self._cookie(visit), "")
+
+    def _mark(self, response: Response, visit: Visit, browser: str) -> None:
+        """Have the browser known again when it comes back, by a secret that no other one has."""
+        secure = self._pages.is_secure
+        response.set_cookie(self._cookie(visit), browser, max_age=600, secure=secure, httponly=True, samesite="lax")
+
+
+async def _answer(work: Callable[[], Awaitable[Response]]) -> Response:
+    try:
+        return await work()
+    except PageRefused as refused:
+        return _page("Toolgate", f"<p>{escape(str(refused))}</p>", refused.status)
+    except GatewayError as fault:
+        return _page("Not now", f"<p>{escape(fault.message)} Try again in a moment.</p>", 503)
+
+
+async def _form(request: Request) -> Mapping[str, str]:
+    raw = b""
+    try:
+        async for chunk in request.stream():
+            raw += chunk
+            if len(raw) > _MOST_BYTES:
+                raise PageRefused("This is more than a form of this page holds.", 413)
+    except ClientDisconnect:
+        raise PageRefused("The browser went away.", 400) from None
+    return dict(parse_qsl(raw.decode("latin-1")))
+
+
+def _page(title: str, body: str, status: int = 200, head: str = "") -> Response:
+    html = _LAYOUT.format(head=head, title=title, body=body)
+    return Response(html, status, dict(_SAFE), media_type="text/html")
+
+
+def _onward(url: str) -> Response:
+    """Send the browser on by the page itself: some browsers do not follow a form's redirect to another origin."""
+    target = escape(url, quote=True)
+    body = f'<p><a href="{target}" rel="noreferrer">Go on</a></p>'
+    return _page("One moment", body, head=f'<meta http-equiv="refresh" content="0;url={target}">')
