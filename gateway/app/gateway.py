@@ -85,6 +85,7 @@ class Gateway(Parts):
             self.approving.watch(),
             Retention(self.store, lambda: self.config.ledger.retention.bodies_ms, self.clock).watch(),
             self.probing.watch(),
+            self.shaping.watch(),
         )
         for work in watches:
             self._background(work)

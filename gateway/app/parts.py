@@ -47,6 +47,7 @@ from gateway.pipeline.parked import Lobby, Parked
 from gateway.pipeline.polling import Polling
 from gateway.pipeline.rules import Rules, RulesInForce
 from gateway.pipeline.runner import Runner
+from gateway.pipeline.shaping import Shaping
 from gateway.pipeline.survey import Survey
 from gateway.pipeline.tainting import Tainting
 from gateway.pipeline.task_requests import TaskRequests
@@ -78,6 +79,7 @@ class Parts:
     """Everything a gateway is made of, built and not yet open. `runner` is set when it starts."""
 
     runner: Runner
+    _loud = logging.DEBUG  # while servers are still answering for the first time
 
     def __init__(self, config: GatewayConfig, home: Home, redactor: Redactor, clock: Clock) -> None:
         self.config = config
@@ -125,11 +127,11 @@ class Parts:
         self.kept = Kept(self.rules, self.clock, self.ids)
         self.tainting = Tainting(self.rules, Taints(self.store, self.clock))
         self.recorder = self._recorder()
+        self.shaping = Shaping(self.store, self.clock, redactor.record, OWN_SERVERS)
         self.probing = Probing(self.upstreams, self._watched(), self.store, self.clock, self.ids)
         self.asking = Asking(self.recorder, redactor, self.clock, self.ids, self.elicited)
         self.task_requests = self._tasks()
         self.doubts = Doubts(Asked(self.store, self.rules, self.executor, self.upstreams, redactor.record, self.clock))
-        self._loud = logging.DEBUG  # while servers are still answering for the first time
 
     def _watched(self) -> Watched:
         return Watched(

@@ -80,7 +80,7 @@ def build_runner(parts: Parts, noted: Callable[[Call, Outcome], None]) -> Runner
             parts.approving.parking,
         ),
         Execute(parts.executor, parts.upstreams, own, parts.asking, reading),
-        Check(parts.clock),
+        Check(parts.clock, parts.shaping),
         Redact(parts.redactor),
     )
     kit = Kit(parts.recorder, inflight, parts.owned, parts.clock, parts.ids, noted, tasks)

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictFloat, 
 
 from gateway.catalog.answers import CacheRule, Duration, Ensure, Fallbacks, IncompleteRule, StaleRule, VersionRule
 from gateway.catalog.lookups import LookupRule
+from gateway.model.answers import Watch
 from gateway.model.limit import checked_prices
 from gateway.model.tool import Effect
 
@@ -133,6 +134,11 @@ class ToolRule(BaseModel):
         None, description="When an answer is labelled incomplete: { more, required, count }."
     )
     stale: StaleRule | None = Field(None, description="When an answer is labelled stale: { at, after }.")
+    shape: Watch | None = Field(
+        None,
+        description="What is done about answers that are not like those before them, of a tool without an output "
+        "schema: off, watch (label them), pause (and stop the tool).",
+    )
     ensure: Ensure | None = Field(
         None, description='What fields of an answer must be, or it is withheld: { status: paid, amount: "> 0" }.'
     )

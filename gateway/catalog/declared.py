@@ -9,7 +9,7 @@ from gateway.catalog.answers import CacheRule, FallbackRule, LastAnswerRule
 from gateway.catalog.assertions import assertions
 from gateway.catalog.config import ToolRule, rule_for
 from gateway.catalog.labels import is_incomplete, is_stale
-from gateway.model.answers import LAST_ANSWER, PLAIN, Answers, Caching, Fallback, Label
+from gateway.model.answers import LAST_ANSWER, PLAIN, Answers, Caching, Fallback, Label, Watch
 from gateway.model.duration import milliseconds
 from gateway.model.problem import Problem
 from gateway.model.tool import Effect, Tool
@@ -23,6 +23,9 @@ def answers_of(rule: ToolRule) -> Answers:
     """Return what a rule declares of a tool's answers."""
     declared = {Label.INCOMPLETE: rule.incomplete, Label.STALE: rule.stale, Label.FALLBACK: rule.fallback}
     labels = {label for label, section in declared.items() if section is not None}
+    shape = rule.shape or Watch.OFF
+    if shape is not Watch.OFF:
+        labels.add(Label.DRIFTED)
     if rule.cache is None and rule.ensure is None and not labels:
         return PLAIN
     fallbacks = tuple(_fallback(each) for each in rule.fallback or ())
@@ -36,6 +39,7 @@ def answers_of(rule: ToolRule) -> Answers:
         stale=None if rule.stale is None else partial(is_stale, rule.stale),
         breach=None if rule.ensure is None else assertions(rule.ensure),
         labels=frozenset(labels),
+        shape=shape,
     )
 
 

@@ -21,6 +21,7 @@ from gateway.cli.loaded import Loaded
 from gateway.cli.output import FAILED, Refused, done, emit, fail_with, say, table
 from gateway.cli.place import AsJson, ConfigPath, home_of, loaded_from, with_store
 from gateway.cli.servers import ask_servers
+from gateway.cli.shapes import shapes
 from gateway.config import GatewayConfig
 from gateway.model.clock import SystemClock
 from gateway.store.ports import EventKind, Record, Store
@@ -38,6 +39,7 @@ def commands() -> typer.Typer:
     group.command()(approve)
     group.command()(versions)
     group.command()(forget)
+    group.command()(shapes)
     return group
 
 

@@ -15,6 +15,7 @@ __all__ = [
     "Fallback",
     "Label",
     "Source",
+    "Watch",
 ]
 
 
@@ -28,6 +29,15 @@ class Label(StrEnum):
     INCOMPLETE = "incomplete"  # there is more than it holds
     STALE = "stale"  # it was observed too long ago
     FALLBACK = "fallback"  # something else answered, because the tool could not be reached
+    DRIFTED = "drifted"  # it is not like the answers before it
+
+
+class Watch(StrEnum):
+    """What is done about answers that are not like those before them, of a tool without an output schema."""
+
+    OFF = "off"
+    WATCH = "watch"  # they are labelled, and it is on record
+    PAUSE = "pause"  # and the tool is stopped until an operator lets it go on
 
 
 class CacheScope(StrEnum):
@@ -75,7 +85,7 @@ class Answers:
     """What is declared of one tool's answers; nothing of it means that they pass as they come.
 
     `incomplete` judges an MCP result, `stale` one at a time (Unix milliseconds), and `breach` says which assertion
-    one breaks, or nothing. `labels` are those that are declared.
+    one breaks, or nothing. `labels` are those that are declared, and `shape` what is done about drift.
     """
 
     caching: Caching | None = None
@@ -84,6 +94,7 @@ class Answers:
     stale: Callable[[Mapping[str, Any], int], bool] | None = field(default=None, compare=False)
     breach: Callable[[Mapping[str, Any]], str] | None = field(default=None, compare=False)
     labels: frozenset[Label] = frozenset()
+    shape: Watch = Watch.OFF
 
 
 PLAIN: Final = Answers()

@@ -91,6 +91,8 @@ class EventKind(StrEnum):
     TOKEN_REVOKED = "token.revoked"  # noqa: S105 - the name of a kind
     STATE_SPENT = "state.spent"  # something that is good for one use was used
     ROWS_ADOPTED = "rows.adopted"  # rows of an earlier version, which no events told of
+    SHAPE_LEARNT = "shape.learnt"  # what the answers of a tool without a schema are like
+    SHAPE_DRIFTED = "shape.drifted"  # one of them was not like that
     ADMIN = "admin"  # a schema approved, something stopped, a ledger accepted …
 
 

@@ -1,17 +1,21 @@
 """`toolgate schema`: what is pinned, what has drifted, a person's approval."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway.catalog.config import ToolRule
 from gateway.catalog.lock import Lock
+from gateway.catalog.shapes import ENOUGH
 from gateway.model.tool import Effect
 from gateway.store.ports import Event, EventFilter
 from gateway.store.sqlite import SqliteStore
 from tests.cli.house import House
 from tests.live.probe_server import tool
+from tests.pipeline.gate import Gate, answer
 
 PAY = tool("pay", {"amount": {"type": "integer"}})
 LIST = tool("list", annotations={"readOnlyHint": True})
@@ -174,3 +178,39 @@ def test_what_is_approved_without_need_keeps_nothing(house: House) -> None:
     house.run("schema", "approve", "probe.pay", "--yes", "--keep")
     assert Lock.read(house.path / "gateway.lock").kept == {}
     assert house.run("schema", "versions", "probe.nothing").output == "gateway.lock pins nothing\n"
+
+
+def test_what_answers_are_like_and_what_drifted_is_shown_and_accepted(tmp_path: Path) -> None:
+    house = House.with_policies(tmp_path)
+    assert "no tool's answers are watched" in house.run("schema", "shapes").output
+    assert house.run("schema", "shapes", "payments.list").exit_code == 1
+    text = (tmp_path / "gateway.yaml").read_text(encoding="utf-8")
+    house.configure(text.replace("tools:\n", 'tools:\n  "*": { shape: watch }\n'))
+    assert "payments.list: not learnt yet" in house.run("schema", "shapes").output
+    assert "fraud.check" not in house.run("schema", "shapes").output  # it has an output schema
+
+    async def work(store: SqliteStore) -> str:
+        durable: Any = store
+        gate = Gate(store=durable, tools={"payments.list": ToolRule.model_validate({"shape": "watch"})})
+        gate.servers["payments"].calls += [answer({"total": 1, "next": "x"})] * ENOUGH + [answer({"total": "1"})]
+        watch = asyncio.ensure_future(gate.shaping.watch())
+        ended = [await gate.run("payments_list", {}) for _ in range(ENOUGH + 1)]
+        async with asyncio.timeout(30):
+            while len([1 async for _ in store.events(EventFilter(call_id="shape.payments.list"))]) < 2:
+                await asyncio.sleep(0.02)
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
+        return ended[-1].call.id
+
+    call = house.store(work)
+    shown = house.run("schema", "shapes", "payments.list").output
+    assert "  /total: number\n" in shown
+    assert f"first in {call}: /next is missing; /total is string, was number" in shown
+    data = house.json("schema", "shapes")
+    assert data["payments.list"]["shape"]["always"] == ["/next", "/total"]
+    assert [drift["call"] for drift in data["payments.list"]["drifts"]] == [call]
+    assert data["mail.send"] == {"shape": None, "drifts": []}
+    assert house.run("schema", "shapes", "--accept").exit_code == 2
+    assert house.run("schema", "shapes", "payments.list", "--accept").exit_code == 0
+    assert house.json("schema", "shapes", "payments.list") == {"payments.list": {"shape": None, "drifts": []}}
+    assert house.run("verify").exit_code == 0

@@ -60,6 +60,7 @@ from gateway.pipeline.rollback import Rollback
 from gateway.pipeline.rules import Rules, RulesInForce
 from gateway.pipeline.run_tools import RunTools, Workbench
 from gateway.pipeline.runner import Ended, Kit, Runner
+from gateway.pipeline.shaping import Shaping
 from gateway.pipeline.stages import Stage
 from gateway.pipeline.stages.admit import Admit
 from gateway.pipeline.stages.check import Check
@@ -249,14 +250,14 @@ class Gate:
         self.pauses = Pauses(self.store, self.clock)
         self.pauses.take([], float("inf"))
         self.admission = Admission(self.clock, rate, self.pauses.check_agent)
-        self.inflight = InFlight()
-        self.owned = OwnedTasks()
+        self.inflight, self.owned = InFlight(), OwnedTasks()
         self.runs = Runs(self.store, self.clock, self.ids, stopped=self.pauses.check_run)
         self.tainting = Tainting(self.rules, Taints(self.store, self.clock))
         self.recorder = Recorder(self.ledger, self.clock, self.redactor.record, self.tainting)
         self.elicited = Elicited(self.redactor.deliver, self.pages)
         self.asking = Asking(self.recorder, self.redactor, self.clock, self.ids, self.elicited)
         self.executor = Executor(self.clock, self.ids, settings)
+        self.shaping = Shaping(self.store, self.clock, self.redactor.record, OWN_SERVERS)
         self.cache = ResultCache(self.clock, self.asking.told)
         self.reading = Reading(self.cache, self.rules, self.pauses, self.redactor, self.clock)
         trust = Trust(TokenIndex(self.store, self.clock), KeyRing(self.clock), LOCAL_KEY)
@@ -322,7 +323,7 @@ class Gate:
             Decide(self.inflight, patience_s=self.patience_s),
             Claim(self.recorder, self.under_way(), self.owned, self.redactor, self.approving.parking),
             Execute(self.executor, self.upstreams, self._own(), self.asking, self.reading),
-            Check(self.clock),
+            Check(self.clock, self.shaping),
             Redact(self.redactor),
         )
 

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from gateway.model.answers import INCOMPLETE_META, Label
+from gateway.model.answers import INCOMPLETE_META, Label, Watch
 from gateway.model.call import Call
 from gateway.model.clock import Clock
 from gateway.model.errors import ConnectorFault
 from gateway.model.task import TASK_METHODS
 from gateway.model.tool import Tool
+from gateway.pipeline.shaping import Shaping
+from gateway.pipeline.stages import Step
 from gateway.task.forms import broken, task_in
 
 __all__ = ["Check", "breach", "is_incomplete", "labels_of", "tool_breach"]
@@ -20,10 +22,11 @@ class Check:
     And `call.labels`, where there are any. A tool's own error has none: it says itself that something is wrong.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, shaping: Shaping) -> None:
         self._clock = clock
+        self._shaping = shaping
 
-    def __call__(self, call: Call) -> None:
+    def __call__(self, call: Call) -> Step:
         broken = breach(call, call.raw) or _breach_of_contract(call.tool, call.raw)
         if broken:
             raise ConnectorFault(
@@ -35,7 +38,15 @@ class Check:
         labels = () if begun else labels_of(call.tool, call.raw, self._clock)
         if call.source is not None and call.source.fallback:
             labels = (Label.FALLBACK, *dict.fromkeys((*call.source.labels, *labels)))
+        if call.tool.answers.shape is not Watch.OFF and not begun:
+            return self._compared(call, labels)
         if labels:
+            call.labels = labels
+        call.checked = call.raw
+        return None
+
+    async def _compared(self, call: Call, labels: tuple[Label, ...]) -> None:
+        if labels := (*labels, *await self._shaping.judge(call)):
             call.labels = labels
         call.checked = call.raw
 
