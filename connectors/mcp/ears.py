@@ -1,6 +1,7 @@
 """Whom it is for, what a server says beside its answers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 from connectors.mcp.wire import Ear
@@ -35,6 +36,7 @@ class Ears:
     def __init__(self, *, alone: bool) -> None:
         self._alone = alone
         self._listening: dict[int, Ear] = {}
+        self._standing: Ear | None = None
         self._notice: Notice = lambda method, params: None
 
     def on_notice(self, listener: Notice) -> None:
@@ -56,6 +58,16 @@ class Ears:
             self._listening.pop(ear.number, None)
             ear.end()
 
+    @contextmanager
+    def standing(self, ear: Ear) -> Iterator[None]:
+        """Have `ear` take what names no request while no request listens."""
+        self._standing = ear
+        try:
+            yield
+        finally:
+            self._standing = None
+            ear.end()
+
     def hear(self, message: Mapping[str, Any], own: Ear | None = None) -> None:
         """Hand a notification to whom it is for; `own` is the request on whose stream it came, if it came on one."""
         method, params = message.get("method"), message.get("params")
@@ -74,7 +86,7 @@ class Ears:
 
     def asked(self) -> Ear | None:
         """Return whom a request of the server is for that came on no request's stream."""
-        return next(reversed(self._listening.values()), None) if self._alone else None
+        return next(reversed(self._listening.values()), self._standing) if self._alone else None
 
     def _named(self, method: str, params: Mapping[str, Any]) -> Ear | None:
         number: object = None
@@ -88,6 +100,6 @@ class Ears:
         return self._listening.get(number) if type(number) is int else None
 
     def _withdraw(self, identity: object) -> None:
-        for ear in self._listening.values():
+        for ear in (*self._listening.values(), *((self._standing,) if self._standing else ())):
             if ear.withdraw(identity):
                 return

@@ -68,7 +68,7 @@ class Era:
         kept = {key: value for key, value in meta.items() if key != "progressToken" and not key.startswith(_ENVELOPE)}
         if self.modern:
             kept |= self.bare
-            kept[_CAPABILITIES] = dict(self.lends) if back is None else {**back.capabilities, **back.declares}
+            kept[_CAPABILITIES] = dict(self.lends) if back is None else _told(back)
             if back is not None and back.log_level:
                 kept[_LOG_LEVEL] = back.log_level
         return {**params, "_meta": kept} if kept else params
@@ -83,6 +83,14 @@ class Era:
             for header, value in (parameters or {}).items():
                 lines += f"{header}: {value}\r\n"
         return lines.encode("latin-1")
+
+
+def _told(back: Back) -> Mapping[str, Any]:
+    """Return what a modern server is told that a client can do: nobody can tell it when its roots change."""
+    told = {**back.capabilities, **back.declares}
+    if "roots" in told:
+        told["roots"] = {name: value for name, value in told["roots"].items() if name != "listChanged"}
+    return told
 
 
 def header_value(value: str) -> str:

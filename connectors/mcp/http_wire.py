@@ -37,6 +37,7 @@ class HttpWire:
         self._shown = Shown(client, showing)
         self._clock = clock
         self._ears = Ears(alone=alone)
+        self.standing = self._ears.standing
         self._numbers = itertools.count(1)
         self._open = False
         self._session = b""

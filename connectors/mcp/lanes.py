@@ -49,13 +49,29 @@ class Lanes:
             Unavailable: every connection there may be is in use; nothing was sent.
         """
         lane = self._taken(back, behalf)
-        lane.users += 1
         lane.whole = back.takes_input_required
+        with self._used(lane):
+            yield lane.connection
+
+    @contextmanager
+    def held(self, back: Back, behalf: Behalf = ITSELF) -> Iterator[Connection | None]:
+        """Lend the connection that calls of the client behind `back` share already, if there is one."""
+        key = _key(back, behalf)
+        lane = next((each for each in self._lanes if each.key == key), None)
+        if lane is None:
+            yield None
+            return
+        with self._used(lane):
+            yield lane.connection
+
+    @contextmanager
+    def _used(self, lane: _Lane) -> Iterator[None]:
+        lane.users += 1
         if lane.expiry is not None:
             lane.expiry.cancel()
             lane.expiry = None
         try:
-            yield lane.connection
+            yield
         finally:
             lane.users -= 1
             if not lane.users and lane in self._lanes:
@@ -70,8 +86,7 @@ class Lanes:
             await asyncio.wait(self._closing)
 
     def _taken(self, back: Back, behalf: Behalf) -> _Lane:
-        said = {**back.capabilities, **back.declares}
-        key = behalf, dump([back.lane, said])
+        said, key = _said(back), _key(back, behalf)
         for lane in self._lanes:
             if lane.key == key and not lane.whole and not (lane.users and back.takes_input_required):
                 return lane
@@ -96,3 +111,12 @@ class Lanes:
         task = asyncio.ensure_future(lane.connection.close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+
+def _said(back: Back) -> Mapping[str, Any]:
+    """Return what of a client its server's session is made with."""
+    return {**back.capabilities, **back.declares}
+
+
+def _key(back: Back, behalf: Behalf) -> tuple[Behalf, bytes]:
+    return behalf, dump([back.lane, _said(back)])

@@ -42,6 +42,7 @@ class SseWire:
         self._shown = Shown(client, showing)
         self._clock = clock
         self._ears = Ears(alone=alone)
+        self.standing = self._ears.standing
         self._awaited = Awaited(self._ears, self._tell_cancelled)
         self._lost: Callable[[], None] = lambda: None
         self._reader: asyncio.Task[None] | None = None

@@ -47,6 +47,7 @@ class StdioWire:
         self._limit = line_bytes
         self._log = log
         self._ears = Ears(alone=alone)
+        self.standing = self._ears.standing
         self._awaited = Awaited(self._ears, self._tell_cancelled)
         self._lost: Callable[[], None] = lambda: None
         self._child: Child | None = None

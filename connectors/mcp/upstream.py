@@ -14,6 +14,7 @@ from connectors.mcp.listing import LISTS, TOOLS_LIST, list_all
 from connectors.mcp.mirrored import mirrored_parameters, parameter_headers
 from connectors.mcp.notices import Notices
 from connectors.mcp.request import TOOL_CALL, meta_of, name_of
+from connectors.mcp.roots import ROOTS, told_of_change
 from connectors.mcp.waited import as_task, refused_without, waited_for
 from connectors.mcp.watching import Watch
 from connectors.mcp.wire import METHOD_NOT_FOUND, RpcError, Wire
@@ -111,6 +112,8 @@ class McpUpstream:
             behalf = self.concerning(call.behalf)
         except ConnectorFault as fault:
             raise self._terms.faults.named(fault) from fault
+        if call.method == ROOTS:
+            return self._tell_of_roots(call, behalf)
         back = call.back
         if behalf is ITSELF and not (back.capabilities or back.log_level):
             return self._perform(self._shared, errand)
@@ -128,6 +131,14 @@ class McpUpstream:
                 return await self._perform(lane, errand)
         except ConnectorFault as fault:
             raise confined(fault) from fault
+
+    async def _tell_of_roots(self, call: ToolCall, behalf: Behalf) -> Mapping[str, Any]:
+        """Have the server list the client's roots anew, if it has a session for that client."""
+        try:
+            with self._lanes.held(call.back, behalf) as lane:
+                return {"told": lane is not None and await told_of_change(lane, call, self._clock)}
+        except ConnectorFault as fault:
+            raise confined(self._terms.faults.named(fault)) from fault
 
     def _wire(self, alone: bool, behalf: Behalf) -> Wire:
         wire = self._make(alone, behalf)

@@ -1,6 +1,7 @@
 """What an MCP server is spoken to through, whatever carries the bytes."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Final, Protocol
 
 from gateway.connector import ConnectorFault, Notice, dump
@@ -111,6 +112,14 @@ class Wire(Protocol):
 
     async def notify(self, method: str, params: Mapping[str, Any], headers: bytes) -> None:
         """Send a notification; nothing comes back. Raises `ConnectorFault`."""
+        ...
+
+    @property
+    def standing(self) -> Callable[[Ear], AbstractContextManager[None]]:
+        """Return what has an ear take, where the connection is of one client, what names no request, between requests.
+
+        Of two at once only the later one does.
+        """
         ...
 
     def on_notice(self, listener: Notice) -> None:

@@ -57,11 +57,9 @@ def build_front(parts: Parts, guard: Guard, status: Callable[[], Mapping[str, An
     welcome = Welcome(parts.upstreams, parts.directory)
     desk = TaskDesk(kernel, parts.task_requests.tasks, parts.directory)
     inputs = Inputs(parts.session_key, parts.clock, parts.store, parts.pages)
-    ends = (parts.notices.stop, sessions.stop, inputs.stop, parts.task_requests.stop, parts.pages.stop)
-    eras = Eras(
-        Modern(kernel, inputs, parts.notices, welcome, desk),
-        Legacy(kernel, sessions, parts.notices, welcome, desk),
-    )
+    legacy = Legacy(kernel, sessions, parts.notices, welcome, desk)
+    ends = (parts.notices.stop, sessions.stop, inputs.stop, parts.task_requests.stop, parts.pages.stop, legacy.stop)
+    eras = Eras(Modern(kernel, inputs, parts.notices, welcome, desk), legacy)
     endpoint = McpEndpoint(kernel, eras, Door(guard, parts.challenge, parts.store.deliver))
     rollback = Rollback(parts.runner, parts.store, parts.rules, parts.owned, parts.clock)
     reports = UsageReports(parts.store, parts.rules, parts.clock, parts.redactor.record)

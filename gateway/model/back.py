@@ -58,6 +58,9 @@ class Back:
         A `notifications/progress` may carry any token: the client's own is put in its place.
         """
 
+    def lists_roots(self, server: str) -> None:
+        """Take note that a server has the client list its roots: it is to hear when they change."""
+
     async def ask(self, method: str, params: Mapping[str, Any], hear: Hear | None = None) -> Mapping[str, Any]:
         """Put a server's request to the client and return the client's result, unchanged.
 

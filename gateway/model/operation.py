@@ -16,6 +16,7 @@ __all__ = [
     "GET_PROMPT",
     "LIST_ROOTS",
     "READ_RESOURCE",
+    "ROOTS_CHANGED",
     "SUBSCRIBE",
     "TOOL_CALL",
     "operation",
@@ -30,6 +31,7 @@ COMPLETE: Final = "completion/complete"
 CREATE_MESSAGE: Final = "sampling/createMessage"
 ELICIT: Final = "elicitation/create"
 LIST_ROOTS: Final = "roots/list"
+ROOTS_CHANGED: Final = "notifications/roots/list_changed"
 
 ACTION_OF: Final[Mapping[str, str]] = {
     READ_RESOURCE: "read_resource",

@@ -11,7 +11,7 @@ from gateway.model.back import NOBODY, AskRefused, Back, Hear
 from gateway.model.call import Call
 from gateway.model.clock import Clock, IdSource
 from gateway.model.errors import ConnectorFault, GatewayError, RequestFault
-from gateway.model.operation import operation
+from gateway.model.operation import LIST_ROOTS, operation
 from gateway.model.outcome import Denied, Failed, Outcome, Succeeded
 from gateway.model.request import CallRequest
 from gateway.model.task import TASK_METHODS, TASKS_EXTENSION
@@ -109,6 +109,8 @@ class Asking:
         """Put a question to the client of `call` and return its answer. Raises `AskRefused`."""
         asked = await self._decided(call, method, params)
         self._elicited.asked(call.tool.server, params, call.request.caller.session)
+        if method == LIST_ROOTS:
+            call.request.back.lists_roots(call.tool.server)
         try:
             result = await call.request.back.ask(method, self._redactor.deliver(params), hear)
         except AskRefused as refusal:

@@ -13,7 +13,7 @@ from gateway.transport.sessions import Session
 from gateway.transport.streams import EventStream, send_stream
 from gateway.transport.wire import RpcRequest, send_json
 
-__all__ = ["ASK_S", "LEVELS", "HttpBack", "LegacyBack", "askable", "declared", "progress_token"]
+__all__ = ["ASK_S", "LEVELS", "HttpBack", "LegacyBack", "OwnBack", "askable", "declared", "progress_token"]
 
 ASK_S: Final = 600.0
 """How long a client may take to answer a server's question, in seconds."""
@@ -123,6 +123,9 @@ class LegacyBack(HttpBack):
         self.capabilities = session.capabilities if streaming else {}
         self.declares = session.declares
 
+    def lists_roots(self, server: str) -> None:
+        self._session.roots_listed_by.add(server)
+
     async def ask(self, method: str, params: Mapping[str, Any], hear: Hear | None = None) -> Mapping[str, Any]:
         stream = self.stream()
         if stream is None or stream.closed or self._session.ended:
@@ -152,6 +155,19 @@ class LegacyBack(HttpBack):
         if self._session.version >= _PRIMED_SINCE:  # clients before that may take an event without data for a message
             stream.prime()
         return stream
+
+
+class OwnBack(LegacyBack):
+    """The way to the client of a legacy session between its requests: it is asked on the session's own stream."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(_to_nobody, session, RpcRequest("", {}, None, {}), streaming=True)
+
+    def notify(self, method: str, params: Mapping[str, Any]) -> None:
+        """What belongs to no request is told otherwise."""
+
+    def stream(self) -> EventStream | None:
+        return self._session.own_stream
 
 
 def _withdraw(stream: EventStream, request_id: str) -> None:

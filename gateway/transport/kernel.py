@@ -14,7 +14,7 @@ from gateway.model.call import Call
 from gateway.model.errors import RequestFault
 from gateway.model.identity import Identity
 from gateway.model.light import light
-from gateway.model.operation import TOOL_CALL, operation
+from gateway.model.operation import ROOTS_CHANGED, TOOL_CALL, operation
 from gateway.model.outcome import Succeeded, Waiting
 from gateway.model.request import Caller, CallRequest, DryRun
 from gateway.model.task import GET_TASK, TASK_RESULT, Begun
@@ -401,6 +401,8 @@ def _own(params: Mapping[str, Any]) -> dict[str, Any]:
 
 def _more(asked: Asked) -> dict[str, Any]:
     """Return what a repeated request brings along; from a client that is not answered so, it leads nowhere."""
+    if asked.method == ROOTS_CHANGED:
+        return {"changed": True}  # and so it is no question that another's answer would do for
     if not asked.back.takes_input_required:
         return _wish(asked)
     return {name: asked.params[name] for name in _MORE if name in asked.params}

@@ -6,13 +6,14 @@ from typing import Any, Final
 
 from gateway.model.errors import GatewayError
 from gateway.model.identity import Identity
-from gateway.model.operation import TOOL_CALL
+from gateway.model.operation import ROOTS_CHANGED, TOOL_CALL
 from gateway.model.request import Caller
 from gateway.pipeline.notices import LIST_CHANGED, Notices, Subscriber
 from gateway.transport.back import LEVELS, LegacyBack, askable, declared
 from gateway.transport.envelope import HANDSHAKE_VERSIONS
 from gateway.transport.exchange import Exchange
 from gateway.transport.kernel import LEGACY_TASKS_SINCE, SERVER_INFO, Answer, Asked, Kernel
+from gateway.transport.roots import RootsNews
 from gateway.transport.said import client_info
 from gateway.transport.sessions import Session, Sessions, Told
 from gateway.transport.streams import EventStream, request_of, send_stream
@@ -48,6 +49,11 @@ class Legacy:
         self._sessions = sessions
         self._notices = notices
         self._welcome = welcome
+        self._roots = RootsNews(kernel)
+
+    def stop(self) -> None:
+        """Tell servers nothing more by itself: the gateway stops."""
+        self._roots.stop()
 
     async def post(self, exchange: Exchange, request: RpcRequest) -> tuple[Answer, Mapping[str, Any]] | None:
         """Return the answer to one message and its JSON-RPC body, or None where everything has been said.
@@ -59,7 +65,7 @@ class Legacy:
             return None
         session, _ = await self._session(exchange, request.method, request.params)
         if request.id is None:
-            self._notified(session, request)
+            self._notified(exchange, session, request)
             await send_status(exchange.send, 202)
             return None
         caller = exchange.caller(session.version, session.client, session.id)
@@ -140,9 +146,7 @@ class Legacy:
         endpoint = exchange.endpoint
         identity = await self._kernel.identify(exchange.caller(version, client), "initialize", params, endpoint)
         said = params.get("capabilities")
-        session = await self._sessions.open(
-            identity, version, endpoint, Told(_unpromised(askable(said)), declared(said), client)
-        )
+        session = await self._sessions.open(identity, version, endpoint, Told(askable(said), declared(said), client))
         await self._welcome.settled()
         capabilities = self._welcome.capabilities(endpoint, modern=False)
         tasks = self._desk.capability(endpoint) if version >= LEGACY_TASKS_SINCE else None
@@ -169,9 +173,8 @@ class Legacy:
             raise HttpRefusal(404, "There is no such session: initialize again.")
         return session, identity
 
-    @staticmethod
-    def _notified(session: Session, request: RpcRequest) -> None:
-        """Take a client's notification: it may call a request off, or say how far it is with a question."""
+    def _notified(self, exchange: Exchange, session: Session, request: RpcRequest) -> None:
+        """Take a client's notification: a request is called off, a question has got further, its roots changed."""
         if request.method == "notifications/cancelled":
             request_id = request.params.get("requestId")
             if isinstance(request_id, str | int) and (found := session.under_way.get((type(request_id), request_id))):
@@ -182,6 +185,9 @@ class Legacy:
             token = request.params.get("progressToken")
             if isinstance(token, str) and (hear := session.heard.get(token)):
                 hear(request.params)
+        elif request.method == ROOTS_CHANGED:
+            caller = exchange.caller(session.version, session.client, session.id)
+            self._roots.changed(session, Asked(request.method, {}, caller, exchange.headers, endpoint=session.endpoint))
 
     async def _set_level(self, session: Session, params: Mapping[str, Any]) -> Answer:
         level = params.get("level")
@@ -256,18 +262,6 @@ class Legacy:
                 await self._notices.add(subscriber, {uri: await self._kernel.subscribe(asked, uri)})
             except (RpcError, GatewayError):
                 continue
-
-
-def _unpromised(capabilities: dict[str, Any]) -> dict[str, Any]:
-    """Return what a client can be asked without its promise to tell when its roots change.
-
-    A server that hears of it asks for them then, between calls, where nobody can be asked: that is not passed on, and
-    a server that was promised nothing asks again when it needs them.
-    """
-    roots = capabilities.get("roots")
-    if not roots or "listChanged" not in roots:
-        return capabilities
-    return {**capabilities, "roots": {name: value for name, value in roots.items() if name != "listChanged"}}
 
 
 def _check_room(session: Session, uri: str) -> None:

@@ -31,13 +31,21 @@ class Said:
         self.meta = meta
         self.version = meta.get(VERSION)
         capabilities, client = meta.get(CAPABILITIES), meta.get(CLIENT, LEAST)
-        self.capabilities: Mapping[str, Any] = askable(capabilities) if capabilities else LEAST
+        self.capabilities: Mapping[str, Any] = _askable(capabilities) if capabilities else LEAST
         self.declares: Mapping[str, Any] = declared(capabilities) if capabilities else LEAST
         level = meta.get(_LOG_LEVEL)
         self.level: str = level if level in LEVELS else ""
         self.client = client_info(client)
         self.well_formed = isinstance(capabilities, dict) and (client is LEAST or isinstance(client, dict))
         self.plain = not any(name.startswith(_OWN) for name in meta)
+
+
+def _askable(said: Any) -> Mapping[str, Any]:
+    """Return what the client can be asked; when its roots change it cannot tell in this era."""
+    found = askable(said)
+    if "roots" in found:
+        found["roots"] = {name: value for name, value in found["roots"].items() if name != "listChanged"}
+    return found
 
 
 def client_info(said: Any) -> ClientInfo:

@@ -46,6 +46,7 @@ class Session:
     `capabilities` and `declares` are what the client said (see `Back`); `subscriptions` are the resource URIs it wants
     news of, as it knows them. `under_way` holds its unanswered requests by JSON-RPC id, `asked` the questions it has
     not answered, and `heard` who hears of its progress with one.
+    `roots_listed_by` are the servers that had its client list its roots.
     """
 
     id: str
@@ -61,6 +62,7 @@ class Session:
     under_way: dict[tuple[type, object], tuple[Back, "asyncio.Task[Any]"]] = field(default_factory=dict)
     asked: dict[str, "asyncio.Future[Mapping[str, Any]]"] = field(default_factory=dict)
     heard: dict[str, Hear] = field(default_factory=dict)
+    roots_listed_by: set[str] = field(default_factory=set)
     own_stream: EventStream | None = None
     subscriber: Subscriber | None = None
     ended: bool = False

@@ -71,10 +71,8 @@ class Front:
         desk = TaskDesk(kernel, gate.tasks, gate.directory)
         self.sessions = Sessions(b"s" * 32, gate.clock, gate.store)
         self.inputs = Inputs(b"s" * 32, gate.clock, gate.store, gate.pages)
-        eras = Eras(
-            Modern(kernel, self.inputs, gate.notices, welcome, desk),
-            Legacy(kernel, self.sessions, gate.notices, welcome, desk),
-        )
+        self.legacy = Legacy(kernel, self.sessions, gate.notices, welcome, desk)
+        eras = Eras(Modern(kernel, self.inputs, gate.notices, welcome, desk), self.legacy)
         self.endpoint = McpEndpoint(kernel, eras, door)
         operator = OperatorApi(OPERATOR, lambda: {"servers": {}}, gate.rollback, Trying(gate.runner))
         self.hooks = Hooks(gate.store, gate.clock, gate.ids, gate.redactor.record)

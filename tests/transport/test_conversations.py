@@ -443,15 +443,3 @@ async def test_a_caller_that_is_taken_away_while_its_prompt_is_looked_for_is_cha
     mail.listed = listed  # type: ignore[method-assign]  # the operator acts between the two checks
     reply = await peer.legacy("prompts/get", {"name": "mail_greet"}).ended()
     assert (reply.status, "www-authenticate" in reply.headers, mail.asked) == (401, True, [])
-
-
-MAY_ROOTS = '@id("roots") permit (principal, action == Gateway::Action::"list_roots", resource);'
-
-
-@pytest.mark.parametrize("roots", [{"listChanged": True}, {}, {"unknown": None, "listChanged": False}])
-async def test_a_server_is_not_promised_to_hear_when_roots_change(roots: dict[str, Any]) -> None:
-    peer = Peer(asking_front(Tells(), policies=[MAY_ROOTS]))
-    await peer.initialize(roots=roots)
-    await peer.legacy("tools/call", LIST).ended()
-    [asked] = peer.front.gate.servers["payments"].asked
-    assert asked.back.capabilities == {"roots": {name: said for name, said in roots.items() if name != "listChanged"}}
