@@ -34,6 +34,7 @@ from gateway.policy import (
     compile_allow,
     compile_quarantine,
     compile_workflows,
+    field_problems,
     is_open_world,
     phased,
     sources_under,
@@ -113,6 +114,7 @@ def build_rules(config: GatewayConfig, written: Written, lock: Lock, live: Mappi
         *fallback_problems(rules.catalog.tools(), config.mcpServers),
         *hedge_problems(rules.catalog.tools(), config.tools),
         *probe_problems(config.probes, rules.catalog.find),
+        *field_problems({name: agent.fields for name, agent in config.agents.items()}, rules.catalog.tools()),
         *version_problems(config.agents, rules.catalog, config.tools),
     ]
     if problems:
@@ -153,7 +155,7 @@ def budgets_of(config: GatewayConfig, tools: Iterable[str]) -> Budgets:
 def _sources(config: GatewayConfig, written: Written, lock: Lock) -> tuple[PolicySource, ...]:
     """Return every policy text: what `allow:` and `workflows:` compile to, then the files. Raises PolicyLoadError."""
     tools = Catalog.pinned(_with_own_tools(lock, config), {}, _said(config)).tools()
-    allowed = {name: agent.allow for name, agent in config.agents.items()}
+    allowed = {name: agent.patterns for name, agent in config.agents.items()}
     own = (OWN_PERMIT, APPROVALS_PERMIT) if config.people else (OWN_PERMIT,)
     quarantined = [name for name, standing in config.standing().items() if standing.quarantined]
     shut = compile_quarantine(quarantined)
@@ -173,6 +175,7 @@ def _rules(config: GatewayConfig, lock: Lock, live: Mapping[str, Live], sources:
             tier=agent.tier,
             runtime=agent.runtime,
             attested=agent.attested,
+            fields=agent.fields,
         )
         for name, agent in config.agents.items()
     ]

@@ -12,7 +12,7 @@ from gateway.config import GatewayConfig
 from gateway.model.identity import Identity
 from gateway.model.operation import READ_RESOURCE, operation
 from gateway.model.tool import Effect
-from gateway.policy import Outlook, PolicyLoadError, may, sources_under
+from gateway.policy import Outlook, PolicyLoadError, may, sources_under, visible
 from gateway.rulebook import build_rules, recatalogued
 from tests.live.probe_server import tool
 
@@ -192,3 +192,14 @@ def test_answers_carry_labels_where_a_policy_heeds_them(tmp_path: Path) -> None:
 def test_an_agent_that_there_is_not_is_held_at_no_version() -> None:
     with pytest.raises(PolicyLoadError, match=r"web\.fetch is held back for 'raeder', which is not under `agents:`"):
         rules(tools={"web.fetch": {"versions": {1: {"agents": ["raeder"]}}}})
+
+
+def test_the_arguments_that_an_agent_may_set_are_those_of_pinned_tools() -> None:
+    write = tool("write", annotations=HARMLESS, inputSchema={"type": "object", "properties": {"id": {}, "owner": {}}})
+    agents = {"reader": {"allow": ["web.fetch", {"call": "web.write", "fields": ["id"]}]}}
+    found = rules(write, agents=agents)
+    assert dict(found.bundle.fields) == {("reader", "web.write"): {"id": {}}}
+    assert visible(found.bundle, READER, found.catalog.find("web.write"))
+    agents = {"reader": {"allow": [{"call": "web.write", "fields": ["id", "onwer"]}]}}
+    with pytest.raises(PolicyLoadError, match="has no argument 'onwer'"):
+        rules(write, agents=agents)

@@ -20,6 +20,7 @@ from gateway.cli.output import Refused, done, emit, fail_with
 from gateway.cli.place import AsJson, ConfigPath, home_of, loaded_from, with_store
 from gateway.cli.policy import identities, rules_of
 from gateway.cli.running import running
+from gateway.identity.config import as_written
 from gateway.ledger.bundles import Bundles
 from gateway.model.clock import SystemClock
 from gateway.model.identity import Identity
@@ -76,6 +77,10 @@ def review(
     found = with_store(loaded, work, as_json=as_json)
     undecided = _undecided(loaded)
     data = _data(found, undecided, rules.bundle.digest, since_ms)
+    for name, each in data["agents"].items():
+        if each["tighter"] is not None and each["tighter"]["allow"] is not None:
+            kept = loaded.config.agents[name].allowing(each["tighter"]["allow"])
+            each["tighter"]["allow"] = as_written(kept)
     emit(data, _lines(data, {one.agent: one.owner for one in agents}), as_json=as_json)
 
 
@@ -116,7 +121,7 @@ def _agents(loaded: Loaded, agent: str, as_json: bool) -> list[Identity]:
 
 
 def _reviewing(store: Store, loaded: Loaded, bundle: Bundle) -> AccessReview:
-    allowed = {name: one.allow for name, one in loaded.config.agents.items()}
+    allowed = {name: one.patterns for name, one in loaded.config.agents.items()}
     return AccessReview(store, bundle, allowed, loaded.config.mcpServers)
 
 
@@ -128,7 +133,7 @@ def _tighter(loaded: Loaded) -> Tighter:
 
     def build(allow: Mapping[str, Sequence[str]], cedar: str) -> Bundle:
         agents = {
-            name: one.model_copy(update={"allow": list(allow[name])}) if name in allow else one
+            name: one.model_copy(update={"allow": one.allowing(allow[name])}) if name in allow else one
             for name, one in config.agents.items()
         }
         more = [PolicySource("access.review", cedar)] if cedar else []

@@ -16,6 +16,7 @@ from gateway.cli.durations import moment_ms
 from gateway.cli.loaded import Loaded
 from gateway.cli.output import FAILED, USAGE, Refused, cell, done, emit, fail_with
 from gateway.cli.place import AsJson, ConfigPath, home_of, loaded_from, with_store
+from gateway.identity.config import as_written
 from gateway.ledger.evidence import Exporter, Identities, NotShowable
 from gateway.ledger.proof import NoProof, Proof, prove
 from gateway.ledger.signing import SigningKey
@@ -115,7 +116,7 @@ async def _identities(loaded: Loaded, store: Store) -> Identities:
             "tier": agent.tier,
             "runtime": agent.runtime,
             "attested": agent.attested,
-            "allow": list(agent.allow),
+            "allow": as_written(agent.allow),
         }
         for name, agent in config.agents.items()
     }

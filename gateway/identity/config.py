@@ -1,8 +1,8 @@
 """The `agents:` and `identity:` sections of the configuration."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -26,11 +26,13 @@ __all__ = [
     "AgentConfig",
     "AgentName",
     "Agents",
+    "AllowedCall",
     "AuthConfig",
     "DelegationSection",
     "IdentityConfig",
     "JwtAuth",
     "LoginSection",
+    "as_written",
     "safe_url",
 ]
 
@@ -61,6 +63,7 @@ def _not_reserved(name: str) -> str:
 SafeUrl = Annotated[str, Field(max_length=2048), AfterValidator(safe_url)]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\s/]+$")]
 Pattern = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^\S+$")]
+FieldPath = Annotated[str, StringConstraints(max_length=256, pattern=r"^[^.]+(\.[^.]+)*$")]
 _Amount = StrictStr | StrictInt | StrictFloat
 Budget = Annotated[
     dict[str, _Amount | Annotated[list[_Amount], Field(max_length=8)]],
@@ -128,6 +131,17 @@ class AuthConfig(BaseModel):
         return self.token if self.token is not None else self.jwt is None and not self.local
 
 
+class AllowedCall(BaseModel):
+    """A tool of which an agent may set some arguments only."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    call: Pattern = Field(description="The tool, by its canonical name.")
+    fields: Annotated[list[FieldPath], Field(min_length=1, max_length=256)] = Field(
+        description="The arguments that may be set, nothing else: [id, stage, contact.email]."
+    )
+
+
 class AgentConfig(BaseModel):
     """One registered agent."""
 
@@ -136,10 +150,10 @@ class AgentConfig(BaseModel):
     owner: str = Field("", max_length=256, description="The person or team that answers for the agent.")
     teams: Annotated[list[Word], Field(max_length=64)] = Field(default=[], description="Teams policies can name.")
     roles: Annotated[list[Word], Field(max_length=64)] = Field(default=[], description="Roles policies can name.")
-    allow: Annotated[list[Pattern], Field(max_length=1000)] = Field(
+    allow: Annotated[list[Pattern | AllowedCall], Field(max_length=1000)] = Field(
         default=[],
         description='What the agent may use: tools ("payments.pay"), a whole server ("payments.*"), or a method of one '
-        '("files.resources/read"); compiled to Cedar permits.',
+        '("files.resources/read"); compiled to Cedar permits. {call: crm.update, fields: [id, stage]} sets no more.',
     )
     auth: AuthConfig = Field(default=AuthConfig(), description="How the agent proves who it is.")
     tier: int = Field(0, ge=0, le=100, description="How far the agent is trusted; policies compare it.")
@@ -149,6 +163,26 @@ class AgentConfig(BaseModel):
         default={}, description="What it may use up, by unit: {usd: 2000/day, calls: 60/minute}; see `budgets:`."
     )
     environment: Word | None = Field(None, description="Overrides the gateway's environment for this agent.")
+
+    @property
+    def patterns(self) -> list[str]:
+        """What it may use, by name and pattern."""
+        return [each if isinstance(each, str) else each.call for each in self.allow]
+
+    @property
+    def fields(self) -> dict[str, list[str]]:
+        """The arguments that it may set, by tool, where not all."""
+        return {each.call: each.fields for each in self.allow if not isinstance(each, str)}
+
+    def allowing(self, names: Iterable[str]) -> list[str | AllowedCall]:
+        """Return an `allow:` of these names, with the arguments that may be set."""
+        fields = self.fields
+        return [AllowedCall(call=name, fields=fields[name]) if name in fields else name for name in names]
+
+
+def as_written(entries: Iterable[str | AllowedCall]) -> list[Any]:
+    """Return entries of an `allow:` as JSON has them."""
+    return [each if isinstance(each, str) else each.model_dump() for each in entries]
 
 
 def _no_shared_identity(agents: Mapping[str, AgentConfig]) -> Mapping[str, AgentConfig]:

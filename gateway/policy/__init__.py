@@ -17,6 +17,7 @@ from gateway.policy.decide import decide
 from gateway.policy.deeds import may_do, on_environment, on_run, on_scope
 from gateway.policy.entities import AgentEntity, ServerEntity, is_open_world
 from gateway.policy.explain import Explanation, Verdict, explain
+from gateway.policy.fields import field_problems
 from gateway.policy.given import Question, decision_input, from_json, to_json
 from gateway.policy.lint import check
 from gateway.policy.matrix import matrix, may, may_ask, visible
@@ -66,6 +67,7 @@ __all__ = [
     "decide",
     "decision_input",
     "explain",
+    "field_problems",
     "from_json",
     "is_open_world",
     "keeping_to",

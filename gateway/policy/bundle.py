@@ -26,6 +26,7 @@ from gateway.policy.entities import (
     uid,
     user_entity,
 )
+from gateway.policy.fields import Fields, fields_of
 from gateway.policy.mapper import map_record
 from gateway.policy.need import CONFIDENCE, TAINT
 from gateway.policy.operations import Operations
@@ -54,7 +55,8 @@ _Key = tuple[str, str, tuple[str, ...], tuple[str, ...], str | None, str, bool]
 class Bundle:
     """Policies with the tools and agents they were checked against.
 
-    `digest` is the SHA-256 of the schema and the policy texts. Its caches hold nothing a decision depends on.
+    `digest` is the SHA-256 of the schema and the policy texts. `fields` are, by agent and tool, the arguments that may
+    be set where not all may. Its caches hold nothing a decision depends on.
     """
 
     def __init__(
@@ -71,6 +73,9 @@ class Bundle:
         self.schema = checked.schema
         self.tools: Mapping[str, Tool] = MappingProxyType({tool.name: tool for tool in tools})
         self.agents: Mapping[str, AgentEntity] = MappingProxyType({agent.name: agent for agent in agents})
+        self.fields: Mapping[tuple[str, str], Fields] = {
+            (agent.name, tool): fields_of(paths) for agent in agents for tool, paths in agent.fields.items()
+        }
         self.servers: Mapping[str, ServerEntity] = MappingProxyType({one.name: one for one in options.servers})
         self.people = options.people
         self.digest = digest({"schema": checked.schema, "policies": [[one.name, one.text] for one in sources]})

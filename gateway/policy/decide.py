@@ -44,6 +44,9 @@ def _decided(bundle: Bundle, given: DecisionInput, situation: Situation) -> Deci
     outside = given.notes.get("outside")
     if outside is not None:
         return _outside(bundle, given, outside)
+    beside = given.notes.get("beside")
+    if beside is not None:
+        return _beside(bundle, given, beside)
     unjudged = given.notes.get("unjudged", ())
     if unjudged:
         return _refused_unjudged(bundle, unjudged)
@@ -88,6 +91,13 @@ def _outside(bundle: Bundle, given: DecisionInput, outside: Mapping[str, Any]) -
         f"{outside['child']} was given {scopes}, and this {_asked(given)} is outside of that. "
         "Leave it to whoever gave you your work."
     )
+    return Decision(False, bundle.digest, message=why)
+
+
+def _beside(bundle: Bundle, given: DecisionInput, beside: Mapping[str, Any]) -> Decision:
+    """Refuse to set arguments that an agent may not set, whatever the policies say."""
+    named, fields = (", ".join(f"`{name}`" for name in beside[key]) for key in ("set", "fields"))
+    why = f"This {_asked(given)} sets {named}, and {beside['agent']} may set {fields} only. Leave the others out."
     return Decision(False, bundle.digest, message=why)
 
 

@@ -1,7 +1,7 @@
 """The entities a decision is about, as Cedar JSON (POLICY.md §3)."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from gateway.model.facts import Approver, RunRef
@@ -52,7 +52,10 @@ class Uid(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AgentEntity:
-    """A registered agent as policies see it; `teams` and `roles` add to what its verified identity says."""
+    """A registered agent as policies see it; `teams` and `roles` add to what its verified identity says.
+
+    `fields` are, by tool, the arguments that it may set; a tool that is not among them has no such limit.
+    """
 
     name: str
     owner: str = ""
@@ -61,6 +64,7 @@ class AgentEntity:
     tier: int = 0
     runtime: str = ""
     attested: bool = False
+    fields: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

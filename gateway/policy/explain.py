@@ -67,6 +67,10 @@ class Explanation:
         }
 
 
+_UNASKED: Final = frozenset({"unjudged", "outside", "beside"})
+"""Notes of what is refused before any policy is asked."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Clause:
     keyword: str
@@ -78,7 +82,7 @@ def explain(bundle: Bundle, given: DecisionInput) -> Explanation:
     """Decide again and say why. Slow: for people, not for the call path."""
     decision = decide(bundle, given)
     situation = bundle.situation(given)
-    if situation.missing or given.notes.get("unjudged") or given.notes.get("outside"):
+    if situation.missing or not given.notes.keys().isdisjoint(_UNASKED):
         return Explanation(decision, ())
     clauses = {policy.id: _clauses(policy.statement.text) for policy in situation.in_scope}
     held = _held(situation, clauses, given.context)

@@ -12,6 +12,7 @@ from gateway.model.operation import TOOL_CALL, operation
 from gateway.model.tool import Effect, Tool
 from gateway.policy.bundle import Bundle
 from gateway.policy.entities import Entity, action_entity, action_of, joined, reference, run_entity, uid, user_entity
+from gateway.policy.fields import paths_of, strays
 from gateway.policy.mapper import Mapped, extension, instant, map_record
 from gateway.policy.need import Need
 from gateway.policy.remedy import value_at
@@ -81,9 +82,10 @@ def decision_input(
     """Put a call before the policies of `bundle`. Never raises, whatever the arguments hold."""
     situation = bundle.situation_of(identity, tool, arguments)
     told = facts.priors or facts.approval is not None or facts.budget is not None or facts.confidence is not None
+    asks = identity.delegators or (identity.agent, tool.name) in bundle.fields
     if (
         told
-        or identity.delegators
+        or asks
         or not situation.steady
         or situation.remedy_paths
         or _hides_some(bundle, situation, tool, arguments)
@@ -167,6 +169,10 @@ def _put(bundle: Bundle, question: Question, request: Request, *, is_call: bool)
     child = question.identity.child
     if child is not None and not child.covers(question.tool.name):
         notes["outside"] = {"child": child.name, "scopes": list(child.scopes)}
+    fields = bundle.fields.get((question.identity.agent, question.tool.name))
+    beside = None if fields is None else strays(fields, question.arguments)
+    if fields is not None and beside:
+        notes["beside"] = {"agent": question.identity.agent, "set": beside, "fields": [*paths_of(fields)]}
     if not situation.missing and not notes:
         builder = _Builder(bundle, question, situation, is_call=is_call)
         context, notes = builder.context(), builder.notes()

@@ -1,5 +1,6 @@
 """`toolgate access`: review and certify."""
 
+import json
 import re
 import time
 from pathlib import Path
@@ -49,6 +50,13 @@ def test_a_review_shows_what_is_granted_and_used_and_the_list_that_would_have_do
         "unreviewed": [],
         "tighter": None,
     }
+
+
+def test_what_is_proposed_leaves_an_agent_the_arguments_that_it_may_set(house: House) -> None:
+    held = {"call": "payments.pay", "fields": ["payment_id", "payee", "amount"]}
+    grants(house, f'["fraud.check", "mail.*", {json.dumps(held)}]')
+    payer = house.json("access", "review", *EVER)["agents"]["payer"]
+    assert payer["tighter"] == {"allow": ["fraud.check", held], "cedar": "", "left": [], "why_not": ""}
 
 
 def test_what_is_proposed_can_be_written_down_as_it_stands_and_leaves_nothing_unused(house: House) -> None:

@@ -25,6 +25,7 @@ from tests.live.running import PAYMENTS
 LEAD = """\
   lead: { allow: ["fraud.*", "run.*"] }
   boss: { allow: ["fraud.*", "run.*"] }
+  editor: { allow: [{ call: mail.send, fields: [recipient, body] }] }
   gone: { allow: ["fraud.*"] }
   frugal: { allow: ["payments.history", "run.*"], budget: { calls: 1/day } }
   researcher: { allow: ["fraud.*", "payments.*", "run.*"] }
@@ -454,3 +455,13 @@ async def test_work_for_another_agent_stops_with_it_and_is_charged_to_it_too(gat
         await gate.gateway.pauses.refresh()
         codes = [code(await call(researcher, "payments_history", {}, run=run)) for _ in range(2)]
         assert codes == ["ok", "budget_exceeded"]
+
+
+async def test_an_agent_is_denied_a_call_that_sets_what_it_may_not_set_and_told_what(gate: Inside) -> None:
+    async with gate.client("modern", "editor") as editor:
+        mail = {"recipient": "ann@acme.example", "subject": "s", "body": "b"}
+        denied = await call(editor, "mail_send", mail)
+        assert code(denied) == "denied"
+        assert "sets `subject`, and editor may set `recipient`, `body` only" in str(denied.content)
+        through = {"name": "mail_send", "arguments": mail}
+        assert code(await call(editor, "tools_call", through)) == "denied"
