@@ -91,23 +91,23 @@ class Approvals:
                 except TimeoutError:
                     continue
 
-    async def approve(self, approval_id: str, by: str, why: str, enough: Enough) -> Approval:
+    async def approve(self, approval_id: str, by: str, why: str, enough: Enough, channel: str = "") -> Approval:
         """Add a person's consent. Raises `ApprovalRefused`: it is decided already, or they have given it."""
 
         def consent(approval: Approval) -> ApprovalChange:
             if any(vote.by == by for vote in approval.consents):
                 raise ApprovalRefused("voted_already", f"{by} has approved {approval_id} already.")
-            votes = (*approval.consents, Vote(by, True, self._clock.now_ms(), why))
+            votes = (*approval.consents, Vote(by, True, self._clock.now_ms(), why, channel))
             return self._voted(approval, votes, EventKind.APPROVAL_APPROVED, enough(approval, votes))
 
         return await self._change(approval_id, consent, withdrawing=False)
 
-    async def deny(self, approval_id: str, by: str, why: str) -> Approval:
+    async def deny(self, approval_id: str, by: str, why: str, channel: str = "") -> Approval:
         """Refuse for good: one refusal outweighs every consent that was not used yet."""
 
         def refuse(approval: Approval) -> ApprovalChange:
             now = self._clock.now_ms()
-            votes = (*approval.consents, Vote(by, False, now, why))
+            votes = (*approval.consents, Vote(by, False, now, why, channel))
             until = max(approval.expires_ms, now + self.kept.use_within_ms)
             return _change(approval, (EventKind.APPROVAL_DENIED, ApprovalState.DENIED), now, until, votes)
 
@@ -135,7 +135,7 @@ class Approvals:
         if not old.is_pending(now):
             raise _over(old, now)
         state = ApprovalState.APPROVED if is_enough else ApprovalState.PENDING
-        asked = self._asked(Bound(**edited["bound"]), {**edited, "votes": [asdict(vote)]}, old.run)
+        asked = self._asked(Bound(**edited["bound"]), {**edited, "votes": [vote.told()]}, old.run)
         until = now + self.kept.use_within_ms if is_enough else asked.until_ms
         opens = replace(asked, state=state, until_ms=until)
         void = (EventKind.APPROVAL_EDITED, ApprovalState.EDITED)
@@ -170,7 +170,7 @@ class Approvals:
     async def grant(self, body: Mapping[str, Any], vote: Vote, most: int, until_ms: int) -> Approval:
         """Open a standing approval, for `most` calls until then, by `vote`; see `gateway.approval.standing`."""
         approval_id = self._ids.new("stn")
-        told = {**body, "votes": [asdict(vote)], "expires_ms": until_ms}
+        told = {**body, "votes": [vote.told()], "expires_ms": until_ms}
         ask = ApprovalAsk(
             id=approval_id,
             at_ms=vote.at_ms,
@@ -244,5 +244,5 @@ def _change(
     **more: Any,
 ) -> ApprovalChange:
     kind, state = what
-    body = {"votes": [asdict(vote) for vote in votes], **more}
+    body = {"votes": [vote.told() for vote in votes], **more}
     return ApprovalChange(approval.id, now, kind, approval.version, state, until_ms, body)

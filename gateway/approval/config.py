@@ -34,6 +34,7 @@ def _signing_key(secret: SecretStr) -> SecretStr:
 
 Duration = Annotated[str, AfterValidator(_duration)]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\s/]+$")]
+Pattern = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\s]+$")]
 PersonName = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\s/:]+$")]
 """How policies, the ledger and tokens name a person: such as bob@acme.example."""
 
@@ -84,5 +85,10 @@ class ApprovalsSection(BaseModel):
         ge=0,
         le=30,
         description="How long a call waits before it is told to come again; some clients give up at 5 s.",
+    )
+    elicitation: Annotated[list[Pattern], Field(max_length=1000)] = Field(
+        default=[],
+        description='Tools, such as "crm.*", of which the user in front of the client is asked there (MCP elicitation) '
+        "if policies let them approve what is done for them. It proves no more than the client's own identity does.",
     )
     webhook: WebhookSection | None = Field(None, description="Where it is told that somebody is asked.")

@@ -41,12 +41,21 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """One person's consent, or with `yes` False their refusal."""
+    """One person's consent, or with `yes` False their refusal.
+
+    `channel` is how they gave it where that proves less than their own token, or this machine: `elicitation`.
+    """
 
     by: str
     yes: bool
     at_ms: int
     why: str = ""
+    channel: str = ""
+
+    def told(self) -> dict[str, Any]:
+        """Return it as events and people are told it."""
+        told = asdict(self)
+        return told if self.channel else {name: each for name, each in told.items() if name != "channel"}
 
 
 @dataclass(frozen=True, slots=True)

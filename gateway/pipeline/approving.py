@@ -19,6 +19,7 @@ from gateway.model.duration import milliseconds
 from gateway.model.errors import GatewayError
 from gateway.pipeline.consent import Consents
 from gateway.pipeline.desk import Desk, described
+from gateway.pipeline.eliciting import Eliciting
 from gateway.pipeline.parking import Parking, Parlour
 from gateway.pipeline.rules import RulesInForce
 from gateway.store.approvals import ApprovalStore
@@ -50,8 +51,9 @@ class Approving:
         self.approvals = Approvals(ground.store, ground.clock, ground.ids, Ring(), kept)
         self.consents = Consents(ground.rules, self.approvals)
         self._parlour = Parlour(ground.rules, self.approvals, ground.clock, ground.redact)
-        self.parking = Parking(self._parlour, section.wait_s)
         self.desk = Desk(self._parlour)
+        self.eliciting = Eliciting(self._parlour, self.desk, section.elicitation)
+        self.parking = Parking(self._parlour, section.wait_s, self.eliciting.ask if section.elicitation else None)
         self._messenger = self._messenger_to(section.webhook) if section.webhook is not None else None
         if self._messenger is not None:
             self.tell(self._messenger.tell)

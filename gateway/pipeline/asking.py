@@ -21,7 +21,7 @@ from gateway.policy import decide, decision_input, may_ask
 from gateway.redaction.redactor import Redactor
 from gateway.task.forms import LEGACY, MODERN
 
-__all__ = ["Asking", "declaring"]
+__all__ = ["Asking", "declaring", "lacking_for"]
 
 _MOST_QUESTIONS: Final = 64
 _SAMPLE: Final = "sampling/createMessage"
@@ -155,14 +155,14 @@ class Asking:
             raise AskRefused(
                 _REFUSED, f"may not ask for {method} here: {asked.decision.message or 'no policy allows it.'}"
             )
-        lacking = _lacking(call.request.back.capabilities[method.partition("/")[0]], method, params)
+        lacking = lacking_for(call.request.back.capabilities[method.partition("/")[0]], method, params)
         if lacking:
             await self._record(asked, Failed(ConnectorFault(lacking, code="rejected")))
             raise AskRefused(-32602, lacking)
         return asked
 
 
-def _lacking(offered: Mapping[str, Any], method: str, params: Mapping[str, Any]) -> str:
+def lacking_for(offered: Mapping[str, Any], method: str, params: Mapping[str, Any]) -> str:
     """Return which part of what a question needs its client did not declare, as a client has to answer such a one.
 
     In MCP an elicitation without a mode is a form, and a client that declares no mode takes forms only; sampling with

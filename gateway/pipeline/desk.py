@@ -69,21 +69,29 @@ class Desk:
         """Return an approval."""
         return await self._approvals.find(approval_id)
 
-    async def approve(self, by: str, approval_id: str, why: str = "") -> Approval:
+    async def may(self, by: str, approval: Approval) -> bool:
+        """Tell whether a person may approve this, and has not."""
+        try:
+            self._check(by, approval)
+        except ApprovalRefused:
+            return False
+        return all(vote.by != by for vote in approval.consents)
+
+    async def approve(self, by: str, approval_id: str, why: str = "", channel: str = "") -> Approval:
         """Give a person's consent: what they saw, the agent may do, once."""
         approval = await self._approvals.find(approval_id)
         self._check(by, approval)
         if not approval.standing:
             await self._still_the_same(approval)
-        return await self._approvals.approve(approval_id, by, why[:_WHY], self._enough)
+        return await self._approvals.approve(approval_id, by, why[:_WHY], self._enough, channel)
 
-    async def deny(self, by: str, approval_id: str, why: str = "") -> Approval:
+    async def deny(self, by: str, approval_id: str, why: str = "", channel: str = "") -> Approval:
         """Refuse: whoever may approve may, and so may whoever the call is for."""
         approval = await self._approvals.find(approval_id)
         self._check(by, approval, refusing=True)
         if approval.standing:
             return await self.revoke(by, approval_id, why)
-        return await self._approvals.deny(approval_id, by, why[:_WHY])
+        return await self._approvals.deny(approval_id, by, why[:_WHY], channel)
 
     async def withdraw(self, by: str, approval_id: str) -> Approval:
         """Take one's own consent back, before it is used."""
@@ -240,7 +248,7 @@ def described(approval: Approval, now_ms: int) -> dict[str, Any]:
         "tool": approval.tool,
         "asked_ms": approval.asked_ms,
         "until_ms": approval.until_ms,
-        "votes": [asdict(vote) for vote in approval.votes],
+        "votes": [vote.told() for vote in approval.votes],
         "used": approval.used,
         "most": approval.most,
     }

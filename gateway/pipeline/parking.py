@@ -48,6 +48,10 @@ async def _no_task(call: Call, approval: Approval, text: str) -> None:
     del call, approval, text
 
 
+Elicit = Callable[[Call, Approval], Awaitable[Approval | None]]
+"""Asks the user in front of the client; returns the approval as it is then, or None where nobody there may be asked."""
+
+
 def _untold(approval: Approval) -> None:
     del approval
 
@@ -66,12 +70,13 @@ class Parlour:
 class Parking:
     """Opens an approval for a call, once, and says what became of it. Nothing of a call stays here."""
 
-    def __init__(self, parlour: Parlour, patience_s: float = WAIT_S) -> None:
+    def __init__(self, parlour: Parlour, patience_s: float = WAIT_S, elicit: Elicit | None = None) -> None:
         self._parlour = parlour
         self._approvals = parlour.approvals
         self._clock = parlour.clock
         self._patience_s = patience_s
         self.as_task: AsTask = _no_task
+        self._elicit = elicit
 
     async def park(self, call: Call) -> Outcome:
         """Return what a call is answered that lacks an approval; it is never carried out here.
@@ -92,7 +97,8 @@ class Parking:
             task = await self.as_task(call, approval, self._asked(call, approval) + _AS_TASK)
             if task is not None:
                 return task
-            approval = await self._approvals.decided(approval.id, self._patience_s)
+            asked = None if self._elicit is None else await self._elicit(call, approval)
+            approval = asked or await self._approvals.decided(approval.id, self._patience_s)
         if approval.state is ApprovalState.EDITED:
             edited = await self._approvals.find(approval.edited_to)
             remedy = Remedy(edited.tool, edited.asked["arguments"])

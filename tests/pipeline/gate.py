@@ -238,6 +238,7 @@ class Gate:
         tools: Mapping[str, ToolRule] | None = None,
         budgets: Budgets | None = None,
         facts: FactsSection | None = None,
+        approvals: ApprovalsSection | None = None,
     ) -> None:
         self.made.append(self)
         self.clock = clock or FakeClock()
@@ -269,8 +270,7 @@ class Gate:
         self.noted: list[tuple[str, Outcome]] = []
         self.seen: list[str] = []
         self.listing = self._listing()
-        ground = Ground(self.store, self.rules, self.clock, self.ids, self.redactor.record)
-        self.approving = Approving(ground, ApprovalsSection(wait_s=0))
+        self.approving = self._approving(approvals or ApprovalsSection(wait_s=0))
         self.fact_tools = FactTools(FactGround(self.store, self.rules, self.clock, self.redactor.record))
         self.tasks, self.task_requests = self._tasks()
         self.kept = Kept(self.rules, self.clock, self.ids)
@@ -283,6 +283,9 @@ class Gate:
         self.entry = Entry(self.runner, self.rules, self.kept, self.looping)
         self.directory = Directory(self.upstreams, self.rules)
         self.notices = Notices(self.upstreams, self.rules, self.listing, self.directory, self.clock)
+
+    def _approving(self, section: ApprovalsSection) -> Approving:
+        return Approving(Ground(self.store, self.rules, self.clock, self.ids, self.redactor.record), section)
 
     def _listing(self) -> Listing:
         return Listing(
