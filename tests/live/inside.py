@@ -23,7 +23,7 @@ from gateway.model.errors import IdentityFault, StoreFault
 from gateway.model.identity import Credential
 from gateway.redaction.redactor import Redactor
 from gateway.transport.server import listen, serving
-from tests.live.running import PAYMENTS, ROOT
+from tests.live.running import PATH, PAYMENTS, ROOT
 from tests.replaying import check_replay
 
 AGENTS = """
@@ -90,7 +90,7 @@ async def inside(
 ) -> AsyncIterator[Inside]:
     """Run the payments example (with a second payer) until the block ends."""
     clock = clock or SetClock()
-    os.environ.update({"PYTHON": sys.executable, "PYTHONPATH": str(ROOT), "DATA": str(home / "data")})
+    os.environ.update({"PYTHON": sys.executable, "PYTHONPATH": PATH, "DATA": str(home / "data")})
     os.environ.update(environment or {})
     (home / "gateway.yaml").write_text(config.replace("\nworkflows:", AGENTS), encoding="utf-8")
     (home / "policies").mkdir(exist_ok=True)

@@ -15,6 +15,8 @@ from typing import Any
 import httpx2
 
 ROOT = Path(__file__).parent.parent.parent
+PATH = f"{ROOT}{os.pathsep}{ROOT / 'tests/fixtures/quick'}"
+"""`PYTHONPATH` of the gateway and of the servers that it starts."""
 MODERN = "2026-07-28"
 LEGACY = "2025-11-25"
 ENVELOPE: Mapping[str, Any] = {
@@ -34,7 +36,7 @@ mcpServers:
   payments:
     command: "{sys.executable}"
     args: ["-m", "examples.payments.servers.payments"]
-    env: {{ PAYMENTS_DB: "{home}/data/payments.db", PYTHONPATH: "{ROOT}" }}
+    env: {{ PAYMENTS_DB: "{home}/data/payments.db", PYTHONPATH: "{PATH}" }}
 tools:
   payments.pay: {{ {rule} }}
 """
@@ -42,7 +44,7 @@ tools:
 
 def environment(**extra: str) -> dict[str, str]:
     """Return what the gateway and the example's servers need around them."""
-    return {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **extra}
+    return {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": PATH, "NO_COLOR": "1", **extra}
 
 
 @dataclass

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tests.live.resume.agent import STEPS
-from tests.live.running import ROOT, Running, environment
+from tests.live.running import PATH, ROOT, Running, environment
 
 __all__ = ["Office", "Started", "office", "plain"]
 
@@ -25,7 +25,7 @@ mcpServers:
   books:
     command: "{python}"
     args: ["-m", "tests.live.resume.books"]
-    env: {{ BOOKS: "{folder}", PYTHONPATH: "{root}" }}
+    env: {{ BOOKS: "{folder}", PYTHONPATH: "{path}" }}
 tools:
   books.entry: {{ effect: read, cost: {{ usd: 0.01 }} }}
   books.find: {{ effect: read }}
@@ -176,7 +176,7 @@ def _until(true: Callable[[], bool], process: Started) -> None:
 @contextmanager
 def office(home: Path, more: str = "") -> Iterator[Office]:
     """Run a gateway in front of the books."""
-    text = CONFIG.format(python=sys.executable, folder=home, root=ROOT, more=more)
+    text = CONFIG.format(python=sys.executable, folder=home, path=PATH, more=more)
     (home / "gateway.yaml").write_text(text, encoding="utf-8")
     running = Running(home).start()
     try:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.live.running import ROOT, environment
+from tests.live.running import PATH, ROOT, environment
 
 __all__ = ["AGENT", "BACKS", "Back", "backs", "configuration"]
 
@@ -58,7 +58,7 @@ def backs(folder: Path, *names: str) -> Iterator[dict[str, Back]]:
             era, _, transport = name.partition("-")
             command = [*PROGRAM, str(here), era]
             section: dict[str, Any] = {"command": command[0], "args": [*command[1:], "--stdio"]}
-            section |= {"env": {"PYTHONPATH": str(ROOT)}, "cwd": str(ROOT)}
+            section |= {"env": {"PYTHONPATH": PATH}, "cwd": str(ROOT)}
             if transport == "http":
                 process = subprocess.Popen(
                     command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
