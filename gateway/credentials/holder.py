@@ -69,19 +69,24 @@ class Holder:
     async def replace(self, refused: str, reason: str, *, again: bool) -> None:
         """Return when there is another token than the `refused` one.
 
+        That one which came to its end on its way was refused tells nothing of the next.
+
         Raises:
             ConnectorFault: there will be none, or it has been refused `again`: the credential is dead.
         """
         self._check()
-        now = self._clock.now_ms()
-        if self._token is not None and self._token.value != refused:
-            if again:
-                raise unsent("The gateway's credential for this server has just been renewed. Repeat the call.")
+        now, token = self._clock.now_ms(), self._token
+        renewed = token is not None and token.value != refused
+        over = token is not None and token.over(now)
+        if again and (renewed or over):
+            raise unsent("The gateway's credential for this server has just been renewed. Repeat the call.")
+        if renewed:
             return
-        if again or now < self._unproven_until_ms:
-            raise self._end(reason)
-        self._token_is_void()
-        self._unproven_until_ms = now + _PROOF_MS
+        if not over:
+            if again or now < self._unproven_until_ms:
+                raise self._end(reason)
+            self._token_is_void()
+            self._unproven_until_ms = now + _PROOF_MS
         fresh = await self._next(now)
         if fresh.value == refused:
             raise self._end(reason)

@@ -204,6 +204,23 @@ async def test_a_token_refused_long_after_another_was_is_renewed_again(bench: Be
     assert bench.deaths == []
 
 
+async def test_tokens_that_come_to_their_end_on_their_way_are_no_death(bench: Bench) -> None:
+    bench.mint.life_ms = 1_500
+    for number in range(1, 4):
+        assert await bench.value() == f"token{number}"
+        bench.clock.passed += 1.5
+        await bench.holder.replace(f"token{number}", "401", again=False)
+    bench.clock.passed += 1.5
+    with pytest.raises(ConnectorFault) as caught:
+        await bench.holder.replace("token4", "401", again=True)
+    assert (caught.value.code, caught.value.sent, caught.value.retryable) == ("unavailable", False, True)
+    assert bench.deaths == []
+    await bench.value()
+    await bench.holder.replace("token5", "401", again=False)
+    with pytest.raises(ConnectorFault, match="no longer works"):
+        await bench.holder.replace("token6", "401", again=False)
+
+
 async def test_nothing_is_left_under_way(bench: Bench) -> None:
     bench.mint.next = asyncio.Event()
     waiting = asyncio.ensure_future(bench.value())
