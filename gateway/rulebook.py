@@ -33,6 +33,7 @@ from gateway.policy import (
     WorkflowSection,
     compile_allow,
     compile_quarantine,
+    compile_separation,
     compile_workflows,
     field_problems,
     is_open_world,
@@ -135,7 +136,14 @@ def recatalogued(old: Rules, config: GatewayConfig, lock: Lock, live: Mapping[st
     budgets = budgets_of(config, (tool.name for tool in catalog.tools()))
     spoken = _contracts(config, catalog, lock)
     rules = replace(rules, people=old.people, aliases=old.aliases, budgets=budgets, contracts=spoken)
-    return replace(rules, labels=old.labels, facts=old.facts, loops=config.loops, abouts=config.abouts())
+    return replace(
+        rules,
+        labels=old.labels,
+        facts=old.facts,
+        loops=config.loops,
+        abouts=config.abouts(),
+        environments=_own_environments(config),
+    )
 
 
 def _contracts(config: GatewayConfig, catalog: Catalog, lock: Lock) -> Contracts:
@@ -158,7 +166,9 @@ def _sources(config: GatewayConfig, written: Written, lock: Lock) -> tuple[Polic
     allowed = {name: agent.patterns for name, agent in config.agents.items()}
     own = (OWN_PERMIT, APPROVALS_PERMIT) if config.people else (OWN_PERMIT,)
     quarantined = [name for name, standing in config.standing().items() if standing.quarantined]
-    shut = compile_quarantine(quarantined)
+    environments = {name: about.environment for name, about in config.abouts().items() if about.environment}
+    of_agents = dict.fromkeys(config.agents, config.server.environment) | _own_environments(config)
+    shut = (*compile_quarantine(quarantined), *compile_separation(of_agents, environments))
     return (*own, *shut, *compile_allow(allowed), *compile_workflows(config.workflows, tools), *written)
 
 
@@ -202,12 +212,18 @@ def _rules(config: GatewayConfig, lock: Lock, live: Mapping[str, Live], sources:
         contracts=_contracts(config, catalog, lock),
         loops=config.loops,
         abouts=config.abouts(),
+        environments=_own_environments(config),
     )
 
 
 def _ruled(workflow: WorkflowSection) -> Iterator[str]:
     for rule in workflow.rules:
         yield from (rule.call, *(need.call for need in rule.require))
+
+
+def _own_environments(config: GatewayConfig) -> dict[str, str]:
+    """Return the environments of the agents that are of another than the gateway's."""
+    return {name: agent.environment for name, agent in config.agents.items() if agent.environment is not None}
 
 
 def _people(config: GatewayConfig) -> dict[str, Approver]:

@@ -1,4 +1,4 @@
-"""Who answers for a server and for a connector, and what they wrote down about it: for people, when it fails."""
+"""What is said of a server beside how it is reached: who answers for it, and to which environment it belongs."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -21,6 +21,9 @@ class About(BaseModel):
     contact: _Line = Field("", description="Where they are reached, such as a mail address or a channel.")
     runbook: Annotated[str, Field(max_length=2000)] = Field(
         "", description="What to do when it fails: a URL, or the text itself."
+    )
+    environment: Annotated[str, StringConstraints(max_length=128, pattern=r"^[^\s/]*$")] = Field(
+        "", description="Where it belongs, such as production: agents of another environment may use nothing of it."
     )
 
     @property

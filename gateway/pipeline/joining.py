@@ -19,5 +19,7 @@ class Joining:
 
     def may(self, call: Call, run: RunRef) -> bool:
         """Tell whether the caller may make this call in a run that is another's."""
-        facts = Facts(self._clock.now_ms(), run, environment=self._environment)
-        return may_join(self._rules.current.bundle, Question(call.identity, call.tool, call.arguments, facts))
+        rules = self._rules.current
+        environment = rules.environments.get(call.identity.agent, self._environment)
+        facts = Facts(self._clock.now_ms(), run, environment=environment)
+        return may_join(rules.bundle, Question(call.identity, call.tool, call.arguments, facts))

@@ -41,7 +41,7 @@ class Rules:
     name; `aliases` is what else each of them is called. `budgets` says what calls cost and are charged to, `facts`
     which of them policies read and how much agents may keep. `labels` are what answers carry, `contracts` the versions
     of tools that agents are held at. `loops` says when an agent goes round in circles. `abouts` says who answers for
-    servers.
+    servers, `environments` which agents are of another environment than the gateway.
     """
 
     catalog: Catalog
@@ -58,6 +58,7 @@ class Rules:
     contracts: Contracts = field(default_factory=dict)
     loops: LoopsSection = field(default_factory=LoopsSection)
     abouts: Mapping[str, About] = field(default_factory=dict)
+    environments: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(

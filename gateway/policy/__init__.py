@@ -27,6 +27,7 @@ from gateway.policy.policies import LoadOptions, Policy
 from gateway.policy.problem import PolicyLoadError
 from gateway.policy.quarantine import compile_quarantine
 from gateway.policy.recorded import bundle_from
+from gateway.policy.separation import compile_separation
 from gateway.policy.source import PolicySource, sources_under
 from gateway.policy.sugar import compile_workflows
 from gateway.policy.temporal import lowered
@@ -62,6 +63,7 @@ __all__ = [
     "check",
     "compile_allow",
     "compile_quarantine",
+    "compile_separation",
     "compile_workflows",
     "could_be_approved",
     "decide",

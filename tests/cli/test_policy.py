@@ -159,3 +159,16 @@ def test_the_matrix_says_who_may_call_what(tmp_path: Path) -> None:
     assert rows[0].split() == ["TOOL", "PAYER", "OTHER"]
     found = house.json("policy", "matrix")
     assert (found["other"]["payments.list"], found["payer"]["payments.list"]) == ("always", "never")
+
+
+def test_an_agent_of_another_environment_may_use_nothing_of_a_server_that_belongs_to_one(tmp_path: Path) -> None:
+    house = House.with_policies(tmp_path, PERMIT_ALL)
+    text = (tmp_path / "gateway.yaml").read_text(encoding="utf-8")
+    text = text.replace("payments: { command: sh }", "payments: { command: sh, about: { environment: production } }")
+    house.configure(text.replace("other: { auth", "other: { environment: staging, auth"))
+    found = house.json("policy", "matrix")
+    assert (found["payer"]["payments.list"], found["other"]["payments.list"]) == ("always", "never")
+    assert (found["payer"]["fraud.check"], found["other"]["fraud.check"]) == ("always", "always")
+    assert 'principal == Gateway::Agent::"other"' in house.run("policy", "show").output
+    house.configure(text.replace("other: { auth", 'other: { environment: "sta ging", auth'))
+    assert house.run("policy", "check").exit_code == 1

@@ -84,9 +84,10 @@ class Gather:
         if run.attempt > 1 and not is_dry:  # a dry run repeats nothing
             repeats, expected = await self._recollected(call, run, step, repeats)
         known = None if repeats is None else _known(repeats, call)
+        environment = rules.environments.get(call.identity.agent, self._environment)
         if repeats is not None and known is not None:
             call.facts = replace(
-                facts_from(known), run=run, repeat_of=repeats.call_id, environment=self._environment, dry_run=is_dry
+                facts_from(known), run=run, repeat_of=repeats.call_id, environment=environment, dry_run=is_dry
             )
             return
         priors = await self._priors(call, run, now)
@@ -95,7 +96,7 @@ class Gather:
             run=run,
             step=self._runs.steps(run.id),
             priors=priors,
-            environment=self._environment,
+            environment=environment,
             expected=expected,
             budget=await self._left(call) if call.bill.charges and call.bundle.reads_budget else None,
             taint=await self._tainting.seen(call.identity, run),

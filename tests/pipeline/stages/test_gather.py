@@ -7,9 +7,10 @@ import pytest
 
 from gateway.model.facts import PriorQuery, PriorScope, RunRef, StepStatus
 from gateway.model.identity import Identity
+from gateway.model.outcome import Denied, Failed, Succeeded
 from gateway.pipeline.stages.decide import Decide
 from gateway.pipeline.stages.gather import Gather, lookup_for
-from tests.pipeline.gate import PAYMENT, PERMIT_ALL, PRECONDITION, Gate, answer, caller, request
+from tests.pipeline.gate import JOIN, PAYMENT, PERMIT_ALL, PRECONDITION, Gate, answer, caller, request
 
 PASSED = answer({"result": "passed"})
 RUN = RunRef("run_1", "payer", "open")
@@ -25,6 +26,29 @@ async def test_a_first_call_has_a_run_a_time_and_no_past() -> None:
     assert (facts.now_ms, facts.step, facts.priors, facts.repeat_of) == (gate.clock.now_ms(), 0, {}, None)
     assert (facts.run.owner, facts.environment) == ("payer", "production")
     assert call.step_key == f"call:{facts.run.id}:{call.arguments_digest}:0"
+
+
+async def test_an_agent_of_another_environment_is_decided_on_in_that_also_when_it_repeats_a_call_or_joins_a_run() -> (
+    None
+):
+    staging = (
+        '@id("staging") permit (principal, action, resource) when { context.base.env == Gateway::Environment::"ENV" };'
+    )
+    gate = Gate(staging.replace("ENV", "staging"))
+    assert isinstance((await gate.run("payments_pay", run="r")).outcome, Denied)
+    gate.rules.current = replace(gate.rules.current, environments={"payer": "staging"})
+    first = await gate.run("payments_pay", run="r", idempotency_key="k")
+    again = await gate.run("payments_pay", run="r", idempotency_key="k")
+    assert isinstance(again.outcome, Succeeded)
+    assert again.outcome.replayed_from == first.call.id
+    assert again.call.facts.environment == "staging"
+    assert isinstance((await gate.run("payments_pay", agent="other")).outcome, Denied)
+    joins = JOIN.replace("when {", 'when { context.base.env == Gateway::Environment::"staging" &&')
+    gate = Gate(PERMIT_ALL, joins)
+    run = (await gate.run("payments_pay")).call.facts.run.id
+    assert isinstance((await gate.run("payments_list", {}, agent="other", run=run)).outcome, Failed)
+    gate.rules.current = replace(gate.rules.current, environments={"other": "staging"})
+    assert isinstance((await gate.run("payments_list", {}, agent="other", run=run)).outcome, Succeeded)
 
 
 async def test_a_read_without_a_key_keeps_no_step_apart() -> None:
