@@ -69,7 +69,7 @@ def build_runner(parts: Parts, noted: Callable[[Call, Outcome], None]) -> Runner
         Identify(parts.authenticator),
         Admit(parts.admission),
         Resolve(parts.rules, parts.pauses, tasks),
-        Validate(),
+        Validate(parts.redactor.found_in),
         Gather(parts.rules, parts.runs, past, parts.clock, environment),
         Decide(inflight),
         Claim(

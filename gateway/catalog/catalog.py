@@ -259,6 +259,7 @@ def _tool(
         **_undo(server, rule.undo if rule.undo is not None else declared.undo if declared else ""),
         answers=answers_of(rule),
         once_per_run=rule.once_per_run or False,
+        refuses_secrets=rule.secrets == "refuse",
         lookup=lookup_of(rule.lookup, declared=bool(declared and declared.lookup)),
     )
 

@@ -134,6 +134,9 @@ class ToolRule(BaseModel):
         None, description="When an answer is labelled incomplete: { more, required, count }."
     )
     stale: StaleRule | None = Field(None, description="When an answer is labelled stale: { at, after }.")
+    secrets: Literal["pass", "refuse"] | None = Field(
+        None, description="refuse: no call in whose arguments there is a secret, or what looks like a token; else pass."
+    )
     shape: Watch | None = Field(
         None,
         description="What is done about answers that are not like those before them, of a tool without an output "

@@ -69,6 +69,7 @@ class RequestFault(GatewayError):
             "dry_run",
             "run_cancelled",
             "looping",
+            "secret_in_arguments",
             "delegation_refused",
             "run_superseded",
         }

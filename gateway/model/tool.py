@@ -57,7 +57,8 @@ class Tool:
     with a `hedge` is asked a second time when it has not been answered after so many seconds.
     `annotations_trusted` is True once a person vouched for the server's hints; `effect_hinted` is True while nothing
     else speaks for `effect`. `answers` is what the operator declares of its answers, `lookup` how a call in doubt is
-    looked up. `contract` is set where the agent that calls it is held at another version.
+    looked up. With `refuses_secrets` no call goes out in whose arguments there is a secret. `contract` is set where the
+    agent that calls it is held at another version.
 
     `undo` is the tool that takes its effect back, with the arguments of the same names, or those that `undo_arguments`
     takes from `input.…` and `output.…`.
@@ -95,6 +96,7 @@ class Tool:
     answers: Answers = PLAIN
     once_per_run: bool = False
     lookup: Lookup | None = field(default=None, compare=False)
+    refuses_secrets: bool = False
     contract: Contract | None = None
 
     @property

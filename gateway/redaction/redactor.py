@@ -22,6 +22,7 @@ _ESCAPED: Final = re.compile(r'["\\\x00-\x1f]')  # what stands in JSON in anothe
 _SHORT: Final = 4096
 _FEW: Final = 24
 _CONSTANTS: Final = 4096
+_LONGEST_KEY: Final = 64
 
 
 class Redactor:
@@ -85,6 +86,15 @@ class Redactor:
             return rewrite(value, _AtRest(known, self._keys))
         return value
 
+    def found_in(self, value: Any) -> str | None:
+        """Return where in `value` a known secret or something like a token is, as a JSON pointer; None for nowhere."""
+        known = self._known
+        whole = known.text_of(value)
+        if not known.may_be_in(whole) and not could_hold_shape(whole.lower()):
+            return None
+        rewritten = rewrite(value, _Leaving(known))
+        return None if rewritten is value else _first_change(value, rewritten)
+
     def text(self, line: str) -> str:
         """Return a line fit for a log: no secrets, and nothing that could start a new line or steer a terminal."""
         rules = _AtRest(self._known, self._keys)
@@ -126,6 +136,36 @@ class _Known:
 
     def hides(self, key: str, value: Any) -> bool:
         return False
+
+
+class _Leaving:
+    """Known secrets, and whatever looks like one, whatever it is called."""
+
+    def __init__(self, known: _Known) -> None:
+        self._known = known
+        self.numbers = known.numbers
+
+    def text(self, text: str, depth: int) -> str:
+        text = self._known.text(text, depth)
+        return mask_shapes(text) if could_hold_shape(text.lower()) else text
+
+    def hides(self, key: str, value: Any) -> bool:
+        return False
+
+
+def _first_change(value: Any, rewritten: Any) -> str:
+    """Return the place of the first value that was rewritten; of a key that was, the place of its object."""
+    place = ""
+    while True:
+        if isinstance(value, Mapping) and isinstance(rewritten, Mapping) and value.keys() == rewritten.keys():
+            key = next(key for key in value if value[key] is not rewritten[key])
+            place += f"/{key[:_LONGEST_KEY].replace('~', '~0').replace('/', '~1')}"
+        elif isinstance(value, list) and isinstance(rewritten, list):
+            key = next(number for number, each in enumerate(value) if each is not rewritten[number])
+            place += f"/{key}"
+        else:
+            return place
+        value, rewritten = value[key], rewritten[key]
 
 
 class _AtRest:

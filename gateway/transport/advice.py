@@ -13,6 +13,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "idempotency_conflict": "Use a new idempotency key for new work.",
     "cancelled": "Call again if it is wanted after all.",
     "dry_run": "Make the call without asking for a dry run, if it is to be done.",
+    "secret_in_arguments": "Leave it out: name what the tool needs otherwise, or ask the operator of the gateway.",
     "looping": "Do something else: use what you know already, or ask a person.",
     "delegation_refused": "Hand on less, or leave the work to who may do it.",
     "run_cancelled": "End this piece of work; begin other work in a run of its own.",

@@ -321,7 +321,7 @@ class Gate:
             Identify(self.authenticator),
             Admit(self.admission),
             Resolve(self.rules, self.pauses, self.tasks),
-            Validate(),
+            Validate(self.redactor.found_in),
             Gather(self.rules, self.runs, self._past(), self.clock, "production"),
             Decide(self.inflight, patience_s=self.patience_s),
             Claim(self.recorder, self.under_way(), self.owned, self.redactor, self.approving.parking),

@@ -175,3 +175,26 @@ def test_a_secret_is_found_whatever_characters_it_and_its_neighbours_are(secret:
     for value in ({"a": [text]}, {"a": {text: 1}}, [{"n": 2**70}, text], [float("inf"), (text,)]):
         assert redactor.deliver(value) != value
         assert MARK in str(redactor.record(value)), value
+
+
+TOKEN = "ghp_" + "a1B2" * 9
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        ({"text": "hello", "n": 7}, None),
+        ({"password": "hunter2hunter2"}, None),
+        ({"text": f"it is {PLAIN}!"}, "/text"),
+        ({"parts": ["x", {"a/b": quote(SECRET)}]}, "/parts/1/a~1b"),
+        ({"body": json.dumps({"deep": [TOKEN]})}, "/body"),
+        ({"body": f"key: {TOKEN}"}, "/body"),
+        ({"headers": {"x": "Bearer abcdefghijklmnop"}}, "/headers/x"),
+        ({"text": base64.b64encode(f"my {PLAIN} it is".encode()).decode()}, "/text"),
+        ({"map": {TOKEN: 1}}, "/map"),
+        (f"{PLAIN}", ""),
+        (["eyJ", "sk-", "bearer"], None),
+    ],
+)
+def test_a_secret_on_its_way_out_is_found_by_its_place(value: Any, place: str | None) -> None:
+    assert Redactor((SECRET, PLAIN)).found_in(value) == place
