@@ -78,7 +78,7 @@ class Asking:
                 asked = await self._decided(call, ELICIT, {"mode": "url", **page})
                 await self._record(asked, Succeeded({"passed": "with a refusal"}))
             except AskRefused as refusal:
-                return ConnectorFault(f"{server} wants its user at a page first: it {refusal.message}", code="rejected")
+                return ConnectorFault(f"{server} wants its user at a page first. {_why(call, refusal)}", code="rejected")
         for page in pages:
             self._elicited.asked(server, page, call.request.caller.session)
         return fault
@@ -100,7 +100,7 @@ class Asking:
             try:
                 asked = await self._decided(call, method, params if isinstance(params, dict) else {})
             except AskRefused as refusal:
-                raise ConnectorFault(f"{call.tool.server} {refusal.message}", code="rejected") from None
+                raise ConnectorFault(_why(call, refusal), code="rejected") from None
             await self._record(asked, Succeeded({"passed": "with the answer"}))
 
     async def ask(
@@ -160,6 +160,13 @@ class Asking:
             await self._record(asked, Failed(ConnectorFault(lacking, code="rejected")))
             raise AskRefused(-32602, lacking)
         return asked
+
+
+def _why(call: Call, refusal: AskRefused) -> str:
+    """Return why a server's question is not passed on, for its client."""
+    if refusal.code == _REFUSED:
+        return f"{call.tool.server} {refusal.message}"
+    return f"{call.tool.server} asks for what it cannot be told: {refusal.message}."
 
 
 def lacking_for(offered: Mapping[str, Any], method: str, params: Mapping[str, Any]) -> str:

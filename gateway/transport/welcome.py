@@ -45,10 +45,12 @@ class Welcome:
             if any(name in each for each in found):
                 merged[name] = {}
         extensions = _extensions(found)
-        if self._directory.asks_people or any(offers(each, LEGACY) for each in found):
+        if not modern:
+            extensions.pop(TASKS_EXTENSION, None)  # tasks have another form in sessions
+        elif self._directory.asks_people or any(offers(each, LEGACY) for each in found):
             # a call waits for people as a task, and what is only a task at its server is one here too
             extensions = {TASKS_EXTENSION: {}, **extensions}
-        if modern and extensions:
+        if extensions:
             merged["extensions"] = extensions
         return merged
 

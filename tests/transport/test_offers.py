@@ -376,7 +376,8 @@ async def test_the_servers_behind_are_presented_as_one() -> None:
     front = offering_front()
     front.gate.servers["payments"].capabilities |= {"logging": {}, "resources": {"subscribe": True}}
     extensions = {"io.modelcontextprotocol/ui": {"v": 1}, "com.example/other": {}}
-    front.gate.servers["mail"].capabilities |= {"extensions": extensions}
+    tasks = {"io.modelcontextprotocol/tasks": {}}
+    front.gate.servers["mail"].capabilities |= {"extensions": {**extensions, **tasks}, "experimental": {"x": {}}}
     early = await Peer(front).initialize()
     assert early["capabilities"] == {
         "tools": {"listChanged": True},
@@ -384,9 +385,12 @@ async def test_the_servers_behind_are_presented_as_one() -> None:
         "resources": {"listChanged": True, "subscribe": True},
         "completions": {},
         "logging": {},
+        "extensions": extensions,
+        "tasks": early["capabilities"]["tasks"],
     }
     late = (await answered(Peer(front).modern("server/discover")))["result"]
-    assert late["capabilities"]["extensions"] == extensions
+    assert late["capabilities"]["extensions"] == {**extensions, **tasks}
+    assert "experimental" not in late["capabilities"]
     assert "## payments\nHow to use payments.\n\n## mail\nHow to use mail." in late["instructions"]
 
 
