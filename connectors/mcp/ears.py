@@ -13,6 +13,7 @@ ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
 SUBSCRIPTION_ID: Final = "io.modelcontextprotocol/subscriptionId"
 _PROGRESS: Final = "notifications/progress"
 _CANCELLED: Final = "notifications/cancelled"
+_MESSAGE: Final = "notifications/message"
 _COMPLETE: Final = "notifications/elicitation/complete"
 _NOTICES: Final = frozenset(
     {
@@ -38,10 +39,15 @@ class Ears:
         self._listening: dict[int, Ear] = {}
         self._standing: Ear | None = None
         self._notice: Notice = lambda method, params: None
+        self._between: Notice = lambda method, params: None
 
     def on_notice(self, listener: Notice) -> None:
         """Have `listener` told of what belongs to no request."""
         self._notice = listener
+
+    def on_between(self, listener: Notice) -> None:
+        """Have `listener` told of log messages while no request listens."""
+        self._between = listener
 
     def enter(self, number: int, ear: Ear) -> None:
         """Have `ear` listen for request `number`, and for the first one that it listened for."""
@@ -83,6 +89,8 @@ class Ears:
             ear.hear(method, params)
         elif method == _COMPLETE:
             self._notice(method, params)
+        elif method == _MESSAGE:
+            self._between(method, params)
 
     def asked(self) -> Ear | None:
         """Return whom a request of the server is for that came on no request's stream."""

@@ -38,6 +38,7 @@ class HttpWire:
         self._clock = clock
         self._ears = Ears(alone=alone)
         self.standing = self._ears.standing
+        self.on_between = self._ears.on_between
         self._numbers = itertools.count(1)
         self._open = False
         self._session = b""

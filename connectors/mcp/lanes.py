@@ -93,6 +93,7 @@ class Lanes:
         if len(self._lanes) >= _MOST:
             self._make_room()
         lane = _Lane(key, self._make(said, behalf))
+        lane.connection.wire.on_between(back.between().notify)
         self._lanes.append(lane)
         return lane
 

@@ -52,7 +52,7 @@ class _Listing(Talk):
         self.answered = asyncio.Event()
 
     def hear(self, method: str, params: Mapping[str, Any]) -> None:
-        """What a server says between calls is for nobody."""
+        self._back.between().notify(method, params)
 
     def ask(self, question: Mapping[str, Any], reply: Callable[[bytes], Awaitable[None]]) -> bool:
         if question.get("method") != ROOTS or not super().ask(question, reply):

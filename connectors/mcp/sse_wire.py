@@ -43,6 +43,7 @@ class SseWire:
         self._clock = clock
         self._ears = Ears(alone=alone)
         self.standing = self._ears.standing
+        self.on_between = self._ears.on_between
         self._awaited = Awaited(self._ears, self._tell_cancelled)
         self._lost: Callable[[], None] = lambda: None
         self._reader: asyncio.Task[None] | None = None

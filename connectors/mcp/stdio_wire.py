@@ -48,6 +48,7 @@ class StdioWire:
         self._log = log
         self._ears = Ears(alone=alone)
         self.standing = self._ears.standing
+        self.on_between = self._ears.on_between
         self._awaited = Awaited(self._ears, self._tell_cancelled)
         self._lost: Callable[[], None] = lambda: None
         self._child: Child | None = None

@@ -122,6 +122,11 @@ class Wire(Protocol):
         """
         ...
 
+    @property
+    def on_between(self) -> Callable[[Notice], None]:
+        """Return what has a listener told of log messages while no request listens."""
+        ...
+
     def on_notice(self, listener: Notice) -> None:
         """Have `listener` told of every notification that belongs to no request."""
         ...

@@ -58,6 +58,10 @@ class Back:
         A `notifications/progress` may carry any token: the client's own is put in its place.
         """
 
+    def between(self) -> "Back":
+        """Return the way to the client between its requests, which leads nowhere where it has no session."""
+        return NOBODY
+
     def lists_roots(self, server: str) -> None:
         """Take note that a server has the client list its roots: it is to hear when they change."""
 

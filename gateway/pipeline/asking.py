@@ -78,7 +78,9 @@ class Asking:
                 asked = await self._decided(call, ELICIT, {"mode": "url", **page})
                 await self._record(asked, Succeeded({"passed": "with a refusal"}))
             except AskRefused as refusal:
-                return ConnectorFault(f"{server} wants its user at a page first. {_why(call, refusal)}", code="rejected")
+                return ConnectorFault(
+                    f"{server} wants its user at a page first. {_why(call, refusal)}", code="rejected"
+                )
         for page in pages:
             self._elicited.asked(server, page, call.request.caller.session)
         return fault
@@ -232,6 +234,10 @@ class _Governed(Back):
     def notify(self, method: str, params: Mapping[str, Any]) -> None:
         self._back.notify(method, self._asking.deliver(params))
 
+    def between(self) -> Back:
+        way = self._back.between()
+        return way if way is NOBODY else _Between(self._asking, way)
+
     async def ask(self, method: str, params: Mapping[str, Any], hear: Hear | None = None) -> Mapping[str, Any]:
         self.was_asked = self._back.was_asked = True
         if not self._questions:
@@ -243,3 +249,14 @@ class _Governed(Back):
             self._questions -= 1
             if not self._questions:
                 self._still += self._asking.now() - self._since
+
+
+class _Between(Back):
+    """The way to a client between its requests: it hears what it may see."""
+
+    def __init__(self, asking: Asking, back: Back) -> None:
+        self._asking = asking
+        self._back = back
+
+    def notify(self, method: str, params: Mapping[str, Any]) -> None:
+        self._back.notify(method, self._asking.deliver(params))

@@ -46,6 +46,9 @@ class Related(Back):
     def notify(self, method: str, params: Mapping[str, Any]) -> None:
         self._back.notify(method, related(params, self._task_id))
 
+    def between(self) -> Back:
+        return self._back.between()
+
     async def ask(self, method: str, params: Mapping[str, Any], hear: Hear | None = None) -> Mapping[str, Any]:
         answer = await self._back.ask(method, related(params, self._task_id), hear)
         theirs = _task_in(params)

@@ -123,6 +123,9 @@ class LegacyBack(HttpBack):
         self.capabilities = session.capabilities if streaming else {}
         self.declares = session.declares
 
+    def between(self) -> Back:
+        return OwnBack(self._session)
+
     def lists_roots(self, server: str) -> None:
         self._session.roots_listed_by.add(server)
 
@@ -158,16 +161,19 @@ class LegacyBack(HttpBack):
 
 
 class OwnBack(LegacyBack):
-    """The way to the client of a legacy session between its requests: it is asked on the session's own stream."""
+    """The way to the client of a legacy session between its requests, for logs and questions: its own stream."""
 
     def __init__(self, session: Session) -> None:
         super().__init__(_to_nobody, session, RpcRequest("", {}, None, {}), streaming=True)
 
     def notify(self, method: str, params: Mapping[str, Any]) -> None:
-        """What belongs to no request is told otherwise."""
+        if method == _MESSAGE:  # what else belongs to no request is told otherwise
+            self.log_level = self._session.log_level
+            super().notify(method, params)
 
     def stream(self) -> EventStream | None:
-        return self._session.own_stream
+        stream = self._session.own_stream
+        return stream if stream is not None and not stream.closed else None
 
 
 def _withdraw(stream: EventStream, request_id: str) -> None:

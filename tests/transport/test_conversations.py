@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.model.back import AskRefused
+from gateway.model.back import NOBODY, AskRefused
 from gateway.store.ports import EventKind
 from gateway.transport.back import LegacyBack
 from gateway.transport.wire import RpcRequest
@@ -126,6 +126,34 @@ async def test_how_far_a_client_is_with_a_question_is_told_to_the_one_call_that_
         await call.ended()
     await peer.tell("notifications/progress", {"progressToken": tokens[0], "progress": 2}).ended()
     assert heard == {"a": [], "b": [{"progressToken": tokens[1], "progress": 1}]}
+
+
+async def test_what_a_server_logs_between_calls_is_told_on_the_sessions_own_stream_from_its_level_on() -> None:
+    ways: list[Any] = []
+
+    async def stays(call: Any) -> Any:
+        ways.append(call.back.between())
+        return answer({})
+
+    peer = await asking_peer(stays, stays)
+    other = Peer(peer.front)
+    await other.initialize(elicitation={})
+    await peer.legacy("tools/call", LIST).ended()
+    ways[0].notify(*LOG)  # nobody listens yet
+    streams = [await each.get().started() for each in (peer, other)]
+    await peer.legacy("logging/setLevel", {"level": "warning"}).ended()
+    for level in ("info", "error"):
+        ways[0].notify("notifications/message", {"level": level, "data": SECRET})
+    ways[0].notify(*PROGRESS)
+    assert (await streams[0].message("notifications/message"))["params"] == {"level": "error", "data": "[redacted]"}
+    for each, stream in zip((peer, other), streams, strict=True):
+        await each.delete().ended()
+        await stream.ended()
+    ways[0].notify("notifications/message", {"level": "error", "data": "late"})
+    assert [len(stream.messages) for stream in streams] == [1, 0]
+    modern = Peer(peer.front)
+    await modern.modern("tools/call", LIST).ended()
+    assert ways[1] is NOBODY
 
 
 async def test_an_error_of_the_client_goes_to_the_server_as_it_is() -> None:

@@ -19,12 +19,18 @@ class Client(Back):
         self.dropped: list[str] = []
         self.steps: list[Mapping[str, Any]] = []
         self.heard_of: Hear | None = None
+        self.apart: Client | None = None
         self._answers = answers or {}
         for name, value in more.items():
             setattr(self, name, value)
 
     def notify(self, method: str, params: Mapping[str, Any]) -> None:
         self.heard.append((method, params))
+
+    def between(self) -> Back:
+        """What is said between calls."""
+        self.apart = self.apart or Client()
+        return self.apart
 
     def of(self, method: str) -> list[Mapping[str, Any]]:
         """The params of every notification of that method, in order."""

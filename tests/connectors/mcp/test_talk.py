@@ -211,6 +211,21 @@ async def test_what_a_server_says_on_a_clients_own_connection_is_told_to_that_cl
     assert heard == []
 
 
+async def test_what_a_server_logs_between_the_calls_of_a_client_is_told_to_that_client(start: Start) -> None:
+    upstream, client, other = await start(talker()), sampler({}), sampler({}, lane="other")
+    for each in (client, other):
+        await upstream.call(asked("about", back=each))
+    doomed = asyncio.ensure_future(upstream.call(asked("hold", back=client, timeout_s=0.1)))
+    await asyncio.gather(doomed, return_exceptions=True)
+    assert client.apart is not None
+    assert other.apart is not None
+    async with asyncio.timeout(10):
+        while len(client.apart.heard) < 2:
+            await asyncio.sleep(0.01)
+    assert client.apart.of("message")[1] == {"level": "error", "data": "cancelled", "x": None}
+    assert (client.heard, other.heard, other.apart.heard) == ([], [], [])
+
+
 async def test_what_a_server_says_on_a_shared_connection_is_told_to_no_client(start: Start) -> None:
     upstream = await start(talker())
     heard: list[Any] = []
