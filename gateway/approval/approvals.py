@@ -48,6 +48,10 @@ class Approvals:
         self._ring = ring
         self.kept = kept
 
+    def now_ms(self) -> int:
+        """Return what time it is for approvals."""
+        return self._clock.now_ms()
+
     async def held(self, bound: Bound) -> Approval | None:
         """Return what was said, or is being asked, about exactly this call; nothing that is over."""
         trail = await self._store.held_approval(bound.digest, self._clock.now_ms())

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, St
 from gateway.approval.webhook import key_of
 from gateway.model.duration import milliseconds
 
-__all__ = ["ApprovalsSection", "People", "PersonSection", "WebhookSection"]
+__all__ = ["ApprovalsSection", "AutonomySection", "People", "PersonSection", "WebhookSection"]
 
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -71,6 +71,24 @@ class WebhookSection(BaseModel):
     )
 
 
+class AutonomySection(BaseModel):
+    """When a standing approval is proposed for an agent's calls of a tool, and when one so earned ends by itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    since: Duration = Field("30d", description="How far back a review looks.")
+    least: int = Field(20, ge=1, le=100_000, description="How many calls people must have approved, and seen made.")
+    promote_below: float = Field(
+        0.02, ge=0, le=1, description="The part of them that may have been overridden or failed, to be proposed."
+    )
+    demote_above: float = Field(
+        0.1, ge=0, le=1, description="The part of the calls since it was accepted with more of which it ends."
+    )
+    demote_least: int = Field(5, ge=1, le=100_000, description="How many calls since then before that part counts.")
+    most: int = Field(100, ge=1, le=100_000, description="How many calls are proposed.")
+    lasts: Duration = Field("30d", description="How long what is proposed is good for.")
+
+
 class ApprovalsSection(BaseModel):
     """How long people are asked, and how long their consent is good for."""
 
@@ -92,3 +110,4 @@ class ApprovalsSection(BaseModel):
         "if policies let them approve what is done for them. It proves no more than the client's own identity does.",
     )
     webhook: WebhookSection | None = Field(None, description="Where it is told that somebody is asked.")
+    autonomy: AutonomySection = Field(AutonomySection(), description="What agents can earn, and lose.")

@@ -26,6 +26,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "pause": ("gateway.cli.pause:pause", "Stop everything, a team, an agent, a server, a tool or a run."),
     "unpause": ("gateway.cli.pause:unpause", "Let it go on."),
     "approvals": ("gateway.cli.approvals:commands", "Calls that wait for a person: list, show, approve, deny, edit."),
+    "autonomy": ("gateway.cli.autonomy:commands", "What agents have earned to do without being asked; accept it."),
     "budget": ("gateway.cli.budget:budget", "Budgets: limits, spent, reserved, left; what the record saved."),
     "facts": ("gateway.cli.facts:facts", "What agents keep, by whom, and what proves it."),
     "policy": ("gateway.cli.policy:commands", "The policies: check, test, explain, show."),

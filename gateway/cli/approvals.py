@@ -26,7 +26,7 @@ from gateway.pipeline.rules import RulesInForce
 from gateway.redaction.redactor import Redactor
 from gateway.store.ports import Store
 
-__all__ = ["commands"]
+__all__ = ["As", "commands", "done_with", "tell"]
 
 Id = Annotated[str, typer.Argument(help="The approval's id: apr_… or stn_…")]
 As = Annotated[str, typer.Option("--as", help="Who you are: a name under `people:`.")]
@@ -65,26 +65,26 @@ def list_all(
 
 def show(approval: Id, config: ConfigPath = _CONFIG, as_json: AsJson = False) -> None:
     """Show one whole: who asks, for whom, why, and every argument; nothing is cut or hidden."""
-    _tell(_done(config, as_json, lambda desk: desk.find(approval)), as_json)
+    tell(_done(config, as_json, lambda desk: desk.find(approval)), as_json)
 
 
 def approve(
     approval: Id, by: As = _REQUIRED, why: Why = "", config: ConfigPath = _CONFIG, as_json: AsJson = False
 ) -> None:
     """Let the agent make this very call, once."""
-    _tell(_done(config, as_json, lambda desk: desk.approve(by, approval, why)), as_json)
+    tell(_done(config, as_json, lambda desk: desk.approve(by, approval, why)), as_json)
 
 
 def deny(
     approval: Id, by: As = _REQUIRED, why: Why = "", config: ConfigPath = _CONFIG, as_json: AsJson = False
 ) -> None:
     """Refuse it; whoever consented before you."""
-    _tell(_done(config, as_json, lambda desk: desk.deny(by, approval, why)), as_json)
+    tell(_done(config, as_json, lambda desk: desk.deny(by, approval, why)), as_json)
 
 
 def withdraw(approval: Id, by: As = _REQUIRED, config: ConfigPath = _CONFIG, as_json: AsJson = False) -> None:
     """Take your own consent back, while it is not used."""
-    _tell(_done(config, as_json, lambda desk: desk.withdraw(by, approval)), as_json)
+    tell(_done(config, as_json, lambda desk: desk.withdraw(by, approval)), as_json)
 
 
 def edit(  # noqa: PLR0913, PLR0917 - each is an option
@@ -97,7 +97,7 @@ def edit(  # noqa: PLR0913, PLR0917 - each is an option
 ) -> None:
     """Approve the call with other arguments; the agent is told to make that one. The old question is void."""
     instead = _object(arguments, as_json)
-    _tell(_done(config, as_json, lambda desk: desk.edit(by, approval, instead, why)), as_json)
+    tell(_done(config, as_json, lambda desk: desk.edit(by, approval, instead, why)), as_json)
 
 
 def list_standing(
@@ -124,24 +124,29 @@ def grant(  # noqa: PLR0913, PLR0917 - each is an option
     """Approve calls like these beforehand."""
     until = SystemClock().now_ms() + span_ms(within)
     wanted = Grant(agent, tool, count, until, tuple(where), on_behalf_of, why)
-    _tell(_done(config, as_json, lambda desk: desk.grant(by, wanted)), as_json)
+    tell(_done(config, as_json, lambda desk: desk.grant(by, wanted)), as_json)
 
 
 def revoke(
     approval: Id, by: As = _REQUIRED, why: Why = "", config: ConfigPath = _CONFIG, as_json: AsJson = False
 ) -> None:
     """End a standing approval now."""
-    _tell(_done(config, as_json, lambda desk: desk.revoke(by, approval, why)), as_json)
+    tell(_done(config, as_json, lambda desk: desk.revoke(by, approval, why)), as_json)
 
 
 def _done(config: Path, as_json: bool, work: Work) -> Any:
+    return done_with(config, as_json, lambda approving: work(approving.desk))
+
+
+def done_with(config: Path, as_json: bool, work: Callable[[Approving], Awaitable[Any]]) -> Any:
+    """Return what came of some work with the approvals, or say why it was refused and exit."""
     loaded = loaded_from(config, as_json=as_json)
     rules = RulesInForce(rules_of(loaded, as_json=as_json))
 
     async def run(store: Store) -> Any:
         ground = Ground(store, rules, SystemClock(), RandomIds(), Redactor(loaded.secrets).record)
         try:
-            return await work(Approving(ground, loaded.config.approvals).desk)
+            return await work(Approving(ground, loaded.config.approvals))
         except ApprovalRefused as refused:
             return refused
 
@@ -182,7 +187,7 @@ def _row(told: Mapping[str, Any], *, standing: bool) -> dict[str, str]:
     return {**row, "asks": " and ".join(told["who"]) or "-"}
 
 
-def _tell(approval: Approval, as_json: bool) -> None:
+def tell(approval: Approval, as_json: bool) -> None:
     """Print an approval whole. As JSON every character beyond ASCII is escaped: a terminal shows what is there."""
     told = described(approval, SystemClock().now_ms())
     if as_json:

@@ -17,12 +17,13 @@ from gateway.ledger.entries import Redact
 from gateway.model.clock import Clock, IdSource
 from gateway.model.duration import milliseconds
 from gateway.model.errors import GatewayError
+from gateway.pipeline.autonomy import Autonomy
 from gateway.pipeline.consent import Consents
 from gateway.pipeline.desk import Desk, described
 from gateway.pipeline.eliciting import Eliciting
 from gateway.pipeline.parking import Parking, Parlour
 from gateway.pipeline.rules import RulesInForce
-from gateway.store.approvals import ApprovalStore
+from gateway.store.ports import Store
 
 __all__ = ["Approving", "Ground"]
 
@@ -35,7 +36,7 @@ OwnTool = Callable[[Any], Awaitable[Mapping[str, Any]]]
 class Ground:
     """What approvals stand on."""
 
-    store: ApprovalStore
+    store: Store
     rules: RulesInForce
     clock: Clock
     ids: IdSource
@@ -54,6 +55,7 @@ class Approving:
         self.desk = Desk(self._parlour)
         self.eliciting = Eliciting(self._parlour, self.desk, section.elicitation)
         self.parking = Parking(self._parlour, section.wait_s, self.eliciting.ask if section.elicitation else None)
+        self.autonomy = Autonomy(ground.store, self.approvals, self.desk, section.autonomy)
         self._messenger = self._messenger_to(section.webhook) if section.webhook is not None else None
         if self._messenger is not None:
             self.tell(self._messenger.tell)
@@ -73,7 +75,7 @@ class Approving:
         return Messenger(receiver, self.approvals, clock, lambda approval: described(approval, clock.now_ms()))
 
     async def watch(self) -> None:
-        """Put on record what ends unused, and tell the webhook of what is asked, until cancelled."""
+        """Put on record what ends unused or undeserved, and tell the webhook of what is asked, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._sweep())
             if self._messenger is not None:
@@ -83,6 +85,7 @@ class Approving:
         while True:
             try:
                 await self.approvals.expire()
+                await self.autonomy.demote()
             except GatewayError as error:
                 _LOG.error("which approvals have ended cannot be put on record: %s %s", error.code, error.detail)
             await self._clock.sleep(_SWEEP_S)

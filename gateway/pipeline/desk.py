@@ -1,7 +1,7 @@
 """What people do with approvals: each deed checked by the policies, and recorded with who did it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 from gateway.approval.standing import MOST_USES, condition_from
@@ -35,7 +35,8 @@ class Grant:
     """A standing approval as a person wants it: so many calls (`most`) of a tool by an agent, until then.
 
     `tool` is a name or a pattern such as "crm.*", of which the tools of today are meant. `where` are conditions on the
-    arguments, such as "amount <= 100". Without `on_behalf_of` it is for whomever the agent acts.
+    arguments, such as "amount <= 100". Without `on_behalf_of` it is for whomever the agent acts. `earned` is what was
+    measured before, of one that was proposed.
     """
 
     agent: str
@@ -45,6 +46,7 @@ class Grant:
     where: tuple[str, ...] = ()
     on_behalf_of: str = ""
     why: str = ""
+    earned: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Desk:
@@ -160,6 +162,7 @@ class Desk:
             "tool": wanted.tool,
             "tools": {tool.name: tool.digest for tool in tools},
             "where": [asdict(condition) for condition in where],
+            **({"earned": wanted.earned} if wanted.earned else {}),
         }
         return await self._approvals.grant(body, Vote(by, True, now, wanted.why[:_WHY]), wanted.most, wanted.until_ms)
 
@@ -253,7 +256,8 @@ def described(approval: Approval, now_ms: int) -> dict[str, Any]:
         "most": approval.most,
     }
     if approval.standing:
-        return {**told, "tools": sorted(asked["tools"]), "where": list(asked["where"])}
+        earned = {"earned": asked["earned"]} if "earned" in asked else {}
+        return {**told, "tools": sorted(asked["tools"]), "where": list(asked["where"]), **earned}
     decision, child = asked["decision"], _child(asked)
     return {
         **told,
