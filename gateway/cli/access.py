@@ -16,7 +16,7 @@ from gateway.catalog.names import canonical_name
 from gateway.cli.acting import As, acting
 from gateway.cli.durations import moment_ms
 from gateway.cli.loaded import Loaded
-from gateway.cli.output import Refused, done, emit, fail_with
+from gateway.cli.output import DENIED, Refused, done, emit, fail_with
 from gateway.cli.place import AsJson, ConfigPath, home_of, loaded_from, with_store
 from gateway.cli.policy import identities, rules_of
 from gateway.cli.running import running
@@ -56,6 +56,9 @@ class _Reviewed:
 def review(
     since: Annotated[str, typer.Option(help="How far to look back: 30d, or a date such as 2026-11-01.")] = "30d",
     agent: Agent = "",
+    due: Annotated[
+        str, typer.Option(help="Exit with 3 where the last certification is older, such as 90d, or more is granted.")
+    ] = "",
     config: ConfigPath = Path("gateway.yaml"),
     as_json: AsJson = False,
 ) -> None:
@@ -65,6 +68,7 @@ def review(
     """
     loaded = loaded_from(config, as_json=as_json)
     agents = _agents(loaded, agent, as_json)
+    due_ms = moment_ms(due)
     since_ms, rules = moment_ms(since), rules_of(loaded, as_json=as_json)
     wanted = EventFilter(since_ms=since_ms, agent=agent, limit=2**63 - 1)
 
@@ -82,6 +86,9 @@ def review(
             kept = loaded.config.agents[name].allowing(each["tighter"]["allow"])
             each["tighter"]["allow"] = as_written(kept)
     emit(data, _lines(data, {one.agent: one.owner for one in agents}), as_json=as_json)
+    certified = data["certified"]
+    if due and (certified is None or certified["at_ms"] < due_ms or certified["granted_since"]):
+        raise typer.Exit(DENIED)
 
 
 def certify(

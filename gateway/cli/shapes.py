@@ -54,7 +54,11 @@ def shapes(
     found = with_store(loaded, work, as_json=as_json)
     data = {name: _data(shape, drifts) for name, (shape, drifts) in found.items()}
     lines = [line for name, each in data.items() for line in _lines(name, each)]
-    emit(data, lines or ["no tool's answers are watched: `tools.X.shape`"], as_json=as_json)
+    emit(
+        data,
+        lines or ["no answers are watched: `tools.X.shape` does that, of tools without an output schema"],
+        as_json=as_json,
+    )
 
 
 def _is_watched(tool: Tool, config: GatewayConfig) -> bool:

@@ -7,6 +7,7 @@ under it as it does under the policies in force: each is decided by both before 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, count
 from typing import Any, Final
 
 from gateway.approval.own_tools import APPROVALS_SERVER
@@ -158,8 +159,14 @@ class AccessReview:
         texts = []
         for server in sorted({name.partition(".")[0] for name in excess}):
             kept = {name for name in held.kept if name.startswith(f"{server}.")}
-            texts.append(keeping_to(held.agent, server, kept & self._bundle.tools.keys(), whole=not kept))
+            tools, name = kept & self._bundle.tools.keys(), self._free(f"access.review.{held.agent}.{server}")
+            texts.append(keeping_to(held.agent, server, tools, whole=not kept, name=name))
         return "\n".join(text for text in texts if text)
+
+    def _free(self, name: str) -> str:
+        """Return a name that no policy has: what an earlier review proposed may be in force."""
+        taken = {policy.terms.id for policy in self._bundle.policies}
+        return next(each for each in chain([name], (f"{name}.{number}" for number in count(2))) if each not in taken)
 
     async def _fates(self, bundle: Bundle, wanted: EventFilter) -> tuple[dict[str, "_Fated"], Mapping[str, int]]:
         simulation = Simulation(self._ledger, bundle)

@@ -21,8 +21,8 @@ def allowing(bundle: Bundle, allowed: Mapping[str, Sequence[str]]) -> Bundle:
     )
 
 
-def keeping_to(agent: str, server: str, used: Collection[str], *, whole: bool) -> str:
-    """Return a forbid that keeps an agent to the tools it used of a server; nothing where they are too many to name.
+def keeping_to(agent: str, server: str, used: Collection[str], *, whole: bool, name: str) -> str:
+    """Return a forbid called `name` that keeps an agent to what it used of a server; nothing where that is too much.
 
     Where `whole`, and none was used, it forbids documents and prompts too.
     """
@@ -31,7 +31,7 @@ def keeping_to(agent: str, server: str, used: Collection[str], *, whole: bool) -
     why = f"{agent} did not use this of {server} in the time that was reviewed. Ask the operator for it."
     scope = "action" if whole and not used else f"action in Gateway::Action::{quoted(CALL_TOOL)}"
     head = (
-        f"@id({quoted(f'access.review.{agent}.{server}')})\n@message({quoted(why)})\n"
+        f"@id({quoted(name)})\n@message({quoted(why)})\n"
         f"forbid (principal == Gateway::Agent::{quoted(agent)}, {scope}, resource in Gateway::Server::{quoted(server)})"
     )
     terms = " ||\n  ".join(f"resource == Gateway::Tool::{quoted(name)}" for name in sorted(used))

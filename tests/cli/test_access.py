@@ -73,6 +73,29 @@ def test_what_is_proposed_can_be_written_down_as_it_stands_and_leaves_nothing_un
     assert "other" not in shown
 
 
+def test_a_later_review_may_propose_more_beside_what_an_earlier_one_did(house: House) -> None:
+    first = house.json("access", "review", *EVER)["agents"]["payer"]["tighter"]["cedar"]
+    (house.path / "policies" / "less.cedar").write_text(first, encoding="utf-8")
+    data = house.json("access", "review", "--since", "2099-01-01", "--agent", "payer")["agents"]["payer"]
+    assert data["unused"] == ["fraud.check", "payments.pay"]
+    assert '@id("access.review.payer.payments.2")' in data["tighter"]["cedar"]
+    (house.path / "policies" / "more.cedar").write_text(data["tighter"]["cedar"], encoding="utf-8")
+    assert (
+        house.json("access", "review", "--since", "2099-01-01", "--agent", "payer")["agents"]["payer"]["granted"] == {}
+    )
+
+
+def test_a_certification_that_is_due_is_told_by_the_exit_code(house: House) -> None:
+    grants(house, '["payments.pay"]')
+    assert house.run("access", "review", "--due", "90d").exit_code == 3
+    assert house.run("access", "certify").exit_code == 0
+    assert house.run("access", "review", "--due", "90d").exit_code == 0
+    assert house.run("access", "review", "--due", "2099-01-01").exit_code == 3
+    grants(house, '["payments.p*","mail.send"]')
+    assert house.run("access", "review", "--due", "90d").exit_code == 3
+    assert house.run("access", "review", "--due", "soon").exit_code == 2
+
+
 def test_the_cedar_that_is_proposed_and_what_is_left_is_shown(house: House) -> None:
     read = '@id("read") permit (principal, action == Gateway::Action::"read_resource", resource);'
     (house.path / "policies" / "read.cedar").write_text(read, encoding="utf-8")

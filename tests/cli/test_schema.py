@@ -182,7 +182,7 @@ def test_what_is_approved_without_need_keeps_nothing(house: House) -> None:
 
 def test_what_answers_are_like_and_what_drifted_is_shown_and_accepted(tmp_path: Path) -> None:
     house = House.with_policies(tmp_path)
-    assert "no tool's answers are watched" in house.run("schema", "shapes").output
+    assert "no answers are watched" in house.run("schema", "shapes").output
     assert house.run("schema", "shapes", "payments.list").exit_code == 1
     text = (tmp_path / "gateway.yaml").read_text(encoding="utf-8")
     house.configure(text.replace("tools:\n", 'tools:\n  "*": { shape: watch }\n'))

@@ -17,7 +17,7 @@ def test_what_allow_lists_permit_is_told_from_what_other_policies_do() -> None:
 @pytest.mark.parametrize(("used", "paid", "listed"), [({"payments.pay"}, True, False), (set(), False, False)])
 @pytest.mark.parametrize("whole", [True, False])
 def test_an_agent_is_kept_to_what_it_used_of_a_server(used: set[str], paid: bool, listed: bool, whole: bool) -> None:
-    forbid = keeping_to("payer", "payments", used, whole=whole)
+    forbid = keeping_to("payer", "payments", used, whole=whole, name="less")
     sources = [PolicySource("all.cedar", PERMIT_ALL), PolicySource("less.cedar", forbid)]
     bundle = Bundle.load(sources, TOOLS, AGENTS)
     assert ask(bundle, PAY, PAYMENT).allowed is paid
@@ -31,8 +31,8 @@ def test_more_tools_than_one_policy_can_name_are_not_held_back() -> None:
     many = [tool(name, {"type": "object"}) for name in names]
     sources = [
         PolicySource("all.cedar", PERMIT_ALL),
-        PolicySource("l", keeping_to("payer", "large", names, whole=True)),
+        PolicySource("l", keeping_to("payer", "large", names, whole=True, name="less")),
     ]
     bundle = Bundle.load(sources, many, AGENTS)
     assert all(ask(bundle, one, {}).allowed for one in many)
-    assert keeping_to("payer", "large", {*names, "large.more"}, whole=True) == ""
+    assert keeping_to("payer", "large", {*names, "large.more"}, whole=True, name="less") == ""
