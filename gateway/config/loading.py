@@ -24,12 +24,15 @@ Connectors = Mapping[str, type[Connector[Any]]]
 """The installed connectors by name (gateway.connector.registry.load_connectors)."""
 
 _SERVERS: Final = "mcpServers"
+_REFERRING: Final[tuple[Trail, ...]] = (("approvals", "webhook"), ("identity", "logins"))
+"""What of the gateway's own sections may hold references."""
+
 _MASK: Final = "***"
 _MAY_BE_SECRET: Final = frozenset({"env", "headers", "auth"})
 
 
 def load(path: Path, resolve: Resolver, connectors: Connectors | None = None) -> GatewayConfig:
-    """Read, check and return a configuration; references are replaced in `mcpServers` only.
+    """Read, check and return a configuration; references are replaced in `mcpServers`, and where secrets belong.
 
     With `connectors`, each server's section is also checked against the connector that will read it.
 
@@ -40,10 +43,16 @@ def load(path: Path, resolve: Resolver, connectors: Connectors | None = None) ->
 
 
 def _load(document: Document, resolve: Resolver, connectors: Connectors | None) -> GatewayConfig:
+    for within in _REFERRING:
+        document = resolved(document, within, resolve)
     check(document, GatewayConfig)
     document = resolved(document, (_SERVERS,), resolve)
     config = check(document, GatewayConfig)
-    problems = [*_endpoint_problems(document, config), *_standing_problems(document, config)]
+    problems = [
+        *_endpoint_problems(document, config),
+        *_standing_problems(document, config),
+        *_login_problems(document, config),
+    ]
     for name, section in config.mcpServers.items() if connectors is not None else ():
         problems += _server_problems(document, name, section, connectors or {})
     if problems:
@@ -66,6 +75,16 @@ def _endpoint_problems(document: Document, config: GatewayConfig) -> Iterator[Pr
                     message = f"no {kind.removesuffix('s')} is called `{name}`"
                     fix = f"did you mean `{near[0]}`?" if near else ""
                     yield document.problem(("endpoints", endpoint, kind, number), "wrong_value", message, fix)
+
+
+def _login_problems(document: Document, config: GatewayConfig) -> Iterator[Problem]:
+    """Yield the logins of issuers that vouch for nobody: whom an agent acts for is known from its JWT alone."""
+    issuers = sorted({agent.auth.jwt.issuer for agent in config.agents.values() if agent.auth.jwt is not None})
+    for number, login in enumerate(config.identity.logins):
+        if login.issuer not in issuers:
+            message = f"no agent has JWTs of the issuer `{login.issuer}`"
+            fix = f"there: {', '.join(issuers)}" if issuers else "name it under an agent's `auth: { jwt: … }`"
+            yield document.problem(("identity", "logins", number, "issuer"), "wrong_value", message, fix)
 
 
 def _standing_problems(document: Document, config: GatewayConfig) -> Iterator[Problem]:

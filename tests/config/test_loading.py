@@ -72,7 +72,40 @@ def test_a_pasted_host_file_block_is_taken_as_it_is(tmp_path: Path) -> None:
     assert load(write(tmp_path, json.dumps(block, indent="\t")), resolve).mcpServers == block["mcpServers"]
 
 
-def test_references_are_replaced_in_servers_and_nowhere_else(tmp_path: Path) -> None:
+JAY = """version: 1
+agents: {jay: {auth: {jwt: {issuer: "https://idp.example", audience: toolgate, subject: jay}}}}
+"""
+
+
+def test_references_are_replaced_where_the_gateways_own_secrets_belong(tmp_path: Path) -> None:
+    def whsec(text: str) -> str:
+        return text.replace("${secret:hook}", "whsec_" + "a2tr" * 10).replace("${secret:idp}", "s3cret-value")
+
+    text = (
+        'approvals: {webhook: {url: "https://x.example", secret: "${secret:hook}"}}\n'
+        'identity: {logins: [{issuer: "https://idp.example", client_id: gate, client_secret: "${secret:idp}"}]}\n'
+    )
+    path = write(tmp_path, JAY + text)
+    config = load(path, whsec)
+    assert config.identity.logins[0].secret == "s3cret-value"
+    assert config.approvals.webhook is not None
+    assert config.approvals.webhook.secret.get_secret_value().startswith("whsec_")
+    assert "s3cret" not in json.dumps(show(path, whsec))
+
+
+def test_users_log_in_at_an_issuer_that_vouches_for_some_of_them_once(tmp_path: Path) -> None:
+    logins = 'identity: {logins: [{issuer: "https://idp.example", client_id: gate}]}\n'
+    assert load(write(tmp_path, JAY + logins), resolve).identity.logins[0].secret == ""
+    message = "no agent has JWTs of the issuer `https://idp.example`"
+    alone = "name it under an agent's `auth: { jwt: … }`"
+    assert refused(tmp_path, f"version: 1\n{logins}") == [(2, 30, "wrong_value", message, alone)]
+    elsewhere = JAY.replace("idp.example", "x.example")
+    assert refused(tmp_path, elsewhere + logins)[0][4] == "there: https://x.example"
+    [twice] = refused(tmp_path, JAY + logins.replace("]", ', {issuer: "https://idp.example", client_id: x}]'))
+    assert "named twice" in twice[3]
+
+
+def test_references_are_replaced_in_servers_and_not_in_what_is_no_secret(tmp_path: Path) -> None:
     text = (
         'version: 1\nmcpServers: {a: {env: {K: "Bearer ${secret:key}", N: 5}, args: ["${secret:key}"]}}\n'
         'agents: {payer: {owner: "${secret:key}"}}\n'
