@@ -11,7 +11,7 @@ from gateway.loop.rows import Kind, Row, Rows
 from gateway.model.call import Call
 from gateway.model.clock import Clock
 from gateway.model.duration import milliseconds
-from gateway.model.errors import LimitFault, RequestFault
+from gateway.model.errors import ConnectorFault, LimitFault, RequestFault
 from gateway.model.outcome import Failed, Outcome, Succeeded, Waiting
 from gateway.model.tool import Effect
 from gateway.pipeline.rules import RulesInForce
@@ -83,6 +83,8 @@ def _name(call: Call) -> str:
 
 def _counts(outcome: Outcome) -> bool:
     if isinstance(outcome, Failed):
+        if isinstance(outcome.error, ConnectorFault) and outcome.error.page is not None:  # its user is asked
+            return False
         return not isinstance(outcome.error, LimitFault) and outcome.error.code not in _APART
     return not isinstance(outcome, Waiting)
 
