@@ -116,8 +116,8 @@ class Login:
 
     @property
     def url(self) -> str:
-        """Where the person is sent."""
-        return self.flow.url({"scope": "openid", "nonce": self.nonce})
+        """Where the person is sent: to log in anew, for an attacker may have logged their browser in as another."""
+        return self.flow.url({"scope": "openid", "nonce": self.nonce, "prompt": "login"})
 
     async def given(self, came: Mapping[str, str]) -> str:
         """Return the ID token, which is not believed yet. Raises as `CodeFlow.form`, and `ConnectorFault`."""

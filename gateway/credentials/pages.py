@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from gateway.connector.credential import Behalf
 from gateway.credentials.accounts import Account
-from gateway.credentials.consent import Consent, NotOurs
+from gateway.credentials.consent import Consent
 from gateway.credentials.discovery import issuer_at
 from gateway.credentials.fault import CredentialFault, GrantRefused
 from gateway.credentials.fetch import Fetch, Where
@@ -76,7 +76,8 @@ class Recognises(Protocol):
 class Pending:
     """A consent that a user is asked for, once for all their calls. `ways` are those in which they may be recognised.
 
-    `sessions` are the client sessions that were sent here. `given` is None until the user has answered.
+    `sessions` are the client sessions that were sent here. `given` is None until the user has answered; `ending` says
+    that their consent is being kept.
     """
 
     id: str
@@ -87,6 +88,7 @@ class Pending:
     sessions: set[str] = field(default_factory=set)
     over: asyncio.Event = field(default_factory=asyncio.Event)
     given: bool | None = None
+    ending: bool = False
     tries: int = 0
 
 
@@ -219,8 +221,6 @@ class Pages:
                 await self._given(visit, await step.given(came), step.scopes)
                 return visit, ""
             await self._by_login(visit, step, await step.given(came))
-        except NotOurs:
-            raise PageRefused(f"This page has had its time. {_AGAIN}", 404) from None
         except ConsentDenied:
             if isinstance(step, Consent):
                 await self.refuse(visit.pending, "at the authorization server")
@@ -232,7 +232,7 @@ class Pages:
 
     async def refuse(self, pending: Pending, where: str) -> None:
         """Put on record that the user does not consent, and end the asking."""
-        if pending.given is None:
+        if pending.given is None and not pending.ending:
             await self._note(pending, "consent refused", where=where)
             self._end(pending, given=False)
 
@@ -258,18 +258,18 @@ class Pages:
 
     def _ways(self, behalf: Behalf, *, local: bool) -> tuple[str, ...]:
         if not self._base:
-            raise NoPage("No page is offered for it: the gateway has no `server.public_url` with https.")
+            raise NoPage("no page is offered for it: the gateway has no `server.public_url` with https")
         if not behalf.user:
             if local and self._local:
                 return ("local",)
-            raise NoPage("No page is offered for it: the account is the gateway's own, which its operator connects.")
+            raise NoPage("no page is offered for it: the account is the gateway's own, which its operator connects")
         user = behalf.user, behalf.issuer
         can = {"login": self._recognises.login(behalf.issuer) is not None, "token": self._recognises.is_person(user)}
         ways = tuple(way for way, is_there in can.items() if is_there)
         if not ways:
             raise NoPage(
-                f"No page is offered for it, because nothing is configured by which {behalf.user} could be recognised "
-                "there: `identity.logins`, or a person under `people:`."
+                f"no page is offered for it, because nothing is configured by which {behalf.user} could be recognised "
+                "there: `identity.logins`, or a person under `people:`"
             )
         return ways
 
@@ -284,7 +284,7 @@ class Pages:
 
     async def _asked(self, server: str, behalf: Behalf, ways: tuple[str, ...]) -> Pending:
         if len(self._pending) >= _MOST:
-            raise NoPage("No page is offered for it now: too many users are asked at once.")
+            raise NoPage("no page is offered for it now: too many users are asked at once")
         until_ms = self._clock.now_ms() + _LIFE_MS
         pending = Pending(f"consent_{secrets.token_hex(12)}", server, behalf, ways, until_ms)
         self._pending[pending.id] = pending
@@ -349,16 +349,23 @@ class Pages:
 
     async def _given(self, visit: Visit, account: Account, asked: Sequence[str]) -> None:
         pending = visit.pending
-        if pending.given is not None:
+        if pending.given is not None or pending.ending:
             raise PageRefused(f"This has been answered already. {_AGAIN}", 409)
         facts = {"as": account.issuer, "client": account.client_id, "scopes": list(account.token.scopes or asked)}
-        await self._note(pending, "credential connected", **facts, shown_by=visit.shown)
+        pending.ending = True
+        try:
+            await self._note(pending, "credential connected", **facts, shown_by=visit.shown)
+            await self._kept(pending, account)
+        finally:
+            pending.ending = False
+        self._end(pending, given=True)
+
+    async def _kept(self, pending: Pending, account: Account) -> None:
         try:
             await self._keeper.connected(pending.server, pending.behalf, account)
         except (GrantRefused, CredentialFault):
             await self._note(pending, "credential disconnected", why="it could not be kept")
             raise
-        self._end(pending, given=True)
 
     def _end(self, pending: Pending, *, given: bool) -> None:
         pending.given = given

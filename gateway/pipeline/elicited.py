@@ -65,7 +65,7 @@ class Elicited:
         try:
             page = await self._pages.offer(call.tool.server, behalf_of(call), caller.session, local=local)
         except NoPage as none:
-            return fault.reworded(f"{fault.message}. {none}", fault.detail)
+            return fault.reworded(f"{fault.message} ({none})", fault.detail)
         sent = fault.reworded(fault.message, fault.detail)
         sent.page = page
         return sent

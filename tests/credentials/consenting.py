@@ -33,12 +33,20 @@ CONFIG = """version: 1
 server: {{ listen: "127.0.0.1:0", store: "sqlite:///data/gateway.db" }}
 mcpServers:
   mail: {{ url: "{url}/mcp", protocol: legacy, auth: {{ type: authorization_code, issuer: "{url}", scopes: [read] }} }}
+  notes:
+    connector: http
+    base_url: "{url}"
+    auth: {{ type: authorization_code, issuer: "{url}", resource: "{url}/mcp" }}
+    egress: {{ allow_private: [127.0.0.1] }}
+    tools:
+      whose: {{ description: Tells., method: POST, path: /mcp, effect: read, input: {input} }}
+loops: {{ warn: 3, block: 4 }}
 tools:
   mail.t0: {{ effect: read }}
   mail.t1: {{ effect: irreversible }}
 agents:
-  helper: {{ auth: {{ jwt: {{ issuer: "{url}", audience: toolgate, subject: helper }} }}, allow: ["mail.*"] }}
-  desk: {{ auth: {{ local: true }}, allow: ["mail.*"] }}
+  helper: {{ auth: {{ jwt: {{ issuer: "{url}", audience: toolgate, subject: helper }} }}, allow: ["*"] }}
+  desk: {{ auth: {{ local: true }}, allow: ["*"] }}
 {bot}
 identity:
   logins: [{{ issuer: "{url}", client_id: acme, client_secret: "{secret}" }}]
@@ -48,6 +56,7 @@ people:
 """
 
 
+_MESSAGE = {"type": "object", "properties": {name: {} for name in ("jsonrpc", "id", "method", "params")}}
 _BOT = '  bot: { allow: ["mail.*"] }'
 
 
@@ -156,5 +165,6 @@ async def connect_shared(oauth: Authority, home: Path) -> None:
 @asynccontextmanager
 async def house_in(home: Path, oauth: Authority, bot: str = _BOT) -> AsyncIterator[House]:
     """Run a gateway on a folder, with an agent that has a token."""
-    async with inside(home, CONFIG.format(url=oauth.url, secret=SECRET, bot=bot)) as gate:
+    config = CONFIG.format(url=oauth.url, secret=SECRET, bot=bot, input=json.dumps(_MESSAGE))
+    async with inside(home, config) as gate:
         yield House(gate, oauth)

@@ -112,6 +112,25 @@ async def test_an_account_that_is_disconnected_while_it_is_refreshed_stays_so(oa
     assert await accounts.find("oauth", ALICE) is None
 
 
+async def test_a_call_whose_user_disconnects_while_it_waits_for_a_token_is_not_made(
+    oauth: Authority, keys: Ring
+) -> None:
+    await connect(keys, oauth, Behalf())
+    oauth.control(ttl_s=0.0001)
+    await connect(keys, oauth, ALICE)
+    upstream = await keys.open(section_of(oauth))
+    oauth.control(ttl_s=3600, holds_tokens=True)
+    calling = asyncio.ensure_future(said(upstream, behalf=ALICE))
+    while not oauth.count()["refresh_token"]:
+        await asyncio.sleep(0.02)
+    keys.keeper.vault.remove(account_name("oauth", "alice", ALICE.issuer))
+    oauth.control(holds_tokens=False)
+    with pytest.raises(ConnectorFault) as caught:
+        await calling
+    assert caught.value.wants_consent
+    assert keys.keeper.vault.get(account_name("oauth", "alice", ALICE.issuer)) is None
+
+
 async def test_an_account_that_lists_is_not_lent_to_callers_who_act_for_nobody(oauth: Authority, keys: Ring) -> None:
     await connect(keys, oauth, ALICE)
     upstream = await keys.open(section_of(oauth, list_as="alice"))

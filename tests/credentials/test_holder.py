@@ -270,3 +270,24 @@ def test_a_strange_life_is_none(life: object, ends_ms: int | None) -> None:
     answer = {"access_token": "t", "token_type": "bearer", "expires_in": life, "refresh_token": "r r", "scope": "a b"}
     token = token_in(answer, 1_000)
     assert (token.ends_ms, token.refresh, token.scopes) == (ends_ms, "", ("a", "b"))
+
+
+async def test_what_was_got_with_a_consent_that_is_taken_back_meanwhile_is_not_kept(bench: Bench) -> None:
+    bench.mint.next = going_on = asyncio.Event()
+    waiting = asyncio.ensure_future(bench.value())
+    await settled()
+    bench.holder.forget()
+    going_on.set()
+    assert await waiting == "token1"  # whoever asked before it was taken back
+    assert await bench.value() == "token2"
+
+
+async def test_a_running_gateway_looks_once_a_second_whether_a_consent_was_taken_back(bench: Bench) -> None:
+    bench.life.is_consent = True
+    assert await bench.value() == "token1"
+    bench.mark.touch()
+    assert await bench.value() == "token1"
+    bench.clock.passed += 1.0
+    assert await bench.value() == "token2"
+    bench.clock.passed += 1.0
+    assert await bench.value() == "token2"

@@ -48,6 +48,13 @@ async def consents(house: House, url: str, user: str) -> str:
         return (await browser.press("login")).text
 
 
+def at_this_machine(house: House, mode: str, asked: Any) -> Client:
+    """Return a client over the stdio bridge, as a desktop host has it."""
+    bridge = ["-m", "gateway", "stdio", "--config", str(house.gate.home / "gateway.yaml"), "--agent", "desk"]
+    process = stdio_client(StdioServerParameters(command=sys.executable, args=bridge))
+    return Client(process, mode=mode, cache=None, elicitation_callback=asked)  # type: ignore[arg-type]
+
+
 def text(result: Any) -> str:
     assert isinstance(result, CallToolResult)
     return str(result.content[0].text)  # type: ignore[union-attr]
@@ -137,6 +144,20 @@ async def test_calls_of_one_user_share_one_question(house: House) -> None:
     assert len(set(links)) == 1
     assert len({await house.link("emmy"), *links}) == 2
     assert [each["what"] for each in await house.told("emma")] == ["consent asked"]
+
+
+async def test_asking_for_consent_is_no_going_round_in_circles(house: House) -> None:
+    assert len({await house.link("ella") for _ in range(6)}) == 1
+
+
+async def test_a_user_whose_consent_has_ended_is_asked_anew(house: House) -> None:
+    assert "Connected" in await consents(house, await house.link("erna"), "erna")
+    assert (await house.ask("erna"))["content"][0]["text"] == "erna"
+    house.oauth.control(rotate=True, revoke_refresh=True)
+    for _ in range(2):
+        assert "Connected" in await consents(house, await house.link("erna"), "erna")
+        assert (await house.ask("erna"))["content"][0]["text"] == "erna"
+        house.oauth.control(rotate=True, revoke_refresh=True)
 
 
 @pytest.mark.parametrize(("user", "person"), [("carol", "carol"), ("david", "dave")])
@@ -335,6 +356,22 @@ async def test_after_ten_minutes_a_page_has_had_its_time(house: House) -> None:
     assert again["isError"]
 
 
+async def test_whoever_sits_at_this_machine_connects_an_api_with_its_first_call(house: House) -> None:
+    house.oauth.control(user="me")
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "t0", "arguments": {}}}
+
+    async def asked(context: Any, params: Any) -> ElicitResult:
+        async with browsing() as browser:
+            await browser.open(params.url)
+            assert "Connected" in (await browser.press("local")).text
+        return ElicitResult(action="accept")
+
+    async with at_this_machine(house, "auto", asked) as client:
+        result = await client.call_tool("notes_whose", message)
+        assert isinstance(result, CallToolResult)
+        assert (result.structured_content or {})["result"]["content"][0]["text"] == "me"
+
+
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_whoever_sits_at_this_machine_consents_for_themselves_until_they_take_it_back(
     house: House, mode: str
@@ -356,9 +393,7 @@ async def test_whoever_sits_at_this_machine_consents_for_themselves_until_they_t
         await consent(params.url)
         return ElicitResult(action="accept")
 
-    bridge = ["-m", "gateway", "stdio", "--config", str(house.gate.home / "gateway.yaml"), "--agent", "desk"]
-    process = stdio_client(StdioServerParameters(command=sys.executable, args=bridge))
-    async with Client(process, mode=mode, cache=None, elicitation_callback=asked) as client:  # type: ignore[arg-type]
+    async with at_this_machine(house, mode, asked) as client:
         if mode == "legacy":
             with pytest.raises(MCPError) as caught:
                 await client.call_tool("mail_t1", {"mode": mode})
