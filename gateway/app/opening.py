@@ -55,7 +55,8 @@ def open_heads(config: GatewayConfig, home: Home, store: Store, clock: Clock) ->
 
 def issuer_of(config: GatewayConfig, key: SigningKey) -> Issuer:
     """Return under which name the gateway signs passports: its public URL, else what its key is known by."""
-    return Issuer(key, config.server.public_url or f"toolgate:{key.kid}", OWN_SERVERS)
+    name = config.server.public_url or f"toolgate:{key.kid}"
+    return Issuer(key, name, OWN_SERVERS, config.identity.trust_domain)
 
 
 def policy_trial(home: Home) -> Trial:

@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any, Final
 
+from gateway.budget.refusal import exceeded
 from gateway.model.bill import NO_BILL, Bill, Charge, Left
 from gateway.model.call import Call
 from gateway.model.errors import RequestFault
@@ -21,7 +22,7 @@ from gateway.model.limit import (
     millionths,
     price_from,
 )
-from gateway.store.budgets import BudgetCounter
+from gateway.store.budgets import BudgetCounter, Shortage
 
 __all__ = ["USAGE_META", "Budgets", "Told", "key_of"]
 
@@ -73,6 +74,7 @@ class Budgets:
 
         Raises:
             RequestFault: the argument that a budget counts is missing, or is no amount.
+            LimitFault: `budget_exceeded`, this call alone takes more than one call may.
         """
         prices = self._prices.get(call.tool.name, ())
         if not (self.limits or prices) or call.tool.server in self._own:
@@ -94,7 +96,10 @@ class Budgets:
             name = f"run:{run_id}" if scope == "run" else scope
             for limit in self.limits[scope]:
                 amount = self._taken(call, limit.unit, cost)
-                if amount is not None:
+                if amount is not None and limit.window.is_one_call:
+                    if amount > limit.most:
+                        raise exceeded([Shortage(_charge(name, limit, now_ms, amount, amount), ())], now_ms)
+                elif amount is not None:
                     needs = MILLION if limit.unit in MEASURED or limit.unit == MODEL_TOKENS else amount
                     yield _charge(name, limit, now_ms, needs, amount)
 

@@ -264,6 +264,11 @@ class IdentityConfig(BaseModel):
     logins: Annotated[list[LoginSection], Field(max_length=32), AfterValidator(_one_each)] = Field(
         default=[], description="Where users show who they are before they connect an account to a server."
     )
+    trust_domain: str = Field(
+        "",
+        pattern=r"^[a-z0-9._-]{0,255}$",
+        description="The SPIFFE trust domain: a passport's `sub` is spiffe://DOMAIN/agent/NAME then.",
+    )
     clock_skew: int = Field(30, ge=0, le=60, description="Seconds another machine's clock may differ.")
     delegation: DelegationSection = Field(
         default=DelegationSection(), description="How far agents may hand on what they may do."

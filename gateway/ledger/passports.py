@@ -35,12 +35,16 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Bearer:
-    """Whose passport it is: an identity at work in a run, what it may use, and what is left of its budgets."""
+    """Whose passport it is: an identity at work in a run, what it may use, and what is left of its budgets.
+
+    Who acts is stated by SPIFFE ids of `trust_domain`, where there is one.
+    """
 
     identity: Identity
     run: RunRef
     scopes: Sequence[str]
     budgets: Sequence[Json] = ()
+    trust_domain: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +100,11 @@ def passport(
     child, and whoever it stands under.
     """
     identity, run = bearer.identity, bearer.run
+    who = identity.agent if identity.child is None else identity.child.name
     claims: dict[str, Any] = {
         **issued,
-        "sub": identity.agent if identity.child is None else identity.child.name.partition(":")[0],
-        **({} if identity.child is None else {"act": _acting(identity.child.name)}),
+        "sub": _named(who.partition(":")[0], bearer.trust_domain),
+        **({} if identity.child is None else {"act": _acting(who, bearer.trust_domain)}),
         **({} if identity.on_behalf_of is None else {"on_behalf_of": identity.on_behalf_of}),
         "owner": identity.owner,
         "run": run.id,
@@ -112,10 +117,15 @@ def passport(
     return key.sign(claims, PASSPORT)
 
 
-def _acting(name: str) -> dict[str, Any]:
+def _acting(name: str, domain: str) -> dict[str, Any]:
     """Return the `act` claim of a child: `{"sub": "payer:reader:ocr", "act": {"sub": "payer:reader"}}`."""
-    above = name.rpartition(":")[0]
-    return {"sub": name, "act": _acting(above)} if ":" in above else {"sub": name}
+    above, sub = name.rpartition(":")[0], _named(name, domain)
+    return {"sub": sub, "act": _acting(above, domain)} if ":" in above else {"sub": sub}
+
+
+def _named(name: str, domain: str) -> str:
+    """Return a name as a SPIFFE id (https://spiffe.io/docs/latest/spiffe-about/spiffe-concepts/), or as it is."""
+    return f"spiffe://{domain}/agent/{name.replace(':', '/')}" if domain else name
 
 
 def read_passport(token: str, jwks: Json, now_ms: int) -> dict[str, Any]:

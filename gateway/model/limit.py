@@ -52,9 +52,12 @@ _PATH: Final = re.compile(r"[^\s.|]+(?:\.[^\s.|]+)*")
 _SPAN: Final = re.compile(r"([1-9]\d{0,4})([smhd])", re.ASCII)
 _SPANS: Final = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _CALENDAR: Final = {"minute": 60_000, "hour": 3_600_000, "day": 86_400_000, "week": 7 * 86_400_000}
+_CALL: Final = "call"
 _MONDAY_MS: Final = 4 * 86_400_000  # the first one after the epoch, a Thursday
 _PARTS: Final = 60
-_WINDOWS: Final = "minute, hour, day, week or month (they begin anew, UTC), or 90s, 15m, 24h, 7d (the last so long)"
+_WINDOWS: Final = (
+    "minute, hour, day, week or month (they begin anew, UTC), 90s, 15m, 24h, 7d (the last so long), or call (each one)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +66,16 @@ class Window:
 
     A calendar window begins anew with each minute, hour, day, week (Monday) or month, UTC. A sliding one looks back
     `sliding_ms` at each moment, in sixtieths of itself: what leaves it leaves up to a sixtieth late, never early.
+    `call` is no time at all: each call is held to the limit by itself, and nothing is counted.
     """
 
     name: str
     sliding_ms: int = 0
+
+    @property
+    def is_one_call(self) -> bool:
+        """Whether each call is held to the limit by itself."""
+        return self.name == _CALL
 
     def start_ms(self, now_ms: int) -> int:
         """Return the start of the part of time that something used now is counted in."""
@@ -128,6 +137,10 @@ def limit_from(unit: str, text: str | float) -> Limit:
     most = millionths(amount)
     if most is None or most > _MOST or (slash and not window):
         raise ValueError(f"{text!r} is no limit: write an amount up to 10^12, such as 2000/day, 60/90s, or 500")
+    if window == _CALL and unit in _OWN:
+        raise ValueError(
+            f"{text!r}: how much of {unit} one call takes is not known before; limit what `cost:` declares"
+        )
     return Limit(unit, most, window_from(window))
 
 
@@ -155,7 +168,7 @@ def checked_prices(told: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def window_from(name: str) -> Window:
     """Return a window as written; an empty name lasts for ever. Raises `ValueError`."""
-    if name in {"", "month"} or name in _CALENDAR:
+    if name in {"", "month", _CALL} or name in _CALENDAR:
         return Window(name)
     found = _SPAN.fullmatch(name)
     if found is None:

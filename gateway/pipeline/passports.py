@@ -26,11 +26,15 @@ OwnTool = Callable[[Call], Awaitable[Mapping[str, Any]]]
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """Who signs: a key, under a name (`iss`); calls of the servers in `apart` are no steps of a run's work."""
+    """Who signs: a key, under a name (`iss`); calls of the servers in `apart` are no steps of a run's work.
+
+    Agents are named by SPIFFE ids of `trust_domain`, where there is one.
+    """
 
     key: SigningKey
     name: str
     apart: frozenset[str]
+    trust_domain: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,8 @@ class Office:
         issued = {"iss": self._issuer.name, "jti": self._ids.new("pass")}
         issued |= {"aud": wanted.audience} if wanted.audience else {}
         times = {"iat": now_ms // 1000, "exp": until_ms // 1000}
-        bearer = Bearer(identity, run, self._scopes(identity), await self._left(identity, run, now_ms))
+        left, domain = await self._left(identity, run, now_ms), self._issuer.trust_domain
+        bearer = Bearer(identity, run, self._scopes(identity), left, domain)
         steps = await self._store.count_steps(run.id), await steps_of(self._store, run.id, self._issuer.apart)
         head = await head_of(self._store)  # last: whatever is stated of the run is in the ledger by then
         claims = {**issued, **times}

@@ -8,7 +8,7 @@ import pytest
 from gateway.budget.budgets import USAGE_META, Budgets, Told
 from gateway.model.bill import NO_BILL, Charge
 from gateway.model.call import Call
-from gateway.model.errors import RequestFault
+from gateway.model.errors import LimitFault, RequestFault
 from gateway.model.identity import Identity
 from gateway.model.limit import MILLION, amount_text
 from gateway.model.operation import operation
@@ -145,3 +145,17 @@ def test_what_is_overdrawn_is_below_zero_and_what_has_no_limit_is_large() -> Non
     left = of.left(bill, [BudgetCounter("org|usd|", 0, 2 * MILLION + 50, 0)])
     assert (left.calls, left.cost) == (2**63 - 1, "-1.0001")
     assert of.left(of.bill(call("payments.list"), "run_1", NOW), []).cost == "922337203685477.0"
+
+
+@pytest.mark.parametrize(("unit", "asked"), [("records", {"ids": [*range(101)]}), ("usd", {"usd": 250.01})])
+def test_one_call_takes_no_more_than_one_may_and_nothing_is_counted(unit: str, asked: dict[str, object]) -> None:
+    prices = {"crm.update": {"records": "ids", "usd": "usd"}}
+    of = budgets({"agent:payer": {"records": "100/call", "usd": ["250/call", "1000/day"]}}, prices)
+    whole = {"ids": [*range(100)], "usd": 250}
+    assert [key for key, _, _ in charges(of, call("crm.update", whole))] == ["agent:payer|usd|day"]
+    with pytest.raises(LimitFault) as refused:
+        charges(of, call("crm.update", {**whole, **asked}))
+    assert refused.value.code == "budget_exceeded"
+    assert refused.value.told["budget"]["window"] == "call"
+    assert f"{unit} per call" in refused.value.message
+    assert "make a smaller call" in refused.value.message

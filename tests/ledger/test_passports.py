@@ -163,3 +163,13 @@ def _signed_with_the_public_key(claims: dict[str, Any], names: dict[str, Any], p
     signed = f"{_part({**names, 'alg': 'HS256'})}.{_part(claims)}"
     mac = hmac.digest(public, signed.encode(), "sha256")
     return f"{signed}.{base64.urlsafe_b64encode(mac).rstrip(b'=').decode()}"
+
+
+def test_agents_are_named_by_spiffe_id_where_there_is_a_trust_domain(key: SigningKey) -> None:
+    child = replace(PAYER, child=Child("tg_2", "payer:reader:ocr", "run_1", ("fraud.*",), 2))
+    for who, acting in ((PAYER, None), (child, "spiffe://acme.example/agent/payer/reader/ocr")):
+        bearer = replace(BEARER, identity=who, trust_domain="acme.example")
+        claims = read_passport(passport(key, bearer, ISSUED, Head(7, "ab"), (0, [])), key.jwks(), NOW_S * 1000)
+        assert claims["sub"] == "spiffe://acme.example/agent/payer"
+        assert claims.get("act", {}).get("sub") == acting
+    assert claims["act"]["act"] == {"sub": "spiffe://acme.example/agent/payer/reader"}

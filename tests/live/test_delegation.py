@@ -53,7 +53,12 @@ forbid (principal == Gateway::Agent::"payer", action == Gateway::Action::"fraud.
 when { context.input has payee && context.input.payee == "EVE" }
 unless { context.base has approval && context.base.approval.argsMatch };
 """
-PEOPLE = "people: { bob@acme.example: { roles: [tool-owners] } }\napprovals: { wait_s: 0 }\n"
+PEOPLE = """\
+identity: { trust_domain: acme.example }
+people: { bob@acme.example: { roles: [tool-owners] } }
+approvals: { wait_s: 0 }
+"""
+SPIFFE = "spiffe://acme.example/agent/payer"
 PAYMENT = {"payment_id": "p_1", "payee": "ACME", "amount": 25.0, "reference": "r"}
 
 
@@ -280,7 +285,8 @@ async def test_a_passport_tells_who_works_what_was_done_and_what_is_left_and_com
     assert mine is not None
     assert its is not None
     claims = read_passport(mine["passport"], jwks, gate.clock.ms)
-    assert (claims["sub"], claims["aud"], claims["run"], claims["jti"]) == ("payer", "bank", run, mine["id"])
+    assert claims["sub"] == SPIFFE
+    assert (claims["aud"], claims["run"], claims["jti"]) == ("bank", run, mine["id"])
     assert claims["exp"] == mine["expires"] == gate.clock.ms // 1000 + 900
     assert claims["scopes"] == ["fraud.check", "mail.inbox", "mail.send", "payments.history", "payments.pay"]
     events = [event async for event in gate.gateway.store.events(EventFilter(after_seq=claims["ledger"]["seq"] - 1))]
@@ -299,7 +305,7 @@ async def test_a_childs_passport_ends_with_the_child_and_is_no_credential(gate: 
     assert made is not None
     claims = read_passport(made["passport"], gate.gateway.signing.jwks(), gate.clock.ms)
     assert claims["exp"] == gate.clock.ms // 1000 + 120
-    assert (claims["act"], claims["scopes"]) == ({"sub": "payer:reader"}, ["run.passport"])
+    assert (claims["act"], claims["scopes"]) == ({"sub": f"{SPIFFE}/reader"}, ["run.passport"])
     assert (await refused(gate, made["passport"])).startswith("unauthenticated")
     with pytest.raises(NotSigned, match="expired"):
         read_passport(made["passport"], gate.gateway.signing.jwks(), gate.clock.ms + 120_000)
@@ -432,7 +438,7 @@ async def test_work_goes_from_hand_to_hand_as_deep_as_the_operator_lets_it(gate:
         passport = (await call(researcher, "run_passport", {}, run=run)).structured_content
         assert passport is not None
         claims = read_passport(passport["passport"], gate.gateway.signing.jwks(), gate.clock.ms)
-        assert (claims["sub"], claims["act"]) == ("payer", {"sub": "payer:researcher"})
+        assert (claims["sub"], claims["act"]) == (SPIFFE, {"sub": f"{SPIFFE}/researcher"})
         assert code(await call(researcher, "run_revoke", {"child": told["child"]}, run=run)) == "ok"
         assert code(await call(clerk, "payments_history", {}, run=run)) == "delegation_refused"
     lines = [

@@ -92,6 +92,8 @@ def test_a_limit_is_read_as_written(unit: str, text: Any, limit: Limit) -> None:
         ("usd", True, "no limit"),
         ("usd", 10**13, "no limit"),
         ("usd", "5/", "no limit"),
+        ("seconds", "5/call", "is not known before"),
+        ("calls", "5/call", "is not known before"),
         ("usd", "5/fortnight", "no window"),
         ("usd", "5/0s", "no window"),
         ("USD", "5/day", "no unit"),
