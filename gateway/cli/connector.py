@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +21,7 @@ from gateway.config import ConfigError
 from gateway.connector import ConnectorFault, ToolCall
 from gateway.connector.package import Packaged, in_folder, installed
 from gateway.connector.registry import ConnectorLoadError, settings_of
-from gateway.connector.testing import ContractBroken, check_connector
+from gateway.connector.testing import ContractBroken, check_connector, check_failures
 
 __all__ = ["commands"]
 
@@ -165,6 +166,10 @@ async def _check(found: Packaged, settings: Mapping[str, Any] | None, told: Any)
     connector = found.load()
     async with _other_side(found, settings) as (given, sample):
         await check_connector(connector, connector.configure(given, os.environ), sample=sample, told=told)
+    double = found.double() if settings is None else None
+    if double is not None and "status" in signature(double).parameters:
+        await check_failures(connector, double)
+        told("failures are told by their kind, from 400 to 503")
 
 
 @asynccontextmanager

@@ -18,8 +18,11 @@ __all__ = ["DOUBLES", "Double", "Packaged", "in_folder", "installed"]
 DOUBLES: Final = "gateway.connector_doubles"
 """The entry points of test doubles: the same name as the connector's, and something that makes a `Double`."""
 
-Double = Callable[[], AbstractAsyncContextManager[tuple[Mapping[str, Any], ToolCall | None]]]
-"""Runs the other side of a connector; gives the settings that lead there and a call that is safe to repeat."""
+Double = Callable[..., AbstractAsyncContextManager[tuple[Mapping[str, Any], ToolCall | None]]]
+"""Runs the other side of a connector; gives the settings that lead there and a call that is safe to repeat.
+
+It needs no arguments. One that takes a `status` answers every request with that HTTP status.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 import jsonschema_rs
@@ -12,9 +13,18 @@ from gateway.connector.secret import Secret
 from gateway.connector.upstream import ToolCall, Upstream
 from gateway.model.errors import ConnectorFault
 
-__all__ = ["ContractBroken", "check_connector"]
+__all__ = ["ContractBroken", "check_connector", "check_failures"]
 
 _NO_SUCH_TOOL: Final = "toolgate-contract-no-such-tool"
+
+
+_MEANS: Final[Mapping[int, frozenset[str]]] = {
+    401: frozenset({"credential_expired"}),
+    403: frozenset({"forbidden", "rejected", "credential_expired"}),
+    **dict.fromkeys((400, 404, 409, 422), frozenset({"rejected", "forbidden"})),
+    **dict.fromkeys((429, 500, 503), frozenset({"unavailable", "timeout"})),
+}
+"""What a status may be told as. Anything else leaves the agent, and the operator, without what to do."""
 
 
 class ContractBroken(AssertionError):
@@ -64,6 +74,39 @@ async def check_connector(
         await check.step("close", upstream.close())
     _quiet(secrets, repr(upstream), "repr(upstream)")
     told("it closes, twice, opens again, and shows no secret")
+
+
+async def check_failures(
+    connector: type[Connector[Any]],
+    failing: Callable[[int], AbstractAsyncContextManager[tuple[Mapping[str, Any], ToolCall | None]]],
+    *,
+    step_s: float = 30.0,
+) -> None:
+    """Check that every class of failure is told by its kind, on another side that answers with a status.
+
+    `failing` runs it, and gives settings that lead there and a call. One that cannot be made there is no check.
+
+    Raises:
+        ContractBroken: the first status that is taken for success, or for something else than it means.
+    """
+    for status, means in _MEANS.items():
+        async with failing(status) as (settings, sample):
+            if sample is None:
+                return
+            upstream = connector.upstream(
+                connector.configure(settings, os.environ), Surroundings(server=connector.name)
+            )
+            check = _Check(connector, upstream, set(), step_s)
+            try:
+                await check.step("open", upstream.open())
+                result = await check.step(f"a call answered with {status}", upstream.call(sample))
+            except ConnectorFault as fault:
+                wanted = " or ".join(sorted(means))
+                _expect(fault.code in means, f"HTTP {status} is told as {fault.code}; say {wanted}")
+            else:
+                _expect(result.get("isError") is True, f"HTTP {status} is taken for success")
+            finally:
+                await check.step("close", upstream.close())
 
 
 class _Check:

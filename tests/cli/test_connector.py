@@ -48,6 +48,7 @@ def test_a_new_connector_is_small_and_keeps_the_contract_at_once(package: Path) 
     checked = toolgate("test", str(package))
     assert checked.exit_code == 0, checked.output
     assert "✓ find keeps its output schema" in checked.output
+    assert "✓ failures are told by their kind" in checked.output
     assert checked.output.endswith("keeps the contract\n")
 
 

@@ -1,13 +1,14 @@
 """The contract check finds what it says it finds."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
 import pytest
 
 from gateway.connector import Connector, ConnectorConfig, ConnectorFault, Effect, Secret, Surroundings, ToolCall, tool
-from gateway.connector.testing import ContractBroken, check_connector
+from gateway.connector.testing import ContractBroken, check_connector, check_failures
 from tests.fixtures.payments_connector import Payments, PaymentsApi
 from tests.fixtures.scripted import ScriptedUpstream
 
@@ -209,3 +210,58 @@ async def test_a_configuration_that_shows_its_secret_is_found() -> None:
 
     with pytest.raises(ContractBroken, match=r"repr\(config\)"):
         await check_connector(connector(Good), Careless(key=Secret("hunter2"), more=(Secret("x"),)))
+
+
+@asynccontextmanager
+async def failing(status: int) -> AsyncIterator[tuple[Mapping[str, Any], ToolCall | None]]:
+    yield {"key": str(status)}, SAMPLE
+
+
+def telling(**codes: str) -> type[Connector[Any]]:
+    """A connector that tells each status as the code of its first digit, or of all of it; `ok` takes it for success."""
+
+    class Telling(Connector[KeyConfig]):
+        name = "telling"
+
+        @tool(effect=Effect.READ)
+        async def a(self, call: ToolCall) -> dict[str, str]:
+            """Ask."""
+            status = self.config.key.reveal()
+            code = codes.get(f"s{status}", codes.get(f"s{status[0]}", "rejected"))
+            if code == "ok":
+                return {"status": status}
+            if code == "bug":
+                raise KeyError(status)
+            raise ConnectorFault("no", code=code)
+
+    return Telling
+
+
+GOOD_CODES = {"s401": "credential_expired", "s429": "unavailable", "s5": "unavailable"}
+
+
+async def test_failures_that_are_told_by_their_kind_pass() -> None:
+    await check_failures(telling(**GOOD_CODES), failing)
+
+
+@pytest.mark.parametrize(
+    ("codes", "said"),
+    [
+        ({"s404": "ok"}, "HTTP 404 is taken for success"),
+        ({"s403": "bug"}, "HTTP 403 is told as contract_broken; say credential_expired or forbidden or rejected"),
+        ({"s401": "rejected"}, "HTTP 401 is told as rejected; say credential_expired"),
+        ({"s503": "rejected"}, "HTTP 503 is told as rejected; say timeout or unavailable"),
+    ],
+)
+async def test_a_failure_that_is_not_mapped_breaks_the_contract(codes: Mapping[str, str], said: str) -> None:
+    with pytest.raises(ContractBroken, match=said):
+        await check_failures(telling(**{**GOOD_CODES, **codes}), failing)
+
+
+async def test_where_no_call_can_be_made_no_failure_is_checked() -> None:
+    @asynccontextmanager
+    async def silent(status: int) -> AsyncIterator[tuple[Mapping[str, Any], ToolCall | None]]:
+        del status
+        yield {"key": "k"}, None
+
+    await check_failures(telling(s4="ok"), silent)
