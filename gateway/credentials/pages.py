@@ -27,9 +27,10 @@ from gateway.model.clock import Clock
 from gateway.model.errors import IdentityFault, StoreFault
 from gateway.store.ports import EventKind, Record
 
-__all__ = ["PATH", "NoPage", "PageRefused", "Pages", "Pending", "Recognises", "Visit"]
+__all__ = ["AGAIN", "PATH", "NoPage", "PageRefused", "Pages", "Pending", "Recognises", "Visit"]
 
 _LIFE_MS: Final = 600_000
+_REFUSED_MS: Final = 60_000
 _MOST: Final = 1_000
 _MOST_LINKS: Final = 8
 _MOST_TRIES: Final = 5
@@ -37,7 +38,8 @@ _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 PATH: Final = "/-/consent"
 """Where the pages are."""
 
-_AGAIN: Final = "Go back to your assistant and repeat what you asked for: it gives you a new link."
+AGAIN: Final = "Go back to your assistant and repeat what you asked for: it gives you a new link."
+"""What a person does whose page is of no use any more."""
 
 
 class NoPage(Exception):
@@ -144,7 +146,10 @@ class Pages:
         self._forget()
         behalf = self._keeper.concerning(server, behalf)
         ways = self._ways(behalf, local=local)
-        pending = next((each for each in self._pending.values() if _asks(each, server, behalf, ways)), None)
+        of_user = [each for each in self._pending.values() if (each.server, each.behalf) == (server, behalf)]
+        if any(each.given is False for each in of_user):
+            raise NoPage("no page is offered for it now: the user was asked for their consent and said no")
+        pending = next((each for each in of_user if each.given is None and each.ways == ways), None)
         if pending is None:
             pending = await self._asked(server, behalf, ways)
         visit = next((each for each in self._visits.values() if each.pending is pending and not each.browser), None)
@@ -165,7 +170,7 @@ class Pages:
         self._forget()
         visit = self._visits.get(link)
         if visit is None:
-            raise PageRefused(f"This page has had its time. {_AGAIN}", 404)
+            raise PageRefused(f"This page has had its time. {AGAIN}", 404)
         if visit.pending.tries >= _MOST_TRIES:
             raise PageRefused("Too many tried to pass for somebody else here. Wait ten minutes, then start again.")
         return visit
@@ -190,7 +195,7 @@ class Pages:
         if way not in pending.ways:
             raise PageRefused("The gateway does not recognise people in this way.", 400)
         if visit.browser and not hmac.compare_digest(visit.browser, _digest(browser)):
-            raise PageRefused(f"This page is open in another browser. Go on there. Or: {_AGAIN}")
+            raise PageRefused(f"This page is open in another browser. Go on there. Or: {AGAIN}")
         shown = {"local": "local user"}.get(way, "")
         if way == "token":
             shown = f"token of {await self._by_token(pending, bearer)}"
@@ -211,11 +216,11 @@ class Pages:
         self._forget()
         visit = self._states.pop(came.get("state", ""), None)
         if visit is None or visit.step is None:
-            raise PageRefused(f"This page has had its time. {_AGAIN}", 404)
+            raise PageRefused(f"This page has had its time. {AGAIN}", 404)
         step, visit.step = visit.step, None
         if not hmac.compare_digest(visit.browser, _digest(browser_of(visit))):
             await self._note(visit.pending, "consent page refused", why="another browser came back")
-            raise PageRefused(f"This was begun in another browser, so nothing was connected. {_AGAIN}")
+            raise PageRefused(f"This was begun in another browser, so nothing was connected. {AGAIN}")
         try:
             if isinstance(step, Consent):
                 await self._given(visit, await step.given(came), step.scopes)
@@ -227,13 +232,14 @@ class Pages:
             raise PageRefused("You said no, so nothing was connected. You can close this page.", 200) from None
         except (GrantRefused, CredentialFault) as refused:
             await self._note(visit.pending, "consent page refused", why=str(refused))
-            raise PageRefused(f"Nothing was connected: {refused}. {_AGAIN}", 502) from None
+            raise PageRefused(f"Nothing was connected: {refused}. {AGAIN}", 502) from None
         return visit, await self._consent(visit)
 
     async def refuse(self, pending: Pending, where: str) -> None:
-        """Put on record that the user does not consent, and end the asking."""
+        """Put on record that the user does not consent; for a minute they are not asked again."""
         if pending.given is None and not pending.ending:
             await self._note(pending, "consent refused", where=where)
+            pending.until_ms = min(pending.until_ms, self._clock.now_ms() + _REFUSED_MS)
             self._end(pending, given=False)
 
     async def declined(self, page: str) -> None:
@@ -242,14 +248,13 @@ class Pages:
         if pending is not None:
             await self.refuse(pending, "in the client")
 
-    async def settled(self, page: str, wait_s: float) -> bool:
-        """Wait for what becomes of a page, so long at most; tell whether asking goes on."""
+    async def settled(self, page: str, wait_s: float) -> None:
+        """Wait for what becomes of a page, so long at most."""
         pending = self._pending.get(page)
         if pending is not None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await pending.over.wait()
-        return pending is None or pending.given is not False
 
     def stop(self) -> None:
         """Have nobody wait any longer for what becomes of a page: the gateway stops."""
@@ -350,7 +355,7 @@ class Pages:
     async def _given(self, visit: Visit, account: Account, asked: Sequence[str]) -> None:
         pending = visit.pending
         if pending.given is not None or pending.ending:
-            raise PageRefused(f"This has been answered already. {_AGAIN}", 409)
+            raise PageRefused(f"This has been answered already. {AGAIN}", 409)
         facts = {"as": account.issuer, "client": account.client_id, "scopes": list(account.token.scopes or asked)}
         pending.ending = True
         try:
@@ -391,11 +396,6 @@ class Pages:
         about = {"what": what, "server": pending.server, "by": "consent page", "elicitation": pending.id, **more}
         user = pending.behalf.user
         await self._book.record(Record("", self._clock.now_ms(), "", "", user, "", about, EventKind.ADMIN))
-
-
-def _asks(pending: Pending, server: str, behalf: Behalf, ways: tuple[str, ...]) -> bool:
-    """Tell whether a user is being asked just this already."""
-    return pending.given is None and (pending.server, pending.behalf, pending.ways) == (server, behalf, ways)
 
 
 def _digest(browser: str) -> str:

@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.credentials.pages import PATH, PageRefused, Pages, Visit
+from gateway.credentials.pages import AGAIN, PATH, PageRefused, Pages, Visit
 from gateway.model.errors import GatewayError
 
 __all__ = ["ConsentPages"]
@@ -131,7 +131,7 @@ async def _answer(work: Callable[[], Awaitable[Response]]) -> Response:
     except PageRefused as refused:
         return _page("Toolgate", f"<p>{escape(str(refused))}</p>", refused.status)
     except GatewayError as fault:
-        return _page("Not now", f"<p>{escape(fault.message)} Try again in a moment.</p>", 503)
+        return _page("Not now", f"<p>{escape(fault.message)} If trying again does not help: {escape(AGAIN)}</p>", 503)
 
 
 async def _form(request: Request) -> Mapping[str, str]:

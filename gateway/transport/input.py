@@ -246,13 +246,15 @@ class Inputs:
     async def _after_page(self, page: str, asked: Asked) -> Asked:
         """Return the request as it was before its user was sent to a page of the gateway's, which no server knows of.
 
-        Whose user does not want to be there is not sent again.
+        A client whose user only closed the question is not sent there again by this call.
         """
         responses = asked.params.get("inputResponses", {}).values()
         actions = {str(each.get("action")) for each in responses if isinstance(each, dict)}
         if "decline" in actions:
             await self._pages.declined(page)
-        if "cancel" in actions or not await self._pages.settled(page, self.page_s):
+        elif "cancel" not in actions:
+            await self._pages.settled(page, self.page_s)
+        else:
             asked.back.capabilities = _without_pages(asked.back.capabilities)
         params = {key: value for key, value in asked.params.items() if key not in {"requestState", "inputResponses"}}
         return replace(asked, params=params)

@@ -283,13 +283,17 @@ async def test_a_user_may_say_no_at_the_authorization_server(house: House) -> No
         house.oauth.control(redirect={"error": "access_denied", "code": None})
         repeat = asyncio.ensure_future(house.ask("lena", requestState=waiting["requestState"]))
         assert "You said no" in (await browser._followed()).text
-    assert (await repeat)["_meta"]["io.toolgate/refusal"]["code"] == "credential_expired"
+    for refused in (await repeat, await house.ask("lena")):
+        assert refused["_meta"]["io.toolgate/refusal"]["code"] == "credential_expired"
+        assert "asked for their consent and said no" in refused["content"][0]["text"]
     assert (await house.told("lena"))[-1]["what"] == "consent refused"
+    house.gate.clock.ms += 60_000
+    assert "inputRequests" in await house.ask("lena")
 
 
-@pytest.mark.parametrize(("action", "recorded"), [("decline", 1), ("cancel", 0)])
+@pytest.mark.parametrize(("action", "recorded"), [("decline", True), ("cancel", False)])
 async def test_a_user_who_does_not_want_to_go_there_is_not_sent_again_by_this_call(
-    house: House, action: str, recorded: int
+    house: House, action: str, recorded: bool
 ) -> None:
     user = f"mona-{action}"
     waiting = await house.ask(user)
@@ -297,7 +301,7 @@ async def test_a_user_who_does_not_want_to_go_there_is_not_sent_again_by_this_ca
     answer = await house.ask(user, requestState=waiting["requestState"], inputResponses=responses)
     assert answer["_meta"]["io.toolgate/refusal"]["code"] == "credential_expired"
     assert [each["what"] for each in await house.told(user)] == ["consent asked"] + ["consent refused"] * recorded
-    assert "inputRequests" in await house.ask(user)
+    assert ("inputRequests" in await house.ask(user)) is not recorded
 
 
 async def test_a_user_may_say_no_on_the_page(house: House) -> None:
