@@ -1,11 +1,13 @@
 """Frozen dataclasses that are made for every call, without the price of freezing each field of each one."""
 
-from dataclasses import fields, make_dataclass
-from typing import Any, TypeVar
+from collections.abc import Callable
+from dataclasses import MISSING, fields, make_dataclass
+from typing import Any, ParamSpec, TypeVar
 
-__all__ = ["light"]
+__all__ = ["light", "maker"]
 
 _T = TypeVar("_T")
+_P = ParamSpec("_P")
 
 
 def light(frozen: type[_T]) -> type[_T]:
@@ -18,3 +20,29 @@ def light(frozen: type[_T]) -> type[_T]:
     made.__init__ = make_dataclass("Plain", members).__init__  # type: ignore[misc]  # the point of it
     del made.__setattr__, made.__delattr__
     return frozen
+
+
+def maker(kind: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Return a function that makes a light dataclass of many fields given by name for a third of the instructions.
+
+    A class that is called packs the names into a dict, and its `__init__` unpacks that; a function does neither.
+    """
+    made: Any = kind
+    known: dict[str, Any] = {"new": made.__new__, "kind": made, "unset": MISSING}
+    taken, lines = [], ["made = new(kind)"]
+    for each in fields(made):
+        name, value = each.name, each.name
+        if each.default is not MISSING:
+            known[f"{name}_"] = each.default
+            taken.append(f"{name}={name}_")
+        elif each.default_factory is not MISSING:
+            known[f"{name}_"] = each.default_factory
+            taken.append(f"{name}=unset")
+            value = f"{name}_() if {name} is unset else {name}"
+        else:
+            taken.append(name)
+        lines.append(f"made.{name} = {value}")
+    text = f"def make({', '.join(taken)}):\n " + "\n ".join([*lines, "return made"])
+    exec(text, known)  # noqa: S102  # a function of the class's own field names, as dataclasses write __init__
+    make: Callable[_P, _T] = known["make"]
+    return make

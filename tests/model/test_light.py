@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from gateway.model.light import light
+from gateway.model.light import light, maker
 
 
 @light
@@ -40,3 +40,20 @@ def test_it_is_compared_hashed_shown_matched_and_replaced_as_before() -> None:
     match point:
         case Point(x, y):
             assert (x, y) == (1, 2)
+
+
+def test_a_maker_makes_the_same_of_names_and_defaults() -> None:
+    make = maker(Point)
+    point = make(x=1)
+    assert point == Point(1)
+    assert type(point) is Point
+    assert point.tags is not make(x=1).tags
+    assert make(1, y=3, tags=("a",)) == Point(1, 3, ("a",))
+
+
+def test_a_maker_refuses_a_missing_and_an_unknown_field() -> None:
+    make = maker(Point)
+    with pytest.raises(TypeError):
+        make()  # type: ignore[call-arg]  # that is the test
+    with pytest.raises(TypeError):
+        make(x=1, z=2)  # type: ignore[call-arg]  # that is the test
