@@ -117,13 +117,14 @@ class Gateway(Parts):
         return task
 
     def _noted(self, call: Call, outcome: Outcome) -> None:
-        identity = call.identity if call.has("identity") else None
-        tool = call.tool.name if call.has("tool") else ""
+        known = call.known()
+        identity = call.identity if "identity" in known else None
+        tool = call.tool.name if "tool" in known else ""
         if identity is None or call.request.caller.credential.kind != "none":  # else the gateway asks in its name
             self.inventory.saw(identity, call.request.caller.client, tool, refused=not isinstance(outcome, Succeeded))
         if isinstance(outcome, Unknown) and call.tool.lookup is not None:
             self.doubts.open.add(call.takes_over.call_id if call.takes_over is not None else call.id)
-        if call.has("facts"):
+        if "facts" in known:
             self.runs.count(call.facts.run.id)
 
     async def reload(self, config: GatewayConfig) -> str:

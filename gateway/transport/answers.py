@@ -33,6 +33,7 @@ __all__ = [
     "page_of",
     "recorded",
     "rpc_error",
+    "success",
     "tool_result",
     "url_required",
 ]
@@ -73,7 +74,7 @@ def tool_result(
     """
     outcome = ended.outcome
     if isinstance(outcome, Succeeded):
-        return {**outcome.result, **_told(ended.call, outcome)}
+        return success(ended.call, outcome)
     via = ended.call.request.via
 
     def spelled(remedy: Remedy) -> Spelled:
@@ -94,8 +95,11 @@ def tool_result(
     return result
 
 
-def _told(call: Call, outcome: Succeeded) -> dict[str, Any]:
-    """Return the `_meta` that says where an answer is from, if not from this very call, and how it is labelled."""
+def success(call: Call, outcome: Succeeded) -> dict[str, Any]:
+    """Return the MCP result object of a call that was answered.
+
+    Its `_meta` also says where the answer is from, if not from this very call, and how it is labelled.
+    """
     told = _divergence(call)
     if outcome.replayed_from is not None:
         told[REPLAYED_META] = outcome.replayed_from
@@ -108,9 +112,9 @@ def _told(call: Call, outcome: Succeeded) -> dict[str, Any]:
     if call.labels:
         told[LABELS_META] = list(call.labels)
     if not told:
-        return told
+        return {**outcome.result}
     meta = outcome.result.get("_meta")
-    return {"_meta": {**(meta if isinstance(meta, dict) else {}), **told}}
+    return {**outcome.result, "_meta": {**(meta if isinstance(meta, dict) else {}), **told}}
 
 
 def _divergence(call: Call) -> dict[str, Any]:

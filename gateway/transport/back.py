@@ -11,7 +11,7 @@ from gateway.codec import dump
 from gateway.model.back import AskRefused, Back, Hear
 from gateway.transport.sessions import Session
 from gateway.transport.streams import EventStream, send_stream
-from gateway.transport.wire import RpcRequest, send_json
+from gateway.transport.wire import RpcRequest, answer_now, send_json
 
 __all__ = ["ASK_S", "LEVELS", "HttpBack", "LegacyBack", "OwnBack", "askable", "declared", "progress_token"]
 
@@ -67,6 +67,13 @@ class HttpBack(Back):
             self._stream = self._opened()
             self._sending = asyncio.ensure_future(send_stream(self._send, self._stream))
         return self._stream
+
+    def answered_now(self, body: Any) -> bool:
+        """Send a result where no stream was begun and it takes no waiting, and tell whether it was sent."""
+        if self._stream is not None:
+            return False
+        self._streaming = False
+        return answer_now(self._send, body)
 
     async def answer(
         self,

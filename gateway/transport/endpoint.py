@@ -135,12 +135,14 @@ class McpEndpoint:
         """Send the answer and note that it was delivered, if it was."""
         claimed = answer.claimed_call
         if not claimed:
-            await exchange.answer(200, body)
+            if not exchange.answered_now(body):
+                await exchange.answer(200, body)
             return
         gone = await exchange.client_gone()
         read = partial(self._door.delivered, claimed, answer.attempt)
-        streamed = await exchange.answer(200, body, read=read)
-        if not gone and not streamed:
+        if not exchange.answered_now(body) and await exchange.answer(200, body, read=read):
+            return  # at the end of a stream, and noted when the client got that
+        if not gone:
             await read()
 
     async def _error(

@@ -14,7 +14,7 @@ from gateway.transport.head import Head
 from gateway.transport.kernel import Answer
 from gateway.transport.lookout import Lookout
 from gateway.transport.said import NOTHING, Said
-from gateway.transport.wire import ClientGone, RpcError, RpcRequest, send_json
+from gateway.transport.wire import ClientGone, RpcError, RpcRequest, answer_now, send_json
 
 __all__ = ["LOOPBACK_PEERS", "Exchange"]
 
@@ -111,6 +111,11 @@ class Exchange:
         """Have the answer go back over `back`, behind what is said on it before; return it."""
         self._back = back
         return back
+
+    def answered_now(self, body: Any) -> bool:
+        """Send a result where that takes no waiting, and tell whether it was sent."""
+        back = self._back
+        return answer_now(self.send, body) if back is None else back.answered_now(body)
 
     async def answer(
         self,

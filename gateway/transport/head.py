@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from gateway.model.identity import Credential
+from gateway.model.operation import TOOL_CALL
 from gateway.model.request import Caller
-from gateway.transport.envelope import HANDSHAKE_VERSIONS
+from gateway.transport.envelope import HANDSHAKE_VERSIONS, MODERN_VERSIONS
 from gateway.transport.said import NOTHING, Said
 
 __all__ = ["Head"]
@@ -21,11 +22,12 @@ class Head:
     came. `modern` says that the era is one without sessions, `over_stdio` that the stdio bridge sends it, and
     `takes_streams` that the client reads an event stream where an answer is due. `cleared` is set once a guard has let
     it pass as the head of a POST. `plain` says that nothing in it is the gateway's own. `said` is what came with it
-    last, and `caller` who was found to be behind both.
+    last, and `caller` who was found to be behind both. `calls` is the tool that a modern one says is called, in the
+    plainest way there is; None where it says anything else.
     """
 
     __slots__ = (
-        *("caller", "cleared", "credential", "headers", "lines", "modern"),
+        *("caller", "calls", "cleared", "credential", "headers", "lines", "modern"),
         *("over_stdio", "plain", "said", "takes_streams"),
     )
 
@@ -39,6 +41,7 @@ class Head:
         self.over_stdio = headers.get("toolgate-transport") == "stdio"
         self.takes_streams = "text/event-stream" in headers.get("accept", "").lower()
         self.credential = _credential(headers)
+        self.calls = _called(headers) if version in MODERN_VERSIONS else None
         self.cleared = False
         self.plain = _OWN.isdisjoint(headers)
         self.said: Said = NOTHING
@@ -49,6 +52,13 @@ class Head:
         """Return the head of a request: the one its connection knows, else a new one."""
         known = scope.get("extensions", {}).get("toolgate.head")
         return known if isinstance(known, cls) else cls(scope["headers"])
+
+
+def _called(headers: Mapping[str, str]) -> str | None:
+    name = headers.get("mcp-name")
+    if headers.get("mcp-method") != TOOL_CALL or name is None or name.startswith("=?"):
+        return None  # "=?" is how a value begins that is spelled in another way
+    return name
 
 
 def _credential(headers: Mapping[str, str]) -> Credential:

@@ -13,7 +13,7 @@ from gateway.model.back import NOBODY, Back
 from gateway.model.call import Call
 from gateway.model.errors import RequestFault
 from gateway.model.identity import Identity
-from gateway.model.light import light
+from gateway.model.light import light, maker
 from gateway.model.operation import ROOTS_CHANGED, TOOL_CALL, operation
 from gateway.model.outcome import Succeeded, Waiting
 from gateway.model.request import Caller, CallRequest, DryRun
@@ -33,6 +33,7 @@ from gateway.transport.answers import (
     page_of,
     recorded,
     rpc_error,
+    success,
     tool_result,
     url_required,
 )
@@ -69,6 +70,7 @@ _LISTS: Final = {
     "resources/templates/list": "resourceTemplates",
 }
 _MORE: Final = ("inputResponses", "requestState")
+_call_request: Final = maker(CallRequest)
 
 
 @light
@@ -230,7 +232,7 @@ class Kernel:
             attempt = _label(meta, ATTEMPT_META, headers.get("toolgate-attempt"))
             key = _label(meta, IDEMPOTENCY_META, headers.get("idempotency-key"))
             dry_run = _dry_run(meta)
-        request = CallRequest(
+        request = _call_request(
             name=name,
             arguments=arguments,
             caller=asked.caller,
@@ -244,6 +246,12 @@ class Kernel:
             endpoint=asked.endpoint,
         )
         ended = await self._entry.run(request)
+        if isinstance(ended.outcome, Succeeded):
+            return Answer(success(ended.call, ended.outcome), ended)
+        return self._unanswered(asked, ended)
+
+    def _unanswered(self, asked: Asked, ended: Ended) -> Answer:
+        """Return what the client of a call is told that was not answered. Raises as `answer`."""
         fault = identity_fault(ended.outcome)
         if fault is not None:
             raise fault
@@ -255,7 +263,7 @@ class Kernel:
             return _sent_to(page, asked, ended)
         if isinstance(ended.outcome, Waiting) and ended.outcome.task is not None:
             return Answer(dict(ended.outcome.task), ended)
-        if "task" in request.more and not isinstance(ended.outcome, Succeeded):
+        if "task" in ended.call.request.more:
             raise operation_error(ended)  # a client that waits for a task takes no result in its place
         named = partial(self._wire_name, endpoint=asked.endpoint)
         return Answer(tool_result(ended, named, self._whose), ended)
@@ -403,9 +411,12 @@ def _more(asked: Asked) -> dict[str, Any]:
     """Return what a repeated request brings along; from a client that is not answered so, it leads nowhere."""
     if asked.method == ROOTS_CHANGED:
         return {"changed": True}  # and so it is no question that another's answer would do for
+    params = asked.params
     if not asked.back.takes_input_required:
-        return _wish(asked)
-    return {name: asked.params[name] for name in _MORE if name in asked.params}
+        return _wish(asked) if "task" in params else {}
+    if "inputResponses" not in params and "requestState" not in params:
+        return {}
+    return {name: params[name] for name in _MORE if name in params}
 
 
 def _wish(asked: Asked) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from gateway.transport.wire import RpcError, RpcRequest, send_status
 __all__ = ["Modern"]
 
 _ENVELOPE: Final = "io.modelcontextprotocol/"
-_SERVER_INFO_META: Final = f"{_ENVELOPE}serverInfo"
+_OWN_META: Final = {f"{_ENVELOPE}serverInfo": SERVER_INFO}
 _SUBSCRIPTION_META: Final = f"{_ENVELOPE}subscriptionId"
 _MIRROR_PREFIX: Final = "mcp-param-"
 _GOODBYE_S: Final = 2.0
@@ -78,11 +78,12 @@ class Modern:
         method = request.method
         if method == "server/discover":
             return await self._discover(exchange.endpoint, identity)
-        if method == "tools/call":
+        if method == TOOL_CALL:
             self._check_param_headers(exchange, request.params)
         principal = principal_of(identity)
         capabilities, level = exchange.said.capabilities, exchange.said.level
-        token, lane = progress_token(request.params), _lane(principal, capabilities, level)
+        token = progress_token(request.params)
+        lane = _lane(principal, capabilities, level) if capabilities or level else ""
         way = HttpBack(exchange.send, token, level, streaming=exchange.head.takes_streams, lane=lane)
         way.declares = exchange.said.declares
         exchange.goes_back(way)
@@ -195,29 +196,24 @@ def _dressed(result: dict[str, Any], method: str) -> dict[str, Any]:
         result.setdefault("ttlMs", 0)
         result["cacheScope"] = "private"  # what one agent may see is nobody else's
     meta = result.get("_meta")
-    result["_meta"] = {**(meta if isinstance(meta, dict) else {}), _SERVER_INFO_META: SERVER_INFO}
+    result["_meta"] = {**meta, **_OWN_META} if isinstance(meta, dict) else _OWN_META
     return result
 
 
 def _lane(principal: str, capabilities: Mapping[str, Any], level: str) -> str:
-    """Return the lane of requests that come of one principal with the same state; empty where there is none."""
-    if not capabilities and not level:
-        return ""
+    """Return the lane of requests that come of one principal with the same state."""
     return hashlib.sha256(dump([principal, dict(capabilities), level])).hexdigest()
 
 
 def _agrees(exchange: Exchange, request: RpcRequest) -> bool:
     """Tell whether head and body of a call say the same in the plainest way; `check_envelope` judges every other."""
-    said, headers, name = exchange.said, exchange.headers, request.params.get("name")
-    version = said.version
+    said, calls = exchange.said, exchange.head.calls
     return (
-        said.well_formed
-        and version == headers["mcp-protocol-version"]
-        and version in MODERN_VERSIONS
-        and headers.get("mcp-method") == request.method == TOOL_CALL
-        and isinstance(name, str)
-        and headers.get("mcp-name") == name
-        and not name.startswith("=?")  # how a value begins that is spelled in another way
+        calls is not None
+        and request.method == TOOL_CALL
+        and request.params.get("name") == calls
+        and said.well_formed
+        and said.version == exchange.headers["mcp-protocol-version"]
     )
 
 

@@ -15,6 +15,7 @@ __all__ = [
     "HttpRefusal",
     "RpcError",
     "RpcRequest",
+    "answer_now",
     "read_body",
     "read_message",
     "send_json",
@@ -22,6 +23,7 @@ __all__ = [
 ]
 
 _JSON: Final = (b"content-type", b"application/json")
+_IDS: Final = (int, str)
 _JSON_LINES: Final = b"content-type: application/json\r\ncontent-length: %d\r\n"
 
 
@@ -123,6 +125,8 @@ def read_message(raw: bytes, *, responses: bool = False) -> RpcRequest:
     method = body.get("method")
     params = body.get("params")
     request_id = body.get("id")
+    if type(method) is str and type(params) is dict and type(request_id) in _IDS and body.get("jsonrpc") == "2.0":
+        return RpcRequest(method, params, request_id, body)  # nearly every one
     if responses and body.get("jsonrpc") == "2.0" and "method" not in body and ("result" in body or "error" in body):
         return RpcRequest("", {}, None, body, answers=True)
     if body.get("jsonrpc") != "2.0" or not isinstance(method, str):
@@ -136,12 +140,18 @@ def read_message(raw: bytes, *, responses: bool = False) -> RpcRequest:
     return RpcRequest(method, params, request_id, body)
 
 
+def answer_now(send: Send, body: Any) -> bool:
+    """Answer 200 with a JSON body where that takes no waiting; False: nothing was sent, and `send_json` has to."""
+    cycle = cycle_of(send)
+    if cycle is None:
+        return False
+    raw = dump(body)
+    return cycle.answer(200, _JSON_LINES % len(raw), raw)
+
+
 async def send_json(send: Send, status: int, body: Any, headers: tuple[tuple[str, str], ...] = ()) -> None:
     """Answer with a JSON body."""
     raw = dump(body)
-    cycle = cycle_of(send)
-    if cycle is not None and not headers and cycle.answer(status, _JSON_LINES % len(raw), raw):
-        return
     await send(
         {
             "type": "http.response.start",
