@@ -12,7 +12,7 @@ from gateway.model.request import CallRequest
 from gateway.model.tool import Effect, Tool
 from gateway.store.ports import Ledger, Recorded
 
-__all__ = ["StepKey", "next_step", "sent_key", "step_key"]
+__all__ = ["NO_STEP", "StepKey", "is_plain_read", "next_step", "sent_key", "step_key"]
 
 _LONGEST: Final = 200
 IsNew = Callable[[str, Hashable], bool]
@@ -33,7 +33,7 @@ class StepKey:
     repeats: Recorded | None = field(default=None, repr=False)
 
 
-_NO_STEP: Final = StepKey(None)
+NO_STEP: Final = StepKey(None)
 
 
 def step_key(
@@ -73,8 +73,8 @@ async def next_step(ledger: Ledger, run: RunRef, call: Call, is_new: IsNew = _ne
     undelivered or in doubt is answered from the record; one that failed is tried again under the same key.
     """
     agent, tool, request = call.identity.agent, call.tool, call.request
-    if _is_plain_read(tool, request):
-        return _NO_STEP
+    if is_plain_read(tool, request):
+        return NO_STEP
     if call.request.repeats is not None:
         key = call.request.repeats.step_key
         return StepKey(key, await ledger.recorded(agent, tool.name, key))
@@ -95,7 +95,7 @@ async def next_step(ledger: Ledger, run: RunRef, call: Call, is_new: IsNew = _ne
     return await _first_unfinished(ledger, run, call)
 
 
-def _is_plain_read(tool: Tool, request: CallRequest) -> bool:
+def is_plain_read(tool: Tool, request: CallRequest) -> bool:
     """Tell whether a call has nothing to keep apart: what it asks for it may ask for again, and no key is told."""
     if tool.effect is not Effect.READ or tool.idempotency_key:
         return False

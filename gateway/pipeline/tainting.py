@@ -18,12 +18,14 @@ class Tainting:
         self._rules = rules
         self._taints = taints
 
+    def known(self, identity: Identity, run: RunRef) -> tuple[str, ...] | None:
+        """Return the labels that bear on a call where that takes no waiting; None means: await `seen`."""
+        labels = self._rules.current.labels
+        return self._taints.known(_follower(identity, run), labels.window_ms) if labels.heeded else ()
+
     async def seen(self, identity: Identity, run: RunRef) -> tuple[str, ...]:
         """Return the labels that bear on a call. Raises `StoreFault`, `LedgerTampered`."""
-        labels = self._rules.current.labels
-        if not labels.heeded:
-            return ()
-        return await self._taints.seen(_follower(identity, run), labels.window_ms)
+        return await self._taints.seen(_follower(identity, run), self._rules.current.labels.window_ms)
 
     def carried(self, call: Call, outcome: Outcome) -> tuple[str, ...]:
         """Return the labels of what a call is answered; none where its server had no part in the answer."""
@@ -56,6 +58,10 @@ def _origin(call: Call) -> str:
 
 def _was_answered(call: Call, outcome: Outcome) -> bool:
     """Tell whether anything of a server may be in the answer: its error texts too, and what was on record."""
-    if isinstance(outcome, Denied | Waiting) or not call.has("facts"):
+    if not call.has("facts"):
         return False
-    return isinstance(outcome, Succeeded) or bool(call.has("attempts") and call.attempts) or call.has("raw")
+    if isinstance(outcome, Succeeded):
+        return True
+    if isinstance(outcome, Denied | Waiting):
+        return False
+    return bool(call.has("attempts") and call.attempts) or call.has("raw")

@@ -38,6 +38,11 @@ class Taints:
         self._known: OrderedDict[Hashable, _Known] = OrderedDict()
         self._writes = 0
 
+    def known(self, follower: Follower, window_ms: int) -> tuple[str, ...] | None:
+        """Return the labels that bear on a call where they are remembered; None means: await `seen`."""
+        found = self._remembered_of(follower)
+        return None if found is None else self._bearing(*found, window_ms)
+
     async def seen(self, follower: Follower, window_ms: int) -> tuple[str, ...]:
         """Return the labels that bear on a call: those of its run, and of its principal within the window.
 
@@ -45,10 +50,10 @@ class Taints:
             StoreFault: the store cannot answer.
             LedgerTampered: what it answers is not what was written.
         """
-        found = self._remembered_of(follower)
-        if found is None:
-            found = await self._read(follower)
-        run, principal = found
+        known = self.known(follower, window_ms)
+        return self._bearing(*await self._read(follower), window_ms) if known is None else known
+
+    def _bearing(self, run: Mapping[str, int], principal: Mapping[str, int], window_ms: int) -> tuple[str, ...]:
         if not (run or principal):
             return ()
         oldest = self._clock.now_ms() - window_ms - window_ms // _GRAIN

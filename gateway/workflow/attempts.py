@@ -21,6 +21,11 @@ class Attempts:
         self._clock = clock
         self._held: Recent[tuple[str, str], Attempt] = Recent(cached)
 
+    def known(self, run_id: str, who: str, label: str | None) -> Attempt | None:
+        """As `of`, where that is remembered and the label begins none; else None."""
+        held = self._held.get((run_id, who))
+        return held if held is not None and (label is None or label == held.label) else None
+
     async def of(self, run_id: str, who: str, label: str | None) -> Attempt:
         """Return the attempt a caller is in; a label it has not used in this run before begins a new one.
 

@@ -40,13 +40,18 @@ class Places:
 
     async def run(self, owner: str, place: str, caller: Caller) -> RunRef | None:
         """Return the run in which a conversation goes on, or None where nobody has said. Raises `StoreFault`."""
-        now = self._clock.now_ms()
-        here = self._held.get((owner, place))
-        if here is None:
-            here = _Here(await self._said(owner, place, caller), now)
-            self._held.keep((owner, place), here)
-        else:
-            self._held.move_to_end((owner, place))
+        if not self.knows(owner, place):
+            self._held.keep((owner, place), _Here(await self._said(owner, place, caller), self._clock.now_ms()))
+        return self.known(owner, place, caller)
+
+    def knows(self, owner: str, place: str) -> bool:
+        """Tell whether it is remembered where a conversation goes on: then it is `known`."""
+        return (owner, place) in self._held
+
+    def known(self, owner: str, place: str, caller: Caller) -> RunRef | None:
+        """As `run`, where that is remembered."""
+        here, now = self._held[owner, place], self._clock.now_ms()
+        self._held.move_to_end((owner, place))
         if here.run is not None and caller.session is None and now - here.used_ms > IDLE_MS:
             here.run = None
         here.used_ms = now

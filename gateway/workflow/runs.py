@@ -113,15 +113,13 @@ class Runs:
         elif child is not None:
             run = await self._explicit(owner, child.run, handed)
         else:
-            place = _conversation_key(request.caller)
-            run = await self._places.run(owner, place, request.caller) or await self._conversation(
-                owner, place, request.caller
-            )
+            run = self._remembered(owner, request.caller) or await self._conversation(owner, request.caller)
         _check_open(run)
         self._stopped(run)
         label = request.attempt if child is None else None  # whoever made it says when the work is begun anew
-        attempt = await self._attempts.of(run.id, owner, label)
-        await self._load_steps(run.id)
+        attempt = self._attempts.known(run.id, owner, label) or await self._attempts.of(run.id, owner, label)
+        if not self._holds_steps(run.id):
+            await self._load_steps(run.id)
         return run if attempt.number == 1 else replace(run, attempt=attempt.number, since=attempt.seq)
 
     async def of(self, run_id: str) -> RunRef:
@@ -222,16 +220,34 @@ class Runs:
         self._slots.keep((owner, run_id), _Slot(run, now))
         return run
 
-    async def _conversation(self, owner: str, key: str, caller: Caller) -> RunRef:
-        if caller.session is not None:
-            return await self._named(owner, "session", key)
-        place = (owner, key)
-        now = self._clock.now_ms()
+    def _remembered(self, owner: str, caller: Caller) -> RunRef | None:
+        """Return the run of a conversation where that takes no waiting; None means: await `_conversation`."""
+        key = _conversation_key(caller)
+        if not self._places.knows(owner, key):
+            return None
+        return self._places.known(owner, key, caller) or self._going_on_here((owner, key), caller)
+
+    def _going_on_here(self, place: tuple[str, str], caller: Caller) -> RunRef | None:
         slot = self._slots.get(place)
-        if slot is not None and now - slot.used_ms <= IDLE_MS:
+        if slot is None:
+            return None
+        if caller.session is None:
+            now = self._clock.now_ms()
+            if now - slot.used_ms > IDLE_MS:
+                return None
             slot.used_ms = now
-            self._slots.move_to_end(place)
-            return slot.run
+        self._slots.move_to_end(place)
+        return slot.run
+
+    async def _conversation(self, owner: str, caller: Caller) -> RunRef:
+        key = _conversation_key(caller)
+        place = (owner, key)
+        run = await self._places.run(owner, key, caller) or self._going_on_here(place, caller)
+        if run is not None:
+            return run
+        if caller.session is not None:
+            return await self._open(place, "session", key)
+        now = self._clock.now_ms()
         # A run that went idle is left at least one period after it opened, so the period makes a new key; and a
         # process that was restarted meanwhile finds the run of the current period again.
         return await self._open(place, "open", f"{key}:{now // IDLE_MS}")
@@ -266,9 +282,14 @@ class Runs:
         if not task.cancelled():
             task.exception()  # whoever still waits has got it; if nobody does, it is nobody's
 
-    async def _load_steps(self, run_id: str) -> None:
-        if run_id in self._steps:
+    def _holds_steps(self, run_id: str) -> bool:
+        held = run_id in self._steps
+        if held:
             self._steps.move_to_end(run_id)
+        return held
+
+    async def _load_steps(self, run_id: str) -> None:
+        if self._holds_steps(run_id):
             return
         held = await self._store.count_steps(run_id)
         if run_id not in self._steps:  # else another call loaded it meanwhile, and may have counted on

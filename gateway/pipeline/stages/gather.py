@@ -1,18 +1,19 @@
 """Stage 5: collect what already happened, as facts for the decision."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
 from gateway.budget.budgets import Budgets
 from gateway.ledger.entries import facts_from
-from gateway.ledger.keys import StepKey, next_step
+from gateway.ledger.keys import NO_STEP, StepKey, is_plain_read, next_step
 from gateway.ledger.recollection import Recollection, Recollections
 from gateway.model.bill import NO_BILL, Left
 from gateway.model.call import Call
 from gateway.model.clock import Clock
 from gateway.model.facts import Expected, Facts, PriorQuery, PriorScope, RunRef, Step, StepStatus
+from gateway.model.light import maker
 from gateway.pipeline.consent import Consents
 from gateway.pipeline.holding import held_by
 from gateway.pipeline.joining import Joining
@@ -23,7 +24,7 @@ from gateway.policy import PHASE
 from gateway.store.budgets import BudgetStore
 from gateway.store.facts import FactStore
 from gateway.store.ports import Ledger, Recorded, StepLookup
-from gateway.workflow.runs import Runs, owner_of
+from gateway.workflow.runs import Runs, nobody_joins, owner_of
 
 __all__ = ["Gather", "Past", "lookup_for"]
 
@@ -43,6 +44,7 @@ class Past:
 
 _CONFIDENCE: Final = "io.toolgate/confidence"
 _SURE: Final = 10_000
+_facts: Final = maker(Facts)
 
 
 class Gather:
@@ -78,7 +80,9 @@ class Gather:
         run = await self._run(call, rules.workflow_keys)
         now = self._clock.now_ms()
         call.bill = rules.budgets.bill(call, run.id, now)
-        step = await next_step(self._ledger, run, call, self._runs.is_new)
+        step = NO_STEP
+        if not is_plain_read(call.tool, call.request):
+            step = await next_step(self._ledger, run, call, self._runs.is_new)
         call.step_key = step.key
         repeats, expected = _repeated(step, call), None
         if run.attempt > 1 and not is_dry:  # a dry run repeats nothing
@@ -90,39 +94,43 @@ class Gather:
                 facts_from(known), run=run, repeat_of=repeats.call_id, environment=environment, dry_run=is_dry
             )
             return
-        priors = await self._priors(call, run, now)
-        facts = Facts(
+        queries = call.bundle.priors_for(call.tool.name)
+        taint = self._tainting.known(call.identity, run)
+        facts = _facts(
             now_ms=now,
             run=run,
             step=self._runs.steps(run.id),
-            priors=priors,
+            priors=await self._priors(queries, call, run, now) if queries else {},
             environment=environment,
             expected=expected,
             budget=await self._left(call) if call.bill.charges and call.bundle.reads_budget else None,
-            taint=await self._tainting.seen(call.identity, run),
-            held=await held_by(self._facts, rules, call, run.id, now),
+            taint=await self._tainting.seen(call.identity, run) if taint is None else taint,
+            held=await held_by(self._facts, rules, call, run.id, now) if rules.facts.names else {},
             confidence=_confidence(call.request.meta) if call.bundle.reads_confidence else None,
             dry_run=is_dry,
         )
-        call.facts = await self._consents.added(call, facts)
+        call.facts = await self._consents.added(call, facts) if rules.people else facts
         self._looping.check(call, run.id)
 
     async def _left(self, call: Call) -> Left:
         counters = await self._budgets.budget_counters([charge.key for charge in call.bill.charges])
         return Budgets.left(call.bill, counters)
 
-    async def _run(self, call: Call, keys: Mapping[str, tuple[str, str]]) -> RunRef:
+    def _run(self, call: Call, keys: Mapping[str, tuple[str, str]]) -> Awaitable[RunRef]:
         request = call.request
         if request.undoes is not None:  # whatever became of the run, what it did can be undone
-            return await self._runs.of(request.run or "")
+            return self._runs.of(request.run or "")
         if request.promised is not None:
-            kept = request.promised.run
-            run = await self._runs.going_on(kept.id)
-            return replace(run, source=kept.source, attempt=kept.attempt, since=kept.since)
+            return self._promised(request.promised.run)
         if request.repeats is not None:
-            return await self._runs.going_on(request.run or "")
+            return self._runs.going_on(request.run or "")
         key = self._workflow_key(call, keys)
-        return await self._runs.resolve(call.identity, request, key, partial(self._joining.may, call))
+        joins = nobody_joins if request.run is None else partial(self._joining.may, call)
+        return self._runs.resolve(call.identity, request, key, joins)
+
+    async def _promised(self, kept: RunRef) -> RunRef:
+        run = await self._runs.going_on(kept.id)
+        return replace(run, source=kept.source, attempt=kept.attempt, since=kept.since)
 
     async def _recollected(
         self, call: Call, run: RunRef, step: StepKey, repeats: Recorded | None
@@ -156,10 +164,7 @@ class Gather:
         value = _scalar(call.arguments, named[1])
         return None if value is None else (named[0], str(value))
 
-    async def _priors(self, call: Call, run: RunRef, now: int) -> Mapping[str, Step]:
-        queries = call.bundle.priors_for(call.tool.name)
-        if not queries:
-            return {}
+    async def _priors(self, queries: Sequence[PriorQuery], call: Call, run: RunRef, now: int) -> Mapping[str, Step]:
         wanted = [(query, lookup) for query in queries if (lookup := lookup_for(query, call, run, now)) is not None]
         steps = await self._ledger.steps([lookup for _, lookup in wanted])
         return {query.name: step for (query, _), step in zip(wanted, steps, strict=True) if step is not None}
