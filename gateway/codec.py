@@ -196,7 +196,7 @@ def _simple(value: Any) -> Any:
         for key, item in value.items():
             if type(key) is not str or not key.isascii():
                 raise _NotSimple
-            members[key] = _simple(item)
+            members[key] = item if type(item) is str else _simple(item)
         return members
     if kind is list or kind is tuple:
         return [_simple(item) for item in value]

@@ -236,8 +236,9 @@ class _Connection(asyncio.Protocol):
         reading.ends = now + timeout_s - reading.stood_still()
         answer: asyncio.Future[Reply] = self.loop.create_future()
         self._answer = answer
-        first = max(timeout_s if reading.patient else min(self._limits.first_byte_s, timeout_s), 0.0)
-        self._limit_to(reading.ends - timeout_s + first)
+        longest = timeout_s if reading.patient else self._limits.first_byte_s
+        first = timeout_s if timeout_s < longest else longest
+        self._limit_to(reading.ends - timeout_s + (first if first > 0.0 else 0.0))
         self._transport.write(request)
         return answer
 

@@ -165,7 +165,8 @@ class Supervised:
         except ConnectorFault as fault:
             self._learn(fault)
             raise
-        self._learn(None)
+        if self._health.state is not State.UP:
+            self._learn(None)
         return result
 
     async def probe(self, asked: ToolCall | None, timeout_s: float) -> None:

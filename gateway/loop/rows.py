@@ -45,6 +45,9 @@ class Row(NamedTuple):
     times: int
 
 
+_ALONE: Final = Row(Kind.SAME, 1)
+
+
 class Rows:
     """Counts calls in a row. A call is known by a text, an answer by a number that is None where it says nothing."""
 
@@ -92,6 +95,8 @@ def _lengthen(trail: _Trail, call: str, tool: str, answer: int | None) -> None:
 
 def _longest(trail: _Trail) -> Row:
     kind, times = Kind.SAME, trail.same
+    if times == 1 and trail.swing < _FIRST_SWING and not trail.varied:
+        return _ALONE
     if trail.swing >= _FIRST_SWING and trail.swing > times:
         kind, times = Kind.SWING, trail.swing
     if trail.varied and trail.stuck > times:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.model.errors import GatewayError
-from gateway.model.light import light
 
 __all__ = ["Flights", "Passenger", "Raw", "Read"]
 
@@ -17,20 +16,17 @@ Read = Callable[[], Awaitable[tuple[Raw, bool]]]
 _Arrival = asyncio.Future[Raw | GatewayError | None]
 
 
-@light
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Passenger:
-    """A read of a call: `key` says what is read for whom, `who` asks for it, `told` what else its server is told."""
+    """A read of a call: `key` says what is read for whom, `who` asks for it, `told` what else its server is told.
+
+    `waiting` are those who wait for its answer, where it is the first of its key.
+    """
 
     key: object
     who: str
     call_id: str
     told: Callable[[], str] = str
-
-
-@dataclass(slots=True)
-class _Flight:
-    leader: Passenger
     waiting: list[_Arrival] = field(default_factory=list)
 
 
@@ -41,7 +37,7 @@ class Flights:
     """
 
     def __init__(self) -> None:
-        self._under_way: dict[object, _Flight] = {}
+        self._under_way: dict[object, Passenger] = {}
 
     def fly(self, passenger: Passenger, read: Read) -> Coroutine[Any, Any, tuple[Raw, str]]:
         """Return the answer of a read, and whose call made it. To be awaited at once. Raises what the read raises.
@@ -51,20 +47,20 @@ class Flights:
         return self._join(passenger, read) if passenger.key in self._under_way else self._lead(passenger, read)
 
     async def _join(self, passenger: Passenger, read: Read) -> tuple[Raw, str]:
-        while (flight := self._under_way.get(passenger.key)) is not None and _suits(flight.leader, passenger):
+        while (leader := self._under_way.get(passenger.key)) is not None and _suits(leader, passenger):
             arrival: _Arrival = asyncio.get_running_loop().create_future()
-            flight.waiting.append(arrival)
+            leader.waiting.append(arrival)
             answer = await arrival
             if isinstance(answer, GatewayError):
                 raise answer
             if answer is not None:
-                return answer, flight.leader.call_id
-        if flight is not None:
+                return answer, leader.call_id
+        if leader is not None:
             return (await read())[0], passenger.call_id
         return await self._lead(passenger, read)
 
     async def _lead(self, passenger: Passenger, read: Read) -> tuple[Raw, str]:
-        flight = self._under_way[passenger.key] = _Flight(passenger)
+        self._under_way[passenger.key] = passenger
         answer: Raw | GatewayError | None = None
         try:
             raw, alone = await read()
@@ -77,7 +73,7 @@ class Flights:
             return raw, passenger.call_id
         finally:
             del self._under_way[passenger.key]
-            for arrival in flight.waiting:
+            for arrival in passenger.waiting:
                 if not arrival.done():
                     arrival.set_result(answer)
 

@@ -113,9 +113,11 @@ class SecretKeys:
 
 
 def _holds_stem(text: str, stems: _Stems) -> bool:
-    for letter, some in stems:  # noqa: SIM110  # a generator doubles the cost
-        if letter in text and _holds_any(text, some):
-            return True
+    for letter, some in stems:
+        if letter in text:
+            for stem in some:
+                if stem in text:
+                    return True
     return False
 
 

@@ -150,7 +150,8 @@ class Executor:
             took = {"n": attempt.n, "started_ms": started_ms, "ms": took_ms, "code": code, "reason": reason}
             if attempt.hedge:
                 took["hedge"] = True
-            attempt.note({**took, "status": call.measure.status, "bytes": call.measure.received})
+            took["status"], took["bytes"] = call.measure.status, call.measure.received
+            attempt.note(took)
         return raw
 
     async def _second(self, guard: _Guard, call: ToolCall, upstream: Upstream, attempt: _Attempt) -> Mapping[str, Any]:

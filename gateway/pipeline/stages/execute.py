@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from gateway.connector.pool import Upstreams
 from gateway.connector.upstream import ToolCall
@@ -11,6 +11,7 @@ from gateway.model.answers import PLAIN
 from gateway.model.back import NOBODY
 from gateway.model.call import Call
 from gateway.model.errors import ConnectorFault
+from gateway.model.light import maker
 from gateway.model.tool import Effect, Tool
 from gateway.pipeline.asking import Asking
 from gateway.pipeline.flights import Flights, Passenger
@@ -22,6 +23,7 @@ from gateway.task.forms import LEGACY
 
 __all__ = ["Execute", "OwnTool", "nothing_more"]
 
+_tool_call: Final = maker(ToolCall)
 OwnTool = Callable[[Call], Awaitable[Mapping[str, Any]]]
 """A tool the gateway itself offers, by its name, or a method that it carries out itself."""
 
@@ -69,8 +71,10 @@ class Execute:
                 call.raw = await own(call)
             elif call.tool.effect is not Effect.READ:
                 call.raw = await self._written(call)
-            elif call.tool.answers is PLAIN:
-                call.raw = await self._plain(call)
+            elif call.tool.answers is PLAIN and not call.request.more:
+                call.raw, made_by = await self._flights.fly(self._passenger(call), partial(self._asked, call))
+                if made_by != call.id:
+                    call.attempts.append({"n": 0, "code": "shared", "reason": f"#{made_by}"})
             else:
                 raw, source = await self._reading.read(call, self._sent)
                 if source is not None:
@@ -79,19 +83,12 @@ class Execute:
         except ConnectorFault as fault:
             raise await self._asking.vetted(call, fault) from fault.__cause__
 
-    async def _plain(self, call: Call) -> Mapping[str, Any]:
-        """Make a read, or wait for the same one that another agent makes in this run for the same user."""
-        if call.request.more:
-            return (await self._asked(call)).result
-
+    def _passenger(self, call: Call) -> Passenger:
+        """Return a read as one that waits for the same one that another agent makes in this run for the same user."""
         identity = call.identity
         what = (call.facts.run.id, call.tool.name, call.tool.version, call.arguments_digest)
         whom = identity.on_behalf_of, identity.issuer
-        passenger = Passenger((what, *whom), identity.agent, call.id, partial(self._asking.told, call))
-        raw, made_by = await self._flights.fly(passenger, partial(self._asked, call))
-        if made_by != call.id:
-            call.attempts.append({"n": 0, "code": "shared", "reason": f"#{made_by}"})
-        return raw
+        return Passenger((what, *whom), identity.agent, call.id, partial(self._asking.told, call))
 
     async def _written(self, call: Call) -> Mapping[str, Any]:
         self._reading.cache.wrote(call.tool)
@@ -109,7 +106,7 @@ class Execute:
         back = self._asking.way(call) if own else NOBODY
         if own and call.as_task:
             back = Related(back, task_id_of(call.id))
-        asked = ToolCall(
+        asked = _tool_call(
             tool=tool.upstream_name,
             arguments=arguments,
             call_id=call.id,
@@ -126,4 +123,4 @@ class Execute:
         raw = await self._executor.execute(tool, asked, self._upstreams.get(tool.server), note)
         if own and raw.get("resultType") == "input_required":
             await self._asking.vet(call, raw.get("inputRequests"))
-        return Sent(raw, alone=back.was_asked)
+        return Sent(raw, back.was_asked)
