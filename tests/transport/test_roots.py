@@ -79,7 +79,7 @@ async def test_a_change_while_servers_are_told_of_one_is_told_after_it() -> None
     await client[0].tell(CHANGED).ended()
     await client[0].reply(question["id"], ROOTS).ended()
     await house.told(2)
-    house.front.legacy.stop()
+    house.front.of_sessions.stop()
     await closed(client)
 
 
@@ -89,7 +89,7 @@ async def test_a_client_that_did_not_promise_to_tell_is_not_believed(roots: dict
     client = await house.client(**roots)
     await house.called(client[0])
     await client[0].tell(CHANGED).ended()
-    assert house.front.legacy._roots._telling == {}
+    assert house.front.of_sessions._roots._telling == {}
     await closed(client)
 
 
@@ -97,7 +97,7 @@ async def test_a_server_that_never_listed_them_is_told_nothing() -> None:
     house = House()
     client = await house.client()
     await client[0].tell(CHANGED).ended()
-    assert house.front.legacy._roots._telling == {}
+    assert house.front.of_sessions._roots._telling == {}
     await closed(client)
 
 
@@ -144,7 +144,7 @@ async def test_a_session_that_ended_meanwhile_is_told_of_nowhere() -> None:
     client = await house.client()
     await house.called(client[0])
     await client[0].tell(CHANGED).ended()
-    [telling] = house.front.legacy._roots._telling.values()
+    [telling] = house.front.of_sessions._roots._telling.values()
     await closed(client)
     await telling
     assert [each.method for each in house.payments.asked] == ["tools/call"]
