@@ -6,13 +6,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx2
+from typer.testing import CliRunner, Result
+
+from gateway.cli import build
 
 ROOT = Path(__file__).parent.parent.parent
 PATH = f"{ROOT}{os.pathsep}{ROOT / 'tests/fixtures/quick'}"
@@ -90,8 +94,14 @@ class Running:
         return (self.home / "gateway.log").read_text(encoding="utf-8")
 
     def command(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run a toolgate command on the same folder."""
-        done = subprocess.run(
+        """Run a toolgate command on the same folder: in this process where that is the same and ends; it is quicker."""
+        ours = self.python == sys.executable and self.env["PYTHONPATH"] == PATH and args[0] != "up"
+        done = command_inside(self.home, self.env, *args) if ours else self._command_beside(args)
+        assert not check or done.returncode == 0, done.stderr + done.stdout
+        return done
+
+    def _command_beside(self, args: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             [self.python, "-m", "gateway", *args],
             cwd=self.home,
             env=self.env,
@@ -100,8 +110,6 @@ class Running:
             check=False,
             timeout=60,
         )
-        assert not check or done.returncode == 0, done.stderr + done.stdout
-        return done
 
     def token(self, agent: str) -> str:
         """Make an API token and wait until the gateway knows it."""
@@ -156,6 +164,20 @@ def refusal(result: Mapping[str, Any]) -> dict[str, Any]:
     assert result["isError"] is True, result
     found: dict[str, Any] = result["_meta"]["io.toolgate/refusal"]
     return found
+
+
+def command_inside(home: Path, env: Mapping[str, str], *args: str) -> subprocess.CompletedProcess[str]:
+    """Run a toolgate command in a folder without a process of its own, which takes half a second to begin."""
+
+    def run() -> Result:
+        with chdir(home):
+            return CliRunner(env=env).invoke(build(), args)
+
+    with ThreadPoolExecutor(1) as thread:  # the command has an event loop of its own
+        done = thread.submit(run).result()
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return subprocess.CompletedProcess(args, done.exit_code, done.stdout, done.stderr)
 
 
 @contextmanager

@@ -3,8 +3,6 @@
 import asyncio
 import json
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
@@ -19,7 +17,7 @@ import pytest_asyncio
 from gateway.identity.tokens import Tokens
 from gateway.model.clock import RandomIds
 from tests.live.inside import Inside, call, code, inside
-from tests.live.running import PAYMENTS, ROOT, Running, environment, refusal
+from tests.live.running import PAYMENTS, ROOT, Running, command_inside, environment, refusal
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -55,10 +53,8 @@ def paid(path: Path, made: dict[str, Any]) -> int:
 
 
 def toolgate(home: Path, *arguments: str) -> Any:
-    """Run a command for people in a process of its own; return what it prints."""
-    command = [sys.executable, "-m", "gateway", "approvals", *arguments, "--json"]
-    done = subprocess.run(command, cwd=home, env=environment(), capture_output=True, text=True, check=False, timeout=60)
-    return json.loads(done.stdout)
+    """Run a command for people; return what it prints."""
+    return json.loads(command_inside(home, environment(), "approvals", *arguments, "--json").stdout)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

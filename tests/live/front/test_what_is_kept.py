@@ -4,13 +4,13 @@ import asyncio
 import json
 import logging
 import re
-import sys
 
 import pytest
 
 from tests.live.front.attack import SECRET, events, header, peer
 from tests.live.inside import Inside
 from tests.live.raw import ERAS, Peer
+from tests.live.running import command_inside, environment
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -61,18 +61,11 @@ async def test_hostile_words_cannot_forge_a_line_of_the_trace(gate: Inside) -> N
         assert (await known.call("probe_act", {hostile: hostile}, sent)).code == "ok"
     last = [event for event in await events(gate) if "forged" in event.tool][-1]
     for command in (["trace", "list"], ["trace", "show", last.call_id], ["agents", "list"]):
-        shown = await toolgate(gate, *command)
+        done = await asyncio.to_thread(command_inside, gate.home, environment(), *command)
+        assert done.returncode == 0, done.stderr
+        shown = done.stdout
         assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]", shown)
         assert not [line for line in shown.splitlines() if line.startswith("2026-01-01")]
-
-
-async def toolgate(gate: Inside, *command: str) -> str:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "gateway", *command, cwd=gate.home, stdout=asyncio.subprocess.PIPE
-    )
-    out, _ = await process.communicate()
-    assert process.returncode == 0
-    return out.decode()
 
 
 @pytest.mark.parametrize(
