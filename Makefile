@@ -17,6 +17,8 @@ WHOLE := model policy pipeline store
 COMMA := ,
 EMPTY :=
 SPACE := $(EMPTY) $(EMPTY)
+# Half of what a test takes is waiting, so twice as many as there are CPUs; in ranges, so that a file stays with its gateway.
+SPREAD := -n 4 --dist worksteal
 # A test that ran out of time on a busy machine is run once more and listed, and one that another's open socket was
 # found in; a wrong answer never is.
 ONCE_MORE := --reruns 1 --only-rerun ^TimeoutError --only-rerun TimeoutExpired --only-rerun ReadTimeout \
@@ -38,7 +40,7 @@ demo: $(STAMP)
 	@echo 'make demo: ok'
 
 test: $(STAMP)
-	@$(PYTHON) -m pytest -n 2 $(ONCE_MORE) $(if $(COVERAGE),--cov --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE)) $(ARGS)
+	@$(PYTHON) -m pytest $(SPREAD) $(ONCE_MORE) $(if $(COVERAGE),--cov --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE)) $(ARGS)
 	@$(if $(COVERAGE),echo 'every branch of $(WHOLE)'; $(PYTHON) -m coverage report --skip-covered --precision=2 --fail-under=99.9 \
 		--include='$(subst $(SPACE),$(COMMA),$(WHOLE:%=gateway/%/*))')
 	@echo 'make test: ok'
