@@ -69,7 +69,7 @@ class TaskDesk:
         """Answer one request. Raises as `Kernel.answer`."""
         form = _form_of(asked)
         identity = await self._kernel.identify(asked.caller, asked.method, asked.params, asked.endpoint)
-        if not self._is_known(asked, form):
+        if not (_speaks_of(asked, form) and await self._has_any(asked, identity, form)):
             raise RpcError(_METHOD_NOT_FOUND, "Method not found", status=404, data=asked.method)
         if asked.method == _LIST:
             return await self._listed(asked, identity)
@@ -81,12 +81,18 @@ class TaskDesk:
         arguments = {name: value for name, value in asked.params.items() if name != "_meta"}
         return await self._kernel.govern(asked, operation(task.tool.server, asked.method), arguments, task)
 
-    def _is_known(self, asked: Asked, form: Form) -> bool:
-        if asked.method not in (_OF_MODERN if form is MODERN else _OF_LEGACY):
-            return False
-        if form is LEGACY and asked.caller.era < LEGACY_TASKS_SINCE:
-            return False
-        found = self._directory.offers(asked.endpoint).values()
+    async def _has_any(self, asked: Asked, identity: Identity, form: Form) -> bool:
+        """Tell whether there may be tasks. After a start, servers are waited for a little; one on record is there."""
+        if self._offered(asked.endpoint):
+            return True
+        await self._directory.settled(asked.endpoint)
+        task_id = asked.params.get("taskId")
+        return self._offered(asked.endpoint) or (
+            isinstance(task_id, str) and await self._tasks.find(task_id, identity, asked.endpoint, form) is not None
+        )
+
+    def _offered(self, endpoint: str) -> bool:
+        found = self._directory.offers(endpoint).values()
         has_tasks = any(offers(each.capabilities, LEGACY) or offers(each.capabilities, MODERN) for each in found)
         return has_tasks or self._directory.asks_people
 
@@ -172,6 +178,13 @@ def undeclared() -> RpcError:
     required: Mapping[str, Any] = {"extensions": {TASKS_EXTENSION: {}}}
     data = {"requiredCapabilities": required}
     return RpcError(_MISSING_CAPABILITY, "Missing required client capability", data=data)
+
+
+def _speaks_of(asked: Asked, form: Form) -> bool:
+    """Tell whether the method is one of this form of tasks, which the client's era knows."""
+    if form is MODERN:
+        return asked.method in _OF_MODERN
+    return asked.method in _OF_LEGACY and asked.caller.era >= LEGACY_TASKS_SINCE
 
 
 def _form_of(asked: Asked) -> Form:

@@ -216,3 +216,17 @@ async def test_a_task_is_not_there_any_more_once_its_call_was_let_go_of(house: H
     assert (await house.gate.store.remove_bodies(Removal(now + 1, now, 0))).bodies > 0
     error = await error_of((await restarted(house).client()).send("tasks/get", {"taskId": task_id}))
     assert error["message"] == "There is no such task of yours."
+
+
+async def test_a_task_is_there_while_its_server_cannot_be_reached_yet_after_a_restart(house: House) -> None:
+    client = await house.client()
+    task_id = (await client.started(PAY))["taskId"]
+    house.server.ends(answer({"paid": 1}))
+    await client.get(task_id)
+    later = restarted(house, Tasking(house.form))
+    later.server.capabilities = {}
+    later.fraud.capabilities = {}
+    client = await later.client()
+    assert (await client.get(task_id))["status"] == "completed"
+    assert (await client.result(task_id))["structuredContent"] == {"paid": 1}
+    assert (await error_of(client.send("tasks/get", {"taskId": "task_9"})))["code"] == -32601
