@@ -5,21 +5,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from gateway.approval.own_tools import APPROVALS_SERVER, APPROVALS_TOOLS
+from gateway.approval.own_tools import APPROVALS_SERVER, APPROVALS_TOOLS, EXECUTE, EXECUTE_TOOL
 from gateway.budget.budgets import Budgets, Told
 from gateway.budget.capped import MAX_CALLS
 from gateway.catalog.catalog import Catalog, Live
 from gateway.catalog.config import ToolRule, rule_for
-from gateway.catalog.declared import fallback_problems, hedge_problems
+from gateway.catalog.declared import draft_problems, fallback_problems, hedge_problems
 from gateway.catalog.lock import Lock, Pin
-from gateway.catalog.own_tools import OWN_PINS, OWN_RULES
+from gateway.catalog.own_tools import CALL_TOOL, OWN_PINS, OWN_RULES
 from gateway.catalog.versions import Contracts, contracts, held_at, version_problems
 from gateway.config.model import OWN_SERVERS, GatewayConfig
 from gateway.facts.config import FactsSection
 from gateway.facts.own_tools import FACTS_SERVER, FACTS_TOOLS
 from gateway.model.duration import milliseconds
 from gateway.model.facts import Approver
-from gateway.model.tool import Tool
+from gateway.model.tool import Effect, Tool
 from gateway.pipeline.rules import Limits, Rules
 from gateway.policy import (
     SELF_APPROVAL,
@@ -32,6 +32,7 @@ from gateway.policy import (
     Trial,
     WorkflowSection,
     compile_allow,
+    compile_drafts,
     compile_quarantine,
     compile_separation,
     compile_workflows,
@@ -79,6 +80,16 @@ permit (principal, action == Gateway::Action::"approvals.wait", resource);
 """It tells an agent how its own calls stand. It is there where there are people to ask."""
 
 
+DRAFTS_PERMIT: Final = PolicySource(
+    "gateway.drafts",
+    """\
+@id("gateway.drafts")
+permit (principal, action == Gateway::Action::"approvals.execute", resource);
+""",
+)
+"""It is there where a tool makes drafts: the call that it stands for is decided as what it is."""
+
+
 class Place(Protocol):
     """Where a gateway's files are."""
 
@@ -113,6 +124,7 @@ def build_rules(config: GatewayConfig, written: Written, lock: Lock, live: Mappi
     rules = _rules(config, lock, live, _sources(config, written, lock))
     problems = [
         *fallback_problems(rules.catalog.tools(), config.mcpServers),
+        *draft_problems(config.tools, config.agents, config.people),
         *hedge_problems(rules.catalog.tools(), config.tools),
         *probe_problems(config.probes, rules.catalog.find),
         *field_problems({name: agent.fields for name, agent in config.agents.items()}, rules.catalog.tools()),
@@ -165,6 +177,7 @@ def _sources(config: GatewayConfig, written: Written, lock: Lock) -> tuple[Polic
     tools = Catalog.pinned(_with_own_tools(lock, config), {}, _said(config)).tools()
     allowed = {name: agent.patterns for name, agent in config.agents.items()}
     own = (OWN_PERMIT, APPROVALS_PERMIT) if config.people else (OWN_PERMIT,)
+    own = (*own, *((DRAFTS_PERMIT,) if _makes_drafts(config) else ()), *compile_drafts(tools))
     quarantined = [name for name, standing in config.standing().items() if standing.quarantined]
     environments = {name: about.environment for name, about in config.abouts().items() if about.environment}
     of_agents = dict.fromkeys(config.agents, config.server.environment) | _own_environments(config)
@@ -245,7 +258,7 @@ def _facts(config: GatewayConfig) -> dict[str, Mapping[str, Any]]:
 
 
 def _said(config: GatewayConfig) -> dict[str, ToolRule]:
-    return {**OWN_RULES, **config.tools}
+    return {**OWN_RULES, EXECUTE_TOOL: OWN_RULES[CALL_TOOL], **config.tools}
 
 
 def _servers(config: GatewayConfig, catalog: Catalog) -> tuple[ServerEntity, ...]:
@@ -286,6 +299,10 @@ def _limits(config: GatewayConfig, pinned: Iterable[Tool]) -> Limits:
     return Limits(config.server.list_limit, results)
 
 
+def _makes_drafts(config: GatewayConfig) -> bool:
+    return bool(config.people) and any(rule.mode == "draft" for rule in config.tools.values())
+
+
 def _with_own_tools(lock: Lock, config: GatewayConfig) -> Lock:
     has_phases = any(workflow.phases for workflow in config.workflows.values())
     about_runs = (*OWN_TOOLS, PHASE_TOOL) if has_phases else OWN_TOOLS
@@ -294,6 +311,8 @@ def _with_own_tools(lock: Lock, config: GatewayConfig) -> Lock:
         lock = lock.with_server(server, pins)
     if config.people:
         pins = {str(tool["name"]): Pin.of(tool, reviewed=True) for tool in APPROVALS_TOOLS}
+        if _makes_drafts(config):
+            pins[str(EXECUTE["name"])] = Pin.of(EXECUTE, effect=Effect.READ, reviewed=True)
         lock = lock.with_server(APPROVALS_SERVER, pins)
     if config.facts is not None:
         lock = lock.with_server(FACTS_SERVER, {str(tool["name"]): Pin.of(tool, reviewed=True) for tool in FACTS_TOOLS})

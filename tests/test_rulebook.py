@@ -203,3 +203,28 @@ def test_the_arguments_that_an_agent_may_set_are_those_of_pinned_tools() -> None
     agents = {"reader": {"allow": [{"call": "web.write", "fields": ["id", "onwer"]}]}}
     with pytest.raises(PolicyLoadError, match="has no argument 'onwer'"):
         rules(write, agents=agents)
+
+
+def test_drafts_are_forbidden_without_an_approval_and_carried_out_by_a_tool_that_is_there_only_with_them() -> None:
+    people = {"bob": {"roles": ["leads"]}}
+    found = rules(people=people, tools={"web.note": {"mode": "draft", "executors": ["reader"]}})
+    note = found.catalog.find("web.note")
+    assert (note.drafts, note.executors, found.catalog.find("web.fetch").drafts) == (True, ("reader",), False)
+    assert {policy.id for policy in found.bundle.policies if "draft" in policy.id} == {
+        "gateway.drafts",
+        "draft.web.note",
+    }
+    assert found.catalog.find("approvals.execute").effect is Effect.READ
+    assert rules(people=people).catalog.find("approvals.execute") is None
+
+
+@pytest.mark.parametrize(
+    ("said", "people", "wrong"),
+    [
+        ({"mode": "draft"}, {}, "nobody could approve one"),
+        ({"mode": "draft", "executors": ["redaer"]}, {"bob": {}}, "'redaer', which is not under `agents:`"),
+    ],
+)
+def test_drafts_that_nobody_could_approve_or_carry_out_are_refused_at_load(said: Any, people: Any, wrong: str) -> None:
+    with pytest.raises(PolicyLoadError, match=wrong):
+        rules(people=people, tools={"web.*": said})

@@ -12,6 +12,7 @@ from gateway.ledger.recollection import Recollections
 from gateway.model.call import Call
 from gateway.model.outcome import Outcome
 from gateway.pipeline.delegating import Delegating
+from gateway.pipeline.entry import Entry
 from gateway.pipeline.finding import finding_tools
 from gateway.pipeline.inflight import InFlight
 from gateway.pipeline.joining import Joining
@@ -86,4 +87,5 @@ def build_runner(parts: Parts, noted: Callable[[Call, Outcome], None]) -> Runner
     kit = Kit(parts.recorder, inflight, parts.owned, parts.clock, parts.ids, noted, tasks)
     runner = Runner(stages, kit)
     parts.task_requests.parked.made_by(runner.run)
+    parts.approving.drafting.run = Entry(runner, parts.rules, parts.kept, parts.looping).run
     return runner

@@ -1,17 +1,49 @@
-"""The tool with which an agent asks what became of its approvals: definition, as pinned."""
+"""The tools with which agents ask what became of their approvals, and carry drafts out: definitions, as pinned."""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
-__all__ = ["APPROVALS_SERVER", "APPROVALS_TOOLS", "LONGEST_S", "WAIT_S", "WAIT_TOOL"]
+__all__ = [
+    "APPROVALS_SERVER",
+    "APPROVALS_TOOLS",
+    "EXECUTE",
+    "EXECUTE_TOOL",
+    "LONGEST_S",
+    "WAIT_S",
+    "WAIT_TOOL",
+]
 
 APPROVALS_SERVER: Final = "approvals"
 """The server name under which it stands; no configured server may take it."""
 
 WAIT_TOOL: Final = "approvals.wait"
+EXECUTE_TOOL: Final = "approvals.execute"
 WAIT_S: Final = 3.0
 LONGEST_S: Final = 50.0
 _TEXT: Final = {"type": "string"}
+
+EXECUTE: Final[Mapping[str, Any]] = {
+    "name": "execute",
+    "description": (
+        "Carry out a draft that people have approved: the call is made, once, with the arguments they approved, under "
+        "the rules of this moment. The answer is the call's own."
+    ),
+    "inputSchema": {
+        "type": "object",
+        "properties": {
+            "draft": {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": 100,
+                "description": "Its id, as the call that made it was told: apr_…",
+            },
+        },
+        "required": ["draft"],
+        "additionalProperties": False,
+    },
+    "annotations": {"readOnlyHint": False, "destructiveHint": True, "openWorldHint": True},
+}
+"""There where a tool makes drafts."""
 
 APPROVALS_TOOLS: Final[tuple[Mapping[str, Any], ...]] = (
     {

@@ -260,6 +260,8 @@ def _tool(
         answers=answers_of(rule),
         once_per_run=rule.once_per_run or False,
         refuses_secrets=rule.secrets == "refuse",
+        drafts=rule.mode == "draft",
+        executors=tuple(rule.executors or ()),
         lookup=lookup_of(rule.lookup, declared=bool(declared and declared.lookup)),
     )
 

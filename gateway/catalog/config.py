@@ -100,6 +100,14 @@ class ToolRule(BaseModel):
     accept_irreversible: bool | None = Field(
         None, description="Nothing takes it back and nobody is asked, and that is meant: `policy check` lets it pass."
     )
+    mode: Literal["execute", "draft"] | None = Field(
+        None,
+        description="draft: a call makes a draft, people look at it, and approvals_execute carries it out once it is "
+        "approved; execute, the default: a call is carried out.",
+    )
+    executors: list[str] | None = Field(
+        None, description="Agents that may carry out the approved drafts of others; who made one always may."
+    )
     deadline: float | None = Field(None, gt=0, le=3600, description="Seconds for a whole call, retries included.")
     attempt: float | None = Field(
         None, gt=0, le=3600, description="Seconds for one attempt at what may be tried again; the rest is for the next."

@@ -14,7 +14,7 @@ from gateway.model.duration import milliseconds
 from gateway.model.problem import Problem
 from gateway.model.tool import Effect, Tool
 
-__all__ = ["answers_of", "fallback_problems", "hedge_problems"]
+__all__ = ["answers_of", "draft_problems", "fallback_problems", "hedge_problems"]
 
 _LAST_ANSWER_MS: Final = 3_600_000
 
@@ -52,6 +52,22 @@ def fallback_problems(tools: Sequence[Tool], servers: Collection[str]) -> list[P
     known = {each.name: each for each in tools}
     silent = set(servers).difference(each.server for each in tools)
     return [problem for tool in tools for problem in _problems(tool, known, silent)]
+
+
+def draft_problems(
+    rules: Mapping[str, ToolRule], agents: Collection[str], people: Collection[str]
+) -> Iterator[Problem]:
+    """Yield what is wrong with drafts: that nobody could ever approve one, or carry it out who is meant to."""
+    for pattern, rule in rules.items():
+        if rule.mode == "draft" and not people:
+            why, fix = f"{pattern} makes drafts, and nobody could approve one", "add those who may under `people:`"
+            yield Problem("tools", 0, 0, "mode", why, fix)
+        for agent in rule.executors or ():
+            if agent not in agents:
+                why = f"drafts of {pattern} are to be carried out by {agent!r}, which is not under `agents:`"
+                yield Problem(
+                    "tools", 0, 0, "executors", why, f"correct `executors` in what `tools:` says of {pattern}"
+                )
 
 
 def hedge_problems(tools: Sequence[Tool], rules: dict[str, ToolRule]) -> list[Problem]:

@@ -153,6 +153,8 @@ class _Entry:
             body["sent"] = self.kept["sent"]
         if request.undoes is not None:
             body["undoes"] = request.undoes.call_id
+        if request.draft is not None:
+            body["draft"] = request.draft
         if request.promised is not None:
             body["task"] = request.promised.task_id
 

@@ -78,7 +78,9 @@ async def next_step(ledger: Ledger, run: RunRef, call: Call, is_new: IsNew = _ne
     if call.request.repeats is not None:
         key = call.request.repeats.step_key
         return StepKey(key, await ledger.recorded(agent, tool.name, key))
-    explicit = call.request.idempotency_key
+    if call.drafts and request.draft is None:  # to make a draft is no step
+        return NO_STEP
+    explicit = f"draft {request.draft}" if request.draft is not None else request.idempotency_key
     if call.request.undoes is not None:
         explicit = f"undoes {call.request.undoes.call_id}"
     elif explicit is not None and call.identity.on_behalf_of is not None:  # one user never gets another's answer

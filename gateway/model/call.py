@@ -58,6 +58,11 @@ class Call:
         self.request = request
         self.received_ms = received_ms
 
+    @property
+    def drafts(self) -> bool:
+        """Whether it is carried out only as an approved draft; what the gateway undoes, or promised before, is not."""
+        return self.tool.drafts and self.request.undoes is None and self.request.promised is None
+
     def has(self, name: str) -> bool:
         """Tell whether the stage that sets `name` has run."""
         return name in self.__dict__

@@ -78,9 +78,9 @@ class RequestFault(GatewayError):
 
 
 class ApprovalFault(GatewayError):
-    """What a call came to in the end that people were asked about as a task; nothing was done."""
+    """What a call came to that people were asked about as a task or a draft; nothing was done."""
 
-    codes = frozenset({"denied", "approval_denied", "approval_edited", "approval_over"})
+    codes = frozenset({"denied", "approval_pending", "approval_denied", "approval_edited", "approval_over"})
     default_code = "approval_denied"
 
 

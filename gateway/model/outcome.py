@@ -37,15 +37,15 @@ class Denied:
 class Waiting:
     """The call is parked, or waits for a step in flight; repeating it resolves it.
 
-    `approval` is the id of what people are asked, where it is them it waits `on`. `task` is the result that says that
-    the server carries the call out as a task, which has the id `on`; then it has been sent.
+    `approval` is the id of what people are asked, where it is them it waits `on`. `answer` is the result that its
+    caller gets instead of a refusal: that it is carried out as a task, which has the id `on`, or that it is a draft.
     """
 
     on: str
     message: str
     retry_after_s: float
     approval: str = ""
-    task: Mapping[str, Any] | None = field(default=None, repr=False)
+    answer: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

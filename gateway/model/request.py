@@ -85,7 +85,8 @@ class CallRequest:
     `via` is the gateway's own tool that the agent called to have this one called, if it did. `undoes` is set on what
     the gateway itself asks for when a run is rolled back, `repeats` where it makes a call in doubt again, `promised`
     where it makes one that people have approved meanwhile; no transport sets any. `dry_run` is set where nothing is to
-    be done. `task` is what a request is about that asks about a task.
+    be done. `task` is what a request is about that asks about a task. `draft` is the approved draft
+    that it carries out, which no transport sets.
     """
 
     name: str
@@ -104,4 +105,5 @@ class CallRequest:
     task: Begun | None = None
     repeats: Repeating | None = None
     promised: Promise | None = None
+    draft: str | None = None
     dry_run: DryRun | None = None

@@ -60,6 +60,8 @@ class Tool:
     looked up. With `refuses_secrets` no call goes out in whose arguments there is a secret. `contract` is set where the
     agent that calls it is held at another version.
 
+    One that `drafts` is carried out only as an approved draft, by who made the draft or by one of the `executors`.
+
     `undo` is the tool that takes its effect back, with the arguments of the same names, or those that `undo_arguments`
     takes from `input.…` and `output.…`.
 
@@ -98,8 +100,20 @@ class Tool:
     lookup: Lookup | None = field(default=None, compare=False)
     refuses_secrets: bool = False
     contract: Contract | None = None
+    drafts: bool = False
+    executors: tuple[str, ...] = ()
 
     @property
     def listed(self) -> Mapping[str, Any]:
-        """The definition that the agent it is spoken with knows."""
-        return self.definition if self.contract is None else self.contract.definition
+        """The definition that the agent it is spoken with knows; a draft is no such output as its schema says."""
+        known = self.definition if self.contract is None else self.contract.definition
+        if not self.drafts:
+            return known
+        shown = {name: each for name, each in known.items() if name not in {"outputSchema", "execution"}}
+        return {**shown, "description": f"{known.get('description', '')} {_DRAFTS}".strip()}
+
+
+_DRAFTS: Final = (
+    "(A call makes a draft and does nothing yet: a person looks at it, and approvals_execute carries it out once it is "
+    "approved.)"
+)

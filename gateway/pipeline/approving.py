@@ -9,7 +9,7 @@ from typing import Any, Final
 from gateway.approval.approvals import Approvals, Kept
 from gateway.approval.config import ApprovalsSection, WebhookSection
 from gateway.approval.messenger import Messenger, Receiver
-from gateway.approval.own_tools import WAIT_TOOL
+from gateway.approval.own_tools import EXECUTE_TOOL, WAIT_TOOL
 from gateway.approval.ring import Ring
 from gateway.approval.values import Approval
 from gateway.approval.webhook import key_of
@@ -20,6 +20,7 @@ from gateway.model.errors import GatewayError
 from gateway.pipeline.autonomy import Autonomy
 from gateway.pipeline.consent import Consents
 from gateway.pipeline.desk import Desk, described
+from gateway.pipeline.drafting import Drafting
 from gateway.pipeline.eliciting import Eliciting
 from gateway.pipeline.parking import Parking, Parlour
 from gateway.pipeline.rules import RulesInForce
@@ -56,14 +57,15 @@ class Approving:
         self.eliciting = Eliciting(self._parlour, self.desk, section.elicitation)
         self.parking = Parking(self._parlour, section.wait_s, self.eliciting.ask if section.elicitation else None)
         self.autonomy = Autonomy(ground.store, self.approvals, self.desk, section.autonomy)
+        self.drafting = Drafting(self._parlour, self.parking)
         self._messenger = self._messenger_to(section.webhook) if section.webhook is not None else None
         if self._messenger is not None:
             self.tell(self._messenger.tell)
 
     @property
     def own_tools(self) -> Mapping[str, OwnTool]:
-        """What carries the gateway's own tool out, by its name."""
-        return {WAIT_TOOL: self.parking.wait}
+        """What carries the gateway's own tools out, by name."""
+        return {WAIT_TOOL: self.parking.wait, EXECUTE_TOOL: self.drafting.execute}
 
     def tell(self, told: Callable[[Approval], None]) -> None:
         """Have `told` hear of every approval that is opened from now on."""

@@ -12,6 +12,7 @@ from gateway.model.facts import Approval as Consent
 from gateway.model.facts import Approver, Facts, RunRef
 from gateway.model.identity import Identity
 from gateway.model.operation import TOOL_CALL
+from gateway.model.tool import Tool
 from gateway.pipeline.rules import Rules, RulesInForce
 from gateway.policy import (
     MOST_PEOPLE,
@@ -24,7 +25,7 @@ from gateway.policy import (
     may_approve,
 )
 
-__all__ = ["Consents", "bound_of", "person_may"]
+__all__ = ["Consents", "bound_of", "is_drafts", "person_may"]
 
 _NAMED: Final = frozenset({"handle", "meta", "header", "key"})
 """How a run is found that the caller, or a workflow, named; any other one ends with its conversation."""
@@ -41,6 +42,19 @@ def bound_of(call: Call, run: RunRef) -> Bound:
         bundle=call.bundle.digest,
         run=run.id if run.source in _NAMED else "",
     )
+
+
+def is_drafts(draft: Approval, identity: Identity, tool: Tool) -> bool:
+    """Tell whether a draft is this caller's to carry out: its own, or another agent's of whom it is an executor.
+
+    An executor acts for nobody, or for the user for whom the draft was made.
+    """
+    if draft.standing or not draft.asked.get("draft", False):
+        return False
+    user = identity.on_behalf_of or ""
+    if draft.agent == identity.agent:
+        return user == draft.on_behalf_of
+    return identity.agent in tool.executors and user in {"", draft.on_behalf_of}
 
 
 def person_may(rules: Rules, person: Approver, question: Question, *, self_too: bool = False) -> str:
@@ -84,13 +98,26 @@ class Consents:
         given = decision_input(call.bundle, call.identity, call.tool, call.arguments, facts)
         if decide(call.bundle, given).ruling is not Ruling.NEEDS_APPROVAL:
             return facts
-        found = await self._found(bound_of(call, facts.run), call, facts.now_ms)
+        find = self._draft if call.drafts else self._found
+        found = await find(bound_of(call, facts.run), call, facts.now_ms)
         if found is None:
             return facts
         people = self._counted(found, Question(call.identity, call.tool, call.arguments, facts))
         if len(people) > 1:  # each has to be one whom the policies would take: a crowd does not carry a stranger
             people = tuple(one for one in people if approved(call.bundle, given, [one], MOST_PEOPLE).allowed)
         return replace(facts, approval=Consent(found.id, found.version, people, found.decided_ms, found.standing))
+
+    async def _draft(self, bound: Bound, call: Call, now_ms: int) -> Approval | None:
+        """Return the approved draft that a call names and carries out; whatever else was approved is none."""
+        if call.request.draft is None:
+            return None
+        draft = await self._approvals.find(call.request.draft)
+        if not draft.is_usable(now_ms) or not is_drafts(draft, call.identity, call.tool):
+            return None
+        made = draft.bound
+        if draft.agent != bound.agent:
+            bound = replace(bound, agent=made.agent, on_behalf_of=made.on_behalf_of, run=made.run)
+        return draft if bound == made else None
 
     async def _found(self, bound: Bound, call: Call, now_ms: int) -> Approval | None:
         held = await self._approvals.held(bound)

@@ -272,6 +272,7 @@ def described(approval: Approval, now_ms: int) -> dict[str, Any]:
         "policies": decision["policies"],
         "arguments": asked["arguments"],
         "arguments_digest": asked["arguments_digest"],
+        **({"draft": True} if asked.get("draft", False) else {}),
         "edited_from": asked.get("edited_from", ""),
         "edited_to": approval.edited_to,
     }

@@ -14,15 +14,14 @@ from typing import Any, Final
 
 from gateway.approval.approvals import Approvals
 from gateway.approval.values import Approval
-from gateway.codec import dump
 from gateway.ledger.parts import Redact
 from gateway.model.call import Call
 from gateway.model.clock import Clock
-from gateway.model.errors import ApprovalFault, ConnectorFault, GatewayError, IdentityFault, RequestFault
+from gateway.model.errors import ConnectorFault, GatewayError, IdentityFault, RequestFault
 from gateway.model.identity import Credential, Identity, principal_of
 from gateway.model.outcome import Denied, Failed, Outcome, Succeeded, Waiting
 from gateway.model.request import CallRequest, Promise
-from gateway.pipeline.parking import Parking
+from gateway.pipeline.parking import Parking, refused_all_the_same
 from gateway.pipeline.polling import Held, wanted_in
 from gateway.pipeline.recalling import outcome_of
 from gateway.pipeline.runner import Ended
@@ -196,7 +195,7 @@ class Parked:
         held.tries += 1
         held.next_try_ms = self._clock.now_ms() + 1000 * min(2 ** min(held.tries, 16), _LONGEST_PAUSE_S)
         match outcome:
-            case Waiting(task=task) if task is not None:  # its server carries it out, as this very task
+            case Waiting(answer=answer) if answer is not None:  # its server carries it out, as this very task
                 return
             case Waiting():
                 await self._says(held, outcome.message, awaits=outcome.approval or held.awaits)
@@ -208,7 +207,7 @@ class Parked:
             case Failed(error) if _is_for_now(call, error):
                 await self._says(held, f"It is approved, and tried again: {error.message}")
             case Denied():
-                await self._close(held, Failed(_denied(outcome)))
+                await self._close(held, Failed(refused_all_the_same(outcome)))
             case _:
                 await self._close(held, outcome, call if call.has("decision") else None)
 
@@ -287,11 +286,4 @@ def _waiting(held: Held, approval: Approval, text: str) -> Waiting:
     result = held.form.made_of(held.state)
     if held.form is LEGACY:
         result["_meta"] = {_AT_ONCE_META: text}
-    return Waiting(held.record.id, text, _ASK_AGAIN_MS / 1000, approval=approval.id, task=result)
-
-
-def _denied(denied: Denied) -> ApprovalFault:
-    decision = denied.decision
-    said = decision.message or "No policy allows this call."
-    calls = "".join(f" Call {each.tool} {dump(each.arguments).decode()}" for each in decision.remedies)
-    return ApprovalFault(f"It was approved and is refused all the same: {said}{calls}", code=denied.code)
+    return Waiting(held.record.id, text, _ASK_AGAIN_MS / 1000, approval=approval.id, answer=result)

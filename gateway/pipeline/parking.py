@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from gateway.approval.approvals import Approvals
-from gateway.approval.own_tools import LONGEST_S, WAIT_S
+from gateway.approval.own_tools import EXECUTE_TOOL, LONGEST_S, WAIT_S
 from gateway.approval.values import Approval, ApprovalRefused
 from gateway.codec import dump
 from gateway.ledger.entries import claim_body
@@ -16,13 +16,13 @@ from gateway.model.clock import Clock
 from gateway.model.decision import Remedy
 from gateway.model.errors import ApprovalFault, RequestFault
 from gateway.model.outcome import Denied, Outcome, Waiting
-from gateway.pipeline.consent import bound_of
+from gateway.pipeline.consent import bound_of, is_drafts
 from gateway.pipeline.rules import RulesInForce
 from gateway.pipeline.stages import DecideAgain
 from gateway.policy import people_needed
 from gateway.store.approvals import ApprovalState
 
-__all__ = ["Parking", "Parlour"]
+__all__ = ["Parking", "Parlour", "refused_all_the_same"]
 
 _COME_AGAIN_S: Final = 15.0
 _NOBODY: Final = "Nobody is configured who could give it: ask the operator to add `people:`."
@@ -37,6 +37,10 @@ _TOLD: Final[Mapping[str, str]] = {
 }
 
 
+_NO_DRAFT: Final = (
+    "was approved, and cannot be carried out any more: the policies or the tool changed since, it belongs to another "
+    "run, or who approved it is not enough for it. Make the call again for a new draft."
+)
 _AS_TASK: Final = "Once it is approved it is carried out, and this task has what comes of it."
 
 
@@ -87,12 +91,9 @@ class Parking:
         """
         if not self._parlour.rules.current.people:
             return Denied(replace(call.decision, message=f"{call.decision.message} {_NOBODY}"))
-        bound = bound_of(call, call.facts.run)
-        approval = await self._approvals.held(bound)
-        if approval is None:
-            approval, opened = await self._approvals.ask(bound, self._body(call), call.facts.run.id)
-            if opened:
-                self._parlour.told(approval)
+        if call.drafts:
+            return await self._drafted(call)
+        approval = await self._held(call)
         if approval.is_pending(self._clock.now_ms()):
             task = await self.as_task(call, approval, self._asked(call, approval) + _AS_TASK)
             if task is not None:
@@ -105,6 +106,44 @@ class Parking:
             decision = replace(call.decision, message=_EDITED, remedies=(remedy,))
             return Denied(decision, code="approval_edited", approval=edited.id)
         return self._answer(call, approval)
+
+    async def _held(self, call: Call) -> Approval:
+        """Return the approval that stands for a call, opened where there was none."""
+        bound = bound_of(call, call.facts.run)
+        approval = await self._approvals.held(bound)
+        if approval is None:
+            approval, opened = await self._approvals.ask(bound, self._body(call), call.facts.run.id)
+            if opened:
+                self._parlour.told(approval)
+        return approval
+
+    async def _drafted(self, call: Call) -> Outcome:
+        """Return the draft that a call comes to, whatever people have said to it; or that it is not to be made.
+
+        Raises:
+            ApprovalFault: it is a draft that is carried out, and its approval is none any more.
+            RequestFault: it cannot be kept.
+        """
+        if call.request.draft is not None:
+            raise ApprovalFault(f"{call.request.draft} {_NO_DRAFT}", code="approval_over")
+        if self._parlour.redact(call.arguments) != call.arguments:
+            raise RequestFault("The arguments hold a secret, or the mask of one: no draft can be made of them.")
+        draft = await self._held(call)
+        if draft.state is ApprovalState.EDITED:
+            draft = await self._approvals.find(draft.edited_to)
+        if draft.state is ApprovalState.DENIED:
+            return self._answer(call, draft)
+        execute = self._call(draft)
+        how = f"{execute['tool']} {dump(execute['arguments']).decode()}"
+        does = f"It would call {call.tool.wire_name} {dump(draft.asked['arguments']).decode()}."
+        status = draft.status(self._clock.now_ms())
+        told = f"It is approved: carry it out with {how}."
+        if status == ApprovalState.PENDING:
+            told = f"{self._asked(call, draft)}Once it is approved, carry it out with {how}."
+        text = f"This is a draft, {draft.id}. {does} {told}"
+        shown = {"draft": draft.id, "state": status, "tool": call.tool.wire_name, "arguments": draft.asked["arguments"]}
+        answer = {"content": [{"type": "text", "text": text}], "structuredContent": {**shown, "execute": execute}}
+        return Waiting(draft.id, text, _COME_AGAIN_S, approval=draft.id, answer=answer)
 
     def _answer(self, call: Call, approval: Approval) -> Outcome:
         now = self._clock.now_ms()
@@ -143,6 +182,7 @@ class Parking:
             "who": [who for kind, who in call.decision.obligations if kind == "approval"],
             "quorum": people_needed(call.bundle, call.given),
             "effect": str(call.tool.effect),
+            **({"draft": True} if call.drafts else {}),
             **({"server": told} if (told := self._parlour.rules.current.about(call.tool).told()) else {}),
         }
 
@@ -175,6 +215,8 @@ class Parking:
         if status == ApprovalState.EDITED:
             answer["call"] = self._call(await self._approvals.find(approval.edited_to))
         told = _denied(approval) if status == ApprovalState.DENIED else _TOLD[status]
+        if status == ApprovalState.APPROVED and approval.asked.get("draft", False):
+            told = "Carry it out with the call that is named here: it is made then, once."
         return {"content": [{"type": "text", "text": f"{approval.id}: {status}. {told}"}], "structuredContent": answer}
 
     async def _own(self, call: Call, approval_id: str) -> Approval:
@@ -183,14 +225,33 @@ class Parking:
         except ApprovalRefused:
             approval = None
         caller = call.identity.agent, call.identity.on_behalf_of or ""
-        if approval is None or approval.standing or (approval.agent, approval.on_behalf_of) != caller:
+        tool = None if approval is None else self._parlour.rules.current.catalog.find(approval.tool)
+        if approval is None or approval.standing:
+            theirs = False
+        else:
+            drafts = tool is not None and is_drafts(approval, call.identity, tool)
+            theirs = drafts or (approval.agent, approval.on_behalf_of) == caller
+        if approval is None or not theirs:
             raise RequestFault("No call of yours waits for an approval of that id.")
         return approval
 
     def _call(self, approval: Approval) -> Mapping[str, Any]:
-        tool = self._parlour.rules.current.catalog.find(approval.tool)
+        """Return the call that an agent should make once it is approved."""
+        catalog = self._parlour.rules.current.catalog
+        if approval.asked.get("draft", False):
+            execute = catalog.find(EXECUTE_TOOL)
+            return {"tool": execute.wire_name if execute else EXECUTE_TOOL, "arguments": {"draft": approval.id}}
+        tool = catalog.find(approval.tool)
         name = approval.tool if tool is None else tool.wire_name
         return {"tool": name, "arguments": approval.asked["arguments"]}
+
+
+def refused_all_the_same(denied: Denied) -> ApprovalFault:
+    """Return why a call that people approved is not made, as the policies say now."""
+    decision = denied.decision
+    said = decision.message or "No policy allows this call."
+    calls = "".join(f" Call {each.tool} {dump(each.arguments).decode()}" for each in decision.remedies)
+    return ApprovalFault(f"It was approved and is refused all the same: {said}{calls}", code=denied.code)
 
 
 def _denied(approval: Approval) -> str:

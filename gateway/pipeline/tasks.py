@@ -202,7 +202,7 @@ class Tasks:
         held = self._open.get(task.id)
         state = held.state if held is not None else task.body["state"]
         form = form_of(task.body["form"])
-        return Waiting(task.id, _RUNS, form.pause_s(state), task=form.made_of(state))
+        return Waiting(task.id, _RUNS, form.pause_s(state), answer=form.made_of(state))
 
     # Finding
 
@@ -491,4 +491,4 @@ _RUNS: Final = "The server carries this call out as a task."
 
 
 def _waiting(held: Held, result: Mapping[str, Any]) -> Waiting:
-    return Waiting(held.record.id, _RUNS, held.form.pause_s(held.state), task=result)
+    return Waiting(held.record.id, _RUNS, held.form.pause_s(held.state), answer=result)

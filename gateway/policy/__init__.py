@@ -15,6 +15,7 @@ from gateway.policy.cases import Case, CaseFile, CaseResult, read_cases, run_cas
 from gateway.policy.config import Require, Rule, WorkflowSection
 from gateway.policy.decide import decide
 from gateway.policy.deeds import may_do, on_environment, on_run, on_scope
+from gateway.policy.drafts import compile_drafts
 from gateway.policy.entities import AgentEntity, ServerEntity, is_open_world
 from gateway.policy.explain import Explanation, Verdict, explain
 from gateway.policy.fields import field_problems
@@ -62,6 +63,7 @@ __all__ = [
     "bundle_from",
     "check",
     "compile_allow",
+    "compile_drafts",
     "compile_quarantine",
     "compile_separation",
     "compile_workflows",

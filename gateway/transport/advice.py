@@ -19,6 +19,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "run_cancelled": "End this piece of work; begin other work in a run of its own.",
     "run_superseded": "Stop: another process goes on with this run.",
     "denied": "Repeating it unchanged will not help; ask the operator of the gateway for access.",
+    "approval_pending": "Ask approvals_wait how it stands, and carry it out once it is approved.",
     "approval_denied": "Do without it: a person refused, and repeating it does not help.",
     "approval_edited": "Make the call that the person put in its place.",
     "approval_over": "Make the call again to have people asked anew.",

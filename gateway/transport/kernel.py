@@ -261,8 +261,8 @@ class Kernel:
         page = page_of(ended.outcome)
         if page is not None:
             return _sent_to(page, asked, ended)
-        if isinstance(ended.outcome, Waiting) and ended.outcome.task is not None:
-            return Answer(dict(ended.outcome.task), ended)
+        if isinstance(ended.outcome, Waiting) and ended.outcome.answer is not None:
+            return Answer(dict(ended.outcome.answer), ended)
         if "task" in ended.call.request.more:
             raise operation_error(ended)  # a client that waits for a task takes no result in its place
         named = partial(self._wire_name, endpoint=asked.endpoint)
@@ -295,7 +295,7 @@ class Kernel:
             return frozenset()
 
         def is_able(tool: Tool) -> bool:
-            asks = bool(rules.people) and could_be_approved(rules.bundle, identity, tool)
+            asks = bool(rules.people) and not tool.drafts and could_be_approved(rules.bundle, identity, tool)
             return asks or tool.server in servers
 
         return frozenset(tool.wire_name for tool in rules.catalog_at(asked.endpoint).tools() if is_able(tool))

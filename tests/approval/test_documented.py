@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 
 from gateway.approval.config import ApprovalsSection, PersonSection
+from gateway.catalog.config import ToolRule
 from gateway.model.facts import Approver
 from gateway.policy import check
 from gateway.transport.approvals import ApprovalsApi
@@ -14,7 +15,7 @@ from tests.pipeline.people import asked, is_done
 from tests.transport.front import Front
 
 TEXT = (Path(__file__).parents[2] / "gateway/approval/APPROVALS.md").read_text(encoding="utf-8")
-POLICIES, CONFIG = re.findall(r"```\n(.*?)```", TEXT, re.DOTALL)
+POLICIES, CONFIG, DRAFTS = re.findall(r"```\n(.*?)```", TEXT, re.DOTALL)
 
 
 async def test_the_policies_ask_two_leads_about_large_payments_and_nobody_about_small_ones() -> None:
@@ -34,6 +35,11 @@ def test_the_configuration_is_one() -> None:
     assert [PersonSection(**one).roles for one in config["people"].values()] == [["finance-leads"]]
     section = ApprovalsSection(**config["approvals"])
     assert section.model_copy(update={"webhook": None}) == ApprovalsSection()
+
+
+def test_the_tools_that_make_drafts_are_configured_so() -> None:
+    rules = {name: ToolRule(**rule) for name, rule in yaml.safe_load(DRAFTS)["tools"].items()}
+    assert {rule.mode for rule in rules.values()} == {"draft"}
 
 
 def test_every_path_of_the_api_is_there_and_told() -> None:

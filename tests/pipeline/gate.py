@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from gateway.approval.config import ApprovalsSection
-from gateway.approval.own_tools import APPROVALS_SERVER, APPROVALS_TOOLS
+from gateway.approval.own_tools import APPROVALS_SERVER, APPROVALS_TOOLS, EXECUTE, EXECUTE_TOOL
 from gateway.budget.budgets import Budgets
 from gateway.cache.results import ResultCache
 from gateway.catalog.catalog import Catalog, Live
@@ -75,7 +75,7 @@ from gateway.pipeline.stages.validate import Validate
 from gateway.pipeline.tainting import Tainting
 from gateway.pipeline.task_requests import TaskRequests
 from gateway.pipeline.tasks import Shelter, Tasks
-from gateway.policy import AgentEntity, Bundle, LoadOptions, PolicySource
+from gateway.policy import AgentEntity, Bundle, LoadOptions, PolicySource, compile_drafts
 from gateway.redaction.redactor import Redactor
 from gateway.resilience.admission import Admission
 from gateway.resilience.config import RateLimit, ResilienceConfig
@@ -198,12 +198,13 @@ def rules_of(
     facts: FactsSection | None = None,
 ) -> Rules:
     """The acme tools as pinned, held against what the servers offer, under these policies, with these people to ask."""
-    ours = {APPROVALS_SERVER: APPROVALS_TOOLS} if people else {}
+    ours = {APPROVALS_SERVER: (*APPROVALS_TOOLS, EXECUTE)} if people else {}
     ours |= {FACTS_SERVER: FACTS_TOOLS} if facts is not None else {}
     lock = lock_of({**definitions, **ours})
-    declared = {**TOOL_RULES, **(tools or {})}
+    declared = {**TOOL_RULES, EXECUTE_TOOL: ToolRule(effect=Effect.READ), **(tools or {})}
     pinned = Catalog.build(lock, {}, declared).tools()
     sources = [PolicySource(f"{number}.cedar", text) for number, text in enumerate(policies, 1)]
+    sources += compile_drafts(pinned)
     entities = [AgentEntity(name, owner=AGENTS[name].owner) for name in AGENTS]
     section = facts or FactsSection()
     schemas = {name: declared.json_schema for name, declared in section.names.items()}
@@ -280,12 +281,17 @@ class Gate:
         self.stages = self._stages()
         self.runner = self.walking(self.stages)
         self.rollback = Rollback(self.runner, self.store, self.rules, self.owned, self.clock)
-        self.entry = Entry(self.runner, self.rules, self.kept, self.looping)
+        self.entry = self._entry()
         self.directory = Directory(self.upstreams, self.rules)
         self.notices = Notices(self.upstreams, self.rules, self.listing, self.directory, self.clock)
 
     def _approving(self, section: ApprovalsSection) -> Approving:
         return Approving(Ground(self.store, self.rules, self.clock, self.ids, self.redactor.record), section)
+
+    def _entry(self) -> Entry:
+        entry = Entry(self.runner, self.rules, self.kept, self.looping)
+        self.approving.drafting.run = entry.run
+        return entry
 
     def _listing(self) -> Listing:
         return Listing(

@@ -40,7 +40,7 @@ class Resolve:
         tool = rules.catalog_at(request.endpoint).resolve(
             request.name, look, lambda tool: visible(rules.bundle, call.identity, tool)
         )
-        if request.undoes is not None:  # written from the record, which has the present version
+        if request.undoes is not None or request.draft is not None:  # from the record, which has the present version
             return tool
         tool = rules.spoken_with(call.identity.agent, tool)
         if tool.contract is not None and tool.contract.broken:
