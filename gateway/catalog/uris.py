@@ -6,10 +6,17 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
 
-__all__ = ["MAX_URI", "Offered", "own_uri", "servers_of", "shown_uri", "split_own"]
+__all__ = ["MAX_URI", "Offered", "links_in", "own_uri", "servers_of", "shown_link", "shown_uri", "split_own"]
 
 MAX_URI: Final = 8192
+_PAGE: Final = "ui://"
+"""How URIs of pages begin (MCP Apps): hosts look for it, so the gateway's own for them begin so too."""
+
 _OWN: Final = "toolgate://"
+_OWN_PAGE: Final = f"{_PAGE}toolgate/"
+_LINK: Final = "resource_link"
+_EMBEDDED: Final = "resource"
+_OF_THE_WEB: Final = ("https://", "http://")
 _VARIABLE: Final = re.compile(r"\{[^{}]*\}")
 
 
@@ -33,20 +40,46 @@ def servers_of(uri: str, offered: Mapping[str, Offered]) -> list[str]:
 
 def own_uri(server: str, uri: str) -> str:
     """Return a URI of the gateway's own that stands for `uri` of one server, whoever else offers the same."""
-    return f"{_OWN}{server}/{uri}"
+    return f"{_OWN_PAGE}{server}/{uri[len(_PAGE) :]}" if uri.startswith(_PAGE) else f"{_OWN}{server}/{uri}"
 
 
 def split_own(uri: str) -> tuple[str, str] | None:
     """Return the server and the URI that `own_uri` put together, or None for any other URI."""
-    if not uri.startswith(_OWN):
-        return None
-    server, _, rest = uri[len(_OWN) :].partition("/")
-    return (server, rest) if server and rest else None
+    for own, scheme in ((_OWN, ""), (_OWN_PAGE, _PAGE)):
+        if uri.startswith(own):
+            server, _, rest = uri[len(own) :].partition("/")
+            return (server, f"{scheme}{rest}") if server and rest else None
+    return None
 
 
 def shown_uri(server: str, item: Mapping[str, Any], key: str, shared: Collection[str]) -> Mapping[str, Any]:
     """Return a listed resource or template as agents see it: under the gateway's own URI where others offer its."""
     return {**item, key: own_uri(server, item[key])} if item[key] in shared else item
+
+
+def links_in(content: Any) -> bool:
+    """Tell whether content holds links to resources, or resources themselves."""
+    return isinstance(content, list) and any(
+        isinstance(block, dict) and block.get("type") in (_LINK, _EMBEDDED) for block in content
+    )
+
+
+def shown_link(server: str, block: Any, offered: Mapping[str, Offered]) -> Any:
+    """Return a block of a server's content with a URI that leads to that server where its own would not.
+
+    What a link names need not be listed by its server. A page of the web is read there, and of what is embedded, which
+    need not be read, only a URI that others offer as well is changed.
+    """
+    linked = isinstance(block, dict) and block.get("type") == _LINK
+    named: Any = block if linked else block.get("resource") if isinstance(block, dict) else None
+    uri = named.get("uri") if isinstance(named, dict) else None
+    if not isinstance(uri, str) or len(uri) > MAX_URI:
+        return block
+    offering = servers_of(uri, offered)
+    if offering == [server] or not (offering or (linked and not uri.startswith(_OF_THE_WEB))):
+        return block
+    shown = {**named, "uri": own_uri(server, uri)}
+    return shown if linked else {**block, "resource": shown}
 
 
 @lru_cache(maxsize=4096)

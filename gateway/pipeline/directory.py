@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from gateway.catalog.names import canonical_name, wire_names
 from gateway.catalog.screening import hidden_characters
-from gateway.catalog.uris import MAX_URI, Offered, own_uri, servers_of, shown_uri, split_own
+from gateway.catalog.uris import MAX_URI, Offered, own_uri, servers_of, shown_link, shown_uri, split_own
 from gateway.connector.pool import Upstreams
 from gateway.connector.upstream import Definitions, Offer
 from gateway.model.errors import ConnectorFault, RequestFault
@@ -138,6 +138,14 @@ class Directory:
     def uri_seen(self, place: Place, asked: str, answered: str) -> str:
         """Return the URI that an answer about `asked` shows for `answered`, as the server called it."""
         return own_uri(place.server, answered) if split_own(asked) is not None else answered
+
+    async def linked(self, server: str, endpoint: str, content: Sequence[Any]) -> list[Any]:
+        """Return a server's content with links that lead back to it, where others there have resources too."""
+        servers = self._with("resources", endpoint)
+        if len(servers) < 2 or server not in servers:
+            return [*content]
+        offered = await self._offered(servers)
+        return [shown_link(server, block, offered) for block in content]
 
     async def _offered(self, servers: Collection[str], *, anew: bool = False) -> Mapping[str, Offered]:
         resources, templates = await asyncio.gather(

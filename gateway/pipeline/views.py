@@ -1,6 +1,6 @@
 """The catalog through the eyes of one agent: what it is listed, and what it finds when that is not all."""
 
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -9,6 +9,7 @@ from gateway.approval.own_tools import APPROVALS_SERVER
 from gateway.catalog.cut import or_cut
 from gateway.catalog.own_tools import OWN_PINS, READ_RESULT, TOOLS_SERVER
 from gateway.catalog.search import Index, words_of
+from gateway.catalog.uris import own_uri
 from gateway.codec import dump, verbatim
 from gateway.model.identity import Identity
 from gateway.model.tool import Tool
@@ -58,6 +59,7 @@ class Views:
         self._shown: dict[tuple[str, str, int], Mapping[str, Any]] = {}
         self._words: dict[str, Mapping[str, int]] = {}
         self._indexes: OrderedDict[tuple[str, ...], Index] = OrderedDict()
+        self._pages: dict[str, defaultdict[str | None, set[str]]] = {}
         self._texts: OrderedDict[tuple[Identity, str], Any] = OrderedDict()
 
     def of(self, identity: Identity, endpoint: str) -> View:
@@ -87,8 +89,24 @@ class Views:
         shown = self._shown.get(key)
         if shown is None:
             definition = or_cut(tool.listed) if tool.name in self.rules.limits.results else tool.listed
+            definition = self._with_own_page(definition, tool.server, endpoint)
             shown = self._shown[key] = {**definition, "name": tool.wire_name}
         return shown
+
+    def _with_own_page(self, definition: Mapping[str, Any], server: str, endpoint: str) -> Mapping[str, Any]:
+        """Return a definition whose page is that of its server, where tools of others name one by the same URI."""
+        page = _page_of(definition)
+        if page is None:
+            return definition
+        servers = self._pages.get(endpoint)
+        if servers is None:
+            servers = self._pages[endpoint] = defaultdict(set)
+            for tool in self.rules.catalog_at(endpoint).tools():
+                servers[_page_of(tool.listed)].add(tool.server)
+        if len(servers[page]) < 2:
+            return definition
+        meta = definition["_meta"]
+        return {**definition, "_meta": {**meta, "ui": {**meta["ui"], "resourceUri": own_uri(server, page)}}}
 
     def index(self, tools: Sequence[Tool]) -> Index:
         """Return the index of these tools; agents that may see the same share one."""
@@ -125,3 +143,11 @@ class Views:
             own.pop(READ_RESULT, None)
         listed = sorted([*own.values(), *(() if large else tools)], key=lambda tool: tool.name)
         return View([self.definition(tool, endpoint) for tool in listed], tools, self, endpoint)
+
+
+def _page_of(definition: Mapping[str, Any]) -> str | None:
+    """Return the page that a tool is shown with (MCP Apps), or None."""
+    meta = definition.get("_meta")
+    apps = meta.get("ui") if isinstance(meta, Mapping) else None
+    page = apps.get("resourceUri") if isinstance(apps, Mapping) else None
+    return page if isinstance(page, str) else None

@@ -37,6 +37,7 @@ from gateway.transport.answers import (
     tool_result,
     url_required,
 )
+from gateway.transport.links import follow_back, follow_back_in_messages, links_in
 from gateway.transport.wire import HttpRefusal, RpcError
 
 __all__ = [
@@ -247,7 +248,10 @@ class Kernel:
         )
         ended = await self._entry.run(request)
         if isinstance(ended.outcome, Succeeded):
-            return Answer(success(ended.call, ended.outcome), ended)
+            result = success(ended.call, ended.outcome)
+            if links_in(result.get("content")):
+                await follow_back(self._directory, ended.call, asked.endpoint, result)
+            return Answer(result, ended)
         return self._unanswered(asked, ended)
 
     def _unanswered(self, asked: Asked, ended: Ended) -> Answer:
@@ -306,7 +310,9 @@ class Kernel:
             raise RpcError(_INVALID_PARAMS, "prompts/get needs params.name, a string.")
         place = await self._prompt(asked, name)
         arguments = _own(asked.params) | {"name": place.name}
-        return await self.govern(asked, operation(place.server, asked.method), arguments)
+        answer = await self.govern(asked, operation(place.server, asked.method), arguments)
+        await follow_back_in_messages(self._directory, place.server, asked.endpoint, answer.result)
+        return answer
 
     async def _read_resource(self, asked: Asked) -> Answer:
         uri = asked.params.get("uri")

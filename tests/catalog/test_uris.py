@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.catalog.uris import Offered, own_uri, servers_of, shown_uri, split_own
+from gateway.catalog.uris import Offered, links_in, own_uri, servers_of, shown_link, shown_uri, split_own
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,62 @@ def test_only_what_is_shared_is_shown_under_another_uri() -> None:
     item = {"uri": "x://1", "name": "one"}
     assert shown_uri("a", item, "uri", {"x://2"}) is item
     assert shown_uri("a", item, "uri", {"x://1"}) == {"uri": "toolgate://a/x://1", "name": "one"}
+
+
+@pytest.mark.parametrize("uri", ["x://1", "ui://page", "ui://", "toolgate://b/x", "ui://toolgate/b/x"])
+def test_a_uri_of_the_gateways_own_stands_for_one_of_a_server(uri: str) -> None:
+    own = own_uri("a", uri)
+    assert own.startswith("ui://toolgate/a/" if uri.startswith("ui://") else "toolgate://a/")
+    assert split_own(own) == (("a", uri) if uri != "ui://" else None)
+
+
+OFFERED = {
+    "a": Offered({"x://both", "x://own", "https://a.example/"}, ("t://{id}",)),
+    "b": Offered({"x://both", "x://theirs", "https://a.example/"}, ()),
+}
+LEADS = [
+    ("x://both", "toolgate://a/x://both", "toolgate://a/x://both"),
+    ("x://own", "x://own", "x://own"),
+    ("t://7", "t://7", "t://7"),
+    ("x://theirs", "toolgate://a/x://theirs", "toolgate://a/x://theirs"),
+    ("x://nobodys", "toolgate://a/x://nobodys", "x://nobodys"),
+    ("ui://page", "ui://toolgate/a/page", "ui://page"),
+    ("https://web.example/", "https://web.example/", "https://web.example/"),
+    ("https://a.example/", "toolgate://a/https://a.example/", "toolgate://a/https://a.example/"),
+    ("x://" + "l" * 9000, "x://" + "l" * 9000, "x://" + "l" * 9000),
+]
+
+
+@pytest.mark.parametrize(("uri", "link", "embedded"), LEADS)
+def test_a_link_leads_to_the_server_that_made_it(uri: str, link: str, embedded: str) -> None:
+    block = {"type": "resource_link", "uri": uri, "name": "n", "x": None}
+    assert shown_link("a", block, OFFERED) == {**block, "uri": link}
+    held = {"type": "resource", "resource": {"uri": uri, "text": "t", "x": None}, "y": 1}
+    assert shown_link("a", held, OFFERED) == {**held, "resource": {"uri": embedded, "text": "t", "x": None}}
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        None,
+        7,
+        {},
+        {"type": "text", "uri": "x://both"},
+        {"type": "resource"},
+        {"type": "resource_link", "uri": 7},
+        {"type": "resource", "resource": "x://both"},
+    ],
+)
+def test_what_is_no_link_is_left_as_it_is(block: object) -> None:
+    assert shown_link("a", block, OFFERED) is block
+
+
+def test_content_without_links_is_told_from_content_with_some() -> None:
+    link = {"type": "resource_link", "uri": "x://1"}
+    assert [links_in(content) for content in (None, [], [7, {"type": "text"}], [link], [{"type": "resource"}])] == [
+        False,
+        False,
+        False,
+        True,
+        True,
+    ]
