@@ -33,7 +33,7 @@ class Talk(Scale):
     listens = True
 
     def __init__(self, back: Back, deadline: Deadline, measure: Measure) -> None:
-        super().__init__(measure)
+        self._measure = measure  # not by way of `super`: this is made for every call
         self._back = back
         self._deadline = deadline
         self._open: dict[object, asyncio.Task[None]] = {}

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from gateway.model.errors import GatewayError
@@ -27,7 +27,7 @@ class Passenger:
     who: str
     call_id: str
     told: Callable[[], str] = str
-    waiting: list[_Arrival] = field(default_factory=list)
+    waiting: list[_Arrival] | None = None
 
 
 class Flights:
@@ -49,7 +49,7 @@ class Flights:
     async def _join(self, passenger: Passenger, read: Read) -> tuple[Raw, str]:
         while (leader := self._under_way.get(passenger.key)) is not None and _suits(leader, passenger):
             arrival: _Arrival = asyncio.get_running_loop().create_future()
-            leader.waiting.append(arrival)
+            leader.waiting = [*(leader.waiting or ()), arrival]
             answer = await arrival
             if isinstance(answer, GatewayError):
                 raise answer
@@ -73,7 +73,7 @@ class Flights:
             return raw, passenger.call_id
         finally:
             del self._under_way[passenger.key]
-            for arrival in passenger.waiting:
+            for arrival in passenger.waiting or ():
                 if not arrival.done():
                     arrival.set_result(answer)
 

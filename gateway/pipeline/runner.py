@@ -19,7 +19,7 @@ from gateway.model.request import CallRequest
 from gateway.model.tool import Effect
 from gateway.pipeline.inflight import InFlight, again
 from gateway.pipeline.order import AFTER_CLAIM, ANSWERED, DECIDING, in_order
-from gateway.pipeline.stages import DecideAgain, Stage
+from gateway.pipeline.stages import DecideAgain, Stage, Step
 from gateway.pipeline.tasks import Tasks
 from gateway.resilience.owned import OwnedTasks
 
@@ -27,6 +27,7 @@ __all__ = ["Ended", "Kit", "Runner"]
 
 _LOG = logging.getLogger(__name__)
 _MAX_DECISIONS: Final = 8
+_Step = Callable[[Call], Step]
 
 
 @light
@@ -58,11 +59,11 @@ class Runner:
     """The policy enforcement point. Every outcome is recorded here, refusals too, so none can be skipped."""
 
     def __init__(self, stages: Sequence[Stage], kit: Kit) -> None:
-        stages = in_order(stages)
-        self._before = stages[:DECIDING]
-        self._deciding = stages[DECIDING:AFTER_CLAIM]
-        self._after = stages[AFTER_CLAIM:]
-        self._answered = stages[ANSWERED:]
+        steps = tuple(stage.__call__ for stage in in_order(stages))  # bound once: found anew for every call otherwise
+        self._to_claim = steps[:AFTER_CLAIM]
+        self._deciding = steps[DECIDING:AFTER_CLAIM]
+        self._after = steps[AFTER_CLAIM:]
+        self._answered = steps[ANSWERED:]
         self._recorder = kit.recorder
         self._inflight = kit.inflight
         self._owned = kit.owned
@@ -105,14 +106,12 @@ class Runner:
 
     async def _up_to_claim(self, call: Call) -> tuple[Call, Outcome | None]:
         try:
-            outcome = await self._walk(call, self._before)
-            if outcome is not None:
-                return call, outcome
+            steps = self._to_claim
             for _ in range(_MAX_DECISIONS):
                 try:
-                    return call, await self._walk(call, self._deciding)
+                    return call, await self._walk(call, steps)
                 except DecideAgain:
-                    call = call.decided_again()
+                    call, steps = call.decided_again(), self._deciding
         except asyncio.CancelledError:
             self._abandon(call)
             raise
@@ -127,10 +126,10 @@ class Runner:
             gone = Failed(RequestFault("The caller went away before the call was made.", code="cancelled"))
             self._owned.start(self._record(call, gone))
 
-    async def _walk(self, call: Call, stages: tuple[Stage, ...]) -> Outcome | None:
+    async def _walk(self, call: Call, steps: tuple[_Step, ...]) -> Outcome | None:
         try:
-            for stage in stages:
-                said = stage(call)
+            for step in steps:
+                said = step(call)
                 if said is not None:
                     outcome = await said if isinstance(said, Coroutine) else said
                     if outcome is not None:

@@ -25,6 +25,8 @@ class Breaker:
         self._clock = clock
         self._settings = settings
         self._failures: deque[bool] = deque(maxlen=settings.breaker_calls)
+        self._since_failure = 0
+        """How many calls have not failed since one did, or since the first: of those that count, one did if fewer."""
         self._opened_at: float | None = None
         self._probing = False
 
@@ -57,12 +59,14 @@ class Breaker:
         """Learn how a call ended that was let through."""
         if self._opened_at is None:
             self._failures.append(failed)
-            if True in self._failures and self._trips():
+            self._since_failure = 0 if failed else self._since_failure + 1
+            if self._since_failure < len(self._failures) and self._trips():
                 self._opened_at = self._clock.monotonic()
         elif self._probing:  # else it was let through before the breaker opened
             self._probing = False
             self._opened_at = self._clock.monotonic() if failed else None
             self._failures.clear()
+            self._since_failure = 0
 
     def forget(self) -> None:
         """A call that was let through ended without telling anything of the server."""

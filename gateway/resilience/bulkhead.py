@@ -23,7 +23,7 @@ class Bulkhead:
 
     def take_now(self) -> bool:
         """Take a place if there is one that nobody waits for."""
-        if not self.has_room:
+        if self._free <= 0 or self._waiting:
             return False
         self._free -= 1
         return True
