@@ -46,7 +46,7 @@ class Tainting:
 
 
 def _follower(identity: Identity, run: RunRef) -> Follower:
-    return Follower(run.id, identity.agent, identity.on_behalf_of or "")
+    return run.id, identity.agent, identity.on_behalf_of or ""
 
 
 def _origin(call: Call) -> str:

@@ -15,12 +15,8 @@ _GRAIN: Final = 16
 """A label is marked anew once a sixteenth of the window has gone by; it counts for as much longer."""
 
 
-class Follower(NamedTuple):
-    """Whom labels follow: a run, and the principal that makes a call in it (an agent, for a user or for itself)."""
-
-    run_id: str
-    agent: str
-    on_behalf_of: str
+Follower = tuple[str, str, str]
+"""Whom labels follow: a run, and the principal that makes a call in it (an agent; the user it acts for, or "")."""
 
 
 class _Known(NamedTuple):
@@ -90,7 +86,7 @@ class Taints:
         return taint.run, taint.principal
 
     def _remembered_of(self, follower: Follower) -> tuple[Mapping[str, int], Mapping[str, int]] | None:
-        run, principal = self._known.get(follower.run_id), self._known.get(follower[1:])
+        run, principal = self._known.get(follower[0]), self._known.get(follower[1:])
         if run is None or principal is None:
             return None
         oldest_s = self._clock.monotonic() - _BELIEVED_S
@@ -100,4 +96,4 @@ class Taints:
 
 
 def _keys(follower: Follower) -> tuple[Hashable, Hashable]:
-    return follower.run_id, follower[1:]
+    return follower[0], follower[1:]

@@ -38,16 +38,16 @@ class HttpBack(Back):
     """What goes back on one POST. Without `streaming` (the client does not take event streams) only the answer does."""
 
     ask_s: float = ASK_S
+    logs_by_default = False
+    _stream: EventStream | None = None
+    _sending: "asyncio.Task[None] | None" = None
 
-    def __init__(self, send: Send, token: Any, log_level: str, *, streaming: bool, lane: str = "") -> None:
+    def __init__(self, send: Send, token: Any, log_level: str, streaming: bool, lane: str = "") -> None:
         self._send = send
         self._streaming = streaming
         self._token = token
-        self._stream: EventStream | None = None
-        self._sending: asyncio.Task[None] | None = None
         self.wants_progress = token is not None
         self.log_level = log_level
-        self.logs_by_default = False
         self.lane = lane
 
     def notify(self, method: str, params: Mapping[str, Any]) -> None:
@@ -123,7 +123,7 @@ class LegacyBack(HttpBack):
     """The way back on one POST of a legacy session: its client is asked on the stream, and answers with a POST."""
 
     def __init__(self, send: Send, session: Session, request: RpcRequest, *, streaming: bool) -> None:
-        super().__init__(send, progress_token(request.params), session.log_level, streaming=streaming, lane=session.id)
+        super().__init__(send, progress_token(request.params), session.log_level, streaming, session.id)
         self._session = session
         self._request_id = request.id
         self.logs_by_default = True  # the specification leaves it to the server

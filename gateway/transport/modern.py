@@ -84,7 +84,7 @@ class Modern:
         capabilities, level = exchange.said.capabilities, exchange.said.level
         token = progress_token(request.params)
         lane = _lane(principal, capabilities, level) if capabilities or level else ""
-        way = HttpBack(exchange.send, token, level, streaming=exchange.head.takes_streams, lane=lane)
+        way = HttpBack(exchange.send, token, level, exchange.head.takes_streams, lane)
         way.declares = exchange.said.declares
         exchange.goes_back(way)
         back = ModernBack(way, capabilities) if method in _INTERACTIVE else way

@@ -42,19 +42,19 @@ class Places:
         """Return the run in which a conversation goes on, or None where nobody has said. Raises `StoreFault`."""
         if not self.knows(owner, place):
             self._held.keep((owner, place), _Here(await self._said(owner, place, caller), self._clock.now_ms()))
-        return self.known(owner, place, caller)
+        return self.known(owner, place, caller, self._clock.now_ms())
 
     def knows(self, owner: str, place: str) -> bool:
         """Tell whether it is remembered where a conversation goes on: then it is `known`."""
         return (owner, place) in self._held
 
-    def known(self, owner: str, place: str, caller: Caller) -> RunRef | None:
+    def known(self, owner: str, place: str, caller: Caller, now_ms: int) -> RunRef | None:
         """As `run`, where that is remembered."""
-        here, now = self._held[owner, place], self._clock.now_ms()
+        here = self._held[owner, place]
         self._held.move_to_end((owner, place))
-        if here.run is not None and caller.session is None and now - here.used_ms > IDLE_MS:
+        if here.run is not None and caller.session is None and now_ms - here.used_ms > IDLE_MS:
             here.run = None
-        here.used_ms = now
+        here.used_ms = now_ms
         return here.run
 
     async def _said(self, owner: str, place: str, caller: Caller) -> RunRef | None:

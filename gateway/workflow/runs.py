@@ -225,14 +225,14 @@ class Runs:
         key = _conversation_key(caller)
         if not self._places.knows(owner, key):
             return None
-        return self._places.known(owner, key, caller) or self._going_on_here((owner, key), caller)
+        now = self._clock.now_ms()
+        return self._places.known(owner, key, caller, now) or self._going_on_here((owner, key), caller, now)
 
-    def _going_on_here(self, place: tuple[str, str], caller: Caller) -> RunRef | None:
+    def _going_on_here(self, place: tuple[str, str], caller: Caller, now: int) -> RunRef | None:
         slot = self._slots.get(place)
         if slot is None:
             return None
         if caller.session is None:
-            now = self._clock.now_ms()
             if now - slot.used_ms > IDLE_MS:
                 return None
             slot.used_ms = now
@@ -242,12 +242,13 @@ class Runs:
     async def _conversation(self, owner: str, caller: Caller) -> RunRef:
         key = _conversation_key(caller)
         place = (owner, key)
-        run = await self._places.run(owner, key, caller) or self._going_on_here(place, caller)
+        run = await self._places.run(owner, key, caller)
+        now = self._clock.now_ms()
+        run = run or self._going_on_here(place, caller, now)
         if run is not None:
             return run
         if caller.session is not None:
             return await self._open(place, "session", key)
-        now = self._clock.now_ms()
         # A run that went idle is left at least one period after it opened, so the period makes a new key; and a
         # process that was restarted meanwhile finds the run of the current period again.
         return await self._open(place, "open", f"{key}:{now // IDLE_MS}")

@@ -7,14 +7,14 @@ import pytest
 from gateway.model.errors import StoreFault
 from gateway.store.memory import MemoryStore
 from gateway.store.taints import Clearing, Taint
-from gateway.taint.taints import Follower, Taints
+from gateway.taint.taints import Taints
 from tests.fixtures.clock import FakeClock
 from tests.store.making import record
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
-HERE = Follower("run_1", "billing", "")
-ELSEWHERE = Follower("run_2", "billing", "")
+HERE = ("run_1", "billing", "")
+ELSEWHERE = ("run_2", "billing", "")
 
 
 class Counting(MemoryStore):
@@ -51,7 +51,7 @@ def taints(store: Counting, clock: FakeClock) -> Taints:
 
 async def mark(store: Counting, taints: Taints, clock: FakeClock, *labels: str, run_id: str = "run_1") -> None:
     await store.record(record(f"call_{clock.now_ms()}", run_id=run_id, at_ms=clock.now_ms(), taint=labels))
-    taints.changed(Follower(run_id, "billing", ""))
+    taints.changed((run_id, "billing", ""))
 
 
 async def test_a_run_keeps_what_it_read_and_its_principal_for_the_window(
@@ -60,8 +60,8 @@ async def test_a_run_keeps_what_it_read_and_its_principal_for_the_window(
     await mark(store, taints, clock, "untrusted", "from:web")
     labels = ("from:web", "untrusted")
     assert await taints.seen(HERE, DAY) == await taints.seen(ELSEWHERE, DAY) == labels
-    assert await taints.seen(Follower("run_3", "other", ""), DAY) == ()
-    assert await taints.seen(Follower("run_3", "billing", "eve"), DAY) == ()
+    assert await taints.seen(("run_3", "other", ""), DAY) == ()
+    assert await taints.seen(("run_3", "billing", "eve"), DAY) == ()
     clock.passed += 24 * 3600
     assert await taints.seen(ELSEWHERE, DAY) == labels
     clock.passed += 2 * 3600
@@ -133,5 +133,5 @@ async def test_memory_is_bounded_and_what_it_lost_is_read_again(store: Counting,
     taints = Taints(store, clock, remembered=4)
     await mark(store, taints, clock, "untrusted")
     for number in range(10):
-        await taints.seen(Follower(f"run_{number + 10}", f"agent_{number}", ""), DAY)
+        await taints.seen((f"run_{number + 10}", f"agent_{number}", ""), DAY)
     assert await taints.seen(HERE, DAY) == ("untrusted",)

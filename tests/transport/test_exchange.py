@@ -283,7 +283,7 @@ async def test_a_client_that_waits_long_is_sent_a_stream_unless_it_takes_none() 
     for streaming in (True, False):
         client, may_end = Client(), asyncio.Event()
         waiting = exchange(client)
-        back = HttpBack(client.send, None, "", streaming=streaming)
+        back = HttpBack(client.send, None, "", streaming)
         waiting.goes_back(back)
 
         async def work(may_end: asyncio.Event = may_end) -> Answer:
