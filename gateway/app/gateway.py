@@ -86,6 +86,7 @@ class Gateway(Parts):
             Retention(self.store, lambda: self.config.ledger.retention.bodies_ms, self.clock).watch(),
             self.probing.watch(),
             self.shaping.watch(),
+            self.outbox.watch(),
         )
         for work in watches:
             self._background(work)
@@ -163,6 +164,7 @@ class Gateway(Parts):
             "files_problem": self.files_problem,
             "bundle": self.rules.current.bundle.digest,
             "credentials": self.credentials.status(),
+            "events_problems": self.outbox.problems,
             "paused": [pause.scope for pause in self.pauses.now()],
             "servers": {
                 name: {

@@ -43,6 +43,7 @@ from gateway.pipeline.kept import Kept
 from gateway.pipeline.listing import Listing
 from gateway.pipeline.looping import Looping
 from gateway.pipeline.notices import Notices
+from gateway.pipeline.outbox import Outbox
 from gateway.pipeline.parked import Lobby, Parked
 from gateway.pipeline.polling import Polling
 from gateway.pipeline.rules import Rules, RulesInForce
@@ -114,6 +115,7 @@ class Parts:
         self.tokens = TokenIndex(self.store, self.clock)
         self.local_key = local_key = load_local_key(home.path / config.identity.local_key)
         self.keys = KeyRing(self.clock)
+        self.outbox = Outbox(self.store, config.events, home.private, self.clock)
         self.children = Children(self.store, self.tokens, self.clock)
         self.authenticator = Authenticator(config.agents, self._trust(), self.clock)
         self.session_key = hashlib.sha256(b"toolgate session ids\0" + local_key).digest()

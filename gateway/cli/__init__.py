@@ -35,6 +35,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "schema": ("gateway.cli.schema:commands", "Pinned schemas: gateway.lock."),
     "connector": ("gateway.cli.connector:commands", "Connectors: begin one, test it, list those installed."),
     "trace": ("gateway.cli.trace:commands", "Question the ledger: who did what, decided by what."),
+    "events": ("gateway.cli.events:commands", "Events told to other systems: how far, and again."),
     "runs": ("gateway.cli.runs:commands", "Runs: their steps; resume, pause, cancel; settle what is in doubt."),
     "replay": ("gateway.cli.replay:replay_calls", "Decide recorded calls again; the decisions must be the same."),
     "simulate": ("gateway.cli.simulate:simulate", "Decide recorded calls by other policies, and list what changes."),

@@ -32,6 +32,8 @@ def status(config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = False) -
         lines.append(f"the policies do not load: {found['policy_problem']}")
     if found["files_problem"]:
         lines.append(f"the files are not in force: {found['files_problem']}")
+    for name, why in found["events_problems"].items():
+        lines.append(f"events are not taken by {name}: {why}")
     if found["paused"]:
         lines.append(f"paused: {', '.join(found['paused'])} (toolgate pause shows why)")
     for each in found["credentials"]:

@@ -18,6 +18,7 @@ from gateway.facts.own_tools import FACTS_SERVER
 from gateway.identity.config import Agents, IdentityConfig
 from gateway.ledger.config import LedgerSection
 from gateway.loop.config import LoopsSection
+from gateway.pipeline.receivers import Events
 from gateway.policy.config import StandingSection, WorkflowSection
 from gateway.resilience.config import Probes, ResilienceConfig
 from gateway.taint.config import TaintSection
@@ -167,6 +168,8 @@ class GatewayConfig(BaseModel):
     probes: Probes = Field(
         default={}, description="How it is looked whether servers answer while nobody calls them: server, or *."
     )
+
+    events: Events = Field(default={}, description="Who is told of events, as CloudEvents: receiver → where, which.")
 
     def standing(self) -> dict[str, StandingSection]:
         """Return what each server's entry says of the server itself. Raises `pydantic.ValidationError`."""
