@@ -41,7 +41,8 @@ class Drafting:
             GatewayError: whatever the call itself fails with.
         """
         draft = await self._theirs(call)
-        if not draft.is_usable(self._parlour.clock.now_ms()):
+        repeats = draft.used_by and call.facts.run.attempt > 1  # its caller goes through the run again
+        if not (repeats or draft.is_usable(self._parlour.clock.now_ms())):
             raise await self._refusal(draft)
         request, own = call.request, draft.agent == call.identity.agent
         ended = await self.run(

@@ -123,16 +123,21 @@ class Parked:
 
     async def run(self) -> None:
         """Make what people approve, and close what they refuse, until cancelled."""
+        stuck: dict[str, str] = {}
         while True:
             if not self._tasks.waiting():
+                stuck.clear()
                 self._news.clear()
                 await self._news.wait()
             began = self._clock.monotonic()
             for held in self._tasks.waiting():
                 try:
                     await self.look(held)
+                    stuck.pop(held.record.id, None)
                 except GatewayError as error:
-                    _LOG.error("%s cannot go on: %s %s", held.record.id, error.code, error.detail)
+                    if stuck.get(held.record.id) != error.code:  # or it is said every half second
+                        _LOG.error("%s cannot go on: %s %s", held.record.id, error.code, error.detail)
+                    stuck[held.record.id] = error.code
             await self._clock.sleep(max(_LOOK_S, _SHARE * (self._clock.monotonic() - began)))
 
     async def look(self, held: Held, call: Call | None = None) -> None:

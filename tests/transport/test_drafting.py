@@ -251,6 +251,17 @@ async def test_a_draft_in_a_run_is_carried_out_in_it() -> None:
     assert (len(writer.paid), claimed[0].run_id) == (1, asked[0].run_id)
 
 
+async def test_a_draft_carried_out_is_answered_from_the_record_where_its_run_is_begun_anew() -> None:
+    writer = Writer("modern")
+    writer.gate.servers["payments"].calls.append(answer({"paid": 1}))
+    first = {"io.toolgate/run": "work", "io.toolgate/attempt": "one"}
+    draft = await writer.drafts(**first)
+    await writer.approve(draft)
+    await writer.execute(draft, **first)
+    again = await writer.execute(draft, **{**first, "io.toolgate/attempt": "two"})
+    assert (again["structuredContent"], writer.paid) == ({"paid": 1}, [PAYMENT])
+
+
 async def test_what_the_server_refuses_is_told_and_the_draft_can_be_carried_out_again(writer: Writer) -> None:
     writer.gate.servers["payments"].calls.append(Rejected("It is closed."))
     draft = await writer.drafts()
