@@ -53,6 +53,11 @@ class Elicited:
         session = self._sessions.pop((server, elicitation), "") if isinstance(elicitation, str) else ""
         return session, self._deliver(params) if session else params
 
+    def shown(self, said: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what clients may see of something a server said."""
+        shown: Mapping[str, Any] = self._deliver(said)
+        return shown
+
     async def sent(self, call: Call, fault: ConnectorFault) -> ConnectorFault:
         """Return the fault of a call that wants its user's consent with the page for it, where the client can go there.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
+from gateway.codec import dump
 from gateway.connector.pool import TOOLS_CHANGED, Upstreams
 from gateway.model.clock import Clock
 from gateway.model.errors import ConnectorFault, GatewayError, LimitFault
@@ -30,6 +31,9 @@ _MOST_EACH: Final = _MOST // 2
 """Of one agent: it alone cannot take every stream there is."""
 
 _AT_ONCE: Final = 100
+_MOST_SAID: Final = 4096
+"""Bytes of what a server says with an update; of more, only which resource it is of."""
+
 UPDATED: Final = "notifications/resources/updated"
 LIST_CHANGED: Final = {
     "tools": TOOLS_CHANGED,
@@ -91,7 +95,7 @@ class Notices:
         self._subscribers: set[Subscriber] = set()
         self._news = asyncio.Event()
         self._changed: set[tuple[str, str]] = set()
-        self._updated: set[Place] = set()
+        self._updated: dict[Place, Mapping[str, Any]] = {}
         self._watching: dict[str, asyncio.Lock] = {}
         self._watched: dict[str, frozenset[str]] = {}
         self._stopped = False
@@ -215,7 +219,7 @@ class Notices:
             await self._clock.sleep(_SETTLE_S)
             self._news.clear()
             changed, self._changed = self._changed, set()
-            updated, self._updated = self._updated, set()
+            updated, self._updated = self._updated, {}
             for number, subscriber in enumerate(list(self._subscribers), 1):
                 self._tell(subscriber, changed, updated)
                 if number % _AT_ONCE == 0:
@@ -227,7 +231,8 @@ class Notices:
             self._changed.add((_LISTS[method], server))
             self._news.set()
         elif method == UPDATED and isinstance(params.get("uri"), str):
-            self._updated.add(Place(server, params["uri"]))
+            said = params if len(dump(params)) <= _MOST_SAID else {}
+            self._updated[Place(server, params["uri"])] = known.elicited.shown(said)
             self._news.set()
         elif method == COMPLETE:
             session, shown = known.elicited.completed(server, params)
@@ -247,14 +252,16 @@ class Notices:
             if subscriber.tasks is not None and (principal_of(subscriber.identity), subscriber.endpoint) == place:
                 subscriber.tasks(held)
 
-    def _tell(self, subscriber: Subscriber, changed: set[tuple[str, str]], updated: set[Place]) -> None:
+    def _tell(
+        self, subscriber: Subscriber, changed: set[tuple[str, str]], updated: Mapping[Place, Mapping[str, Any]]
+    ) -> None:
         for name in sorted(subscriber.lists.intersection(name for name, _ in changed)):
             servers = [server for changed_name, server in changed if changed_name == name]
             if self._sees_other_tools(subscriber) if name == "tools" else self._sees_one(subscriber, name, servers):
                 subscriber.tell(LIST_CHANGED[name], {})
         for uri, place in subscriber.resources.items():
             if place in updated and self._may(subscriber, "resources/subscribe", place.server, place.name):
-                subscriber.tell(UPDATED, {"uri": uri})
+                subscriber.tell(UPDATED, {**updated[place], "uri": uri})
 
     def _sees_one(self, subscriber: Subscriber, name: str, servers: Iterable[str]) -> bool:
         shown = self._rules.current.servers_at(subscriber.endpoint)

@@ -129,7 +129,9 @@ class Modern:
         meta = {_SUBSCRIPTION_META: request.id}
 
         def tell(method: str, params: Mapping[str, Any]) -> None:
-            stream.say({"jsonrpc": "2.0", "method": method, "params": {**params, "_meta": meta}}, droppable=True)
+            said = params.get("_meta")
+            about = {**said, **meta} if isinstance(said, Mapping) else meta
+            stream.say({"jsonrpc": "2.0", "method": method, "params": {**params, "_meta": about}}, droppable=True)
 
         lists = frozenset(_FLAGS[flag] for flag in flags)
         subscriber = Subscriber(caller, identity, exchange.endpoint, lists, tell)

@@ -10,7 +10,7 @@ from gateway.connector.pool import TOOLS_CHANGED
 from gateway.model.errors import ConnectorFault
 from gateway.pipeline.rules import Rules
 from tests.identity.doubles import agents
-from tests.pipeline.gate import Gate, rules_of, settle
+from tests.pipeline.gate import SECRET, Gate, rules_of, settle
 from tests.transport.front import Front
 from tests.transport.peer import Peer, Reply
 
@@ -80,6 +80,25 @@ async def test_a_subscription_is_acknowledged_first_and_named_in_every_frame(fro
     assert front.gate.servers["payments"].watched == {"payments://a"}
     await ended(reply)
     assert (front.gate.servers["payments"].watched, len(front.gate.notices)) == (frozenset(), 0)
+
+
+async def test_what_a_server_says_with_an_update_is_told_but_secrets_and_what_is_too_much(front: Front) -> None:
+    reply = await listening(Peer(front), "payments://a")
+    said = {"title": SECRET, "x": None, "_meta": {"y": None, SUBSCRIPTION: 99}}
+    for more in ({"x": "x" * 5000}, said):
+        front.gate.servers["payments"].tell(UPDATED, {"uri": "payments://a", **more})
+        await reply.message(UPDATED)
+        while front.gate.notices._updated:
+            await settle()
+    while len(told(reply)) < 3:
+        await settle()
+    shown = {"uri": "payments://a", "title": "[redacted]", "x": None}
+    params = [message["params"] for message in reply.messages[1:]]
+    assert params == [
+        {"uri": "payments://a", "_meta": {SUBSCRIPTION: 1}},
+        {**shown, "_meta": {"y": None, SUBSCRIPTION: 1}},
+    ]
+    await ended(reply)
 
 
 async def test_only_the_kinds_asked_for_are_told_and_only_those_that_there_are_agreed_to(front: Front) -> None:

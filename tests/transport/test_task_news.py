@@ -102,7 +102,9 @@ async def test_whoever_listens_hears_of_each_change_of_a_task_what_asking_would_
     told = (await stream.message("notifications/tasks"))["params"]
     assert (told["taskId"], told["status"], told["result"]["structuredContent"]) == (task_id, "completed", {"paid": 1})
     assert "resultType" not in told
-    assert list(told["_meta"]) == ["io.modelcontextprotocol/subscriptionId"]
+    about = {"mine": None, "io.modelcontextprotocol/related-task": {"taskId": task_id}}
+    assert told["_meta"].pop("io.modelcontextprotocol/subscriptionId")
+    assert told["_meta"] == about
     for reply in (stream, nothing):
         reply.leave()
         await reply.ended()
