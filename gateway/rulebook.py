@@ -1,11 +1,19 @@
 """From the files of a gateway to the rules it goes by: the catalog of pinned tools, and policies for exactly these."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from gateway.approval.own_tools import APPROVALS_SERVER, APPROVALS_TOOLS, EXECUTE, EXECUTE_TOOL
+from gateway.approval.own_tools import (
+    APPROVALS_SERVER,
+    APPROVALS_TOOLS,
+    ESCALATE,
+    ESCALATE_TOOL,
+    EXECUTE,
+    EXECUTE_TOOL,
+)
 from gateway.budget.budgets import Budgets, Told
 from gateway.budget.capped import MAX_CALLS
 from gateway.catalog.catalog import Catalog, Live
@@ -88,6 +96,27 @@ permit (principal, action == Gateway::Action::"approvals.execute", resource);
 """,
 )
 """It is there where a tool makes drafts: the call that it stands for is decided as what it is."""
+
+
+def _escalation(role: str) -> PolicySource:
+    """Return what has a role's people answer the questions of every agent, its owner and its user among them."""
+    who = f"Gateway::Role::{json.dumps(role)}"
+    return PolicySource(
+        "gateway.escalation",
+        f"""\
+@id("gateway.escalation")
+permit (principal, action == Gateway::Action::"{ESCALATE_TOOL}", resource);
+
+@id("gateway.escalation.answer") @obligation({json.dumps(f"approval:{role}")}) @message("A person answers this.")
+forbid (principal, action == Gateway::Action::"{ESCALATE_TOOL}", resource)
+unless {{
+  context.base has approval && context.base.approval.argsMatch && context.base.approval.by in {who}
+}};
+
+@id("gateway.escalation.people") @obligation("self_approval:allowed")
+permit (principal in {who}, action == Gateway::Action::"approve", resource == Gateway::Tool::"{ESCALATE_TOOL}");
+""",
+    )
 
 
 class Place(Protocol):
@@ -178,6 +207,8 @@ def _sources(config: GatewayConfig, written: Written, lock: Lock) -> tuple[Polic
     allowed = {name: agent.patterns for name, agent in config.agents.items()}
     own = (OWN_PERMIT, APPROVALS_PERMIT) if config.people else (OWN_PERMIT,)
     own = (*own, *((DRAFTS_PERMIT,) if _makes_drafts(config) else ()), *compile_drafts(tools))
+    if config.people and config.approvals.escalate_to:
+        own = (*own, _escalation(config.approvals.escalate_to))
     quarantined = [name for name, standing in config.standing().items() if standing.quarantined]
     environments = {name: about.environment for name, about in config.abouts().items() if about.environment}
     of_agents = dict.fromkeys(config.agents, config.server.environment) | _own_environments(config)
@@ -313,6 +344,8 @@ def _with_own_tools(lock: Lock, config: GatewayConfig) -> Lock:
         pins = {str(tool["name"]): Pin.of(tool, reviewed=True) for tool in APPROVALS_TOOLS}
         if _makes_drafts(config):
             pins[str(EXECUTE["name"])] = Pin.of(EXECUTE, effect=Effect.READ, reviewed=True)
+        if config.approvals.escalate_to:
+            pins[str(ESCALATE["name"])] = Pin.of(ESCALATE, reviewed=True)
         lock = lock.with_server(APPROVALS_SERVER, pins)
     if config.facts is not None:
         lock = lock.with_server(FACTS_SERVER, {str(tool["name"]): Pin.of(tool, reviewed=True) for tool in FACTS_TOOLS})

@@ -228,3 +228,11 @@ def test_drafts_are_forbidden_without_an_approval_and_carried_out_by_a_tool_that
 def test_drafts_that_nobody_could_approve_or_carry_out_are_refused_at_load(said: Any, people: Any, wrong: str) -> None:
     with pytest.raises(PolicyLoadError, match=wrong):
         rules(people=people, tools={"web.*": said})
+
+
+def test_who_answers_what_agents_escalate_is_said_once_and_else_nobody_can_be_asked() -> None:
+    people = {"bob": {"roles": ["support"]}}
+    asked = rules(people=people, approvals={"escalate_to": "support"})
+    assert visible(asked.bundle, READER, asked.catalog.find("approvals.escalate"))
+    assert rules(people=people).catalog.find("approvals.escalate") is None
+    assert rules(approvals={"escalate_to": "support"}).catalog.find("approvals.escalate") is None

@@ -109,5 +109,8 @@ class ApprovalsSection(BaseModel):
         description='Tools, such as "crm.*", of which the user in front of the client is asked there (MCP elicitation) '
         "if policies let them approve what is done for them. It proves no more than the client's own identity does.",
     )
+    escalate_to: str = Field(
+        "", max_length=128, pattern=r"^[^\s/]*$", description="The role whose people answer what agents escalate."
+    )
     webhook: WebhookSection | None = Field(None, description="Where it is told that somebody is asked.")
     autonomy: AutonomySection = Field(AutonomySection(), description="What agents can earn, and lose.")

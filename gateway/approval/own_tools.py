@@ -6,6 +6,8 @@ from typing import Any, Final
 __all__ = [
     "APPROVALS_SERVER",
     "APPROVALS_TOOLS",
+    "ESCALATE",
+    "ESCALATE_TOOL",
     "EXECUTE",
     "EXECUTE_TOOL",
     "LONGEST_S",
@@ -18,6 +20,7 @@ APPROVALS_SERVER: Final = "approvals"
 
 WAIT_TOOL: Final = "approvals.wait"
 EXECUTE_TOOL: Final = "approvals.execute"
+ESCALATE_TOOL: Final = "approvals.escalate"
 WAIT_S: Final = 3.0
 LONGEST_S: Final = 50.0
 _TEXT: Final = {"type": "string"}
@@ -89,3 +92,29 @@ APPROVALS_TOOLS: Final[tuple[Mapping[str, Any], ...]] = (
         "annotations": {"readOnlyHint": True, "destructiveHint": False, "openWorldHint": False},
     },
 )
+
+ESCALATE: Final[Mapping[str, Any]] = {
+    "name": "escalate",
+    "description": (
+        "Put a question to a person where you cannot or should not go on by yourself: say what you need to know, and "
+        "what you would do. You are told an id; wait with approvals_wait, then repeat this very call for the answer."
+    ),
+    "inputSchema": {
+        "type": "object",
+        "properties": {
+            "question": {"type": "string", "minLength": 1, "maxLength": 4000, "description": "What has to be decided."},
+            "context": {"type": "string", "maxLength": 20_000, "description": "What a person has to know for that."},
+            "proposal": {"type": "string", "maxLength": 4000, "description": "What you would do."},
+        },
+        "required": ["question"],
+        "additionalProperties": False,
+    },
+    "outputSchema": {
+        "type": "object",
+        "properties": {"escalation": _TEXT, "by": _TEXT, "answer": _TEXT},
+        "required": ["escalation", "by", "answer"],
+        "additionalProperties": False,
+    },
+    "annotations": {"readOnlyHint": True, "destructiveHint": False, "openWorldHint": False},
+}
+"""There where somebody is named who answers."""

@@ -37,10 +37,11 @@ class ClientInfo:
 
 
 _FINDING_ONES_WAY: Final = frozenset(
-    {"approvals.execute", "approvals.wait", "results.read", "tools.call", "tools.describe", "tools.search"}
+    {"approvals.escalate", "approvals.execute", "approvals.wait"}
+    | {"results.read", "tools.call", "tools.describe", "tools.search"}
 )
-"""The gateway's own tools that show a caller what it may see anyway, or stand for a call that is decided as what it is:
-every child has them."""
+"""The gateway's own tools that show a caller what it may see anyway, ask a person, or stand for a call that is decided
+as what it is: every child has them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from gateway.approval.approvals import Approvals, Kept
 from gateway.approval.config import ApprovalsSection, WebhookSection
 from gateway.approval.messenger import Messenger, Receiver
-from gateway.approval.own_tools import EXECUTE_TOOL, WAIT_TOOL
+from gateway.approval.own_tools import ESCALATE_TOOL, EXECUTE_TOOL, WAIT_TOOL
 from gateway.approval.ring import Ring
 from gateway.approval.values import Approval
 from gateway.approval.webhook import key_of
@@ -65,7 +65,11 @@ class Approving:
     @property
     def own_tools(self) -> Mapping[str, OwnTool]:
         """What carries the gateway's own tools out, by name."""
-        return {WAIT_TOOL: self.parking.wait, EXECUTE_TOOL: self.drafting.execute}
+        return {
+            WAIT_TOOL: self.parking.wait,
+            EXECUTE_TOOL: self.drafting.execute,
+            ESCALATE_TOOL: self.parking.answer,
+        }
 
     def tell(self, told: Callable[[Approval], None]) -> None:
         """Have `told` hear of every approval that is opened from now on."""

@@ -197,6 +197,15 @@ class Parking:
             return ApprovalFault(text, code="approval_edited", told={"remedies": [call]})
         return ApprovalFault(f"{approval.id} is {status}. {_TOLD[status]}", code="approval_over")
 
+    async def answer(self, call: Call) -> Mapping[str, Any]:
+        """Answer `approvals.escalate`: with what the person said who let the call go on. Raises `StoreFault`."""
+        consent = call.facts.approval
+        assert consent is not None  # its policy lets nothing through without one
+        [*_, vote] = (await self._approvals.find(consent.id)).consents
+        said = vote.why or "Yes."
+        told = {"escalation": consent.id, "by": vote.by, "answer": said}
+        return {"content": [{"type": "text", "text": f"{vote.by}: {said}"}], "structuredContent": told}
+
     async def wait(self, call: Call) -> Mapping[str, Any]:
         """Answer `approvals.wait`: how an approval stands that a call of the same caller waits for.
 

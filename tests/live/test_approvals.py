@@ -14,6 +14,7 @@ import httpx2
 import pytest
 import pytest_asyncio
 
+from gateway.approval.values import ApprovalRefused
 from gateway.identity.tokens import Tokens
 from gateway.model.clock import RandomIds
 from tests.live.inside import Inside, call, code, inside
@@ -27,7 +28,7 @@ people:
   bob@acme.example: { roles: [tool-owners] }
   finance@acme.example: { roles: [tool-owners] }
   eve@acme.example: { roles: [readers] }
-approvals: { wait_s: 1.5 }
+approvals: { wait_s: 1.5, escalate_to: tool-owners }
 """
 CONFIG = PAYMENTS[: PAYMENTS.index("workflows:")] + "workflows: {}\n" + 'policies: ["policies"]\n' + PEOPLE
 _numbers = count(1)
@@ -120,6 +121,32 @@ async def test_who_decides_while_the_call_still_waits_spares_it_a_repetition(gat
         assert paid(gate.database("payments"), made) == 1
 
 
+async def test_an_agent_escalates_a_question_and_gets_the_answer_of_a_person_who_may_give_it(gate: Inside) -> None:
+    asked = {"question": "Refund 80 EUR?", "context": "The parcel is lost.", "proposal": "Refund it."}
+    async with gate.client("modern") as client:
+        waiting = await call(client, "approvals_escalate", asked)
+        assert code(waiting) == "needs_approval"
+        escalation = waiting.meta["io.toolgate/refusal"]["approval"]  # type: ignore[index]
+        desk = gate.gateway.approving.desk
+        found = await desk.find(escalation)
+        assert (found.who, found.asked["arguments"]) == (("tool-owners",), asked)
+        with pytest.raises(ApprovalRefused):
+            await desk.approve("eve@acme.example", escalation)
+        await desk.approve("finance@acme.example", escalation, "Up to 50 EUR.")  # the agent's own owner may
+        answer = await call(client, "approvals_escalate", asked)
+        assert answer.structured_content == {
+            "escalation": escalation,
+            "by": "finance@acme.example",
+            "answer": "Up to 50 EUR.",
+        }
+        refused = await call(client, "approvals_escalate", {"question": "Refund 8000 EUR?"})
+        other = refused.meta["io.toolgate/refusal"]["approval"]  # type: ignore[index]
+        await desk.deny("bob@acme.example", other, "Ask legal first.")
+        told = await call(client, "approvals_escalate", {"question": "Refund 8000 EUR?"})
+        assert code(told) == "approval_denied"
+        assert "Ask legal first." in str(told.content)
+
+
 @pytest.mark.parametrize("who", ["eve@acme.example", "finance@acme.example"])  # one without the role, one who owns it
 async def test_a_person_whom_no_policy_lets_and_whom_the_call_is_for_decide_nothing(gate: Inside, who: str) -> None:
     async with gate.client("modern") as client, person(gate, who) as stranger:
@@ -198,8 +225,10 @@ async def test_asked_before_one_crash_and_approved_before_another_it_is_done_onc
     assert refusal(until(crashing, token, made, "needs_approval"))["approval"] == approval
     issued = json.loads(crashing.command("token", "new", "person:bob@acme.example", "--json").stdout)["token"]
     headers = {"authorization": f"Bearer {issued}"}
-    approved = httpx2.post(f"{crashing.url}/-/approvals/{approval}/approve", json={}, headers=headers, timeout=20)
-    assert approved.json()["state"] == "approved"
+    deed = f"{crashing.url}/-/approvals/{approval}/approve"
+    while (approved := httpx2.post(deed, json={}, headers=headers, timeout=20)).status_code == 401:
+        await asyncio.sleep(0.02)  # tokens are read ten times a second at most
+    assert approved.json().get("state") == "approved", approved.text
     crashing.kill()
     crashing.start()
     receipt = until(crashing, token, made, "ok")["structuredContent"]
