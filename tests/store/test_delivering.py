@@ -1,10 +1,17 @@
 """A delivery is never missed while it is written."""
 
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
 import pytest
 
 from gateway.model.facts import StepStatus
 from gateway.store.ports import Recorded
+from gateway.store.sqlite import SqliteStore
 from gateway.store.sqlite.delivering import Delivering
+from tests.store.making import record, step
 
 
 def made(delivered: int) -> Recorded:
@@ -47,3 +54,24 @@ async def test_nothing_is_found_where_there_is_nothing() -> None:
         return None
 
     assert await Delivering().reading(read) is None
+
+
+def delivered(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as db:
+        return int(db.execute("SELECT delivered FROM calls").fetchone()[0])
+
+
+async def test_a_delivery_is_written_with_the_next_transition(ledger_path: Path, sqlite: SqliteStore) -> None:
+    await step(sqlite, "check", {})
+    await sqlite.deliver("check", 3)
+    assert sqlite._writer._drain is None  # no transaction of its own
+    await sqlite.record(record("read"))
+    assert delivered(ledger_path) == 3
+
+
+async def test_a_delivery_is_written_where_no_transition_follows(ledger_path: Path, sqlite: SqliteStore) -> None:
+    await step(sqlite, "check", {})
+    await sqlite.deliver("check")
+    async with asyncio.timeout(10):
+        while not delivered(ledger_path):
+            await asyncio.sleep(0.01)

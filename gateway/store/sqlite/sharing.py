@@ -13,12 +13,14 @@ from typing import Final
 from gateway.store.removable import Share
 from gateway.store.row_audit import untold
 
-__all__ = ["check_shares", "let_go", "share_ids", "whole"]
+__all__ = ["Shares", "check_shares", "let_go", "whole"]
 
-_USE: Final = "UPDATE shares SET uses = uses + ? WHERE digest = ? RETURNING id"
-_ADD: Final = "INSERT INTO shares (digest, uses, body) VALUES (?, ?, ?) RETURNING id"
+_USE: Final = "UPDATE shares SET uses = uses + ? WHERE id = ? AND digest = ?"
+_FIND: Final = "SELECT id FROM shares WHERE digest = ?"
+_ADD: Final = "INSERT INTO shares (digest, uses, body) VALUES (?, ?, ?)"
 _LET_GO: Final = "UPDATE shares SET uses = uses - ? WHERE id = ?"
 _FORGET: Final = "DELETE FROM shares WHERE id = ? AND uses = 0"
+_KNOWN: Final = 4096
 _ALL: Final = "SELECT id, digest, uses, body FROM shares ORDER BY id"
 
 
@@ -28,19 +30,36 @@ def whole(events: str) -> str:
     return f"coalesce(substr({events}.body, 1, length({events}.body) - 1) || {share}, {events}.body)"
 
 
-def share_ids(db: sqlite3.Connection, ends: Iterable[Share | None]) -> Mapping[Share | None, int | None]:
-    """Count the events to be that end with these shares; return the ids to name them by."""
-    uses: dict[Share, int] = {}
-    for share in ends:
-        if share is not None:
-            uses[share] = uses.get(share, 0) + 1
-    return {None: None, **{share: _id(db, share, more) for share, more in uses.items()}}
+class Shares:
+    """The rows of shares, as far as they were used here: a row that is gone meanwhile is written again."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, int] = {}
+
+    def ids(self, db: sqlite3.Connection, ends: Iterable[Share | None]) -> Mapping[Share | None, int | None]:
+        """Count the events to be that end with these shares; return the ids to name them by."""
+        uses: dict[Share, int] = {}
+        for share in ends:
+            if share is not None:
+                uses[share] = uses.get(share, 0) + 1
+        return {None: None, **{share: self._id(db, share, more) for share, more in uses.items()}}
+
+    def _id(self, db: sqlite3.Connection, share: Share, more: int) -> int:
+        known = self._known.get(share.digest)
+        if known is not None and db.execute(_USE, (more, known, share.digest)).rowcount:
+            return known
+        if len(self._known) >= _KNOWN:
+            self._known.clear()
+        known = self._known[share.digest] = _put(db, share, more)
+        return known
 
 
-def _id(db: sqlite3.Connection, share: Share, more: int) -> int:
-    found = db.execute(_USE, (more, share.digest)).fetchall()
-    [(known,)] = found or db.execute(_ADD, (share.digest, more, share.text.decode())).fetchall()
-    return int(known)
+def _put(db: sqlite3.Connection, share: Share, more: int) -> int:
+    for (found,) in db.execute(_FIND, (share.digest,)).fetchall():
+        db.execute(_USE, (more, found, share.digest))
+        return int(found)
+    added = db.execute(_ADD, (share.digest, more, share.text.decode()))
+    return int(added.lastrowid or 0)
 
 
 def let_go(db: sqlite3.Connection, gone: Counter[int]) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from gateway.model.errors import GatewayError
 from gateway.store.chain import GENESIS, Head, broken, seal
 from gateway.store.removable import Share
-from gateway.store.sqlite.sharing import share_ids
+from gateway.store.sqlite.sharing import Shares
 
 __all__ = ["Committer", "Told", "Transaction", "Transition", "read_head"]
 
@@ -30,10 +30,12 @@ _COUNT: Final = (
 class Transaction:
     """An open write transaction: the head of the chain as it is now, and the way to extend it."""
 
-    __slots__ = ("_appended", "_delivered", "_ends", "_steps", "db", "hash", "seq")
+    __slots__ = ("_appended", "_delivered", "_ends", "_shares", "_steps", "cursor", "db", "hash", "seq")
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: sqlite3.Connection, shares: Shares | None = None) -> None:
         self.db = db
+        self.cursor = db.cursor()  # for what answers nothing: making one for each statement takes longer than some do
+        self._shares = Shares() if shares is None else shares
         self._appended: list[tuple[int | str, ...]] = []
         self._ends: list[Share | None] = []  # what the bodies of those end with
         self.seq, self.hash = read_head(db)
@@ -55,11 +57,11 @@ class Transaction:
     def write_events(self) -> None:
         """Write the events appended so far, and the head with them, for a transition that reads the chain."""
         if self._appended:
-            ids = share_ids(self.db, self._ends)
-            self.db.executemany(
+            ids = self._shares.ids(self.db, self._ends)
+            self.cursor.executemany(
                 _APPEND, [(*row, ids[share]) for row, share in zip(self._appended, self._ends, strict=True)]
             )
-            self.db.execute(_MOVE_HEAD, (self.seq, self.hash))
+            self.cursor.execute(_MOVE_HEAD, (self.seq, self.hash))
             self._appended, self._ends = [], []
 
     def count_step(self, run_id: str) -> None:
@@ -73,7 +75,7 @@ class Transaction:
     def write_deliveries(self) -> None:
         """Write the deliveries noted so far, for a transition that asks after them."""
         if self._delivered:
-            self.db.executemany(_DELIVER, self._delivered)
+            self.cursor.executemany(_DELIVER, self._delivered)
             self._delivered = []
 
     def settle(self) -> None:
@@ -81,7 +83,7 @@ class Transaction:
         self.write_events()
         self.write_deliveries()
         if self._steps:
-            self.db.executemany(_COUNT, self._steps.items())
+            self.cursor.executemany(_COUNT, self._steps.items())
             self._steps.clear()
 
 
@@ -98,9 +100,10 @@ Transition = Callable[[Transaction], Any]
 
 
 class Committer:
-    """Commits batches on one connection; it remembers only how safely that connection writes right now."""
+    """Commits batches on one connection; it remembers how safely that writes right now, and which shares it used."""
 
     def __init__(self) -> None:
+        self._shares = Shares()
         self._durable = True  # as a new connection is
 
     def commit(
@@ -113,7 +116,7 @@ class Committer:
         self._write_durably(db, durable)
         db.execute("BEGIN IMMEDIATE")
         try:
-            transaction = Transaction(db)
+            transaction = Transaction(db, self._shares)
             _check_head((transaction.seq, transaction.hash), known)
             answers = [_attempt(transition, transaction) for transition in transitions]
             transaction.settle()

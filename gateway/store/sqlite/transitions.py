@@ -60,6 +60,12 @@ _COMPENSATE: Final = (
 _RELEASE_KEY: Final = "UPDATE calls SET key_until = ? WHERE call_id = ? AND step_key IS NOT NULL"
 _RELEASE_STEPS: Final = "UPDATE calls SET consumed_by = NULL WHERE consumed_by = ?"
 _CLAIMED: Final = Claimed(ClaimVerdict.CLAIMED)
+# Asking an enumeration for a member, and that for its value, takes as long as ten calls.
+_CLAIMED_KIND: Final = EventKind.CALL_CLAIMED.value
+_FINISHED_KIND: Final = EventKind.CALL_FINISHED.value
+_RECORDED: Final = EventKind.CALL_RECORDED
+_RECORDED_KIND: Final = EventKind.CALL_RECORDED.value
+_STATUS: Final = {status: status.value for status in StepStatus}
 SIGHTING_COLUMNS: Final = "agent, known, last_seen_ms, client_name, client_version, calls, refused, tools"
 _SEEN: Final = f"SELECT {SIGHTING_COLUMNS} FROM sightings WHERE agent = ? AND known = ?"  # noqa: S608 - constant names
 _SAW: Final = f"INSERT OR REPLACE INTO sightings ({SIGHTING_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constant names
@@ -153,12 +159,12 @@ def write_claim(tx: Transaction, intent: Intent, superseded: Evidence | None, bo
 def _insert_claim(tx: Transaction, intent: Intent) -> None:
     who = (intent.agent, intent.on_behalf_of, intent.tool)
     told = (tx.seq + 1, intent.call_id, intent.run_id, intent.session, *who)
-    tx.db.execute(_CLAIM, (*told, intent.arguments_digest, intent.step_key, intent.at_ms))
+    tx.cursor.execute(_CLAIM, (*told, intent.arguments_digest, intent.step_key, intent.at_ms))
 
 
 def _append_claim(tx: Transaction, intent: Intent, body: Text) -> None:
     who = (intent.agent, intent.on_behalf_of, intent.tool)
-    tx.append((intent.at_ms, EventKind.CALL_CLAIMED.value, intent.call_id, intent.run_id, *who), *body)
+    tx.append((intent.at_ms, _CLAIMED_KIND, intent.call_id, intent.run_id, *who), *body)
     tx.count_step(intent.run_id)
 
 
@@ -174,16 +180,16 @@ def finish(tx: Transaction, ending: Ending, body: bytes, claimed: Told | None = 
     """End a claimed call; with what is known to be `claimed` of it, for less."""
     mark = taints.mark_of_ending(tx, ending)
     seq = tx.seq + 1
-    told = (ending.status.value, ending.at_ms, seq, ending.call_id)
+    told = (_STATUS[ending.status], ending.at_ms, seq, ending.call_id)
     if claimed is None:
         row = next(iter(tx.db.execute(_FINISH, told).fetchall()), None)
     else:
-        row = claimed if tx.db.execute(_FINISH_TOLD, told).rowcount else None
+        row = claimed if tx.cursor.execute(_FINISH_TOLD, told).rowcount else None
     if row is None:
         found = tx.db.execute(_IS_CLAIMED, (ending.call_id,)).fetchone()
         reason = "was never claimed" if found is None else "has ended already"
         raise StoreFault("The outcome cannot be recorded.", detail=f"{ending.call_id} {reason}")
-    tx.append((ending.at_ms, EventKind.CALL_FINISHED.value, ending.call_id, *row), body)
+    tx.append((ending.at_ms, _FINISHED_KIND, ending.call_id, *row), body)
     if mark is not None:
         tx.append(*mark)
     _release(tx, ending, seq)
@@ -223,11 +229,12 @@ def _release(tx: Transaction, ending: Ending, seq: int) -> None:
 def record(tx: Transaction, record: Record, body: Text) -> None:
     """Append a whole call, or an operator's deed."""
     mark = taints.mark_of_record(tx, record)
-    told = (record.at_ms, record.kind.value, record.call_id, record.run_id)
+    is_call = record.kind is _RECORDED
+    told = (record.at_ms, _RECORDED_KIND if is_call else record.kind.value, record.call_id, record.run_id)
     tx.append((*told, record.agent, record.on_behalf_of, record.tool), *body)
     if mark is not None:
         tx.append(*mark)
-    if record.kind is EventKind.CALL_RECORDED:
+    if is_call:
         tx.count_step(record.run_id)
 
 

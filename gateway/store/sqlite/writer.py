@@ -13,6 +13,7 @@ __all__ = ["Writer"]
 
 _MOST_LAZY: Final = 10_000
 _RETRY_S: Final = 1.0
+_LINGER_S: Final = 0.05
 
 
 class _Waiting:
@@ -40,6 +41,7 @@ class Writer:
     """Commits transitions in the order in which they were queued, as many at a time as are waiting.
 
     What nobody waits for and could not be written is tried again with the next transition, and every `retry_s` seconds.
+    What was only noted goes with the next transition, or `linger_s` later.
     """
 
     def __init__(self, connection: Connection, retry_s: float = _RETRY_S) -> None:
@@ -76,17 +78,19 @@ class Writer:
         if self._stuck is not None or len(self._queue) >= _MOST_LAZY:
             await self.write(transition)
         else:
-            self.note(transition)
+            self._enqueue(_Waiting(transition))
 
     def write_later(self, transition: Transition) -> None:
         """Queue a transition that could not be written just now. Raises `StoreFault` when too many wait."""
         if len(self._queue) >= _MOST_LAZY:
             raise StoreFault("The ledger cannot be written.", detail=f"{_MOST_LAZY} records wait already")
-        self.note(transition)
+        self._enqueue(_Waiting(transition))
 
     def note(self, transition: Transition, then: Callable[[], None] | None = None) -> None:
-        """Queue a transition that nobody waits for; `then` is called once it is written."""
-        self._enqueue(_Waiting(transition, then=then))
+        """Queue a transition that nobody waits for, to go with the next one; `then` is called once it is written."""
+        self._queue.append(_Waiting(transition, then=then))
+        if self._drain is None and self._again is None:
+            self._again = asyncio.get_running_loop().call_later(_LINGER_S, self._retry)
 
     async def flush(self) -> None:
         """Wait until everything queued so far is written. Raises `StoreFault` when it cannot be."""

@@ -6,3 +6,5 @@ CREATE TABLE shares (
     body TEXT NOT NULL
 );
 ALTER TABLE events ADD COLUMN shared INTEGER;
+-- Who asks for unfinished calls does so once, at the start, where the whole ledger is read anyway.
+DROP INDEX calls_unfinished;
