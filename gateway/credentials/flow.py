@@ -25,11 +25,15 @@ class ConsentDenied(GrantRefused):
     """The user said no."""
 
 
-def check_page(issuer: Issuer) -> None:
-    """Return if users can be sent to the authorization server safely. Raises `ConnectorFault`."""
+def check_page(issuer: Issuer, *, by_nonce: bool = False) -> None:
+    """Return if users can be sent to the authorization server safely. Raises `ConnectorFault`.
+
+    A stolen code is of no use without its verifier, or `by_nonce` where what it is exchanged for says what it answers
+    (OAuth 2.1 §7.5.1): many issuers of identities check PKCE and do not say so.
+    """
     if not issuer.authorize_url:
         raise unusable(f"{issuer.issuer} has no page where users consent.")
-    if not issuer.pkce:
+    if not (issuer.pkce or by_nonce):
         raise unusable(f"{issuer.issuer} does not say that it checks PKCE with S256, so codes could be stolen.")
 
 
@@ -109,7 +113,7 @@ class Login:
     @classmethod
     async def asked(cls, profile: Profile, issuer: Issuer, fetch: Fetch, where: tuple[str, Clock]) -> "Login":
         """Prepare to ask; `where` is the redirect URI, and the clock. Raises `ConnectorFault`."""
-        check_page(issuer)
+        check_page(issuer, by_nonce=True)
         redirect, clock = where
         endpoint = TokenEndpoint(issuer, Client(profile.client_id, profile.secret), fetch, clock)
         return cls(CodeFlow(endpoint, redirect))

@@ -27,7 +27,7 @@ from gateway.model.clock import Clock
 from gateway.model.errors import IdentityFault, StoreFault
 from gateway.store.ports import EventKind, Record
 
-__all__ = ["AGAIN", "PATH", "NoPage", "PageRefused", "Pages", "Pending", "Recognises", "Visit"]
+__all__ = ["AGAIN", "PATH", "Asker", "NoPage", "PageRefused", "Pages", "Pending", "Recognises", "Visit"]
 
 _LIFE_MS: Final = 600_000
 _REFUSED_MS: Final = 60_000
@@ -74,9 +74,20 @@ class Recognises(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Whose call wants a consent: the agent, its client's session, and whether it is of this machine's own user."""
+
+    agent: str
+    session: str | None = None
+    local: bool = False
+
+
 @dataclass(slots=True, eq=False)
 class Pending:
     """A consent that a user is asked for, once for all their calls. `ways` are those in which they may be recognised.
+
+    `agent` made the first of the calls.
 
     `sessions` are the client sessions that were sent here. `given` is None until the user has answered; `ending` says
     that their consent is being kept.
@@ -87,6 +98,7 @@ class Pending:
     behalf: Behalf
     ways: tuple[str, ...]
     until_ms: int
+    agent: str
     sessions: set[str] = field(default_factory=set)
     over: asyncio.Event = field(default_factory=asyncio.Event)
     given: bool | None = None
@@ -134,10 +146,8 @@ class Pages:
         """Whether browsers come by TLS."""
         return self._base.startswith("https:")
 
-    async def offer(self, server: str, behalf: Behalf, session: str | None, *, local: bool) -> Mapping[str, Any]:
+    async def offer(self, server: str, behalf: Behalf, asker: Asker) -> Mapping[str, Any]:
         """Return where a user goes to consent, as what a client is asked in URL mode.
-
-        `local` says that the call comes from this machine's own user.
 
         Raises:
             NoPage: there is no safe way.
@@ -145,18 +155,18 @@ class Pages:
         """
         self._forget()
         behalf = self._keeper.concerning(server, behalf)
-        ways = self._ways(behalf, local=local)
+        ways = self._ways(behalf, local=asker.local)
         of_user = [each for each in self._pending.values() if (each.server, each.behalf) == (server, behalf)]
         if any(each.given is False for each in of_user):
             raise NoPage("no page is offered for it now: the user was asked for their consent and said no")
         pending = next((each for each in of_user if each.given is None and each.ways == ways), None)
         if pending is None:
-            pending = await self._asked(server, behalf, ways)
+            pending = await self._asked(server, behalf, ways, asker.agent)
         visit = next((each for each in self._visits.values() if each.pending is pending and not each.browser), None)
         if visit is None:
             visit = self._linked(pending)
-        if session:
-            pending.sessions.add(session)
+        if asker.session:
+            pending.sessions.add(asker.session)
         return {
             "mode": "url",
             "elicitationId": pending.id,
@@ -287,11 +297,11 @@ class Pages:
         self._visits[visit.link] = visit
         return visit
 
-    async def _asked(self, server: str, behalf: Behalf, ways: tuple[str, ...]) -> Pending:
+    async def _asked(self, server: str, behalf: Behalf, ways: tuple[str, ...], agent: str) -> Pending:
         if len(self._pending) >= _MOST:
             raise NoPage("no page is offered for it now: too many users are asked at once")
         until_ms = self._clock.now_ms() + _LIFE_MS
-        pending = Pending(f"consent_{secrets.token_hex(12)}", server, behalf, ways, until_ms)
+        pending = Pending(f"consent_{secrets.token_hex(12)}", server, behalf, ways, until_ms, agent)
         self._pending[pending.id] = pending
         try:
             await self._note(pending, "consent asked", ways=list(ways))
@@ -395,7 +405,7 @@ class Pages:
     async def _note(self, pending: Pending, what: str, **more: Any) -> None:
         about = {"what": what, "server": pending.server, "by": "consent page", "elicitation": pending.id, **more}
         user = pending.behalf.user
-        await self._book.record(Record("", self._clock.now_ms(), "", "", user, "", about, EventKind.ADMIN))
+        await self._book.record(Record("", self._clock.now_ms(), "", pending.agent, user, "", about, EventKind.ADMIN))
 
 
 def _digest(browser: str) -> str:

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from gateway.credentials.pages import NoPage, Pages
+from gateway.credentials.pages import Asker, NoPage, Pages
 from gateway.model.call import Call
 from gateway.model.errors import ConnectorFault
 from gateway.pipeline.sending import behalf_of
@@ -68,7 +68,8 @@ class Elicited:
             return fault
         local = identity.method == "local" and caller.loopback
         try:
-            page = await self._pages.offer(call.tool.server, behalf_of(call), caller.session, local=local)
+            asker = Asker(identity.agent, caller.session, local)
+            page = await self._pages.offer(call.tool.server, behalf_of(call), asker)
         except NoPage as none:
             return fault.reworded(f"{fault.message} ({none})", fault.detail)
         sent = fault.reworded(fault.message, fault.detail)

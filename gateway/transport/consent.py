@@ -36,9 +36,9 @@ _BUTTON: Final = {
     "token": "Continue with my token",
 }
 _ASKED: Final = (
-    "<p>An agent needs the account{whose} at <b>{server}</b> ({at}). If you go on, you are asked there to let this "
-    "gateway use it.</p><p>Go on only if you have just asked your assistant for something that needs it. Did somebody "
-    "else send you this link? Then close the page.</p>"
+    "<p>The agent <b>{agent}</b> needs the account{whose} at <b>{server}</b> ({at}). If you go on, you are asked "
+    "there to let this gateway use it.</p><p>Go on only if you have just asked your assistant for something that "
+    "needs it. Did somebody else send you this link? Then close the page.</p>"
 )
 _DONE: Final = "<p>The gateway may now act for you at {}. Go back to your assistant.</p>"
 
@@ -101,7 +101,7 @@ class ConsentPages:
         pending = visit.pending
         server, at = escape(pending.server), escape(self._pages.server_of(visit))
         whose = f" of <b>{escape(pending.behalf.user)}</b>" if pending.behalf.user else ""
-        body = _ASKED.format(whose=whose, server=server, at=at)
+        body = _ASKED.format(agent=escape(pending.agent), whose=whose, server=server, at=at)
         return _page(f"Connect {server}?", body + "".join(self._form(visit, way) for way in (*pending.ways, "no")))
 
     def _form(self, visit: Visit, way: str) -> str:

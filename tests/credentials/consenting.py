@@ -70,7 +70,7 @@ class Browser:
     async def open(self, url: str) -> httpx2.Response:
         """Open a page, and follow what redirects by itself."""
         self.at = await self.http.get(url)
-        return await self._followed()
+        return await self.follow()
 
     async def press(self, way: str, **fields: str) -> httpx2.Response:
         """Send the form of the page with one of its buttons."""
@@ -79,9 +79,10 @@ class Browser:
         parts = urlsplit(url)
         origin = {"Origin": f"{parts.scheme}://{parts.netloc}"}
         self.at = await self.http.post(url, data={**fields, "way": way}, headers=origin)
-        return await self._followed()
+        return await self.follow()
 
-    async def _followed(self) -> httpx2.Response:
+    async def follow(self) -> httpx2.Response:
+        """Go wherever the page sends the browser by itself, as far as that goes."""
         for _ in range(8):
             onward = self.onward()
             if not onward:

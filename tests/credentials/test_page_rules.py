@@ -1,25 +1,31 @@
 """When users are sent to a page, for how long, and what becomes of it when something goes wrong on the way."""
 
 import asyncio
+import html
+import re
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
 import pytest
+from starlette.applications import Starlette
 
 from gateway.connector import ITSELF, Behalf
-from gateway.credentials.pages import NoPage, PageRefused, Pages, Visit
+from gateway.credentials.pages import Asker, NoPage, PageRefused, Pages, Visit
 from gateway.identity.key_source import KeyRing
 from gateway.identity.people import PeopleDoor
 from gateway.identity.recognising import Known, Recognising
 from gateway.identity.token_index import TokenIndex
+from gateway.identity.tokens import Tokens
 from gateway.model.errors import ConnectorFault, StoreFault
 from gateway.store.memory import MemoryStore
 from gateway.store.ports import Record
+from gateway.transport.consent import ConsentPages
 from tests.credentials.authority import Authority, Ring
 from tests.credentials.test_consent import section_of
-from tests.identity.doubles import agents
+from tests.identity.doubles import CountingIds, agents
 
+HERE = Asker("desk", local=True)
 ALICE = Behalf("alice", "https://idp.example")
 
 
@@ -45,7 +51,8 @@ class House:
         self.book = Book()
         self.section = section_of(oauth)
         self.upstream = keys.build(self.section)
-        door = PeopleDoor(TokenIndex(MemoryStore(keys.clock), keys.clock), keys.clock)
+        self.store = MemoryStore(keys.clock)
+        door = PeopleDoor(TokenIndex(self.store, keys.clock), keys.clock)
         jwt = {"issuer": ALICE.issuer, "audience": "gate", "subject": "jay"}
         known = Known([*agents(jay={"auth": {"jwt": jwt}}).values()], [], self.people, 30)
         self.recognises = Recognising(lambda: known, door, KeyRing(keys.clock), keys.clock)
@@ -53,7 +60,7 @@ class House:
         self.pages.serve_at("127.0.0.1", 8750, "")
 
     async def link(self) -> str:
-        page = await self.pages.offer("oauth", ITSELF, None, local=True)
+        page = await self.pages.offer("oauth", ITSELF, HERE)
         return str(page["url"]).rpartition("/")[2]
 
     async def begun(self, browser: str) -> dict[str, str]:
@@ -91,15 +98,15 @@ async def test_the_link_alone_shows_who_somebody_is_on_this_machine_only(
     pages = Pages(house.keys.keeper, house.book, house.recognises, house.keys.clock)
     pages.serve_at(host, 8750, public_url)
     with pytest.raises(NoPage, match=why):
-        await pages.offer("oauth", ITSELF, None, local=True)
+        await pages.offer("oauth", ITSELF, HERE)
     assert pages.is_secure is public_url.startswith("https")
     assert house.book.told == []
 
 
 async def test_who_cannot_be_recognised_is_sent_nowhere(house: House) -> None:
-    for behalf, local, why in ((ALICE, True, "identity.logins"), (ITSELF, False, "operator connects")):
+    for behalf, asker, why in ((ALICE, HERE, "identity.logins"), (ITSELF, Asker("bot"), "operator connects")):
         with pytest.raises(NoPage, match=why):
-            await house.pages.offer("oauth", behalf, None, local=local)
+            await house.pages.offer("oauth", behalf, asker)
 
 
 async def test_what_cannot_be_recorded_is_not_asked(house: House) -> None:
@@ -125,14 +132,14 @@ async def test_of_many_links_to_one_question_the_oldest_are_forgotten(house: Hou
 async def test_so_many_users_are_asked_at_once_and_no_more(house: House) -> None:
     house.people |= {f"u{number}": (f"u{number}",) for number in range(1001)}
     for number in range(1000):
-        await house.pages.offer("oauth", Behalf(f"u{number}", ALICE.issuer), None, local=False)
+        await house.pages.offer("oauth", Behalf(f"u{number}", ALICE.issuer), Asker("bot"))
     with pytest.raises(NoPage, match="too many users"):
-        await house.pages.offer("oauth", Behalf("u1000", ALICE.issuer), None, local=False)
-    await house.pages.offer("oauth", Behalf("u0", ALICE.issuer), None, local=False)  # is asked already
+        await house.pages.offer("oauth", Behalf("u1000", ALICE.issuer), Asker("bot"))
+    await house.pages.offer("oauth", Behalf("u0", ALICE.issuer), Asker("bot"))  # is asked already
 
 
 async def test_a_repeat_waits_for_a_page_until_its_patience_or_the_gateway_ends(house: House) -> None:
-    page = str((await house.pages.offer("oauth", ITSELF, None, local=True))["elicitationId"])
+    page = str((await house.pages.offer("oauth", ITSELF, HERE))["elicitationId"])
     await house.pages.settled(page, 0.001)
     await house.pages.settled("consent_of_before_the_restart", 60.0)
     waiting = asyncio.ensure_future(house.pages.settled(page, 60.0))
@@ -143,7 +150,7 @@ async def test_a_repeat_waits_for_a_page_until_its_patience_or_the_gateway_ends(
 
 
 async def test_a_no_of_a_client_ends_the_question_once(house: House) -> None:
-    page = str((await house.pages.offer("oauth", ITSELF, "s1", local=True))["elicitationId"])
+    page = str((await house.pages.offer("oauth", ITSELF, Asker("desk", "s1", local=True)))["elicitationId"])
     heard: list[Any] = []
     house.pages.told = lambda sessions, about: heard.append((sessions, about))
     for each in (page, page, "another"):
@@ -215,3 +222,32 @@ async def test_a_server_to_which_users_no_longer_connect_asks_nobody(house: Hous
     assert house.pages.server_of(visit) == ""
     with pytest.raises(PageRefused, match="any more"):
         await house.pages.begin(visit, "mine", "local")
+
+
+async def test_behind_a_public_address_the_browser_is_known_by_a_cookie_that_only_that_address_can_set(
+    house: House, oauth: Authority
+) -> None:
+    house.people["alice"] = ("alice",)
+    tokens = Tokens(house.store, house.keys.clock, CountingIds())
+    own = (await tokens.issue("person:alice")).token
+    house.pages.serve_at("0.0.0.0", 8750, "https://gate.example/mcp")
+    page = str((await house.pages.offer("oauth", ALICE, Asker("bot")))["url"])
+    assert page.startswith("https://gate.example/-/consent/")
+    app = Starlette(routes=ConsentPages(house.pages).routes())
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app)) as http:
+        asked = await http.get(page)
+        assert ("<b>bot</b>" in asked.text, "<b>alice</b>" in asked.text) == (True, True)
+        begun = await http.post(page, data={"way": "token", "token": own})
+        name, _, about = begun.headers["set-cookie"].partition("=")
+        assert name.startswith("__Host-toolgate-consent_")
+        assert all(word in about.lower() for word in ("secure", "httponly", "path=/;", "samesite=lax"))
+        [onward] = re.findall(r'content="0;url=([^"]*)"', begun.text)
+        async with httpx2.AsyncClient() as outside:
+            came = (await outside.get(html.unescape(onward))).headers["location"]
+        assert came.startswith("https://gate.example/-/consent/back?")
+        assert "Connected" in (await http.get(came)).text
+    [registration] = oauth.seen("register")
+    assert (registration["application_type"], registration["redirect_uris"]) == (
+        "web",
+        ["https://gate.example/-/consent/back"],
+    )

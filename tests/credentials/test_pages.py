@@ -82,13 +82,13 @@ async def test_a_repeat_waits_until_its_user_has_consented_and_is_then_made(hous
     user, going = f"alice-{tool}", []
 
     async def asked(context: Any, params: Any) -> ElicitResult:
-        going.append(asyncio.ensure_future(consents(house, params.url, user)))
+        going.append(group.create_task(consents(house, params.url, user)))
         return ElicitResult(action="accept")  # the user has opened the page, and no more
 
-    async with house.client(user, elicitation_callback=asked) as client:
+    async with asyncio.TaskGroup() as group, house.client(user, elicitation_callback=asked) as client:
         assert text(await client.call_tool(tool, {})) == user
         assert text(await client.call_tool(tool, {"again": 1})) == user
-        assert "Connected" in await going[0]
+    assert "Connected" in going[0].result()
     asked_for, connected = await house.told(user)
     assert (len(going), asked_for["what"], connected["what"]) == (1, "consent asked", "credential connected")
     assert connected["shown_by"] == f"login at {house.oauth.url}"
@@ -197,6 +197,17 @@ async def test_an_id_token_that_is_for_another_login_shows_nothing(house: House,
     assert f"for {user} only" in await consents(house, await house.link(user), user)
 
 
+async def test_an_issuer_of_identities_need_not_say_that_it_checks_pkce(house: House) -> None:
+    link = await house.link("greta")
+    house.oauth.control(user="greta")
+    async with browsing() as browser:
+        await browser.open(link)
+        house.oauth.control(metadata={"code_challenge_methods_supported": []})
+        browser.at = await browser.http.post(link, data={"way": "login"})
+        house.oauth.control(metadata={})
+        assert "Connected" in (await browser.follow()).text
+
+
 async def test_too_many_who_are_not_the_user_close_the_page(house: House) -> None:
     link = await house.link("helga")
     for _ in range(5):
@@ -282,7 +293,7 @@ async def test_a_user_may_say_no_at_the_authorization_server(house: House) -> No
         browser.at = await browser.http.get(browser.onward())
         house.oauth.control(redirect={"error": "access_denied", "code": None})
         repeat = asyncio.ensure_future(house.ask("lena", requestState=waiting["requestState"]))
-        assert "You said no" in (await browser._followed()).text
+        assert "You said no" in (await browser.follow()).text
     for refused in (await repeat, await house.ask("lena")):
         assert refused["_meta"]["io.toolgate/refusal"]["code"] == "credential_expired"
         assert "asked for their consent and said no" in refused["content"][0]["text"]
@@ -342,6 +353,7 @@ async def test_a_page_is_safe_in_a_browser_and_asks_without_secrets_in_its_addre
     for name in ("state", "nonce", "code", "code_verifier"):
         assert not any(each[name] in record for each in sent if name in each), name
     assert link.rpartition("/")[2] not in record
+    await house.gate.gateway.store.verify()
 
 
 async def test_after_ten_minutes_a_page_has_had_its_time(house: House) -> None:
@@ -352,7 +364,7 @@ async def test_after_ten_minutes_a_page_has_had_its_time(house: House) -> None:
         await browser.open(question["params"]["url"])
         browser.at = await browser.http.post(str(browser.at.url), data={"way": "login"})
         house.gate.clock.ms += 600_000
-        assert (await browser._followed()).status_code == 404
+        assert (await browser.follow()).status_code == 404
         assert (await browser.open(question["params"]["url"])).status_code == 404
     again = await house.ask(
         "petra", requestState=(await house.ask("petra"))["requestState"], inputResponses={"x": {"action": "decline"}}
