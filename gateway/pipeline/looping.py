@@ -1,8 +1,9 @@
 """Warns agents that go round in circles, and stops them where the operator says so."""
 
+import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import lru_cache
 from typing import Any, Final
 
 from gateway.codec import CodecError, dump
@@ -25,8 +26,28 @@ _WHAT: Final[Mapping[Kind, str]] = {
     Kind.STUCK: "this tool was called {} times in a row with other arguments and the very same answer",
 }
 _APART: Final = frozenset({"looping", "cancelled", "dry_run"})
-_span = lru_cache(maxsize=16)(milliseconds)
 _INSTEAD: Final = "Do something else: use what you know already, or ask a person."
+
+
+_NEVER: Final = sys.maxsize
+"""More calls in a row than anybody makes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    """What a section says, in plain values: to look at a field of a model takes six times as long."""
+
+    section: LoopsSection
+    warn: int
+    block: int
+    within_ms: int
+    say: bool
+    polling: tuple[str, ...]
+
+    @classmethod
+    def of(cls, section: LoopsSection) -> "_Bounds":
+        warn, block = (_NEVER if times == "never" else times for times in (section.warn, section.block))
+        return cls(section, warn, block, milliseconds(section.within), section.say, tuple(section.polling))
 
 
 class Looping:
@@ -40,6 +61,7 @@ class Looping:
         self._clock = clock
         self._own = own
         self._rows = Rows()
+        self._bounds = _Bounds.of(rules.current.loops)
 
     def check(self, call: Call, run_id: str) -> None:
         """Let a call pass that is not one too many.
@@ -47,34 +69,40 @@ class Looping:
         Raises:
             RequestFault: `looping`: a row is as long as it may get, and this call would lengthen it.
         """
-        section = self._rules.current.loops
-        if section.block == "never" or self._is_apart(section, call):
+        bounds = self._in_force()
+        if bounds.block == _NEVER or self._is_apart(bounds, call):
             return
-        since = self._clock.now_ms() - _span(section.within)
+        since = self._clock.now_ms() - bounds.within_ms
         row = self._rows.ahead((run_id, call.identity.agent), _name(call), call.tool.name, since)
-        if row.times >= section.block:
+        if row.times >= bounds.block:
             told = f"In this run {_WHAT[row.kind].format(row.times)}: it is not made again. {_INSTEAD}"
             raise RequestFault(told, code="looping", detail=f"{row.kind} {row.times}")
 
     def saw(self, call: Call, outcome: Outcome) -> Outcome:
         """Count a call that ended; return its outcome, with a warning where it is one of too many."""
-        section = self._rules.current.loops
-        if not call.has("facts") or (section.warn == "never" and section.block == "never"):
+        bounds = self._in_force()
+        if bounds.warn == bounds.block or not call.has("facts"):  # there is neither
             return outcome
-        if not _counts(outcome) or self._is_apart(section, call):
+        if not _counts(outcome) or self._is_apart(bounds, call):
             return outcome
         now = self._clock.now_ms()
         key = (call.facts.run.id, call.identity.agent)
-        when = now, now - _span(section.within)
+        when = now, now - bounds.within_ms
         row = self._rows.saw(key, (_name(call), call.tool.name), _answer(call, outcome), when)
-        if section.warn == "never" or row.times % section.warn or not isinstance(outcome, Succeeded):
+        if row.times % bounds.warn or not isinstance(outcome, Succeeded):
             return outcome
-        return Succeeded(_warned(outcome.result, row, section), outcome.replayed_from)
+        return Succeeded(_warned(outcome.result, row, bounds), outcome.replayed_from)
 
-    def _is_apart(self, section: LoopsSection, call: Call) -> bool:
+    def _in_force(self) -> _Bounds:
+        section = self._rules.current.loops
+        if section is not self._bounds.section:
+            self._bounds = _Bounds.of(section)
+        return self._bounds
+
+    def _is_apart(self, bounds: _Bounds, call: Call) -> bool:
         if call.tool.server in self._own:
             return True
-        return bool(section.polling) and any(fnmatchcase(call.tool.name, one) for one in section.polling)
+        return bool(bounds.polling) and any(fnmatchcase(call.tool.name, one) for one in bounds.polling)
 
 
 def _name(call: Call) -> str:
@@ -104,12 +132,12 @@ def _answer(call: Call, outcome: Outcome) -> int | None:
         return None
 
 
-def _warned(result: Mapping[str, Any], row: Row, section: LoopsSection) -> Mapping[str, Any]:
+def _warned(result: Mapping[str, Any], row: Row, bounds: _Bounds) -> Mapping[str, Any]:
     known = result.get("_meta")
-    told = {"kind": str(row.kind), "times": row.times, "blockedAt": None if section.block == "never" else section.block}
+    told = {"kind": str(row.kind), "times": row.times, "blockedAt": None if bounds.block == _NEVER else bounds.block}
     warned = {**result, "_meta": {**(known if isinstance(known, dict) else {}), LOOP_META: told}}
     content = result.get("content")
-    if section.say and isinstance(content, list):
+    if bounds.say and isinstance(content, list):
         text = f"[In this run {_WHAT[row.kind].format(row.times)}. {_INSTEAD}]"
         warned["content"] = [*content, {"type": "text", "text": text}]
     return warned

@@ -63,6 +63,7 @@ class Executor:
         self._clock = clock
         self._ids = ids
         self._settings = settings or ResilienceConfig()
+        self._most_attempts = self._settings.max_attempts
         self._guards: dict[str, _Guard] = {}
         self._overseer = Overseer()
         self._hedges = Hedges(clock)
@@ -89,7 +90,7 @@ class Executor:
         doubt, number = False, 0
         while True:
             number += 1
-            attempt = _Attempt(number, breaker, ends, note, most_s if number < self._settings.max_attempts else None)
+            attempt = _Attempt(number, breaker, ends, note, most_s if number < self._most_attempts else None)
             try:
                 if (wait_s := breaker.wait_s()) is not None:
                     raise _left_alone(tool.server, wait_s)

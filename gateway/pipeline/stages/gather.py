@@ -105,7 +105,7 @@ class Gather:
             expected=expected,
             budget=await self._left(call) if call.bill.charges and call.bundle.reads_budget else None,
             taint=await self._tainting.seen(call.identity, run) if taint is None else taint,
-            held=await held_by(self._facts, rules, call, run.id, now) if rules.facts.names else {},
+            held=await held_by(self._facts, rules, call, run.id, now) if rules.bundle.fact_shape.fields else {},
             confidence=_confidence(call.request.meta) if call.bundle.reads_confidence else None,
             dry_run=is_dry,
         )
