@@ -38,7 +38,8 @@ def parse(raw: bytes) -> Any:
         if _has_long_number(raw):
             return _parse_exactly(raw)
         raise CodecError(str(error)) from None
-    if raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH and orjson.dumps(value) == raw:
+    shallow = len(raw) <= 2 * MAX_DEPTH or raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH
+    if shallow and orjson.dumps(value) == raw:
         return value  # written as it would be written here: no key twice, nothing rounded
     if _has_long_number(raw):  # orjson turns integers beyond 64 bits into floats without a word
         return _parse_exactly(raw)

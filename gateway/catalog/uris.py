@@ -59,9 +59,10 @@ def shown_uri(server: str, item: Mapping[str, Any], key: str, shared: Collection
 
 def links_in(content: Any) -> bool:
     """Tell whether content holds links to resources, or resources themselves."""
-    return isinstance(content, list) and any(
-        isinstance(block, dict) and block.get("type") in (_LINK, _EMBEDDED) for block in content
-    )
+    for block in content if isinstance(content, list) else ():  # a generator triples the cost
+        if isinstance(block, dict) and block.get("type") in (_LINK, _EMBEDDED):
+            return True
+    return False
 
 
 def shown_link(server: str, block: Any, offered: Mapping[str, Offered]) -> Any:
