@@ -5,7 +5,7 @@ from typing import Any
 
 from gateway.identity.authenticator import Authenticator
 from gateway.model.errors import GatewayError, IdentityFault
-from gateway.model.identity import ClientInfo, Identity
+from gateway.model.identity import ClientInfo, Credential, Identity
 from gateway.model.request import Caller, CallRequest
 from gateway.pipeline.rules import RulesInForce
 from gateway.pipeline.views import View, Views
@@ -39,12 +39,12 @@ class Listing:
         self._sighted = sighted
         self._views = Views(rules.current)
 
-    def known_now(self, caller: Caller) -> Identity | None:
+    def known_now(self, credential: Credential) -> Identity | None:
         """Return who is calling where that takes no waiting, and note nothing; None means: await `identify`.
 
         For a tool call, which the pipeline notes. Raises `StoreFault`.
         """
-        return self._authenticator.verified(caller.credential)
+        return self._authenticator.verified(credential)
 
     async def identify(self, caller: Caller, asked: str) -> Identity:
         """Return who is calling; `asked` names what was asked for, in the record of a refusal.

@@ -12,7 +12,7 @@ from gateway.connector.about import UNSAID, About
 from gateway.model.back import NOBODY, Back
 from gateway.model.call import Call
 from gateway.model.errors import RequestFault
-from gateway.model.identity import Identity
+from gateway.model.identity import Credential, Identity
 from gateway.model.light import light, maker
 from gateway.model.operation import ROOTS_CHANGED, TOOL_CALL, operation
 from gateway.model.outcome import Succeeded, Waiting
@@ -162,12 +162,12 @@ class Kernel:
             return Answer({_LISTS[asked.method]: found})
         raise RpcError(_METHOD_NOT_FOUND, "Method not found", status=404, data=asked.method)
 
-    def known_now(self, caller: Caller, endpoint: str) -> Identity | None:
+    def known_now(self, credential: Credential, endpoint: str) -> Identity | None:
         """Return who makes a tool call where that takes no waiting, else None: then, and only then, await `identify`.
 
         Raises `StoreFault`.
         """
-        identity = self._listing.known_now(caller)
+        identity = self._listing.known_now(credential)
         return identity if not endpoint or identity is None or self._rules.current.admits(endpoint, identity) else None
 
     async def identify(self, caller: Caller, method: str, params: Mapping[str, Any], endpoint: str = "") -> Identity:

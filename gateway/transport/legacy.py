@@ -160,11 +160,11 @@ class Legacy:
         await send_json(exchange.send, 200, body, ((_SESSION_HEADER, session.id),))
 
     async def _session(self, exchange: Exchange, method: str, params: Mapping[str, Any]) -> tuple[Session, Identity]:
-        version = exchange.headers.get("mcp-protocol-version", HANDSHAKE_VERSIONS[-1])
-        caller = exchange.caller(version)
-        identity = self._kernel.known_now(caller, exchange.endpoint) if method == TOOL_CALL else None
+        credential, endpoint = exchange.head.credential, exchange.endpoint
+        identity = self._kernel.known_now(credential, endpoint) if method == TOOL_CALL else None
         if identity is None:
-            identity = await self._kernel.identify(caller, method, params, exchange.endpoint)
+            version = exchange.headers.get("mcp-protocol-version", HANDSHAKE_VERSIONS[-1])
+            identity = await self._kernel.identify(exchange.caller(version), method, params, endpoint)
         session_id = exchange.headers.get(_SESSION_HEADER)
         if session_id is None:
             raise HttpRefusal(400, "Mcp-Session-Id is missing: initialize first.")

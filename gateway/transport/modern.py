@@ -57,7 +57,7 @@ class Modern:
         """
         version = exchange.headers["mcp-protocol-version"]
         caller = exchange.caller(version, exchange.said.client)
-        identity = self._kernel.known_now(caller, exchange.endpoint) if request.method == TOOL_CALL else None
+        identity = self._kernel.known_now(caller.credential, exchange.endpoint) if request.method == TOOL_CALL else None
         if identity is None:
             identity = await self._kernel.identify(caller, request.method, request.params, exchange.endpoint)
         if request.id is None:

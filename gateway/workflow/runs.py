@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 from gateway.model.clock import Clock, IdSource
@@ -321,6 +322,7 @@ def _conversation_key(caller: Caller) -> str:
     return _key("trace", caller.trace) if caller.trace is not None else _ALL
 
 
+@lru_cache(maxsize=1024)
 def _key(kind: str, *parts: str) -> str:
     """Return an unambiguous key; one that would be long is a digest."""
     text = json.dumps([kind, *parts])
