@@ -71,6 +71,11 @@ class House:
             await self.known(value)
         return f"{refusal.value.code}: {refusal.value.detail}"
 
+    async def refusal_to(self, parent: Identity, agent: str) -> str:
+        with pytest.raises(RequestFault) as refusal:
+            await self.delegations.hand_on(parent, Wanted("", ("fraud.*",), 1000, "run_1", agent))
+        return refusal.value.message
+
     async def refusal(self, parent: Identity, *scopes: str) -> str:
         with pytest.raises(RequestFault) as refusal:
             await self.hand(parent, *scopes)
@@ -307,3 +312,27 @@ async def test_only_whoever_stands_above_a_child_takes_it_back(house: House) -> 
     with pytest.raises(RequestFault, match="no such child"):
         await house.delegations.take_back(payer, "tg_nobody", "")
     assert (await house.delegations.take_back(payer, made.id, "done")).id == made.id
+
+
+async def test_a_registered_agent_works_in_the_run_for_the_user_of_whoever_handed_it_on_and_for_no_other(
+    house: House,
+) -> None:
+    payer = replace(await house.payer(), on_behalf_of="ann")
+    issued = await house.tokens.issue("other")
+    await house.refresh()
+    handed = await house.delegations.hand_on(payer, Wanted("", ("fraud.*",), 1000, "run_1", "other"))
+    assert handed.token == ""
+    assert await house.why(f"{handed.made.id}_" + "0" * 32) == "unauthenticated: no such token"
+    other = await house.known(issued.token)
+    there = house.door.in_run(other, "run_1")
+    assert (there.agent, there.on_behalf_of, there.credential_id) == ("other", "ann", other.credential_id)
+    assert there.delegation == ("payer:other", "payer")
+    assert [(one.agent, one.on_behalf_of) for one in there.delegators] == [("payer", "ann")]
+    assert house.door.in_run(other, "run_2") is other
+    bob = replace(other, on_behalf_of="bob")
+    assert house.door.in_run(bob, "run_1") is bob
+    assert "through other already" in await house.refusal_to(there, "other")
+    house.door.replace({name: agent for name, agent in house.agents.items() if name != "payer"})
+    with pytest.raises(RequestFault) as refusal:
+        house.door.in_run(other, "run_1")
+    assert (refusal.value.code, "'payer' is not configured" in refusal.value.detail) == ("delegation_refused", True)

@@ -1,5 +1,7 @@
 """Delegations on every store: who handed on what, on the chain and nowhere else."""
 
+from dataclasses import replace
+
 from gateway.store.delegations import Delegation, DelegationChange, DelegationEnd
 from gateway.store.ports import EventFilter, EventKind, Store
 from tests.store.making import T0
@@ -34,6 +36,18 @@ async def test_what_became_of_delegations_is_read_in_order_from_where_one_left_o
     assert await store.delegation_changes(made.seq, 9) == [DelegationChange(made.seq + 1, END)]
     assert len(await store.delegation_changes(0, 9)) == 2
     assert await store.delegation_changes(0, 1) == [made]
+
+
+async def test_one_to_a_registered_agent_says_to_whom_and_one_to_a_child_says_nothing_of_it(store: Store) -> None:
+    handed = replace(READER, id="tg_other", digest="", to="researcher")
+    for made, acting, says in ((READER, "payer", False), (handed, "researcher", True)):
+        await store.put_delegation(made)
+        [*_, change] = await store.delegation_changes(0, 9)
+        assert change.what == made
+        assert made.acting == acting
+        [*_, event] = [event async for event in store.events(EventFilter(run_id="run_1"))]
+        assert ("researcher" in event.body) is says
+        assert ('"to"' in event.body) is says
 
 
 async def test_a_delegation_and_its_end_are_events_of_its_agent_and_run_on_the_chain(store: Store) -> None:
