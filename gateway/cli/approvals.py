@@ -178,7 +178,7 @@ def _row(told: Mapping[str, Any], *, standing: bool) -> dict[str, str]:
         "state": told["state"],
         "agent": told.get("child") or told["agent"],
         "for": told["on_behalf_of"] or "-",
-        "tool": told["tool"],
+        "tool": f"{told['tool']} (draft)" if told.get("draft") else told["tool"],
         "until": _moment(told["until_ms"]),
         "by": ", ".join(vote["by"] for vote in told["votes"]) or "-",
     }

@@ -172,3 +172,11 @@ def test_people_have_tokens_as_agents_do(house: House) -> None:
     unknown = house.run("token", "new", "person:mallory")
     assert unknown.exit_code == 1
     assert "unknown_person" in unknown.output
+
+
+def test_a_draft_is_told_from_a_call_that_waits(house: House) -> None:
+    config = (house.path / "gateway.yaml").read_text(encoding="utf-8")
+    house.configure(config.replace("payments.pay: {", "payments.pay: { mode: draft,"))
+    draft = asked(house)
+    assert "payments.pay (draft)" in house.run("approvals", "list").output
+    assert house.json("approvals", "show", draft)["draft"] is True
