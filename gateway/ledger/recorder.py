@@ -12,6 +12,7 @@ from gateway.model.call import Call
 from gateway.model.clock import Clock
 from gateway.model.facts import StepStatus
 from gateway.model.identity import ANONYMOUS_AGENT
+from gateway.model.light import maker
 from gateway.model.outcome import Outcome, Succeeded, Unknown
 from gateway.store.approvals import ApprovalUse
 from gateway.store.facts import FactUse
@@ -20,6 +21,9 @@ from gateway.store.ports import Claimed, Ending, Intent, Ledger, Record, Recorde
 __all__ = ["Carrying", "Recorder"]
 
 _LONGEST_NAME: Final = 256
+_intent: Final = maker(Intent)
+_record: Final = maker(Record)
+_ending: Final = maker(Ending)
 
 
 class Carrying(Protocol):
@@ -65,7 +69,7 @@ class Recorder:
         """Write the intent of a decided call and take its locks. Raises `StoreFault`: then nothing may be sent."""
         await self._keep_bundle(call)
         identity = call.identity
-        intent = Intent(
+        intent = _intent(
             call_id=call.id,
             at_ms=self._clock.now_ms(),
             run_id=call.facts.run.id,
@@ -109,7 +113,7 @@ class Recorder:
         returns = relied.id if relied is not None and released else ""
         result = outcome.result if isinstance(outcome, Succeeded) else None
         charges = settled(_bill(call), status, result, now - call.received_ms)
-        ending = Ending(
+        ending = _ending(
             call.id,
             now,
             status,
@@ -164,7 +168,7 @@ class Recorder:
         now = self._clock.now_ms()
         identified = call.has("identity")
         body = record_body(call, outcome, now, self._redact, self._parts)
-        return Record(
+        return _record(
             call_id=call.id,
             at_ms=now,
             run_id=call.facts.run.id if call.has("facts") else "",

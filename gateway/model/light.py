@@ -28,8 +28,8 @@ def maker(kind: Callable[_P, _T]) -> Callable[_P, _T]:
     A class that is called packs the names into a dict, and its `__init__` unpacks that; a function does neither.
     """
     made: Any = kind
-    known: dict[str, Any] = {"new": made.__new__, "kind": made, "unset": MISSING}
-    taken, lines = [], ["made = new(kind)"]
+    known: dict[str, Any] = {"_new": made.__new__, "_kind": made, "_unset": MISSING}  # no field begins so
+    taken, lines = [], ["_made = _new(_kind)"]
     for each in fields(made):
         name, value = each.name, each.name
         if each.default is not MISSING:
@@ -37,12 +37,12 @@ def maker(kind: Callable[_P, _T]) -> Callable[_P, _T]:
             taken.append(f"{name}={name}_")
         elif each.default_factory is not MISSING:
             known[f"{name}_"] = each.default_factory
-            taken.append(f"{name}=unset")
-            value = f"{name}_() if {name} is unset else {name}"
+            taken.append(f"{name}=_unset")
+            value = f"{name}_() if {name} is _unset else {name}"
         else:
             taken.append(name)
-        lines.append(f"made.{name} = {value}")
-    text = f"def make({', '.join(taken)}):\n " + "\n ".join([*lines, "return made"])
+        lines.append(f"_made.{name} = {value}")
+    text = f"def make({', '.join(taken)}):\n " + "\n ".join([*lines, "return _made"])
     exec(text, known)  # noqa: S102  # a function of the class's own field names, as dataclasses write __init__
     make: Callable[_P, _T] = known["make"]
     return make

@@ -51,6 +51,19 @@ def test_a_maker_makes_the_same_of_names_and_defaults() -> None:
     assert make(1, y=3, tags=("a",)) == Point(1, 3, ("a",))
 
 
+@light
+@dataclass(frozen=True, slots=True)
+class Made:
+    kind: str
+    new: int = 1
+    unset: list[str] = field(default_factory=list)
+    made: bool = True
+
+
+def test_a_maker_knows_its_own_names_from_those_of_fields() -> None:
+    assert maker(Made)(kind="a", new=2) == Made("a", 2)
+
+
 def test_a_maker_refuses_a_missing_and_an_unknown_field() -> None:
     make = maker(Point)
     with pytest.raises(TypeError):

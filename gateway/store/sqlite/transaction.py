@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from gateway.model.errors import GatewayError
@@ -14,12 +15,13 @@ __all__ = ["Committer", "Told", "Transaction", "Transition", "read_head"]
 Told = tuple[int, str, str, str, str, str, str]
 """`at_ms, kind, call_id, run_id, agent, on_behalf_of, tool` of an event to be."""
 
+_UNKNOWN: Final[Head] = (0, GENESIS)
 _HEAD: Final = "SELECT seq, hash FROM chain_head WHERE id = 1"
 _APPEND: Final = (
     "INSERT INTO events (seq, at_ms, kind, call_id, run_id, agent, on_behalf_of, tool, prev_hash, hash, body, shared)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-_MOVE_HEAD: Final = "UPDATE chain_head SET seq = ?, hash = ? WHERE id = 1"
+_MOVE_HEAD: Final = "UPDATE chain_head SET seq = ?, hash = ? WHERE id = 1 AND seq = ? AND hash = ?"
 _DELIVER: Final = "UPDATE calls SET delivered = max(delivered, ?) WHERE call_id = ?"
 _COUNT: Final = (
     "INSERT INTO run_steps (run_id, steps) VALUES (?, ?)"
@@ -27,18 +29,38 @@ _COUNT: Final = (
 )
 
 
+class _Behind(Exception):
+    """The chain does not end where it was left: another process has written meanwhile, or somebody took events out."""
+
+
 class Transaction:
-    """An open write transaction: the head of the chain as it is now, and the way to extend it."""
+    """An open write transaction: the head of the chain as it is now, and the way to extend it.
 
-    __slots__ = ("_appended", "_delivered", "_ends", "_shares", "_steps", "cursor", "db", "hash", "seq")
+    A `head` that is given is not asked for: that the chain still ends with it shows when events are written.
+    """
 
-    def __init__(self, db: sqlite3.Connection, shares: Shares | None = None) -> None:
+    __slots__ = (
+        "_appended",
+        "_delivered",
+        "_ends",
+        "_is_sure",
+        "_shares",
+        "_steps",
+        "_written",
+        "cursor",
+        "db",
+        "hash",
+        "seq",
+    )
+
+    def __init__(self, db: sqlite3.Connection, shares: Shares | None = None, head: Head | None = None) -> None:
         self.db = db
         self.cursor = db.cursor()  # for what answers nothing: making one for each statement takes longer than some do
         self._shares = Shares() if shares is None else shares
         self._appended: list[tuple[int | str, ...]] = []
         self._ends: list[Share | None] = []  # what the bodies of those end with
-        self.seq, self.hash = read_head(db)
+        self._is_sure = head is None
+        self.seq, self.hash = self._written = read_head(db) if head is None else head
         self._steps: dict[str, int] = {}
         self._delivered: list[tuple[int, str]] = []
 
@@ -57,11 +79,14 @@ class Transaction:
     def write_events(self) -> None:
         """Write the events appended so far, and the head with them, for a transition that reads the chain."""
         if self._appended:
+            head = (self.seq, self.hash)
+            if not self.cursor.execute(_MOVE_HEAD, (*head, *self._written)).rowcount:
+                raise _Behind
+            self._written, self._is_sure = head, True
             ids = self._shares.ids(self.db, self._ends)
             self.cursor.executemany(
                 _APPEND, [(*row, ids[share]) for row, share in zip(self._appended, self._ends, strict=True)]
             )
-            self.cursor.execute(_MOVE_HEAD, (self.seq, self.hash))
             self._appended, self._ends = [], []
 
     def count_step(self, run_id: str) -> None:
@@ -81,6 +106,8 @@ class Transaction:
     def settle(self) -> None:
         """Write what the transitions of this transaction left to the end so far."""
         self.write_events()
+        if not self._is_sure and read_head(self.db) != self._written:
+            raise _Behind
         self.write_deliveries()
         if self._steps:
             self.cursor.executemany(_COUNT, self._steps.items())
@@ -114,10 +141,25 @@ class Committer:
         Any error of the database undoes all of them. With `durable` the log is on the disk before this returns.
         """
         self._write_durably(db, durable)
+        if known != _UNKNOWN:
+            try:
+                return self._commit(db, transitions, partial(Transaction, db, self._shares, known))
+            except _Behind:
+                pass  # undone; what it found out may not be so
+        return self._commit(db, transitions, partial(self._from_the_end, db, known))
+
+    def _from_the_end(self, db: sqlite3.Connection, known: Head) -> Transaction:
+        transaction = Transaction(db, self._shares)
+        _check_head((transaction.seq, transaction.hash), known)
+        return transaction
+
+    @staticmethod
+    def _commit(
+        db: sqlite3.Connection, transitions: Sequence[Transition], begin: Callable[[], Transaction]
+    ) -> tuple[list[Any], Head]:
         db.execute("BEGIN IMMEDIATE")
         try:
-            transaction = Transaction(db, self._shares)
-            _check_head((transaction.seq, transaction.hash), known)
+            transaction = begin()
             answers = [_attempt(transition, transaction) for transition in transitions]
             transaction.settle()
             db.execute("COMMIT")
@@ -144,6 +186,6 @@ def _attempt(transition: Transition, transaction: Transaction) -> Any:
 
 def _check_head(head: Head, known: Head) -> None:
     """Refuse to build on a ledger that is older than what this process has already written or read."""
-    if known == (0, GENESIS) or head[0] > known[0] or head == known:
+    if known == _UNKNOWN or head[0] > known[0] or head == known:
         return
     raise broken(min(head[0] + 1, known[0]), f"is gone: the ledger ends with {head[0]}, but {known[0]} were written")
