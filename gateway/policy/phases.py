@@ -16,6 +16,9 @@ PHASE: Final = "run.phase"
 """The gateway's own tool whose latest call says which phase a run is in: a step of the run like any other."""
 
 
+_CHUNK: Final = 100
+
+
 def phased(workflow: WorkflowSection, tools: Sequence[str]) -> list[str]:
     """Return the tools that belong to some phase of a workflow, in order."""
     return sorted({name for phase in workflow.phases for name in _within(phase, tools)})
@@ -44,7 +47,7 @@ class Phases:
         """Yield a forbid for what belongs to no phase but others, and those that guard the way from one to the next."""
         for phase in self._phases:
             yield from self._elsewhere(phase)
-        yield self._astray()
+        yield from self._astray()
         for number, phase in enumerate(self._phases):
             yield self._entry(number, phase)
             if phase.plan is not None:
@@ -62,7 +65,8 @@ class Phases:
         for tool in sorted(frozenset().union(*self._within.values()) - self._within[phase.name]):
             places = tuple(name for name, tools in self._within.items() if tool in tools)
             belonging.setdefault(places, []).append(tool)
-        for number, (places, tools) in enumerate(belonging.items(), 1):
+        parts = ((places, part) for places, tools in belonging.items() for part in _parts(tools))
+        for number, (places, tools) in enumerate(parts, 1):
             here = f'This run is in the phase "{phase.name}", and this call belongs to {_either(places)}.'
             condition = f"{self._is_settled} && {self._said} == {quoted(phase.name)}"
             if phase is self._phases[0]:  # a run is in it from the beginning
@@ -70,7 +74,7 @@ class Phases:
             message, scope = f"{here} {self._way(phase)}", f"in [{_actions(tools)}]"
             yield self._forbid(f"{phase.name}.{number}", message, scope, condition)
 
-    def _astray(self) -> str:
+    def _astray(self) -> Iterator[str]:
         """Forbid everything that belongs to a phase where nobody knows which one it is."""
         known = " || ".join(f"{self._said} == {quoted(phase.name)}" for phase in self._phases)
         message = (
@@ -78,8 +82,8 @@ class Phases:
             "phase is no longer declared. Call run_phase again with the same phase, or begin another run."
         )
         condition = f"{self._is_meant} && !({self._is_settled} && ({known}))"
-        tools = sorted(frozenset().union(*self._within.values()))
-        return self._forbid("astray", message, f"in [{_actions(tools)}]", condition)
+        for number, tools in enumerate(_parts(sorted(frozenset().union(*self._within.values()))), 1):
+            yield self._forbid(f"astray.{number}", message, f"in [{_actions(tools)}]", condition)
 
     def _way(self, phase: Phase) -> str:
         """Say what ends a phase."""
@@ -186,6 +190,11 @@ def _either(names: Sequence[str]) -> str:
 
 def _action(tool: str) -> str:
     return f"Gateway::Action::{quoted(tool)}"
+
+
+def _parts(tools: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield so many tools at a time that a policy about them is not too long to be read."""
+    yield from (tools[start : start + _CHUNK] for start in range(0, len(tools), _CHUNK))
 
 
 def _actions(tools: Sequence[str]) -> str:

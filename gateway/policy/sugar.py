@@ -40,8 +40,10 @@ def compile_workflows(workflows: Mapping[str, WorkflowSection], tools: Sequence[
     sources: list[PolicySource] = []
     for name, workflow in workflows.items():
         compiler = _Workflow(name, workflow, shapes, labels)
-        texts = [*compiler.policies(), *(Phases(name, workflow, [*shapes]).policies() if workflow.phases else ())]
-        sources.append(PolicySource(f"workflows.{name}", "\n".join(texts)))
+        if workflow.rules:
+            sources.append(PolicySource(f"workflows.{name}", "\n".join(compiler.policies())))
+        phases = Phases(name, workflow, [*shapes]).policies() if workflow.phases else ()
+        sources += (PolicySource(f"workflows.{name}.phases.{n}", text) for n, text in enumerate(phases, 1))
         problems += compiler.problems
     if problems:
         raise PolicyLoadError(problems)

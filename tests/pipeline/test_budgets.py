@@ -18,7 +18,7 @@ from gateway.pipeline.runner import Ended
 from gateway.store.ports import EventKind
 from gateway.transport.answers import tool_result
 from tests.pipeline.gate import PAYMENT, PERMIT_ALL, Gate, answer
-from tests.pipeline.people import POLICIES, a_gate, waits
+from tests.pipeline.people import ASK, LEADS, POLICIES, a_gate, waits
 
 PRICES = {"payments.pay": {"usd": "amount"}, "payments.list": {"usd": 0.5}}
 NO_OTHER = '@id("not-other") forbid (principal == Gateway::Agent::"other", action, resource);'
@@ -202,3 +202,26 @@ async def test_an_approved_call_for_which_nothing_is_left_keeps_its_approval() -
     await of.run("payments_pay", pays(1))
     short(await of.run("payments_pay", pays(2)))
     assert (await of.approving.approvals.find(approval)).used == 0
+
+
+async def test_the_101st_record_of_a_run_is_not_updated_and_no_call_updates_too_many_at_once() -> None:
+    of = Gate(
+        budgets=Budgets(Told({"run": {"records": [100, "60/call"]}}, prices={"payments.pay": {"records": "amount"}}))
+    )
+    assert isinstance((await of.run("payments_pay", pays(1, 60))).outcome, Succeeded)
+    at_once = short(await of.run("payments_pay", pays(2, 61)))
+    assert (at_once.told["budget"]["window"], at_once.told["budget"]["needs"]) == ("call", "61")
+    assert isinstance((await of.run("payments_pay", pays(3, 40))).outcome, Succeeded)
+    assert short(await of.run("payments_pay", pays(4, 1))).told["budget"]["left"] == "0"
+    assert len(of.servers["payments"].asked) == 2
+    assert await of.store.verify()
+
+
+async def test_what_goes_beyond_a_volume_is_made_once_a_person_has_looked_at_it() -> None:
+    volume = ASK.replace("unless", "when { context.base has budget && context.base.budget.callsLeft <= 8 } unless")
+    of = a_gate(PERMIT_ALL, volume, LEADS, budgets=Budgets(Told({"agent:payer": {"calls": "10/day"}})))
+    for number in (1, 2):
+        assert isinstance((await of.run("payments_pay", pays(number))).outcome, Succeeded)
+    await of.approving.desk.approve("bob", waits((await of.run("payments_pay", pays(3))).outcome))
+    assert isinstance((await of.run("payments_pay", pays(3))).outcome, Succeeded)
+    waits((await of.run("payments_pay", pays(4))).outcome)

@@ -155,6 +155,17 @@ def test_what_belongs_to_a_phase_is_named_by_tool_or_pattern_and_never_the_way_o
     assert [(query.tool, query.scope, query.bindings) for query in queries] == [(PHASE, PriorScope.RUN, ())]
 
 
+def test_however_many_tools_belong_to_a_phase_they_are_held_to_it() -> None:
+    many = [tool(f"crm.{'x' * 250}_{number}", LIST.input_schema) for number in range(250)]
+    parts = section(PARTS[0], {"name": "acting", "calls": ["crm.*"]})
+    tools = [*TOOLS, *many]
+    bundle = Bundle.load([PolicySource("all", PERMIT_ALL), *compile_workflows({"pay": parts}, tools)], tools, AGENTS)
+    for called in (many[0], many[155], many[-1]):
+        assert not asked(bundle, called, {}, None).allowed
+        assert asked(bundle, called, {}, entered("acting")).allowed
+        assert not asked(bundle, called, {}, entered("gone")).allowed
+
+
 @pytest.mark.parametrize(
     ("workflows", "said"),
     [
