@@ -87,10 +87,8 @@ class Asker:
 class Pending:
     """A consent that a user is asked for, once for all their calls. `ways` are those in which they may be recognised.
 
-    `agent` made the first of the calls.
-
-    `sessions` are the client sessions that were sent here. `given` is None until the user has answered; `ending` says
-    that their consent is being kept.
+    `agent` made the first of the calls, `sessions` are the client sessions that were sent here, `tries` counts those
+    who were not the user. `given` is None until the user has answered; `ending` says that their consent is being kept.
     """
 
     id: str
