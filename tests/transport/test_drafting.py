@@ -11,6 +11,7 @@ from gateway.approval.values import Approval
 from gateway.catalog.config import ToolRule
 from gateway.connector import Rejected
 from gateway.model.facts import StepStatus
+from gateway.model.outcome import Failed
 from gateway.model.request import Undoing
 from gateway.pipeline.runner import Ended
 from gateway.store.approvals import ApprovalState
@@ -239,6 +240,16 @@ async def test_a_draft_approved_before_the_policies_changed_is_not_carried_out(w
     assert (code, writer.paid) == ("approval_over", [])
     assert "the policies or the tool changed since" in text
     assert await writer.drafts() != draft
+
+
+async def test_a_draft_whose_approval_is_taken_back_at_the_last_moment_is_not_carried_out() -> None:
+    writer = Writer("modern")
+    draft = await writer.drafts()
+    await writer.approve(draft)
+    await writer.gate.approving.desk.withdraw("bob", draft)
+    outcome = (await writer.gate.run("payments.pay", draft=draft)).outcome  # as `approvals.execute` asks for it
+    assert (isinstance(outcome, Failed), writer.paid) == (True, [])
+    assert outcome.error.code == "approval_over"
 
 
 async def test_a_draft_in_a_run_is_carried_out_in_it() -> None:
