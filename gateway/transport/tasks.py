@@ -16,6 +16,7 @@ from gateway.task.forms import LEGACY, MODERN, Form, offers
 from gateway.transport.answers import recorded
 from gateway.transport.envelope import MODERN_VERSIONS
 from gateway.transport.kernel import LEGACY_TASKS_SINCE, Answer, Asked, Kernel
+from gateway.transport.links import links_in
 from gateway.transport.wire import RpcError
 
 __all__ = ["TASK_REQUESTS", "TaskDesk", "TaskNews"]
@@ -79,7 +80,17 @@ class TaskDesk:
         if asked.method == UPDATE_TASK and not isinstance(asked.params.get("inputResponses"), dict):
             raise RpcError(_INVALID_PARAMS, "tasks/update needs params.inputResponses, an object.")
         arguments = {name: value for name, value in asked.params.items() if name != "_meta"}
-        return await self._kernel.govern(asked, operation(task.tool.server, asked.method), arguments, task)
+        answer = await self._kernel.govern(asked, operation(task.tool.server, asked.method), arguments, task)
+        await self._follow_back(answer.result, task.tool.server, asked)
+        return answer
+
+    async def _follow_back(self, said: dict[str, Any], server: str, asked: Asked) -> None:
+        """Have the links in the result of a task lead back to its server."""
+        inside = said.get("result")
+        result = inside if isinstance(inside, dict) else said
+        if links_in(result.get("content")):
+            content = await self._directory.linked(server, asked.endpoint, result["content"])
+            said |= {"result": {**result, "content": content}} if result is inside else {"content": content}
 
     async def _has_any(self, asked: Asked, identity: Identity, form: Form) -> bool:
         """Tell whether there may be tasks. After a start, servers are waited for a little; one on record is there."""

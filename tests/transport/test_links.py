@@ -8,7 +8,7 @@ from gateway.catalog.config import EndpointSection
 from tests.pipeline.gate import DEFINITIONS, PERMIT_ALL, answer, rules_of
 from tests.transport.asking import LIST
 from tests.transport.peer import Peer
-from tests.transport.tasking import result_of
+from tests.transport.tasking import FORMS, PAY, House, result_of
 from tests.transport.test_offers import offering_front
 
 LINKS = [
@@ -91,3 +91,20 @@ async def test_a_tool_is_shown_with_the_page_of_its_own_server() -> None:
     }
     assert tools["fraud_check"]["_meta"]["ui"]["resourceUri"] == "ui://toolgate/fraud/page"
     assert tools["payments_list"]["_meta"]["ui"]["resourceUri"] == "ui://mine"
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_link_in_the_result_of_a_task_leads_to_the_server_that_made_it(form: str) -> None:
+    house = House(form)
+    for server in (house.server, house.fraud):
+        server.capabilities["resources"] = {}
+        server.has["resources/list"] = [{"uri": "shared://x"}]
+    client = await house.client()
+    task_id = (await client.started(PAY))["taskId"]
+    house.server.ends({**answer({"paid": 1}), "content": LINKS})
+    await client.get(task_id)
+    for _ in range(2):
+        result = await client.result(task_id)
+        assert uris_in(result["content"])[:2] == LEADS[:2]
+        assert result["structuredContent"] == {"paid": 1}
+    await house.close()
