@@ -1,4 +1,4 @@
-from gateway.connector import Connector, ConnectorConfig, Effect, Secret, ToolCall, Unavailable, tool
+from gateway.connector import Connector, ConnectorConfig, Effect, Secret, ToolCall, tool
 
 
 class PaymentsConfig(ConnectorConfig):
@@ -22,6 +22,5 @@ class Payments(Connector[PaymentsConfig]):
                 "Authorization": f"Bearer {self.config.api_key.reveal()}",
             },
         )
-        if reply.status_code == 503:
-            raise Unavailable(retry_after_s=reply.headers.get("Retry-After"))
+        reply.raise_for_status()  # the gateway knows what each status means
         return {"receipt": str(reply.json()["receipt"])}

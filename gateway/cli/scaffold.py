@@ -78,13 +78,7 @@ class {kind}(toolgate.Connector[{kind}Config]):
         key, once = self.config.api_key.reveal(), call.idempotency_key or ""
         headers = {{"Authorization": f"Bearer {{key}}", "Idempotency-Key": once}}
         reply = await self.http.request(method, path, headers=headers, **more)
-        if reply.status_code == 401:
-            raise toolgate.CredentialExpired
-        if reply.status_code == 429 or reply.status_code >= 500:
-            wait = reply.headers.get("Retry-After")
-            raise toolgate.Unavailable(retry_after_s=wait, refused=toolgate.put_off(reply.status_code, wait))
-        if not reply.is_success:
-            raise toolgate.Rejected(f"{title} refused this (HTTP {{reply.status_code}}).")
+        reply.raise_for_status()  # the gateway knows what each status means
         return reply.json()
 '''
 

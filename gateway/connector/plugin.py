@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, get_args, get_origin
 
 from pydantic import ValidationError
 
@@ -12,7 +12,7 @@ from gateway import __version__
 from gateway.codec import dump
 from gateway.connector.credential import Credentials, Sought, as_written
 from gateway.connector.declaration import DeclaredTool, declared_tools
-from gateway.connector.faults import Rejected, TimedOut, Unavailable, plain
+from gateway.connector.faults import CredentialExpired, Rejected, TimedOut, Unavailable, plain, put_off
 from gateway.connector.scales import Scales
 from gateway.connector.section import ConnectorConfig
 from gateway.connector.upstream import LOOKUP, ToolCall, ToolsOnly, ToolTraits, Upstream
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import httpx2
 
 __all__ = ["Connector", "ConnectorConfig", "Surroundings"]
+
+_MAY_PASS: Final = frozenset({408, 425, 429})
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,9 +210,23 @@ class _ForeignCode:
         detail = f"{type(error).__module__}.{type(error).__qualname__}"
         if isinstance(error, (httpx2.TimeoutException, TimeoutError)):
             raise TimedOut(f"{self._name} did not answer in time.", detail=detail) from error
+        if isinstance(error, httpx2.HTTPStatusError):
+            raise _refusal(self._name, error.response) from error
         if isinstance(error, (httpx2.TransportError, OSError)):
             raise Unavailable(f"{self._name} cannot be reached.", detail=detail) from error
         raise ConnectorFault(f"{self._name} failed.", code="contract_broken", detail=detail) from error
+
+
+def _refusal(name: str, reply: "httpx2.Response") -> ConnectorFault:
+    """Return what an answer that is no success means; its text may hold a secret, so only the status is told."""
+    status, wait = reply.status_code, reply.headers.get("Retry-After")
+    detail = f"HTTP {status}"
+    if status == 401:
+        return CredentialExpired(detail=detail)
+    if status in _MAY_PASS or status >= 500:
+        text = f"{name} cannot do this now ({detail})."
+        return Unavailable(text, retry_after_s=wait, detail=detail, refused=put_off(status, wait))
+    return Rejected(f"{name} refused this ({detail}).", detail=detail)
 
 
 class _Silence:

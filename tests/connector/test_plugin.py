@@ -226,6 +226,36 @@ async def test_a_result_that_breaks_its_own_type_is_not_passed_on(shapes: Upstre
     assert caught.value.code == "contract_broken"
 
 
+def answered(status: int, **headers: str) -> Exception:
+    """What `raise_for_status` raises of an answer."""
+    request = httpx2.Request("GET", "http://far.example/key=hunter2")
+    reply = httpx2.Response(status, headers=headers, content=b"key=hunter2", request=request)
+    with pytest.raises(httpx2.HTTPStatusError) as caught:
+        reply.raise_for_status()
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("error", "refused", "wait_s"),
+    [
+        (answered(429), True, None),
+        (answered(503, **{"Retry-After": "7"}), True, 7.0),
+        (answered(503), False, None),
+        (answered(500), False, None),
+    ],
+)
+async def test_an_answer_says_whether_anything_was_done_and_how_long_to_wait(
+    error: Exception, refused: bool, wait_s: float | None
+) -> None:
+    upstream = opened(Trouble)
+    upstream._connector.error = error  # type: ignore[attr-defined]
+    await upstream.open()
+    with pytest.raises(ConnectorFault) as caught:
+        await upstream.call(asked("do"))
+    await upstream.close()
+    assert (caught.value.refused, caught.value.retry_after_s) == (refused, wait_s)
+
+
 @pytest.mark.parametrize(
     ("error", "code", "sent"),
     [
@@ -238,6 +268,14 @@ async def test_a_result_that_breaks_its_own_type_is_not_passed_on(shapes: Upstre
         (TimeoutError("key=hunter2"), "timeout", True),
         (ConnectionResetError("key=hunter2"), "unavailable", True),
         (KeyError("key=hunter2"), "contract_broken", True),
+        (answered(302), "rejected", True),
+        (answered(400), "rejected", True),
+        (answered(401), "credential_expired", True),
+        (answered(403), "rejected", True),
+        (answered(408), "unavailable", True),
+        (answered(429), "unavailable", True),
+        (answered(500), "unavailable", True),
+        (answered(503), "unavailable", True),
     ],
 )
 async def test_whatever_a_tool_raises_is_a_fault_without_its_text(error: Exception, code: str, sent: bool) -> None:
