@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-__all__ = ["OwnedTasks", "end_of"]
+__all__ = ["OwnedTasks"]
 
 _T = TypeVar("_T")
 
@@ -19,7 +19,7 @@ class OwnedTasks:
         return len(self._tasks)
 
     def start(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
-        """Start `work` in a task of its own. Await the `end_of` it, or not at all."""
+        """Start `work` in a task of its own, which nobody awaits who could be cancelled."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -27,7 +27,29 @@ class OwnedTasks:
 
     def run(self, work: Coroutine[Any, Any, _T]) -> "asyncio.Future[_T]":
         """Start `work`; the future gets what it returns or raises. Cancelling who awaits that leaves `work` running."""
-        return end_of(self.start(work))
+        return self.begin(work)[1]
+
+    def begin(self, work: Coroutine[Any, Any, _T]) -> "tuple[asyncio.Task[_T], asyncio.Future[_T]]":
+        """Start `work`; return its task, and a future that ends as it does and may be cancelled without it.
+
+        As `asyncio.shield`, which takes three times as many instructions.
+        """
+        loop = asyncio.get_running_loop()
+        task, end = loop.create_task(work), loop.create_future()
+        self._tasks.add(task)
+
+        def tell(done: "asyncio.Task[_T]") -> None:
+            self._tasks.discard(done)
+            if done.cancelled():
+                end.cancel()
+            elif (error := done.exception()) is not None:
+                if not end.done():
+                    end.set_exception(error)
+            elif not end.done():
+                end.set_result(done.result())
+
+        task.add_done_callback(tell)
+        return task, end
 
     async def drain(self, deadline_s: float) -> int:
         """Wait until nothing is left, also nothing that was started meanwhile; cancel what remains after `deadline_s`.
@@ -43,23 +65,3 @@ class OwnedTasks:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
         return len(left)
-
-
-def end_of(task: "asyncio.Task[_T]") -> "asyncio.Future[_T]":
-    """Return a future that ends as a task does, and may be cancelled without it.
-
-    As `asyncio.shield`, which takes three times as many instructions.
-    """
-    end: asyncio.Future[_T] = task.get_loop().create_future()
-
-    def tell(done: "asyncio.Task[_T]") -> None:
-        if done.cancelled():
-            end.cancel()
-        elif (error := done.exception()) is not None:
-            if not end.done():
-                end.set_exception(error)
-        elif not end.done():
-            end.set_result(done.result())
-
-    task.add_done_callback(tell)
-    return end

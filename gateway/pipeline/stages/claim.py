@@ -21,7 +21,7 @@ from gateway.pipeline.stages.gather import lookup_for
 from gateway.pipeline.stages.redact import delivered
 from gateway.pipeline.tasks import Tasks
 from gateway.redaction.redactor import Redactor
-from gateway.resilience.owned import OwnedTasks, end_of
+from gateway.resilience.owned import OwnedTasks
 from gateway.store.ports import Claimed, ClaimVerdict, Recorded, StepUse
 
 __all__ = ["Claim", "UnderWay", "makes_step"]
@@ -74,9 +74,9 @@ class Claim:
         return await self._parking.park(call)
 
     async def _take(self, call: Call) -> Outcome | None:
-        claiming = self._owned.start(self._claim(call))
+        claiming, end = self._owned.begin(self._claim(call))
         try:
-            claimed = await end_of(claiming)
+            claimed = await end
         except asyncio.CancelledError:
             call.intent = True  # from here on `_give_back` writes the ending
             self._owned.start(self._give_back(call, claiming))
