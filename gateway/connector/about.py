@@ -67,9 +67,9 @@ class Manifest:
     @classmethod
     def installed(cls, metadata: Any) -> "Manifest":
         """Return what the core metadata of an installed package say."""
-        people = (metadata[name] or "" for name in ("Maintainer-email", "Maintainer", "Author-email", "Author"))
+        people = (metadata.get(name) or "" for name in ("Maintainer-email", "Maintainer", "Author-email", "Author"))
         found = map(_NAMED.fullmatch, metadata.get_all("Project-URL") or ())
-        return cls.of(people, metadata["Version"] or "", {one["label"]: one["url"] for one in found if one})
+        return cls.of(people, metadata.get("Version") or "", {one["label"]: one["url"] for one in found if one})
 
     @classmethod
     def declared(cls, project: Mapping[str, Any]) -> "Manifest":

@@ -47,3 +47,19 @@ def test_authors_answer_where_no_maintainer_does() -> None:
     assert Manifest.declared(people) == Manifest("Ann")
     assert Manifest.declared(people).missing() == ["version", "runbook", "changelog"]
     assert Manifest.installed(Message()) == Manifest()
+
+
+class Strict(Message):
+    """As the backport `importlib_metadata` reads it, which takes the place of the standard one where it is imported."""
+
+    def __getitem__(self, name: str) -> str:
+        if name not in self:
+            raise KeyError(name)
+        return str(super().__getitem__(name))
+
+
+def test_a_package_without_maintainers_is_read_by_the_backport_too() -> None:
+    metadata = Strict()
+    metadata["Version"] = "1.2"
+    metadata["Author"] = "Ann"
+    assert Manifest.installed(metadata) == Manifest("Ann", "1.2")

@@ -186,23 +186,26 @@ async def test_a_client_that_never_comes_back_leaves_a_call_that_ends_on_record(
     assert EventKind.CALL_FINISHED in await peer.front.gate.kinds()
 
 
-def gives_up(ending: Any) -> Any:
-    """A server's call that ends without waiting for what it asked."""
+class GivesUp:
+    """A server's call that ends without waiting for an answer, once its client has been `told` what it asked."""
 
-    async def call(call: Any) -> Any:
+    def __init__(self, ending: Any) -> None:
+        self.ending = ending
+        self.told = asyncio.Event()
+
+    async def __call__(self, call: Any) -> Any:
         question = asyncio.ensure_future(call.back.ask("elicitation/create", ELICIT))
-        await asyncio.wait({question}, timeout=0.05)
+        await self.told.wait()
         question.cancel()
-        if isinstance(ending, Exception):
-            raise ending
-        return ending
-
-    return call
+        if isinstance(self.ending, Exception):
+            raise self.ending
+        return self.ending
 
 
-async def ended_while_parked(peer: Peer, call: dict[str, Any]) -> Result:
+async def ended_while_parked(peer: Peer, call: dict[str, Any], server: GivesUp) -> Result:
     """Make a call whose server gives up before its question is answered; return that question."""
     asked = await result_of(peer.modern("tools/call", call))
+    server.told.set()
     while len(peer.front.inputs):
         await asyncio.sleep(0.01)
     return asked
@@ -210,24 +213,25 @@ async def ended_while_parked(peer: Peer, call: dict[str, Any]) -> Result:
 
 @pytest.mark.parametrize("call", [LIST, PAY], ids=["read", "effect"])
 async def test_a_call_that_ended_before_its_question_was_answered_tells_how_once(call: dict[str, Any]) -> None:
-    peer = modern_peer(gives_up(answer({"done": 1})))
-    again = repeat(call, await ended_while_parked(peer, call), ACCEPT)
+    peer = modern_peer(server := GivesUp(answer({"done": 1})))
+    again = repeat(call, await ended_while_parked(peer, call, server), ACCEPT)
     assert (await result_of(peer.modern("tools/call", again)))["structuredContent"] == {"done": 1}
     assert await error_of(peer.modern("tools/call", again)) == (400, -32602)
     assert len(peer.front.gate.servers["payments"].asked) == 1
 
 
 async def test_a_call_that_failed_before_its_question_was_answered_says_so() -> None:
-    peer = modern_peer(gives_up(ConnectorFault("it gave up", code="rejected")))
-    result = await result_of(peer.modern("tools/call", repeat(LIST, await ended_while_parked(peer, LIST), ACCEPT)))
+    peer = modern_peer(server := GivesUp(ConnectorFault("it gave up", code="rejected")))
+    asked = await ended_while_parked(peer, LIST, server)
+    result = await result_of(peer.modern("tools/call", repeat(LIST, asked, ACCEPT)))
     assert result["_meta"]["io.toolgate/refusal"]["code"] == "rejected"
 
 
 async def test_of_calls_that_ended_while_they_were_parked_only_so_much_is_kept() -> None:
     large = answer({"text": "x" * 6_000_000})
-    peer = modern_peer(*(gives_up(large) for _ in range(3)))
+    peer = modern_peer(*(servers := [GivesUp(large) for _ in range(3)]))
     calls = [{**LIST, "arguments": {"limit": number}} for number in range(3)]
-    asked = [await ended_while_parked(peer, call) for call in calls]
+    asked = [await ended_while_parked(peer, call, server) for call, server in zip(calls, servers, strict=True)]
     assert await error_of(peer.modern("tools/call", repeat(calls[0], asked[0], ACCEPT))) == (400, -32602)
     assert (await result_of(peer.modern("tools/call", repeat(calls[1], asked[1], ACCEPT))))["resultType"] == "complete"
     peer.front.inputs.stop()
