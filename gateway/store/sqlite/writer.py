@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.model.errors import GatewayError, StoreFault
+from gateway.model.light import light, maker
 from gateway.store.chain import GENESIS, Head
 from gateway.store.sqlite.connection import Connection
 from gateway.store.sqlite.transaction import Committer, Transition
@@ -16,25 +18,19 @@ _RETRY_S: Final = 1.0
 _LINGER_S: Final = 0.05
 
 
+@light
+@dataclass(frozen=True, slots=True)
 class _Waiting:
     """A queued transition; `answer` is None for a lazy one, `then` is called once it is written."""
 
-    __slots__ = ("answer", "revocable", "synced", "then", "transition")
+    transition: Transition
+    answer: asyncio.Future[Any] | None = None
+    then: Callable[[], None] | None = None
+    revocable: bool = False
+    synced: bool = False
 
-    def __init__(
-        self,
-        transition: Transition,
-        answer: asyncio.Future[Any] | None = None,
-        then: Callable[[], None] | None = None,
-        *,
-        revocable: bool = False,
-        synced: bool = False,
-    ) -> None:
-        self.transition = transition
-        self.answer = answer
-        self.then = then
-        self.revocable = revocable
-        self.synced = synced
+
+_waiting: Final = maker(_Waiting)
 
 
 class Writer:
@@ -64,7 +60,7 @@ class Writer:
             StoreFault: it was not written. Whatever else the transition raises.
         """
         answer = asyncio.get_running_loop().create_future()
-        self._enqueue(_Waiting(transition, answer, revocable=revocable, synced=synced))
+        self._enqueue(_waiting(transition, answer, revocable=revocable, synced=synced))
         return await answer
 
     async def write_lazily(self, transition: Transition) -> None:
@@ -78,17 +74,17 @@ class Writer:
         if self._stuck is not None or len(self._queue) >= _MOST_LAZY:
             await self.write(transition)
         else:
-            self._enqueue(_Waiting(transition))
+            self._enqueue(_waiting(transition))
 
     def write_later(self, transition: Transition) -> None:
         """Queue a transition that could not be written just now. Raises `StoreFault` when too many wait."""
         if len(self._queue) >= _MOST_LAZY:
             raise StoreFault("The ledger cannot be written.", detail=f"{_MOST_LAZY} records wait already")
-        self._enqueue(_Waiting(transition))
+        self._enqueue(_waiting(transition))
 
     def note(self, transition: Transition, then: Callable[[], None] | None = None) -> None:
         """Queue a transition that nobody waits for, to go with the next one; `then` is called once it is written."""
-        self._queue.append(_Waiting(transition, then=then))
+        self._queue.append(_waiting(transition, then=then))
         if self._drain is None and self._again is None:
             self._again = asyncio.get_running_loop().call_later(_LINGER_S, self._retry)
 
