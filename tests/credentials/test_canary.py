@@ -183,7 +183,7 @@ def commands_over(house: Running) -> list[str]:
         "config validate",
         "trace list --json",
         "trace export",
-        "evidence export evidence.json",
+        f"evidence export {house.home / 'evidence.json'}",
         "secret list",
         "credential list",
         "credential list --json",

@@ -4,7 +4,7 @@ import ast
 import re
 from pathlib import Path
 
-from tests.shape.source import ROOT, python_files, relative, tree
+from tests.shape.source import ROOT, files, python_files, relative, tree
 
 FORBIDDEN = {"manager", "service", "handler", "helper", "helpers", "util", "utils", "common", "base", "core", "misc"}
 
@@ -18,6 +18,14 @@ def test_no_module_or_class_has_a_name_that_says_nothing() -> None:
         if isinstance(node, ast.ClassDef) and re.search(r"(Manager|Service|Handler|Helper|Utils?)$", node.name)
     ]
     assert empty + classes == []
+
+
+def test_the_top_level_holds_what_it_is_meant_to_hold() -> None:
+    top = {path.relative_to(ROOT).parts[0] for path in files()}
+    assert top == {
+        *(".ci", ".gitignore", "CHANGELOG.md", "LICENSE", "Makefile", "README.md"),
+        *("connectors", "examples", "gateway", "policies", "pyproject.toml", "requirements.lock", "tests"),
+    }
 
 
 def _words(path: Path) -> set[str]:
