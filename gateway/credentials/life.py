@@ -78,7 +78,7 @@ class Life:
 
     def _fault(self, what: str, *, sent: bool) -> ConnectorFault:
         whose = f"The credential of {self.behalf.user}" if self.behalf.user else "The gateway's credential"
-        text = f"{whose} for this server no longer works: {what}. Repeating it will not help; renew it: {self.remedy}"
+        text = f"{whose} for this server no longer works: {what}. Repeating will not help; renew it: `{self.remedy}`."
         reason = self.death.reason if self.death else ""
         fault = ConnectorFault(text, code="credential_expired", detail=reason, sent=sent)
         fault.wants_consent = self.is_consent

@@ -113,8 +113,9 @@ class OAuth:
         """Return what a caller is told who never was connected: nothing has died."""
         user = f" --user {shlex.quote(behalf.user)}" if behalf.user else ""
         whose = behalf.user or "the gateway"
-        text = f"No account of {whose} is connected to this server: toolgate credential connect {self._sought.server}"
-        fault = ConnectorFault(f"{text}{user}", code="credential_expired", sent=False)
+        command = f"toolgate credential connect {self._sought.server}{user}"
+        text = f"No account of {whose} is connected to this server: `{command}` does it."
+        fault = ConnectorFault(text, code="credential_expired", sent=False)
         fault.wants_consent = True
         return fault
 
