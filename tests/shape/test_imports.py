@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shape.source import python_files, relative, tree
+from tests.shape.source import ROOT, python_files, relative, tree
 
 ALLOWED: dict[str, tuple[str, ...]] = {
     "mcp": ("gateway/transport/", "connectors/"),
@@ -65,6 +65,19 @@ def test_serving_begins_without_the_sdk() -> None:
     loaded = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True).stdout.split()
     assert "gateway" in loaded
     assert {"mcp", "mcp_types"}.isdisjoint(loaded)
+
+
+def test_what_decides_knows_by_record_and_not_by_likeness() -> None:
+    """Whether a check ran is in the ledger; no embedding, no search for what is similar, has a say in it."""
+    needed = {"cedarpy", "google", "httpx2", "opentelemetry", "pydantic", "yaml"}
+    concepts = ("approval", "budget", "facts", "loop", "pause", "policy", "taint", "workflow")
+    libraries = {
+        name.split(".")[0]
+        for path in python_files("gateway")
+        if path.relative_to(ROOT).parts[1] in concepts
+        for name in _imported(path)
+    }
+    assert libraries - sys.stdlib_module_names - {"gateway"} == needed
 
 
 def test_the_model_needs_nothing_but_the_standard_library() -> None:
