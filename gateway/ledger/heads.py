@@ -71,6 +71,8 @@ class Heads:
         last = await self._last()
         if last is None:
             return
+        if not await asyncio.to_thread(self._anchor.exists):
+            await asyncio.to_thread(self._write_anchor, last)  # before a head says that there is one
         if not _is_stated(last):
             now = self._clock.now_ms()
             body = {"seq": last.seq, "token": self._key.sign(_claims(last, now), HEAD), "rows": True}

@@ -16,7 +16,7 @@ from gateway.model.errors import LedgerTampered
 from gateway.store.bodies import load
 from gateway.store.chain import GENESIS, seal
 from gateway.store.memory import MemoryStore
-from gateway.store.ports import Event, EventFilter, EventKind
+from gateway.store.ports import Event, EventFilter, EventKind, Record
 from gateway.store.sqlite import SqliteStore
 from tests.fixtures.clock import FakeClock
 from tests.store.making import record, step
@@ -187,6 +187,32 @@ async def test_an_anchor_that_is_gone_while_the_ledger_has_heads_is_found_out(de
     broken = await desk.verdict()
     assert broken.seq == 4
     assert str(desk.anchor) in broken.detail
+
+
+async def test_a_gateway_ended_between_its_first_head_and_the_anchor_starts_again(desk: Desk) -> None:
+    async with desk.open() as (store, _):
+        await store.record(record("c1"))
+        with pytest.raises(_Ended):
+            await Heads(_EndsAfterAHead(store), desk.key, desk.anchor, FakeClock()).sign()  # type: ignore[arg-type]
+        assert [event.kind async for event in store.events(EventFilter())][-1] is EventKind.HEAD_SIGNED
+    async with desk.open() as (store, heads):
+        assert await desk.loaded(store, heads) == 2
+
+
+class _Ended(Exception):
+    """The gateway was killed."""
+
+
+class _EndsAfterAHead:
+    """A ledger whose gateway ends once a head is recorded."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+        self.events = store.events
+
+    async def record(self, head: Record) -> None:
+        await self._store.record(head)
+        raise _Ended
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"a.b.c", b"\xff\xfe"])

@@ -75,14 +75,15 @@ def schema(chance: random.Random, depth: int = 2) -> dict[str, Any]:
 
 
 def definition(chance: random.Random, number: int) -> dict[str, Any]:
-    """A tool with everything the specification knows, and more, in any order."""
+    """A tool with everything the specification knows, and more, in any order; its page is no other server's."""
+    page = f"ui://x{chance.randrange(2**32)}/y"
     parts: list[tuple[str, Any]] = [
         ("inputSchema", {**schema(chance), "type": "object", "properties": {"a": schema(chance), "n": schema(chance)}}),
         ("description", chance.choice(PLAIN)),
         ("title", chance.choice(PLAIN)),
         ("annotations", {"readOnlyHint": True, "title": "T", "acme.example/x": plain(chance)}),
         ("icons", [{"src": "https://acme.example/i.png", "sizes": ["48x48"], "x": plain(chance)}]),
-        ("_meta", {"acme.example/x": plain(chance), "ui": {"resourceUri": "ui://x/y"}, "n": None}),
+        ("_meta", {"acme.example/x": plain(chance), "ui": {"resourceUri": page}, "n": None}),
         ("execution", {"taskSupport": "forbidden", "x": plain(chance)}),
         ("outputSchema", {"type": "object", "x-acme": plain(chance)}),
         (f"x-{number}", plain(chance, 3)),
