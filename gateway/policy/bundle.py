@@ -177,8 +177,6 @@ class Bundle:
 
     def facts_read(self, identity: Identity, tool: Tool, arguments: Mapping[str, Any]) -> Sequence[str]:
         """Return the declared facts that the policies read about such a call."""
-        if not self.fact_shape.fields or tool.method != TOOL_CALL:
-            return ()
         need = self.situation_of(identity, tool, arguments).need.wants("facts")
         return () if need is None else [name for name in self.fact_shape.fields if need.wants(name) is not None]
 

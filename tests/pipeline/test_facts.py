@@ -8,6 +8,7 @@ import pytest
 from gateway.facts.config import FactsSection
 from gateway.model.errors import RequestFault
 from gateway.model.facts import FactKey
+from gateway.model.operation import READ_RESOURCE, operation
 from gateway.model.outcome import Denied, Failed, Succeeded, Unknown
 from gateway.pipeline.runner import Ended
 from gateway.pipeline.stages.claim import Claim
@@ -243,6 +244,17 @@ async def test_facts_of_every_scope_and_type_reach_the_policies() -> None:
     await put(gate, "deadline", "2030-01-01T00:00:00Z", "session", caller=session)
     assert isinstance((await gate.run("payments_pay", pays(1, 1), caller=session)).outcome, Succeeded)
     assert isinstance((await gate.run("payments_pay", pays(2, 1))).outcome, Denied)
+
+
+async def test_what_is_no_tool_call_is_decided_without_facts() -> None:
+    documents = '@id("documents") permit (principal, action == Gateway::Action::"read_resource", resource);'
+    gate = a_gate(PERMIT_ALL, BUDGET, documents)
+    await put(gate)
+    gate.servers["payments"].calls.append({"contents": []})
+    asked = operation("payments", READ_RESOURCE)
+    ended = await gate.run("resources/read", {"uri": "file:///a"}, operation=asked)
+    assert isinstance(ended.outcome, Succeeded)
+    assert ended.call.facts.held == {}
 
 
 async def test_facts_are_governed_like_any_tool_with_their_scope_as_an_argument() -> None:

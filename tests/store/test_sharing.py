@@ -1,5 +1,6 @@
 """What many bodies end with is written once, and read, checked and removed as if it stood in each of them."""
 
+import asyncio
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
@@ -82,6 +83,17 @@ async def test_what_bodies_share_stands_once_in_the_file(ledger_path: Path, sqli
     assert rows(ledger_path) == [(1, SHARE.digest, 3), (2, OTHER.digest, 1)]
     assert rows(ledger_path, f"SELECT count(*) FROM events WHERE body LIKE '%{CANARY}%'") == [(0,)]
     assert rows(ledger_path, "SELECT shared FROM events ORDER BY seq") == [(1,), (2,), (1,), (None,), (1,)]
+
+
+async def test_of_more_shares_than_are_kept_in_mind_each_still_stands_once(
+    ledger_path: Path, sqlite: SqliteStore
+) -> None:
+    many = [shared(dump({"given": number})) for number in range(4200)]
+    for turn in range(0, len(many), 100):
+        await asyncio.gather(*(sqlite.record(record(f"{n}", body=body(many[n]))) for n in range(turn, turn + 100)))
+    await sqlite.record(record("first again", body=body(many[0])))
+    assert rows(ledger_path, "SELECT count(*), max(uses), sum(uses) FROM shares") == [(4200, 2, 4201)]
+    assert await sqlite.verify() == 4201
 
 
 async def test_arguments_that_look_like_the_shared_part_are_not_taken_for_it(store: Store) -> None:
