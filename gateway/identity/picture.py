@@ -28,6 +28,8 @@ class Picture(ABC):
         self._clock = clock
         self._read_s = read_s
         self._read_at = float("-inf")
+        self._looked_at = float("-inf")
+        self._next_look: asyncio.Task[None] | None = None
         self.generation = 0
 
     @abstractmethod
@@ -64,15 +66,25 @@ class Picture(ABC):
             await self._clock.sleep(POLL_S)
 
     async def look_again(self) -> None:
-        """Read now, unless that was done LEARN_S seconds ago or less.
+        """Return once the store was read after this was asked, LEARN_S seconds or more after it was read before.
 
         So a credential works as soon as it was made, and a flood of made-up ones costs ten reads a second.
 
         Raises:
             StoreFault: it cannot be read.
         """
-        if self._clock.monotonic() - self._read_at > LEARN_S:
-            await self.refresh()
+        if self._read_at >= self._clock.monotonic():
+            return
+        if self._next_look is None:
+            self._next_look = asyncio.create_task(self._look())
+        await asyncio.shield(self._next_look)
+
+    async def _look(self) -> None:
+        left = max(self._looked_at, self._read_at) + LEARN_S - self._clock.monotonic()
+        if left > 0:
+            await self._clock.sleep(left)
+        self._next_look, self._looked_at = None, self._clock.monotonic()  # what is made from now on is for the next one
+        await self.refresh()
 
     def believe(self) -> None:
         """Raise `StoreFault` when the picture is too old to be believed."""
