@@ -33,6 +33,9 @@ def explain(  # noqa: PLR0913, PLR0917 - each option is one a person may want
     The gateway has to be up: it decides as it would decide the call itself, with everything that happened before.
     """
     loaded = loaded_from(config, as_json=as_json)
+    if agent not in loaded.config.agents:
+        refused = Refused("unknown_agent", f"no agent is called {agent!r}", "toolgate agents list shows who there is")
+        fail_with(refused, as_json=as_json)
     asked = {
         "agent": agent,
         "tool": tool,

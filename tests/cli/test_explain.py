@@ -21,6 +21,12 @@ def test_a_gateway_that_is_not_up_decides_nothing(house: House) -> None:
     assert house.json("explain", "payer", "payments.pay")["error"] == "not_up"
 
 
+def test_nothing_is_asked_for_an_agent_that_is_none(house: House) -> None:
+    refused = house.run("explain", "nobody", "payments.pay")
+    assert (refused.exit_code, "no agent is called 'nobody'" in refused.output) == (1, True)
+    assert house.json("explain", "nobody", "payments.pay")["error"] == "unknown_agent"
+
+
 @pytest.mark.parametrize(
     "written",
     [["payment_id"], ["=p_17"], ["--arguments", "{"], ["--arguments", "[1]"], ["--arguments", '{"a":1,"a":2}']],
