@@ -226,6 +226,17 @@ async def test_a_result_that_breaks_its_own_type_is_not_passed_on(shapes: Upstre
     assert caught.value.code == "contract_broken"
 
 
+async def fault_of(error: Exception) -> ConnectorFault:
+    """What the gateway makes of it when a tool raises `error`."""
+    upstream = opened(Trouble)
+    upstream._connector.error = error  # type: ignore[attr-defined]
+    await upstream.open()
+    with pytest.raises(ConnectorFault) as caught:
+        await upstream.call(asked("do"))
+    await upstream.close()
+    return caught.value
+
+
 def answered(status: int, **headers: str) -> Exception:
     """What `raise_for_status` raises of an answer."""
     request = httpx2.Request("GET", "http://far.example/key=hunter2")
@@ -247,13 +258,8 @@ def answered(status: int, **headers: str) -> Exception:
 async def test_an_answer_says_whether_anything_was_done_and_how_long_to_wait(
     error: Exception, refused: bool, wait_s: float | None
 ) -> None:
-    upstream = opened(Trouble)
-    upstream._connector.error = error  # type: ignore[attr-defined]
-    await upstream.open()
-    with pytest.raises(ConnectorFault) as caught:
-        await upstream.call(asked("do"))
-    await upstream.close()
-    assert (caught.value.refused, caught.value.retry_after_s) == (refused, wait_s)
+    fault = await fault_of(error)
+    assert (fault.refused, fault.retry_after_s) == (refused, wait_s)
 
 
 @pytest.mark.parametrize(
@@ -279,14 +285,9 @@ async def test_an_answer_says_whether_anything_was_done_and_how_long_to_wait(
     ],
 )
 async def test_whatever_a_tool_raises_is_a_fault_without_its_text(error: Exception, code: str, sent: bool) -> None:
-    upstream = opened(Trouble)
-    upstream._connector.error = error  # type: ignore[attr-defined]
-    await upstream.open()
-    with pytest.raises(ConnectorFault) as caught:
-        await upstream.call(asked("do"))
-    await upstream.close()
-    assert (caught.value.code, caught.value.sent) == (code, sent)
-    assert "hunter2" not in caught.value.message + caught.value.detail
+    fault = await fault_of(error)
+    assert (fault.code, fault.sent) == (code, sent)
+    assert "hunter2" not in fault.message + fault.detail
 
 
 async def test_cancelling_goes_through_a_tool() -> None:
