@@ -3,11 +3,12 @@
 from collections import deque
 from collections.abc import Collection, Sequence
 from enum import StrEnum
+from typing import Protocol
 
 from gateway.model.clock import Clock
 from gateway.resilience.config import ResilienceConfig
 
-__all__ = ["Breaker", "BreakerState", "too_many"]
+__all__ = ["Breaker", "BreakerState", "OwnTurn", "Turn", "too_many"]
 
 
 class BreakerState(StrEnum):
@@ -16,6 +17,18 @@ class BreakerState(StrEnum):
     CLOSED = "closed"
     OPEN = "open"
     HALF_OPEN = "half_open"
+
+
+class Turn(Protocol):
+    """What a call was let through for: every one must be followed by exactly one `record` or `forget`."""
+
+    def record(self, failed: bool) -> None:
+        """Learn how the call ended."""
+        ...
+
+    def forget(self) -> None:
+        """The call ended without telling anything of the server."""
+        ...
 
 
 class Breaker:
@@ -29,6 +42,7 @@ class Breaker:
         """How many calls have not failed since one did, or since the first: of those that count, one did if fewer."""
         self._opened_at: float | None = None
         self._probing = False
+        self._turn = OwnTurn(self)
 
     @property
     def state(self) -> BreakerState:
@@ -42,35 +56,42 @@ class Breaker:
         """The last calls, the newest last: whether each failed."""
         return tuple(self._failures)
 
-    def wait_s(self) -> float | None:
-        """Ask to make a call: None lets it through, a number is how long to wait before asking again, in seconds.
-
-        Every call let through must be followed by exactly one `record` or `forget`.
-        """
+    def ask(self) -> "OwnTurn | float":
+        """Ask to make a call: a turn lets it through, a number is how long to wait before asking again, in seconds."""
         if self._opened_at is None:
-            return None
-        state = self.state
-        if state is BreakerState.HALF_OPEN and not self._probing:
+            return self._turn
+        if self.state is BreakerState.HALF_OPEN and not self._probing:
             self._probing = True
-            return None
+            self._turn = OwnTurn(self)
+            return self._turn
         return max(self._left(), 1.0)
 
-    def record(self, failed: bool) -> None:
-        """Learn how a call ended that was let through."""
-        if self._opened_at is None:
+    def judges(self, turn: "OwnTurn") -> bool:
+        """Tell whether a call of this turn still counts: not one let through before the breaker last changed."""
+        return turn is self._turn
+
+    def learn(self, turn: "OwnTurn", failed: bool | None) -> None:
+        """Learn how a call of this turn ended; None where that says nothing of the server."""
+        if turn is not self._turn:
+            return
+        if failed is None:
+            self._probing = False
+        elif self._opened_at is None:
             self._failures.append(failed)
             self._since_failure = 0 if failed else self._since_failure + 1
             if self._since_failure < len(self._failures) and self._trips():
                 self._opened_at = self._clock.monotonic()
-        elif self._probing:  # else it was let through before the breaker opened
-            self._probing = False
-            self._opened_at = self._clock.monotonic() if failed else None
-            self._failures.clear()
-            self._since_failure = 0
+                self._turn = OwnTurn(self)
+        else:
+            self._decide(failed)
 
-    def forget(self) -> None:
-        """A call that was let through ended without telling anything of the server."""
+    def _decide(self, failed: bool) -> None:
+        """The probe has ended."""
         self._probing = False
+        self._opened_at = self._clock.monotonic() if failed else None
+        self._turn = OwnTurn(self)
+        self._failures.clear()
+        self._since_failure = 0
 
     def _trips(self) -> bool:
         minimum = min(self._settings.breaker_min_calls, self._settings.breaker_calls)
@@ -79,6 +100,23 @@ class Breaker:
     def _left(self) -> float:
         opened = self._opened_at if self._opened_at is not None else 0.0
         return opened + self._settings.breaker_open_s - self._clock.monotonic()
+
+
+class OwnTurn:
+    """The calls that one breaker lets through between two of its changes; a probe has one of its own."""
+
+    __slots__ = ("_breaker",)
+
+    def __init__(self, breaker: Breaker) -> None:
+        self._breaker = breaker
+
+    def record(self, failed: bool) -> None:
+        """As `Turn.record`."""
+        self._breaker.learn(self, failed)
+
+    def forget(self) -> None:
+        """As `Turn.forget`."""
+        self._breaker.learn(self, None)
 
 
 def too_many(failures: Collection[bool], minimum: int, rate: float) -> bool:

@@ -1,11 +1,12 @@
 """The breakers of one server: what one credential meets with does not stop the calls made with the others."""
 
 from collections import Counter, OrderedDict, deque
+from collections.abc import Sequence
 from typing import Final
 
 from gateway.connector.credential import ITSELF, Behalf
 from gateway.model.clock import Clock
-from gateway.resilience.breaker import Breaker, BreakerState, too_many
+from gateway.resilience.breaker import Breaker, BreakerState, OwnTurn, Turn, too_many
 from gateway.resilience.config import ResilienceConfig
 
 __all__ = ["Breakers", "Passage"]
@@ -45,8 +46,7 @@ class Breakers:
                 return self._shared
             self._server = _OfServer(self._clock, self._settings)
             self._own[ITSELF] = self._shared
-            for failed in self._shared.lately:
-                self._server.record_of(ITSELF, failed)
+            self._server.begin_with(self._shared.lately)
         scope = Behalf(scope.user, scope.issuer) if scope.user else scope  # whatever token says so
         own = self._own.get(scope)
         if own is None:
@@ -65,21 +65,28 @@ class _OfServer(Breaker):
         self._scopes: deque[Behalf] = deque(maxlen=settings.breaker_calls)
         self._failed_probe: Behalf | None = None
 
-    def wait_for(self, scope: Behalf) -> float | None:
-        """As `wait_s`. Whoever's probe failed lets others probe first: perhaps only its own calls still fail."""
+    def begin_with(self, lately: Sequence[bool]) -> None:
+        """Know how the last calls ended before there were scopes."""
+        for failed in lately:
+            self.learn_of(ITSELF, self._turn, failed)
+
+    def ask_for(self, scope: Behalf) -> OwnTurn | float:
+        """As `ask`. Whoever's probe failed lets others probe first: perhaps only its own calls still fail."""
         if scope == self._failed_probe and self.state is BreakerState.HALF_OPEN:
             others_s = self._left() + self._settings.breaker_open_s
             if others_s > 0:
                 return others_s
-        return self.wait_s()
+        return self.ask()
 
-    def record_of(self, scope: Behalf, failed: bool) -> None:
-        """As `record`."""
+    def learn_of(self, scope: Behalf, turn: OwnTurn, failed: bool) -> None:
+        """As `learn`."""
+        if not self.judges(turn):
+            return
         probed = self._probing
-        if self._opened_at is None:
+        if not probed:
             self._scopes.append(scope)
-        self.record(failed)
-        if probed and not self._probing:
+        self.learn(turn, failed)
+        if probed:
             self._failed_probe = scope if failed else None
             self._scopes.clear()
 
@@ -103,22 +110,35 @@ class Passage:
         self._server = server
         self._scope = scope
 
-    def wait_s(self) -> float | None:
-        """As `Breaker.wait_s`."""
-        wait = self._server.wait_for(self._scope)
-        if wait is not None:
-            return wait
-        wait = self._own.wait_s()
-        if wait is not None:
-            self._server.forget()
-        return wait
+    def ask(self) -> Turn | float:
+        """As `Breaker.ask`."""
+        server = self._server.ask_for(self._scope)
+        if isinstance(server, float):
+            return server
+        own = self._own.ask()
+        if isinstance(own, float):
+            server.forget()
+            return own
+        return _BothTurns(own, self._server, server, self._scope)
+
+
+class _BothTurns:
+    """A call that both breakers let through."""
+
+    __slots__ = ("_own", "_scope", "_server", "_servers")
+
+    def __init__(self, own: OwnTurn, server: _OfServer, servers: OwnTurn, scope: Behalf) -> None:
+        self._own = own
+        self._server = server
+        self._servers = servers
+        self._scope = scope
 
     def record(self, failed: bool) -> None:
-        """As `Breaker.record`."""
+        """As `Turn.record`."""
         self._own.record(failed)
-        self._server.record_of(self._scope, failed)
+        self._server.learn_of(self._scope, self._servers, failed)
 
     def forget(self) -> None:
-        """As `Breaker.forget`."""
+        """As `Turn.forget`."""
         self._own.forget()
-        self._server.forget()
+        self._servers.forget()

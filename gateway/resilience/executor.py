@@ -37,6 +37,7 @@ _NO_NEWS: Final = frozenset({"cancelled", "rate_limited", "internal"})
 
 @dataclass(frozen=True, slots=True)
 class _Guard:
+    server: str
     breakers: Breakers
     bulkhead: Bulkhead
 
@@ -92,8 +93,6 @@ class Executor:
             number += 1
             attempt = _Attempt(number, breaker, ends, note, most_s if number < self._most_attempts else None)
             try:
-                if (wait_s := breaker.wait_s()) is not None:
-                    raise _left_alone(tool.server, wait_s)
                 if hedge_s is None or number > 1:
                     return await self._attempt(guard, call, upstream, attempt)
                 first = partial(self._attempt, guard, call, upstream, attempt)
@@ -115,12 +114,14 @@ class Executor:
         guard = self._guards.get(server)
         if guard is None:
             settings = self._settings
-            guard = _Guard(Breakers(self._clock, settings), Bulkhead(settings.concurrency, settings.queue))
+            guard = _Guard(server, Breakers(self._clock, settings), Bulkhead(settings.concurrency, settings.queue))
             self._guards[server] = guard
         return guard
 
     async def _attempt(self, guard: _Guard, call: ToolCall, upstream: Upstream, attempt: _Attempt) -> Mapping[str, Any]:
         started_ms, started = self._clock.now_ms(), self._clock.monotonic()
+        if isinstance(turn := attempt.breaker.ask(), float):
+            raise _left_alone(guard.server, turn)
         code, reason, heard = "internal", "", True
         call.measure.begin()
         try:
@@ -144,9 +145,9 @@ class Executor:
             raise
         finally:
             if code in _NO_NEWS or not heard:  # what never left tells of the server only that it cannot be reached
-                attempt.breaker.forget()
+                turn.forget()
             else:
-                attempt.breaker.record(failed=code in _FAILURES)
+                turn.record(failed=code in _FAILURES)
             took_ms = int((self._clock.monotonic() - started) * 1000)
             took = {"n": attempt.n, "started_ms": started_ms, "ms": took_ms, "code": code, "reason": reason}
             if attempt.hedge:
@@ -157,7 +158,7 @@ class Executor:
 
     async def _second(self, guard: _Guard, call: ToolCall, upstream: Upstream, attempt: _Attempt) -> Mapping[str, Any]:
         """Make an attempt beside the first, where a place is free that nobody waits for and the client is not asked."""
-        if call.back.was_asked or not guard.bulkhead.has_room or attempt.breaker.wait_s() is not None:
+        if call.back.was_asked or not guard.bulkhead.has_room:
             raise LimitFault("It is not asked a second time now.")
         return await self._attempt(guard, apart(call), upstream, replace(attempt, hedge=True))
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from gateway.connector import ITSELF, Behalf, Secret
-from gateway.resilience.breaker import BreakerState
+from gateway.resilience.breaker import BreakerState, Turn
 from gateway.resilience.breakers import Breakers
 from gateway.resilience.config import ResilienceConfig
 from tests.fixtures.clock import FakeClock
@@ -23,11 +23,14 @@ class Server:
 
     def call(self, scope: Behalf, *, fails: bool = False) -> bool:
         """Tell whether a call was let through; it ended so."""
-        gate = self.breakers.for_calls(scope)
-        let_through = gate.wait_s() is None
-        if let_through:
-            gate.record(failed=fails)
-        return let_through
+        turn = self.ask(scope)
+        if isinstance(turn, float):
+            return False
+        turn.record(failed=fails)
+        return True
+
+    def ask(self, scope: Behalf) -> Turn | float:
+        return self.breakers.for_calls(scope).ask()
 
     def calls(self, scope: Behalf, times: int, *, fails: bool = True) -> int:
         """Return how many of these calls were let through."""
@@ -78,8 +81,7 @@ async def test_whoever_still_fails_does_not_take_the_probe_from_the_others() -> 
     await server.clock.sleep(10.0)
     assert server.call(ANN, fails=True)
     await server.clock.sleep(10.0)
-    gate = server.breakers.for_calls(ANN)
-    assert gate.wait_s() == 10.0
+    assert server.ask(ANN) == 10.0
     assert server.call(BOB)
     assert server.breakers.state is BreakerState.CLOSED
 
@@ -108,11 +110,27 @@ async def test_a_probe_that_the_users_own_breaker_stops_is_left_to_others() -> N
     await server.clock.sleep(9.0)
     assert not server.call(ANN)
     await server.clock.sleep(1.0)
-    gate = server.breakers.for_calls(BOB)
-    assert gate.wait_s() is None
-    assert server.breakers.for_calls(CYD).wait_s() == 1.0
-    gate.forget()
+    probe = server.ask(BOB)
+    assert not isinstance(probe, float)
+    assert server.ask(CYD) == 1.0
+    probe.forget()
     assert server.call(CYD)
+
+
+async def test_a_call_let_through_before_everybody_was_stopped_does_not_decide_for_everybody() -> None:
+    server = Server()
+    early = [server.ask(ANN), server.ask(BOB), server.ask(CYD)]
+    for scope in (ANN, BOB, CYD, ITSELF):
+        server.call(scope, fails=True)
+    await server.clock.sleep(10.0)
+    probe = server.ask(ITSELF)
+    for turn in early:
+        assert not isinstance(turn, float)
+        turn.record(failed=False)
+    assert server.breakers.state is BreakerState.HALF_OPEN
+    assert not isinstance(probe, float)
+    probe.record(failed=True)
+    assert server.breakers.state is BreakerState.OPEN
 
 
 def test_successes_of_others_keep_the_servers_breaker_closed() -> None:

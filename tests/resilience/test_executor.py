@@ -231,6 +231,30 @@ async def test_a_server_that_fails_too_often_is_left_alone_then_probed_and_used_
     assert run.executor.breakers()["pay"].state is BreakerState.CLOSED
 
 
+async def test_a_slow_call_from_before_the_breaker_opened_is_not_taken_for_the_probe() -> None:
+    run = Run(max_attempts=1, breaker_calls=2, breaker_min_calls=2)
+    early, probed = asyncio.Event(), asyncio.Event()
+    upstream = ScriptedUpstream(early, gone(), gone(), probed)
+    slow = asyncio.ensure_future(run.execute(upstream, tool()))
+    while not upstream.asked:
+        await asyncio.sleep(0)
+    for _ in range(2):
+        with pytest.raises(ConnectorFault, match="gone"):
+            await run.execute(upstream, tool())
+    await run.clock.sleep(15.0)
+    probe = asyncio.ensure_future(run.execute(upstream, tool()))
+    while len(upstream.asked) < 4:
+        await asyncio.sleep(0)
+    early.set()
+    assert await slow == OK
+    assert run.executor.breakers()["pay"].state is BreakerState.HALF_OPEN
+    with pytest.raises(ConnectorFault, match="left alone"):
+        await run.execute(upstream, tool())
+    probed.set()
+    assert await probe == OK
+    assert run.executor.breakers()["pay"].state is BreakerState.CLOSED
+
+
 async def test_refusals_and_broken_contracts_do_not_open_the_breaker() -> None:
     run = Run(max_attempts=1, breaker_calls=2, breaker_min_calls=2)
     upstream = ScriptedUpstream(*[gone(code="rejected"), gone(code="contract_broken")] * 3)
