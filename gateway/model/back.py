@@ -47,6 +47,8 @@ class Back:
     was_asked: bool = False
     under_way: "asyncio.Task[Any] | None" = None
     """The task that carries the request out past its claim, which a withdrawal cancels."""
+    acts: bool = False
+    """Whether that task carries out an effect, which the end of its client's session leaves to go on."""
 
     def stood_still(self) -> float:
         """Return for how many seconds the client has been asked something, and the call's time stood still."""

@@ -148,7 +148,7 @@ class Runner:
         outcome: Outcome
         back = call.request.back
         if back is not NOBODY:
-            back.under_way = asyncio.current_task()
+            back.under_way, back.acts = asyncio.current_task(), call.tool.effect is not Effect.READ
         try:
             outcome = await self._walk(call, self._after) or await self._come_of(call)
         except asyncio.CancelledError:  # only its client's word, or a shutdown past its deadline, cancels an owned task

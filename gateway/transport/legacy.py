@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
+from gateway.model.back import Back
 from gateway.model.errors import GatewayError
 from gateway.model.identity import Identity
 from gateway.model.operation import ROOTS_CHANGED, TOOL_CALL
@@ -103,9 +104,12 @@ class Legacy:
             await _cancelled(sending, leaving)
 
     async def delete(self, exchange: Exchange) -> None:
-        """End the session."""
+        """End the session: what was asked in it is called off, but for effects that are under way already."""
         session, _ = await self._session(exchange, "DELETE", {})
         await self._sessions.end(session)
+        for back, task in [*session.under_way.values()]:
+            if not back.acts:
+                _call_off(back, task)
         if session.subscriber is not None:
             await self._notices.leave(session.subscriber)
         await send_status(exchange.send, 204)
@@ -178,9 +182,7 @@ class Legacy:
         if request.method == "notifications/cancelled":
             request_id = request.params.get("requestId")
             if isinstance(request_id, str | int) and (found := session.under_way.get((type(request_id), request_id))):
-                back, task = found
-                back.cancelled = True
-                (back.under_way or task).cancel()
+                _call_off(*found)
         elif request.method == "notifications/progress":
             token = request.params.get("progressToken")
             if isinstance(token, str) and (hear := session.heard.get(token)):
@@ -262,6 +264,12 @@ class Legacy:
                 await self._notices.add(subscriber, {uri: await self._kernel.subscribe(asked, uri)})
             except (RpcError, GatewayError):
                 continue
+
+
+def _call_off(back: Back, task: "asyncio.Task[Any]") -> None:
+    """Have a request of a session end as its client's own word would have it."""
+    back.cancelled = True
+    (back.under_way or task).cancel()
 
 
 def _check_room(session: Session, uri: str) -> None:

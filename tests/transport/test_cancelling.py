@@ -121,6 +121,48 @@ async def test_a_request_of_another_session_cannot_be_called_off() -> None:
     await reply.ended()
 
 
+@pytest.mark.parametrize("params", [LIST, KEYED], ids=["unclaimed", "claimed"])
+async def test_the_end_of_a_session_ends_its_reads_under_way(params: dict[str, Any]) -> None:
+    peer, hangs, reply = await hanging(params)
+    assert (await peer.delete().ended()).status == 204
+    await reply.ended()
+    await settle()
+    assert hangs.ended == "cancelled"
+    assert await outcome_of(peer) == "failed cancelled"
+
+
+async def test_the_end_of_a_session_leaves_an_effect_that_is_under_way_to_complete() -> None:
+    goes_on = asyncio.Event()
+
+    async def pays(call: Any) -> Any:
+        await goes_on.wait()
+        return answer({"paid": True})
+
+    peer = Peer(asking_front(pays))
+    await peer.initialize()
+    reply = peer.legacy("tools/call", PAY)
+    while not peer.front.gate.servers["payments"].asked:
+        await asyncio.sleep(0)
+    await peer.delete().ended()
+    await settle()
+    goes_on.set()
+    await reply.ended()
+    assert reply.messages[0]["result"]["structuredContent"] == {"paid": True}
+    [event] = [each for each in await peer.front.gate.events() if each.kind in _ENDS]
+    assert json.loads(event.body)["outcome"] == "succeeded"
+
+
+async def test_the_end_of_a_session_is_not_that_of_another() -> None:
+    peer, hangs, reply = await hanging(LIST)
+    other = Peer(peer.front)
+    await other.initialize()
+    await other.delete().ended()
+    await settle()
+    assert (hangs.ended, reply.task.done()) == ("", False)
+    await cancel(peer, "r1")
+    await reply.ended()
+
+
 async def test_a_number_is_not_called_off_by_its_text() -> None:
     hangs = Hangs()
     peer = Peer(asking_front(hangs))

@@ -240,7 +240,7 @@ async def test_a_question_is_on_record_with_its_answer_but_for_secrets() -> None
 async def test_the_end_of_the_session_ends_the_question() -> None:
     asks = Asks()
     peer = await asking_peer(asks)
-    reply = peer.legacy("tools/call", LIST)
+    reply = peer.legacy("tools/call", PAY)
     await reply.message("elicitation/create")
     assert (await peer.delete().ended()).status == 204
     await reply.ended()
