@@ -45,10 +45,10 @@ class Hooks:
         """Give every receiver its latest messages back. Raises `StoreFault`."""
         for server, receiver in self.receivers.items():
             for hook, most in receiver.hooks().items():
-                wanted = EventFilter(tool=_named(server, hook), limit=most, latest=True)
+                named = _named(server, hook)
+                wanted = EventFilter(tool=named, kind=EventKind.WEBHOOK_RECEIVED, limit=most, latest=True)
                 async for event in self._book.events(wanted):
-                    if event.kind is EventKind.WEBHOOK_RECEIVED:
-                        self._take(server, hook, _delivery(event.body, event.at_ms), again=True)
+                    self._take(server, hook, _delivery(event.body, event.at_ms), again=True)
 
     async def receive(self, server: str, hook: str, headers: Mapping[str, str], body: bytes) -> bool:
         """Take one message; False for a repetition, which changes nothing.

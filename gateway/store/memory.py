@@ -395,6 +395,7 @@ def _wanted(event: Event, wanted: EventFilter) -> bool:
         wanted.call_id in {"", event.call_id}
         and wanted.run_id in {"", event.run_id}
         and wanted.agent in {"", event.agent}
+        and wanted.kind in {None, event.kind}
     )
 
 

@@ -251,7 +251,8 @@ class Record:
 class EventFilter:
     """Which events to read, in order of `seq`. `tool` may end in `*`. Times are inclusive start, exclusive end.
 
-    Empty texts and a zero `until_ms` ask for nothing. `limit` is a maximum: the first, or with `latest` the last ones.
+    Empty texts, no `kind` and a zero `until_ms` ask for nothing. `limit` is a maximum: the first, or with `latest` the
+    last ones.
     """
 
     after_seq: int = 0
@@ -259,6 +260,7 @@ class EventFilter:
     run_id: str = ""
     agent: str = ""
     tool: str = ""
+    kind: EventKind | None = None
     since_ms: int = 0
     until_ms: int = 0
     limit: int = 1000

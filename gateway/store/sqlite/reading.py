@@ -112,6 +112,8 @@ def _terms(wanted: EventFilter) -> tuple[str, list[str | int]]:
         terms.append(("substr(tool, 1, ?) = ?", (len(wanted.tool) - 1, wanted.tool[:-1])))
     elif wanted.tool:
         terms.append(("tool = ?", (wanted.tool,)))
+    if wanted.kind is not None:
+        terms.append(("kind = ?", (wanted.kind,)))
     if wanted.since_ms:  # the plus keeps the planner in the order of seq
         terms.append(("+at_ms >= ?", (wanted.since_ms,)))
     if wanted.until_ms:
