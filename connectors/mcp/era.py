@@ -25,6 +25,8 @@ _VERSION: Final = f"{_ENVELOPE}protocolVersion"
 _CAPABILITIES: Final = f"{_ENVELOPE}clientCapabilities"
 _CLIENT: Final = f"{_ENVELOPE}clientInfo"
 _LOG_LEVEL: Final = f"{_ENVELOPE}logLevel"
+_CHOSEN_LEVEL: Final = "info"
+"""What a client that named no level hears: debugging is for whoever asks for it."""
 
 
 _NONE: Final[Mapping[str, Any]] = MappingProxyType({})
@@ -43,19 +45,25 @@ class Era:
     """What was agreed with one server, and what both sides said of themselves.
 
     `lends` are the client capabilities that requests behind which there is no single client go with. `bare` is the
-    envelope of a request whose client can do nothing in particular, for the modern era.
+    envelope of a request whose client can do nothing in particular, for the modern era, and `logged` of one whose
+    client hears what the server chooses to log: nothing, unless `streams` says that each request has its own stream.
     """
 
     version: str
     client: Mapping[str, str]
     lends: Mapping[str, Any] = field(default_factory=dict)
     offer: Offer = field(default_factory=Offer)
+    streams: bool = False
     modern: bool = field(init=False)
     bare: Mapping[str, Any] = field(init=False, repr=False, compare=False)
+    logged: Mapping[str, Any] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "modern", self.version == MODERN)
-        object.__setattr__(self, "bare", {_VERSION: self.version, _CAPABILITIES: {}, _CLIENT: self.client})
+        bare = {_VERSION: self.version, _CAPABILITIES: {}, _CLIENT: self.client}
+        logs = self.streams and "logging" in self.offer.capabilities
+        object.__setattr__(self, "bare", bare)
+        object.__setattr__(self, "logged", {**bare, _LOG_LEVEL: _CHOSEN_LEVEL} if logs else bare)
 
     def params(self, params: Mapping[str, Any], meta: Mapping[str, Any], back: Back | None = None) -> Mapping[str, Any]:
         """Return `params` with the `_meta` of this era: what the caller gave, and the envelope where one is due.
@@ -64,10 +72,12 @@ class Era:
         connection has tokens of its own.
         """
         if not meta and back is not None and not (back.capabilities or back.declares or back.log_level):
-            return {**params, "_meta": self.bare} if self.modern else params  # nearly every request
+            if not self.modern:
+                return params  # nearly every request
+            return {**params, "_meta": self.logged if back.logs_by_default else self.bare}
         kept = {key: value for key, value in meta.items() if key != "progressToken" and not key.startswith(_ENVELOPE)}
         if self.modern:
-            kept |= self.bare
+            kept |= self.logged if back is not None and back.logs_by_default else self.bare
             kept[_CAPABILITIES] = dict(self.lends) if back is None else _told(back)
             if back is not None and back.log_level:
                 kept[_LOG_LEVEL] = back.log_level
@@ -184,7 +194,7 @@ async def _discover(wire: Wire, client: Mapping[str, str], lends: Mapping[str, A
     if not isinstance(supported, list) or MODERN not in supported:
         raise RpcError(_UNSUPPORTED_VERSION, "the server speaks no modern version", {"supported": list(LEGACY)})
     wire.settle(b"", legacy=False)
-    return Era(MODERN, client, lends, _offer(result, MODERN))
+    return Era(MODERN, client, lends, _offer(result, MODERN), wire.own_streams)
 
 
 async def _initialize(wire: Wire, client: Mapping[str, str], lends: Mapping[str, Any]) -> Era:

@@ -19,6 +19,7 @@ class _Following(Back):
     def __init__(self, back: Back) -> None:
         self.capabilities = back.capabilities
         self.log_level = back.log_level
+        self.logs_by_default = back.logs_by_default
         extensions = {**back.declares.get("extensions", {}), TASKS_EXTENSION: {}}
         self.declares = {**back.declares, "extensions": extensions}
         self.ask = back.ask  # type: ignore[method-assign]  # the very same way

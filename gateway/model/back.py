@@ -29,9 +29,10 @@ class Back:
     `capabilities` is what the client can be asked for, in MCP's form (`{"elicitation": {}, …}`), `declares` what else
     it says it knows that servers may go by (`{"extensions": {…}, "experimental": {…}}`). `lane` names the one
     client session of one principal: only requests of one lane may share a server's session that holds state of the
-    client. `log_level` is the least severe log message it wants, or empty where it named none. With
-    `takes_input_required` the client repeats a request that is answered with `input_required` (2026-07-28); without,
-    it is asked while the request is under way. One that `begins_tasks` (2025-11-25) asks for a task itself where it
+    client. `log_level` is the least severe log message it wants, or empty where it named none: with
+    `logs_by_default` it then hears what a server chooses to log. With `takes_input_required` the client repeats a
+    request that is answered with `input_required` (2026-07-28); without, it is asked while the request is under way.
+    One that `begins_tasks` (2025-11-25) asks for a task itself where it
     wants one. `cancelled` says that the client withdrew its request; `was_asked` that
     a server asked the client something: what came of it is an answer for this client alone.
     """
@@ -40,6 +41,7 @@ class Back:
     declares: Mapping[str, Any] = _NOTHING
     lane: str = ""
     log_level: str = ""
+    logs_by_default: bool = False
     wants_progress: bool = False
     takes_input_required: bool = False
     begins_tasks: bool = False

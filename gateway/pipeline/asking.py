@@ -219,6 +219,7 @@ class _Governed(Back):
         self.declares = declares
         self.lane = back.lane
         self.log_level = back.log_level
+        self.logs_by_default = back.logs_by_default
         self.wants_progress = back.wants_progress
         self.takes_input_required = back.takes_input_required
         self.begins_tasks = back.begins_tasks

@@ -34,6 +34,7 @@ class Related(Back):
         self.declares = of.declares
         self.lane = of.lane
         self.log_level = of.log_level
+        self.logs_by_default = of.logs_by_default
         self.wants_progress = back.wants_progress
         self.takes_input_required = back.takes_input_required
         self.begins_tasks = back.begins_tasks

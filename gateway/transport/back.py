@@ -38,7 +38,6 @@ class HttpBack(Back):
     """What goes back on one POST. Without `streaming` (the client does not take event streams) only the answer does."""
 
     ask_s: float = ASK_S
-    logs_by_default = False
     _stream: EventStream | None = None
     _sending: "asyncio.Task[None] | None" = None
 
@@ -126,7 +125,7 @@ class LegacyBack(HttpBack):
         super().__init__(send, progress_token(request.params), session.log_level, streaming, session.id)
         self._session = session
         self._request_id = request.id
-        self.logs_by_default = True  # the specification leaves it to the server
+        self.logs_by_default = streaming  # the specification leaves it to the server
         self.capabilities = session.capabilities if streaming else {}
         self.declares = session.declares
 

@@ -1,6 +1,7 @@
 """What a client of the handshake eras hears and is asked while its request is under way."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -58,6 +59,16 @@ async def test_logs_below_the_level_the_client_set_are_not_told() -> None:
     assert (await peer.legacy("logging/setLevel", {"level": "info"}).ended()).messages[0]["result"] == {}
     second = await peer.legacy("tools/call", LIST).ended()
     assert [message.get("params", {}).get("level") for message in second.messages] == ["info", None]
+
+
+async def test_only_a_session_that_can_hear_it_leaves_it_to_the_server_what_is_logged() -> None:
+    peer = await asking_peer(Tells(), Tells(), Tells())
+    await peer.legacy("tools/call", LIST).ended()
+    message = {"jsonrpc": "2.0", "id": 9, "method": "tools/call", "params": LIST}
+    await peer.request("POST", json.dumps(message).encode(), accept="application/json").ended()
+    await peer.modern("tools/call", LIST).ended()
+    told = [call.back.logs_by_default for call in peer.front.gate.servers["payments"].asked]
+    assert told == [True, False, False]
 
 
 @pytest.mark.parametrize("level", [None, "loud", 7])

@@ -77,6 +77,26 @@ async def test_a_modern_server_over_pipes_has_a_process_for_each_client_that_wan
     assert asking["pid"] == shared["pid"] != logging["pid"]
 
 
+async def test_a_client_that_named_no_level_hears_what_a_modern_server_tells_from_info_on(start: Start) -> None:
+    level = "io.modelcontextprotocol/logLevel"
+    async with FaultServer("modern", capabilities={"logging": {}}) as logs, FaultServer("modern") as silent:
+        for server in (logs, silent):
+            upstream = await start({"url": server.url})
+            for named in ({}, {"log_level": "error"}, {"capabilities": SAMPLING}, {"logs_by_default": False}):
+                await upstream.call(asked("echo", back=Client(**{"logs_by_default": True, **named})))
+        told = [seen.message["params"]["_meta"].get(level) for seen in logs.calls("echo")]
+        assert told == ["info", "error", "info", None]
+        assert level not in silent.calls("echo")[0].message["params"]["_meta"]
+        assert len(logs.sessions) == len(silent.sessions) == 0
+
+
+async def test_what_a_server_chooses_to_log_is_not_worth_a_process_for_each_client(start: Start) -> None:
+    upstream = await start(talker("modern"))
+    mine, other = [await about(upstream, lane=lane, logs_by_default=True) for lane in ("a", "b")]
+    assert mine["pid"] == other["pid"]
+    assert "io.modelcontextprotocol/logLevel" not in mine["meta"]
+
+
 async def test_a_call_that_may_be_parked_has_a_connection_for_itself(start: Start) -> None:
     upstream = await start(talker())
     waiting = asyncio.Event()
