@@ -27,7 +27,7 @@ from gateway.model.clock import Clock
 from gateway.model.errors import IdentityFault, StoreFault
 from gateway.store.ports import EventKind, Record
 
-__all__ = ["AGAIN", "PATH", "Asker", "NoPage", "PageRefused", "Pages", "Pending", "Recognises", "Visit"]
+__all__ = ["AGAIN", "PATH", "Asker", "NoPage", "PageRefused", "Pages", "Pending", "Recognises", "Visit", "said_no"]
 
 _LIFE_MS: Final = 600_000
 _REFUSED_MS: Final = 60_000
@@ -40,6 +40,11 @@ PATH: Final = "/-/consent"
 
 AGAIN: Final = "Go back to your assistant and repeat what you asked for: it gives you a new link."
 """What a person does whose page is of no use any more."""
+
+_OVER: Final = (
+    "This page is over: a link is good for one answer, for ten minutes, and until the gateway is started again. "
+    f"{AGAIN}"
+)
 
 
 class NoPage(Exception):
@@ -88,7 +93,8 @@ class Pending:
     """A consent that a user is asked for, once for all their calls. `ways` are those in which they may be recognised.
 
     `agent` made the first of the calls, `sessions` are the client sessions that were sent here, `tries` counts those
-    who were not the user. `given` is None until the user has answered; `ending` says that their consent is being kept.
+    who were not the user. `given` is None until the user has answered, `where` is where they said no; `ending` says
+    that their consent is being kept.
     """
 
     id: str
@@ -100,6 +106,7 @@ class Pending:
     sessions: set[str] = field(default_factory=set)
     over: asyncio.Event = field(default_factory=asyncio.Event)
     given: bool | None = None
+    where: str = ""
     ending: bool = False
     tries: int = 0
 
@@ -155,8 +162,9 @@ class Pages:
         behalf = self._keeper.concerning(server, behalf)
         ways = self._ways(behalf, local=asker.local)
         of_user = [each for each in self._pending.values() if (each.server, each.behalf) == (server, behalf)]
-        if any(each.given is False for each in of_user):
-            raise NoPage("no page is offered for it now: the user was asked for their consent and said no")
+        declined = next((each for each in of_user if each.given is False), None)
+        if declined is not None:
+            raise NoPage(_told_no(declined, self._clock.now_ms()))
         pending = next((each for each in of_user if each.given is None and each.ways == ways), None)
         if pending is None:
             pending = await self._asked(server, behalf, ways, asker.agent)
@@ -178,7 +186,7 @@ class Pages:
         self._forget()
         visit = self._visits.get(link)
         if visit is None:
-            raise PageRefused(f"This page has had its time. {AGAIN}", 404)
+            raise PageRefused(_OVER, 404)
         if visit.pending.tries >= _MOST_TRIES:
             raise PageRefused("Too many tried to pass for somebody else here. Wait ten minutes, then start again.")
         return visit
@@ -224,7 +232,7 @@ class Pages:
         self._forget()
         visit = self._states.pop(came.get("state", ""), None)
         if visit is None or visit.step is None:
-            raise PageRefused(f"This page has had its time. {AGAIN}", 404)
+            raise PageRefused(_OVER, 404)
         step, visit.step = visit.step, None
         if not hmac.compare_digest(visit.browser, _digest(browser_of(visit))):
             await self._note(visit.pending, "consent page refused", why="another browser came back")
@@ -237,7 +245,7 @@ class Pages:
         except ConsentDenied:
             if isinstance(step, Consent):
                 await self.refuse(visit.pending, "at the authorization server")
-            raise PageRefused("You said no, so nothing was connected. You can close this page.", 200) from None
+            raise PageRefused(said_no(visit.pending), 200) from None
         except (GrantRefused, CredentialFault) as refused:
             await self._note(visit.pending, "consent page refused", why=str(refused))
             raise PageRefused(f"Nothing was connected: {refused}. {AGAIN}", 502) from None
@@ -248,6 +256,7 @@ class Pages:
         if pending.given is None and not pending.ending:
             await self._note(pending, "consent refused", where=where)
             pending.until_ms = min(pending.until_ms, self._clock.now_ms() + _REFUSED_MS)
+            pending.where = where
             self._end(pending, given=False)
 
     async def declined(self, page: str) -> None:
@@ -404,6 +413,24 @@ class Pages:
         about = {"what": what, "server": pending.server, "by": "consent page", "elicitation": pending.id, **more}
         user = pending.behalf.user
         await self._book.record(Record("", self._clock.now_ms(), "", pending.agent, user, "", about, EventKind.ADMIN))
+
+
+def said_no(pending: Pending) -> str:
+    """Return what a user reads who does not consent: what does not happen now, and how they are asked again."""
+    return (
+        f"You said no, so {pending.agent} does not get to use your account at {pending.server}. You can close this "
+        f"page. Did you mean yes? Wait a minute. {AGAIN}"
+    )
+
+
+def _told_no(pending: Pending, now_ms: int) -> str:
+    """Return what the agent is told whose user said no: to what, and from when on they may be asked again."""
+    user = pending.behalf.user or "the user"
+    return (
+        f"no page is offered for it now: {user} was asked for their consent that the gateway uses their account at "
+        f"{pending.server}, and said no {pending.where}. Leave it at that unless they want it after all: a call in "
+        f"{-(-(pending.until_ms - now_ms) // 1000)} seconds or later asks them again"
+    )
 
 
 def _digest(browser: str) -> str:

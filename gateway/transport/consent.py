@@ -10,26 +10,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.credentials.pages import AGAIN, PATH, PageRefused, Pages, Visit
+from gateway.credentials.pages import AGAIN, PATH, PageRefused, Pages, Visit, said_no
 from gateway.model.errors import GatewayError
+from gateway.transport.page import page
 
 __all__ = ["ConsentPages"]
 
 _MOST_BYTES: Final = 16 * 1024
-_SAFE: Final[Mapping[str, str]] = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "same-origin",  # not no-referrer: browsers would send the forms with `Origin: null`
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "X-Robots-Tag": "noindex",
-}
-_LAYOUT: Final = (
-    '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-    "{head}<title>Toolgate</title></head><body><main><h1>{title}</h1>{body}</main></body></html>"
-)
 _BUTTON: Final = {
     "local": "Continue",
     "login": "Log in at {issuer}",
@@ -40,7 +27,9 @@ _ASKED: Final = (
     "there to let this gateway use it.</p><p>Go on only if you have just asked your assistant for something that "
     "needs it. Did somebody else send you this link? Then close the page.</p>"
 )
-_DONE: Final = "<p>The gateway may now act for you at {}. Go back to your assistant.</p>"
+_DONE: Final = (
+    "<p>The gateway may now act for you at <b>{}</b>. Go back to your assistant. You can close this page.</p>"
+)
 
 
 class ConsentPages:
@@ -74,7 +63,7 @@ class ConsentPages:
             way = said.get("way", "")
             if way == "no":
                 await self._pages.refuse(visit.pending, "on the page")
-                return _page("Not connected", "<p>You said no, so nothing was connected. You can close this page.</p>")
+                return page("Not connected", f"<p>{escape(said_no(visit.pending))}</p>")
             browser = self._browser(request, visit) or secrets.token_urlsafe(32)
             url = await self._pages.begin(visit, browser, way, said.get("token", "").strip())
             onward = _onward(url)
@@ -93,7 +82,7 @@ class ConsentPages:
             visit, url = await self._pages.back(dict(pairs), lambda visit: self._browser(request, visit))
             if url:
                 return _onward(url)
-            return _page("Connected", _DONE.format(escape(visit.pending.server)))
+            return page("Connected", _DONE.format(escape(visit.pending.server)))
 
         return await _answer(work)
 
@@ -102,7 +91,7 @@ class ConsentPages:
         server, at = escape(pending.server), escape(self._pages.server_of(visit))
         whose = f" of <b>{escape(pending.behalf.user)}</b>" if pending.behalf.user else ""
         body = _ASKED.format(agent=escape(pending.agent), whose=whose, server=server, at=at)
-        return _page(f"Connect {server}?", body + "".join(self._form(visit, way) for way in (*pending.ways, "no")))
+        return page(f"Connect {server}?", body + "".join(self._form(visit, way) for way in (*pending.ways, "no")))
 
     def _form(self, visit: Visit, way: str) -> str:
         label = _BUTTON.get(way, "No").format(issuer=escape(self._pages.login_of(visit)))
@@ -129,9 +118,9 @@ async def _answer(work: Callable[[], Awaitable[Response]]) -> Response:
     try:
         return await work()
     except PageRefused as refused:
-        return _page("Toolgate", f"<p>{escape(str(refused))}</p>", refused.status)
+        return page("Not connected", f"<p>{escape(str(refused))}</p>", refused.status)
     except GatewayError as fault:
-        return _page("Not now", f"<p>{escape(fault.message)} If trying again does not help: {escape(AGAIN)}</p>", 503)
+        return page("Not now", f"<p>{escape(fault.message)} If trying again does not help: {escape(AGAIN)}</p>", 503)
 
 
 async def _form(request: Request) -> Mapping[str, str]:
@@ -146,13 +135,8 @@ async def _form(request: Request) -> Mapping[str, str]:
     return dict(parse_qsl(raw.decode("latin-1")))
 
 
-def _page(title: str, body: str, status: int = 200, head: str = "") -> Response:
-    html = _LAYOUT.format(head=head, title=title, body=body)
-    return Response(html, status, dict(_SAFE), media_type="text/html")
-
-
 def _onward(url: str) -> Response:
     """Send the browser on by the page itself: some browsers do not follow a form's redirect to another origin."""
     target = escape(url, quote=True)
     body = f'<p><a href="{target}" rel="noreferrer">Go on</a></p>'
-    return _page("One moment", body, head=f'<meta http-equiv="refresh" content="0;url={target}">')
+    return page("One moment", body, head=f'<meta http-equiv="refresh" content="0;url={target}">')

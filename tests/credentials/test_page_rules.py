@@ -123,7 +123,7 @@ async def test_of_many_links_to_one_question_the_oldest_are_forgotten(house: Hou
     for number in range(9):
         links.append(await house.link())
         house.pages.find(links[-1]).browser = str(number)
-    with pytest.raises(PageRefused, match="had its time"):
+    with pytest.raises(PageRefused, match="is over"):
         house.pages.find(links[0])
     assert house.pages.find(links[1]).browser == "1"
     assert len(house.book.told) == 1
@@ -166,7 +166,7 @@ async def test_two_browsers_of_one_user_connect_one_account(house: House) -> Non
     first, second = await house.begun("first"), await house.begun("second")
     visit, onward = await house.pages.back(first, held_by("first"))
     assert (visit.pending.given, onward) == (True, "")
-    with pytest.raises(PageRefused, match="had its time"):
+    with pytest.raises(PageRefused, match="is over"):
         await house.pages.back(second, held_by("second"))
     assert [told["what"] for told in house.book.told] == ["consent asked", "credential connected"]
 

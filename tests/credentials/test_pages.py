@@ -296,7 +296,11 @@ async def test_a_user_may_say_no_at_the_authorization_server(house: House) -> No
         assert "You said no" in (await browser.follow()).text
     for refused in (await repeat, await house.ask("lena")):
         assert refused["_meta"]["io.toolgate/refusal"]["code"] == "credential_expired"
-        assert "asked for their consent and said no" in refused["content"][0]["text"]
+        told = refused["content"][0]["text"]
+        assert "lena was asked for their consent that the gateway uses their account at mail, and said no" in told
+        assert (
+            "at the authorization server. Leave it at that unless they want it after all: a call in 60 seconds" in told
+        )
     assert (await house.told("lena"))[-1]["what"] == "consent refused"
     house.gate.clock.ms += 60_000
     assert "inputRequests" in await house.ask("lena")
@@ -319,7 +323,9 @@ async def test_a_user_may_say_no_on_the_page(house: House) -> None:
     link = await house.link("nora")
     async with browsing() as browser:
         await browser.open(link)
-        assert "You said no" in (await browser.press("no")).text
+        said = (await browser.press("no")).text
+        assert "You said no, so helper does not get to use your account at mail" in said
+        assert "Wait a minute" in said
         assert (await browser.open(link)).status_code == 404
     assert (await house.told("nora"))[-1]["where"] == "on the page"
 
@@ -436,6 +442,7 @@ async def test_after_a_restart_everybody_starts_again(server: Authority, tmp_pat
         for path in (page.url.path, f"/-/{came.partition('/-/')[2]}"):
             late = await browser.open(f"{base}{path}")
             assert (late.status_code, "repeat what you asked for" in late.text) == (404, True)
+            assert "until the gateway is started again" in late.text
         again = await after.ask("rosa", requestState=waiting["requestState"])
         [question] = again["inputRequests"].values()
         assert "Connected" in await consents(after, question["params"]["url"], "rosa")
