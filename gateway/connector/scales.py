@@ -1,9 +1,9 @@
 """What a plugin's own HTTP client is answered, told to the call that asked."""
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Final
 
 from gateway.connector.measure import Measure
 
@@ -14,13 +14,16 @@ __all__ = ["Scales"]
 
 
 class _Weighing:
-    """The answers to one call that may still be coming in."""
+    """The answers to one call that may still be coming in. What comes after its end is nobody's."""
 
     def __init__(self, measure: Measure) -> None:
         self._measure = measure
         self._open: list[httpx2.Response] = []
+        self._ended = False
 
     def take(self, answer: "httpx2.Response") -> None:
+        if self._ended:
+            return
         self._measure.add(0, answer.status_code)
         ended = [each for each in self._open if each.is_closed]
         self._open = [each for each in self._open if not each.is_closed] + [answer]
@@ -28,31 +31,33 @@ class _Weighing:
 
     def end(self) -> None:
         self._weigh(self._open)
+        self._ended = True
 
     def _weigh(self, answers: "list[httpx2.Response]") -> None:
         for each in answers:
             self._measure.add(each.num_bytes_downloaded)
 
 
-class Scales:
-    """Knows by its task which call an answer is for; one that a plugin asks for in another task is nobody's."""
+_WEIGHING: Final[ContextVar[_Weighing | None]] = ContextVar("weighing", default=None)
+"""What is asked for here is asked for a call: also in tasks that the call begins, as `asyncio.gather` does."""
 
-    def __init__(self) -> None:
-        self._weighings: dict[asyncio.Task[Any] | None, _Weighing] = {}
+
+class Scales:
+    """Knows by its context which call an answer is for; what is asked for outside of calls is nobody's."""
 
     @contextmanager
     def held(self, measure: Measure) -> Iterator[None]:
-        """Tell `measure` of all that the current task is answered within."""
-        task = asyncio.current_task()
-        weighing = self._weighings[task] = _Weighing(measure)
+        """Tell `measure` of all that this task, and those it begins, are answered within."""
+        weighing = _Weighing(measure)
+        token = _WEIGHING.set(weighing)
         try:
             yield
         finally:
-            del self._weighings[task]
+            _WEIGHING.reset(token)
             weighing.end()
 
     async def weigh(self, answer: "httpx2.Response") -> None:
         """Take an answer whose body has not come in yet: a response hook of the client."""
-        weighing = self._weighings.get(asyncio.current_task())
+        weighing = _WEIGHING.get()
         if weighing is not None:
             weighing.take(answer)

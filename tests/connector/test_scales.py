@@ -44,9 +44,28 @@ class Pages(Connector[PagesConfig]):
             raise Unavailable("broken off")
 
     @tool(effect=Effect.READ)
-    async def elsewhere(self, call: ToolCall, path: str) -> int:
-        """Ask in another task."""
-        return (await asyncio.create_task(self.http.get(path))).status_code
+    async def together(self, call: ToolCall, paths: list[str]) -> int:
+        """Ask for all paths at once, each in a task."""
+        return len(await asyncio.gather(*map(self.http.get, paths)))
+
+    @tool(effect=Effect.READ)
+    async def later(self, call: ToolCall, path: str) -> int:
+        """Ask in a task that outlives the call, which the next call waits for."""
+        self.lasting = asyncio.create_task(self._once_told(path))
+        return 0
+
+    @tool(effect=Effect.READ)
+    async def release(self, call: ToolCall) -> int:
+        """Let that task ask, and wait for it."""
+        self.told.set()
+        return await self.lasting
+
+    async def _once_told(self, path: str) -> int:
+        await self.told.wait()
+        return (await self.http.get(path)).status_code
+
+    async def open(self) -> None:
+        self.told = asyncio.Event()
 
 
 async def opened(api: Api) -> Upstream:
@@ -85,10 +104,22 @@ async def test_a_call_that_fails_was_answered_all_the_same(name: str, arguments:
         await upstream.close()
 
 
-async def test_what_is_asked_for_in_another_task_is_nobodys() -> None:
+async def test_what_a_call_asks_for_in_tasks_of_its_own_is_told_of_it_also_beside_others() -> None:
+    async with Api() as api:
+        api.on("GET /a", answer(b"x" * 100))
+        api.on("GET /b", answer(b"y" * 7))
+        upstream = await opened(api)
+        calls = [asked("together", {"paths": paths}) for paths in (["/a", "/b", "/b"], ["/b", "/b"])]
+        await asyncio.gather(*map(upstream.call, calls))
+        assert [told(call) for call in calls] == [(200, 114), (200, 14)]
+        await upstream.close()
+
+
+async def test_what_is_asked_for_after_its_call_has_ended_is_nobodys() -> None:
     async with Api() as api:
         api.on("GET /a", answer(b"x"))
-        upstream, call = await opened(api), asked("elsewhere", {"path": "/a"})
-        await upstream.call(call)
-        assert told(call) == (None, None)
+        upstream, first, second = await opened(api), asked("later", {"path": "/a"}), asked("release", {})
+        await upstream.call(first)
+        await upstream.call(second)
+        assert (told(first), told(second), len(api.seen)) == ((None, None), (None, None), 1)
         await upstream.close()
