@@ -153,20 +153,22 @@ class TaskRequests:
         collecting, conversing = self._collecting.get(held.record.id, (None, None))
         if collecting is None or conversing is None:
             collecting = Collecting(call.request.back)
-            conversing = asyncio.ensure_future(self._converse_later(held, call.over(collecting)))
+            conversing = asyncio.ensure_future(self._converse(held, call.over(collecting)))
             self._collecting[held.record.id] = collecting, conversing
-            conversing.add_done_callback(lambda _: self._collecting.pop(held.record.id, None))
+            conversing.add_done_callback(lambda done: self._collected_from(held, done))
         if not collecting.questions:
             asked = asyncio.ensure_future(collecting.asked.wait())
             await asyncio.wait({asked, conversing}, timeout=self.patience_s, return_when=asyncio.FIRST_COMPLETED)
             asked.cancel()
         return collecting.questions
 
-    async def _converse_later(self, held: Held, call: Call) -> None:
-        try:
-            await self._converse(held, call)
-        except GatewayError as error:
-            _LOG.warning("%s of %s cannot be asked for its result: %s", held.record.id, held.server, error.message)
+    def _collected_from(self, held: Held, done: "asyncio.Task[None]") -> None:
+        self._collecting.pop(held.record.id, None)
+        if done.cancelled() or (error := done.exception()) is None:
+            return
+        why = error.message if isinstance(error, GatewayError) else "it is a bug"
+        trace = None if isinstance(error, GatewayError) else error
+        _LOG.warning("%s of %s cannot be asked for its result: %s", held.record.id, held.server, why, exc_info=trace)
 
     async def _wait(self, held: Held) -> None:
         stopping, pausing = asyncio.ensure_future(self._stopped.wait()), asyncio.ensure_future(self.tasks.pause(held))

@@ -1,6 +1,7 @@
 """Tasks of servers of one era for clients of the other: the same task, in the words that each knows."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -167,6 +168,22 @@ async def test_a_legacy_servers_question_that_may_not_be_asked_is_not_shown() ->
         house.server.tasks["theirs-1"]["status"] = "input_required"
         assert (await client.get(task_id))["inputRequests"] == {}
         assert (await client.get(task_id))["status"] == "input_required"
+
+
+@pytest.mark.parametrize("fault", [ConnectorFault("nonsense", code="contract_broken"), RuntimeError("a bug")])
+async def test_why_a_server_cannot_be_asked_for_its_questions_is_logged(
+    fault: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with crossed("legacy", PERMIT_ALL, *MAY_ASK, elicitation={}) as (house, client):
+        task_id = (await client.started(PAY))["taskId"]
+        house.server.says["tasks/result"] = [fault]
+        house.server.tasks["theirs-1"]["status"] = "input_required"
+        assert (await client.get(task_id))["inputRequests"] == {}
+        await settle()
+        gc.collect()
+        [said] = [each for each in caplog.records if "asked for its result" in each.message]
+        assert bool(said.exc_info) is isinstance(fault, RuntimeError)
+        assert "never retrieved" not in caplog.text
 
 
 async def test_a_session_that_asks_for_a_task_gets_one_that_is_over_where_its_server_answers_at_once() -> None:
