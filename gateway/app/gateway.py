@@ -146,7 +146,7 @@ class Gateway(Parts):
         self.policy_problem = self.refused_problem = ""
         for sought in sought_in(config.mcpServers, load_connectors()):
             self.credentials.follow(sought)
-        self.notices.tools_changed()
+        self.notices.rules_changed()
         self.authenticator.replace(config.agents)
         await self._index()
         return ""

@@ -232,4 +232,4 @@ class Parts:
             self.policy_problem = str(error)
             _LOG.log(self._loud, "the policies do not load, those in force stay:\n%s", error)
             self.rules.current = recatalogued(self.rules.current, config, self.lock, live)
-        self.notices.tools_changed()
+        self.notices.rules_changed()

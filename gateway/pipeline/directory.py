@@ -99,6 +99,19 @@ class Directory:
         shared = {uri for uri, times in counted.items() if times > 1}
         return [shown_uri(server, item, key, shared) for server, items in seen.items() for item in items]
 
+    def prospect(self, capability: str, identity: Identity, endpoint: str) -> Mapping[str, str]:
+        """Return what an agent can hope for of the `prompts` or `resources` of each server, to be compared.
+
+        Where that is another than before, so may its list be.
+        """
+        bundle, act = self._rules.current.bundle, _GET if capability == "prompts" else _READ
+        hopes = {server: may(bundle, identity, act, server, None) for server in self._with(capability, endpoint)}
+        return {
+            server: hope if hope is Outlook.ALWAYS else bundle.digest
+            for server, hope in hopes.items()
+            if hope is not Outlook.NEVER
+        }
+
     async def prompt(self, name: str, endpoint: str) -> Place:
         """Return whose prompt this is. Raises `RequestFault`: nobody's."""
         place = self._prompt_called(name, await self._remembered(_PROMPTS, endpoint), endpoint)

@@ -51,7 +51,8 @@ _LISTS: Final = {method: name for name, method in LIST_CHANGED.items()}
 class Subscriber:
     """Somebody who hears news: `lists` it wants news of, and resources by the URI it knows them by.
 
-    `tasks` hears how its principal's tasks at its endpoint stand. `over` is done once it is to hear no more.
+    `seen` is what it could see of each list when that was last looked at. `tasks` hears how its principal's tasks at
+    its endpoint stand. `over` is done once it is to hear no more.
     """
 
     caller: Caller
@@ -60,7 +61,7 @@ class Subscriber:
     lists: frozenset[str]
     tell: Callable[[str, Mapping[str, Any]], None]
     resources: dict[str, Place] = field(default_factory=dict)
-    tools: Any = None
+    seen: dict[str, Any] = field(default_factory=dict)
     tasks: Callable[[Held], None] | None = None
     over: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
@@ -117,8 +118,8 @@ class Notices:
             self._subscribers.discard(instead_of)
             subscriber.resources.update(instead_of.resources)
             instead_of.end()
-        if "tools" in subscriber.lists:
-            subscriber.tools = self._visible_tools(subscriber)
+        for name in subscriber.lists:
+            subscriber.seen[name] = self._visible(subscriber, name)
         self._subscribers.add(subscriber)
 
     def _has_its_share(self, agent: str) -> bool:
@@ -197,9 +198,9 @@ class Notices:
         for name in self._upstreams.names():
             self._upstreams.get(name).on_notice(partial(self._heard, name, _Known(elicited, tasks)))
 
-    def tools_changed(self) -> None:
-        """Take note that other rules are in force."""
-        self._changed.add(("tools", ""))
+    def rules_changed(self) -> None:
+        """Take note that other rules are in force, under which every list may be another one."""
+        self._changed.update((name, "") for name in LIST_CHANGED)
         self._news.set()
 
     async def run(self) -> None:
@@ -256,8 +257,9 @@ class Notices:
         self, subscriber: Subscriber, changed: set[tuple[str, str]], updated: Mapping[Place, Mapping[str, Any]]
     ) -> None:
         for name in sorted(subscriber.lists.intersection(name for name, _ in changed)):
-            servers = [server for changed_name, server in changed if changed_name == name]
-            if self._sees_other_tools(subscriber) if name == "tools" else self._sees_one(subscriber, name, servers):
+            servers = {server for changed_name, server in changed if changed_name == name}
+            sees_others = "" in servers and self._sees_others(subscriber, name)
+            if sees_others or self._sees_one(subscriber, name, servers - {""}):
                 subscriber.tell(LIST_CHANGED[name], {})
         for uri, place in subscriber.resources.items():
             if place in updated and self._may(subscriber, "resources/subscribe", place.server, place.name):
@@ -273,11 +275,13 @@ class Notices:
     def _may(self, subscriber: Subscriber, method: str, server: str, name: str | None) -> bool:
         return may(self._rules.current.bundle, subscriber.identity, method, server, name) is not Outlook.NEVER
 
-    def _sees_other_tools(self, subscriber: Subscriber) -> bool:
-        before, subscriber.tools = subscriber.tools, self._visible_tools(subscriber)
-        return bool(before != subscriber.tools)
+    def _sees_others(self, subscriber: Subscriber, name: str) -> bool:
+        before, subscriber.seen[name] = subscriber.seen[name], self._visible(subscriber, name)
+        return bool(before != subscriber.seen[name])
 
-    def _visible_tools(self, subscriber: Subscriber) -> Any:
+    def _visible(self, subscriber: Subscriber, name: str) -> Any:
+        if name != "tools":
+            return self._directory.prospect(name, subscriber.identity, subscriber.endpoint)
         try:
             return self._listing.tools(subscriber.identity, subscriber.endpoint)
         except GatewayError:  # not now: whatever it is, there is something new to ask for

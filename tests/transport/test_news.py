@@ -59,7 +59,7 @@ def hide(front: Front, *hidden: str) -> None:
     """Put rules in force under which these tools are no longer there."""
     rules = front.gate.rules.current
     front.gate.rules.current = Rules(Catalog(t for t in rules.catalog.tools() if t.name not in hidden), rules.bundle)
-    front.gate.notices.tools_changed()
+    front.gate.notices.rules_changed()
 
 
 async def ended(*replies: Reply) -> None:
@@ -142,7 +142,7 @@ async def test_changed_tools_are_told_only_to_agents_that_see_others_than_before
     seeing = await listening(one, toolsListChanged=True)
     blind = await listening(two, toolsListChanged=True)
     front.gate.servers["payments"].tell(TOOLS_CHANGED, {})  # news only once the catalog has them
-    front.gate.notices.tools_changed()
+    front.gate.notices.rules_changed()
     await settle()
     assert (told(seeing)[1:], told(blind)[1:]) == ([], [])
     hide(front, "payments.pay")
@@ -152,10 +152,39 @@ async def test_changed_tools_are_told_only_to_agents_that_see_others_than_before
     await ended(seeing, blind)
 
 
+async def test_what_other_policies_show_or_hide_of_prompts_and_resources_is_told_to_whom_it_concerns(
+    front: Front,
+) -> None:
+    one, two = Peer(front), Peer(front, agent="other")
+    await two.initialize()
+    seeing = await listening(one, promptsListChanged=True, resourcesListChanged=True)
+    session = await two.get().started()
+    mail = '@id("m") permit (principal == Gateway::Agent::"payer", action, resource == Gateway::Server::"mail");'
+    rest = '@id("r") permit (principal == Gateway::Agent::"other", action, resource);'
+    front.gate.rules.current = rules_of(mail, rest)
+    front.gate.notices.rules_changed()
+    await seeing.message(PROMPTS)
+    await seeing.message(RESOURCES)
+    assert told(session) == []
+    some = f'@id("b") {READS[:-1]} when {{ resource.uri like "a*" }};'
+    for policies in ((some,), (some, mail.replace("payer", "nobody"))):
+        front.gate.rules.current = rules_of(*policies)
+        front.gate.notices.rules_changed()
+        await settle()
+        await settle()
+    assert told(seeing).count(RESOURCES) == 3
+    front.gate.notices.rules_changed()
+    await settle()
+    await settle()
+    assert (told(seeing).count(RESOURCES), told(seeing).count(PROMPTS)) == (3, 1)
+    await two.delete().ended()
+    await ended(seeing)
+
+
 async def test_whoever_may_not_list_now_is_told_that_there_is_something_new(front: Front) -> None:
     reply = await listening(Peer(front), toolsListChanged=True)
     await front.gate.pause("agent:payer")
-    front.gate.notices.tools_changed()
+    front.gate.notices.rules_changed()
     await reply.message(TOOLS_CHANGED)
     await ended(reply)
 
