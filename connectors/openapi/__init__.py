@@ -10,11 +10,10 @@ from connectors.openapi.config import OpenApiConfig
 from connectors.openapi.document import Document, SpecRefused
 from connectors.openapi.operations import Making, operations_in
 from connectors.rest.exchange import Exchange, Request
-from connectors.rest.failures import Failures
 from connectors.rest.operation import Operation
 from connectors.rest.showing import Showing
 from connectors.rest.upstream import ApiUpstream
-from gateway.connector import Connector, Rejected, Sought, Surroundings, Unavailable, Upstream
+from gateway.connector import Connector, Failures, Rejected, Sought, Surroundings, Unavailable, Upstream
 
 __all__ = ["OpenApiConfig", "OpenApiConnector"]
 

@@ -10,9 +10,8 @@ from connectors.openapi.parameters import Arguments
 from connectors.openapi.schemas import Schemas
 from connectors.openapi.selection import Found, selected
 from connectors.openapi.swagger import modern_parts
-from connectors.rest.failures import Failures
 from connectors.rest.operation import Operation, annotations, usual_effect
-from gateway.connector import Effect, ToolTraits, dump
+from gateway.connector import Effect, Failures, ToolTraits, dump
 
 __all__ = ["Making", "operations_in"]
 

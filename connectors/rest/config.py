@@ -7,8 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from connectors.egress import Egress, EgressConfig, Target
 from connectors.rest.auth import Credentials, WithHeaders, header_problem
-from connectors.rest.failures import Action, Failures
-from gateway.connector import ConnectorConfig, MutualTls, Secret, Sought
+from gateway.connector import Action, ConnectorConfig, Failures, MutualTls, Secret, Sought
 
 __all__ = ["AnswersConfig", "ApiConfig"]
 

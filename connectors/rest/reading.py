@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from connectors.rest.exchange import Answer, Request
-from connectors.rest.failures import Failures
 from connectors.rest.operation import Operation
-from gateway.connector import CodecError, ConnectorFault, dump, parse, plain
+from gateway.connector import CodecError, ConnectorFault, Failures, dump, parse, plain
 
 __all__ = ["INCOMPLETE", "Reading", "without"]
 

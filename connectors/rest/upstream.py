@@ -6,7 +6,6 @@ from typing import Any
 from connectors.egress import Resolve, system_addresses
 from connectors.rest.config import ApiConfig
 from connectors.rest.exchange import Exchange
-from connectors.rest.failures import Failures
 from connectors.rest.operation import Operation
 from connectors.rest.placing import Placing
 from connectors.rest.reading import Reading, without
@@ -15,6 +14,7 @@ from gateway.connector import (
     Behalf,
     Certificates,
     ConnectorFault,
+    Failures,
     Rejected,
     Surroundings,
     ToolCall,

@@ -5,12 +5,12 @@ from typing import Any, Final
 
 from connectors.egress import Resolve, system_addresses
 from connectors.rest.exchange import Exchange, Request
-from connectors.rest.failures import Failures
 from connectors.webhook.config import WebhookConfig, WebhookTarget
 from connectors.webhook.signing import message_id, signature
 from gateway.connector import (
     Definitions,
     Effect,
+    Failures,
     Rejected,
     Surroundings,
     ToolCall,

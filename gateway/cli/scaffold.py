@@ -78,8 +78,7 @@ class {kind}(toolgate.Connector[{kind}Config]):
         key, once = self.config.api_key.reveal(), call.idempotency_key or ""
         headers = {{"Authorization": f"Bearer {{key}}", "Idempotency-Key": once}}
         reply = await self.http.request(method, path, headers=headers, **more)
-        reply.raise_for_status()  # the gateway knows what each status means
-        return reply.json()
+        return reply.json()  # a failure was raised, as what its status means
 '''
 
 _DOUBLE: Final = '''\

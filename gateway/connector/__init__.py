@@ -5,6 +5,7 @@ from gateway.connector.auth import Auth, CommandOutput, MutualTls
 from gateway.connector.certificates import Certificates
 from gateway.connector.credential import ITSELF, Behalf, Credential, Refusal, Sought
 from gateway.connector.declaration import tool
+from gateway.connector.failures import ANSWER, Action, Failures
 from gateway.connector.faults import (
     Confined,
     CredentialExpired,
@@ -28,9 +29,11 @@ from gateway.model.errors import ConnectorFault
 from gateway.model.tool import Effect
 
 __all__ = [
+    "ANSWER",
     "ITSELF",
     "LOOKUP",
     "NOBODY",
+    "Action",
     "AskRefused",
     "Auth",
     "Back",
@@ -48,6 +51,7 @@ __all__ = [
     "Definitions",
     "Delivery",
     "Effect",
+    "Failures",
     "Hear",
     "IdSource",
     "Measure",

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args, get_origin
 
 from pydantic import ValidationError
 
@@ -12,7 +12,8 @@ from gateway import __version__
 from gateway.codec import dump
 from gateway.connector.credential import Credentials, Sought, as_written
 from gateway.connector.declaration import DeclaredTool, declared_tools
-from gateway.connector.faults import CredentialExpired, Rejected, TimedOut, Unavailable, plain, put_off
+from gateway.connector.failures import Action, Failures
+from gateway.connector.faults import Rejected, TimedOut, Unavailable, plain
 from gateway.connector.scales import Scales
 from gateway.connector.section import ConnectorConfig
 from gateway.connector.upstream import LOOKUP, ToolCall, ToolsOnly, ToolTraits, Upstream
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     import httpx2
 
 __all__ = ["Connector", "ConnectorConfig", "Surroundings"]
-
-_MAY_PASS: Final = frozenset({408, 425, 429})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +56,14 @@ class Connector(Generic[ConfigT]):
     both, and in tools, `self.config` is the validated configuration and `self.http` a ready HTTP client. A tool says
     what went wrong with `Unavailable`, `TimedOut`, `Rejected` or `CredentialExpired`, and leaves retries, time limits,
     logging and redaction to the gateway.
+
+    `self.http` raises for every answer that is no success. `failures` says over the default table what a status or a
+    class of them means (`{409: "unavailable"}`), or that a tool reads it itself (`{404: ANSWER}`).
     """
 
     name: ClassVar[str]
+    failures: ClassVar[Mapping[str | int, Action | str]] = {}
+    means: ClassVar[Failures] = Failures({})
     declared: ClassVar[Mapping[str, DeclaredTool]] = {}
     config_type: ClassVar[type[ConnectorConfig]] = ConnectorConfig
 
@@ -72,6 +76,10 @@ class Connector(Generic[ConfigT]):
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
         cls.declared = declared_tools(cls)
+        try:
+            cls.means = Failures({str(status): meaning for status, meaning in cls.failures.items()})
+        except (ValueError, AttributeError) as error:
+            raise TypeError(f"{cls.__name__}: failures: {error}") from None
         for base in getattr(cls, "__orig_bases__", ()):
             if get_origin(base) is not None and issubclass(get_origin(base), Connector):
                 cls.config_type = next((arg for arg in get_args(base) if isinstance(arg, type)), cls.config_type)
@@ -115,16 +123,17 @@ class _PluginUpstream(ToolsOnly):
         self._scales = Scales()
 
     async def open(self) -> None:
-        import httpx2
+        from gateway.connector.client import PluginClient  # and the HTTP client, which only plugins need
 
         config = self._connector.config
-        self._connector.http = httpx2.AsyncClient(
+        self._connector.http = PluginClient(
+            self._connector.means,
             base_url=getattr(config, "base_url", ""),
             follow_redirects=False,
             event_hooks={"response": [self._scales.weigh]},
         )
         self._opened = True
-        with _ForeignCode(self._connector.name):
+        with _ForeignCode(self._connector):
             await self._connector.open()
 
     async def close(self) -> None:
@@ -154,7 +163,7 @@ class _PluginUpstream(ToolsOnly):
         method = declared.lookup if call.method == LOOKUP else declared.method
         if not method:
             raise Rejected(f"{declared.name} cannot be looked up.")
-        with _ForeignCode(self._connector.name), self._scales.held(call.measure):
+        with _ForeignCode(self._connector), self._scales.held(call.measure):
             value = await getattr(self._connector, method)(_with_key(declared, call), **arguments)
             return _result(declared, value)
 
@@ -194,8 +203,9 @@ class _ForeignCode:
     The text of a foreign exception may hold a secret: only its type is told, and only to the ledger.
     """
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, connector: Connector[Any]) -> None:
+        self._name = connector.name
+        self._means = connector.means
 
     def __enter__(self) -> None:
         return None
@@ -211,22 +221,12 @@ class _ForeignCode:
         if isinstance(error, (httpx2.TimeoutException, TimeoutError)):
             raise TimedOut(f"{self._name} did not answer in time.", detail=detail) from error
         if isinstance(error, httpx2.HTTPStatusError):
-            raise _refusal(self._name, error.response) from error
+            answer = error.response  # its text may hold a secret, so only the status is told
+            wait = answer.headers.get("Retry-After")
+            raise self._means.fault(answer.status_code, "", wait, self._name) from error
         if isinstance(error, (httpx2.TransportError, OSError)):
             raise Unavailable(f"{self._name} cannot be reached.", detail=detail) from error
         raise ConnectorFault(f"{self._name} failed.", code="contract_broken", detail=detail) from error
-
-
-def _refusal(name: str, reply: "httpx2.Response") -> ConnectorFault:
-    """Return what an answer that is no success means; its text may hold a secret, so only the status is told."""
-    status, wait = reply.status_code, reply.headers.get("Retry-After")
-    detail = f"HTTP {status}"
-    if status == 401:
-        return CredentialExpired(detail=detail)
-    if status in _MAY_PASS or status >= 500:
-        text = f"{name} cannot do this now ({detail})."
-        return Unavailable(text, retry_after_s=wait, detail=detail, refused=put_off(status, wait))
-    return Rejected(f"{name} refused this ({detail}).", detail=detail)
 
 
 class _Silence:

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from gateway.connector import (
+    ANSWER,
     Connector,
     ConnectorConfig,
     ConnectorFault,
@@ -28,6 +29,7 @@ class Pages(Connector[PagesConfig]):
     """Asks as often as it is told to."""
 
     name = "pages"
+    failures: ClassVar = {404: ANSWER}
 
     @tool(effect=Effect.READ)
     async def ask(self, call: ToolCall, paths: list[str]) -> int:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from connectors.rest.failures import DEFAULT_FAILURES
+from gateway.connector.failures import DEFAULT_FAILURES
 
 __all__ = ["reference"]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from connectors.openapi.document import Document
 from connectors.openapi.operations import Making, operations_in
-from connectors.rest.failures import Failures
 from connectors.rest.operation import Operation
 from gateway.codec import dump
+from gateway.connector.failures import Failures
 from tests.connectors.rest.api import Api
 
 __all__ = ["described", "made", "op", "section"]

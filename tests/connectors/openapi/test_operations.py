@@ -7,9 +7,9 @@ import jsonschema_rs
 import pytest
 
 from connectors.openapi.document import Document, SpecRefused
-from connectors.rest.failures import Action, Failures
 from connectors.rest.operation import Body, Form, Part, Place, Style
 from gateway.connector import Effect, ToolTraits
+from gateway.connector.failures import Action, Failures
 from tests.connectors.openapi.describing import described, made, op
 
 PETS: Mapping[str, Any] = {
