@@ -2,6 +2,7 @@
 
 import difflib
 import getpass
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -50,6 +51,9 @@ def init(
     """Import the MCP servers of Claude Desktop, Claude Code or Cursor behind the gateway."""
     setup = Setup(config.expanduser().absolute(), SystemClock(), ask=_ask(yes), pin=pin_schemas if pin else None)
     hosts = [_named(path) for path in host_file] if host_file else _hosts_here()
+    if undo and not host_file:
+        found = {host.path for host in hosts}
+        hosts += [_named(path) for path in setup.imported() if path not in found]
     try:
         if undo:
             setup.take_out(hosts)
@@ -120,6 +124,7 @@ class Setup:
         self._write(plan)
         for file in files:
             backup = write_host(file.host, rewritten[file.host.name], self._today())
+            self._remember(file.host.path)
             done(f"{file.host.title} now starts {_count(1, 'server')}: {ENTRY}  (backup: {backup and backup.name})")
         say(f"  Next: toolgate up, then restart {' and '.join(file.host.title for file in files)}")
 
@@ -155,6 +160,24 @@ class Setup:
         if self.pin is not None:
             done(f"pinned {_count(self.pin(self.config), 'tool schema')} (gateway.lock)")
 
+    def imported(self) -> list[Path]:
+        """Return the hosts' files that servers were imported from, wherever they are, as far as they are there."""
+        try:
+            told = json.loads(self._memory.read_text("utf-8"))
+        except (OSError, ValueError):
+            return []
+        known = [Path(each) for each in told if isinstance(each, str)] if isinstance(told, list) else []
+        return [path for path in known if path.is_file()]
+
+    def _remember(self, path: Path) -> None:
+        paths = sorted({*map(str, self.imported()), str(path)})
+        self._memory.parent.mkdir(mode=0o700, exist_ok=True)
+        self._memory.write_text(json.dumps(paths), "utf-8")
+
+    @property
+    def _memory(self) -> Path:
+        return self.config.parent / ".toolgate/hosts.json"
+
     def _rewritten(self, file: HostFile, plan: Import) -> str:
         stay = {name: section for name, section in file.others.items() if name not in plan.moved[file.host.name]}
         return file.with_servers({ENTRY: _entry(self.config, file.host.name), **stay})
@@ -166,7 +189,8 @@ class Setup:
         """Give these hosts their servers back from the newest backup. Raises `HostFileError`."""
         ours = [file for file in map(read_host, hosts) if ENTRY in file.servers]
         if not ours:
-            say("  Nothing to undo: no host starts toolgate.")
+            say(f"  Nothing to undo: no host starts toolgate that was found, or is known beside {self.config}.")
+            say("  Name a host's file with --host-file, or what was written with --config.")
         for file in ours:
             older = next((b for b in (_backup(file.host, path) for path in backups(file.host)) if b.others), None)
             if older is None:

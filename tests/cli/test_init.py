@@ -83,6 +83,25 @@ def test_undo_gives_the_host_its_file_back_byte_for_byte(desktop: Path) -> None:
     assert desktop.read_bytes() == before
 
 
+def test_undo_finds_the_file_that_was_named_to_import_it(desktop: Path) -> None:
+    before, config = desktop.read_bytes(), desktop.parent / "gateway.yaml"
+    imported(desktop)
+    result = toolgate("init", "--undo", "--config", config, "--yes")
+    assert result.exit_code == 0, result.output
+    assert desktop.read_bytes() == before
+    again = toolgate("init", "--undo", "--config", config, "--yes")
+    assert (again.exit_code, "Nothing to undo" in again.output) == (0, True)
+
+
+@pytest.mark.parametrize("told", ["", "{}", '[7, "/nowhere/at/all.json"]', None])
+def test_undo_without_a_usable_memory_says_what_to_name(desktop: Path, told: str | None) -> None:
+    imported(desktop)
+    memory, after = desktop.parent / ".toolgate/hosts.json", desktop.read_bytes()
+    memory.unlink() if told is None else memory.write_text(told)
+    result = toolgate("init", "--undo", "--config", desktop.parent / "gateway.yaml", "--yes")
+    assert (result.exit_code, "--host-file" in result.output, desktop.read_bytes()) == (0, True, after)
+
+
 def test_importing_again_after_an_undo_takes_the_configuration_there_is(desktop: Path) -> None:
     imported(desktop)
     toolgate("init", "--undo", "--host-file", desktop, "--yes")
