@@ -39,6 +39,7 @@ from gateway.policy import (
     ServerEntity,
     Trial,
     WorkflowSection,
+    bundle_from,
     compile_allow,
     compile_drafts,
     compile_quarantine,
@@ -53,7 +54,15 @@ from gateway.resilience.probing import probe_problems
 from gateway.taint.labels import UNHEEDED, Labels, Source, labels_of
 from gateway.workflow.own_tools import OWN_SERVER, OWN_TOOLS, PHASE_TOOL
 
-__all__ = ["Written", "budgets_of", "build_rules", "read_policies", "recatalogued", "rules_without_policies"]
+__all__ = [
+    "Written",
+    "budgets_of",
+    "build_rules",
+    "read_policies",
+    "recatalogued",
+    "rules_on_record",
+    "rules_without_policies",
+]
 
 _OPTIONS: Final = LoadOptions(fulfils=frozenset({"redact", MAX_CALLS, SELF_APPROVAL[0]}))
 """With the obligations the gateway carries out; a permit with another one is refused at load."""
@@ -187,6 +196,23 @@ def recatalogued(old: Rules, config: GatewayConfig, lock: Lock, live: Mapping[st
     )
 
 
+def rules_on_record(config: GatewayConfig, bundles: Sequence[Mapping[str, Any]]) -> Rules:
+    """Return what agents were shown by policies on record: the tools as they were pinned, the later of each.
+
+    Raises:
+        PolicyLoadError, KeyError, TypeError, ValueError: this version of the gateway cannot read them.
+    """
+    tools = {one["name"]: one for bundle in bundles for one in bundle["tools"]}
+    lock = Lock()
+    for one in tools.values():
+        pin = Pin(one["version"], one["digest"], Effect(one["effect"]), one["definition"], True)
+        pins = lock.servers.get(one["server"], {})
+        lock = lock.with_server(one["server"], {**pins, str(one["definition"]["name"]): pin})
+    catalog = Catalog.build(lock, {}, _said(config))
+    bundle = bundle_from(bundles[-1], _agents(config), catalog.tools())
+    return Rules.of(catalog, bundle, {}, config.endpoints, _limits(config, catalog.tools()))
+
+
 def _contracts(config: GatewayConfig, catalog: Catalog, lock: Lock) -> Contracts:
     teams = {name: agent.teams for name, agent in config.agents.items()}
     return contracts(held_at(teams, catalog, config.tools), catalog, lock, config.tools)
@@ -220,19 +246,6 @@ def _rules(config: GatewayConfig, lock: Lock, live: Mapping[str, Live], sources:
     lock = _with_own_tools(lock, config)
     pinned = Catalog.pinned(lock, live, _said(config)).tools()
     catalog = Catalog.build(lock, live, _said(config))
-    agents = [
-        AgentEntity(
-            name=name,
-            owner=agent.owner,
-            teams=tuple(agent.teams),
-            roles=tuple(agent.roles),
-            tier=agent.tier,
-            runtime=agent.runtime,
-            attested=agent.attested,
-            fields=agent.fields,
-        )
-        for name, agent in config.agents.items()
-    ]
     keys = {
         tool: (name, workflow.key)
         for name, workflow in config.workflows.items()
@@ -241,7 +254,7 @@ def _rules(config: GatewayConfig, lock: Lock, live: Mapping[str, Live], sources:
     }
     rules = Rules.of(
         catalog,
-        Bundle.load(sources, pinned, agents, _options(config, catalog)),
+        Bundle.load(sources, pinned, _agents(config), _options(config, catalog)),
         keys,
         config.endpoints,
         _limits(config, pinned),
@@ -258,6 +271,22 @@ def _rules(config: GatewayConfig, lock: Lock, live: Mapping[str, Live], sources:
         abouts=config.abouts(),
         environments=_own_environments(config),
     )
+
+
+def _agents(config: GatewayConfig) -> list[AgentEntity]:
+    return [
+        AgentEntity(
+            name=name,
+            owner=agent.owner,
+            teams=tuple(agent.teams),
+            roles=tuple(agent.roles),
+            tier=agent.tier,
+            runtime=agent.runtime,
+            attested=agent.attested,
+            fields=agent.fields,
+        )
+        for name, agent in config.agents.items()
+    ]
 
 
 def _ruled(workflow: WorkflowSection) -> Iterator[str]:

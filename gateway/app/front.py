@@ -10,7 +10,6 @@ from starlette.types import Receive, Scope, Send
 from gateway.app.parts import Parts
 from gateway.identity.metadata import resource_metadata
 from gateway.identity.people import PeopleDoor
-from gateway.pipeline.entry import Entry
 from gateway.pipeline.rollback import Rollback
 from gateway.pipeline.trying import Trying
 from gateway.pipeline.usage import UsageReports
@@ -52,8 +51,7 @@ def operator_token(local_key: bytes) -> str:
 def build_front(parts: Parts, guard: Guard, status: Callable[[], Mapping[str, Any]]) -> Front:
     """Return what serves clients over the parts, whose runner is built; `status` is what the operator is told."""
     sessions = Sessions(parts.session_key, parts.clock, parts.store)
-    entry = Entry(parts.runner, parts.rules, parts.kept, parts.looping)
-    kernel = Kernel(entry, parts.listing, parts.directory, parts.rules)
+    kernel = Kernel(parts.entry(), parts.listing, parts.directory, parts.rules)
     welcome = Welcome(parts.upstreams, parts.directory)
     desk = TaskDesk(kernel, parts.task_requests.tasks, parts.directory)
     inputs = Inputs(parts.session_key, parts.clock, parts.store, parts.pages)

@@ -37,6 +37,7 @@ from gateway.pipeline.asking import Asking
 from gateway.pipeline.directory import Directory
 from gateway.pipeline.doubts import Asked, Doubts
 from gateway.pipeline.elicited import Elicited
+from gateway.pipeline.entry import Entry
 from gateway.pipeline.fact_tools import FactGround, FactTools
 from gateway.pipeline.hooks import Hooks
 from gateway.pipeline.kept import Kept
@@ -60,6 +61,7 @@ from gateway.resilience.executor import Executor
 from gateway.resilience.owned import OwnedTasks
 from gateway.resilience.probing import Probing, Watched
 from gateway.rulebook import Written, build_rules, read_policies, recatalogued, rules_without_policies
+from gateway.store.ports import Store
 from gateway.taint.taints import Taints
 from gateway.transport.sides import Leases
 from gateway.workflow.runs import Runs
@@ -88,7 +90,7 @@ class Parts:
         self.redactor = redactor
         self.clock = clock
         self.ids: IdSource = RandomIds()
-        self.store = open_store(config, home, self.clock)
+        self.store = self.keeps()
         self.signing = SigningKey.load(home.private)
         self.heads = open_heads(config, home, self.store, self.clock)
         self.credentials = Keeper(home.private, self.clock, redactor.hold, self.store)
@@ -134,6 +136,14 @@ class Parts:
         self.asking = Asking(self.recorder, redactor, self.clock, self.ids, self.elicited)
         self.task_requests = self._tasks()
         self.doubts = Doubts(Asked(self.store, self.rules, self.executor, self.upstreams, redactor.record, self.clock))
+
+    def keeps(self) -> Store:
+        """Return what keeps the record, not yet open."""
+        return open_store(self.config, self.home, self.clock)
+
+    def entry(self) -> Entry:
+        """Return where the calls of agents go in."""
+        return Entry(self.runner, self.rules, self.kept, self.looping)
 
     def _watched(self) -> Watched:
         return Watched(

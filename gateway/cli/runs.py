@@ -14,6 +14,7 @@ from gateway.cli.moving import export_run, import_run
 from gateway.cli.output import Refused, done, emit, fail_with, table
 from gateway.cli.passport import passport
 from gateway.cli.place import AsJson, ConfigPath, loaded_from, with_store
+from gateway.cli.playing import serve_run
 from gateway.cli.rollback import rollback
 from gateway.cli.taint import add_commands
 from gateway.ledger.settle import settle
@@ -45,6 +46,7 @@ def commands() -> typer.Typer:
     group.command("cancel")(cancel)
     group.command("export")(export_run)
     group.command("import")(import_run)
+    group.command("serve")(serve_run)
     return group
 
 

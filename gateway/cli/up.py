@@ -28,7 +28,7 @@ from gateway.redaction.redactor import Redactor
 from gateway.store.private_file import PrivateFileError
 from gateway.transport.server import listen, serving
 
-__all__ = ["up"]
+__all__ = ["announced", "log_to_stderr", "told_to_stop", "up"]
 
 _LOG = logging.getLogger("gateway")
 _LEASE_GRACE_S = 5.0
@@ -55,7 +55,7 @@ def _run(loaded: Loaded, lease: bool) -> None:
     import uvloop
 
     redactor = Redactor(loaded.secrets)
-    _log_to_stderr(redactor)
+    log_to_stderr(redactor)
     sys.setswitchinterval(_SWITCH_S)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(loaded, redactor, lease))
@@ -80,8 +80,8 @@ async def _serve(loaded: Loaded, redactor: Redactor, lease: bool) -> None:
         _collect_less()
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         async with serving(gateway.asgi, listener):
-            stop = _told_to_stop()  # before anybody knows that there is something to stop
-            with _announced(home.private / "run.json", url):
+            stop = told_to_stop()  # before anybody knows that there is something to stop
+            with announced(home.private / "run.json", url):
                 _LOG.info("toolgate %s serves %s/mcp", __version__, url)
                 await _until_stopped(gateway, following, lease, stop)
             gateway.stop()  # before the server waits for open streams to end
@@ -118,7 +118,7 @@ def _only_one(path: Path, standby: bool) -> Iterator[bool]:
 
 
 @contextmanager
-def _announced(path: Path, url: str) -> Iterator[None]:
+def announced(path: Path, url: str) -> Iterator[None]:
     """Say where the gateway is, for the bridge and for `toolgate status`."""
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps({"pid": os.getpid(), "url": url, "version": __version__, "since": time.time()}))
@@ -130,7 +130,7 @@ def _announced(path: Path, url: str) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
-def _told_to_stop() -> asyncio.Event:
+def told_to_stop() -> asyncio.Event:
     """Return what is set once the process is told to stop."""
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -155,7 +155,7 @@ async def _last_bridge_left(gateway: Gateway, stop: asyncio.Event) -> None:
             stop.set()
 
 
-def _log_to_stderr(redactor: Redactor) -> None:
+def log_to_stderr(redactor: Redactor) -> None:
     """Without secrets, and without anything that could steer a terminal or pass for another record.
 
     A record that has several lines (an error with its trace) goes on indented.

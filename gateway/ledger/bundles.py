@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from gateway.codec import digest
 from gateway.model.clock import Clock
 from gateway.store.bodies import load
-from gateway.store.ports import EventFilter, EventKind, Ledger, Record
+from gateway.store.ports import EventFilter, EventKind, Events, Ledger, Record
 
 __all__ = ["Bundles", "Kept", "is_as_named", "kept_bundle"]
 
@@ -56,7 +56,7 @@ class Bundles:
         return Record(bundle.digest, now, "", "", "", "", body, EventKind.BUNDLE_KEPT)
 
 
-async def kept_bundle(ledger: Ledger, named: str) -> Mapping[str, Any] | None:
+async def kept_bundle(ledger: Events, named: str) -> Mapping[str, Any] | None:
     """Return what was put on record of a bundle, or None where it never was. Raises `StoreFault`."""
     if not named:
         return None

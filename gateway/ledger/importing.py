@@ -6,18 +6,19 @@ to an agent again, on facts of this ledger.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from gateway.codec import parse
-from gateway.ledger.proof import NoProof, prove
+from gateway.codec import dump, parse
+from gateway.ledger.proof import NoProof, Proof, prove
 from gateway.model.facts import RunRef, StepStatus
 from gateway.store.bodies import load
 from gateway.store.imports import IMPORTED, ImportedCall, ImportedRun
-from gateway.store.ports import EventKind
+from gateway.store.ports import Event, EventFilter, EventKind
 from gateway.store.runs import RunStatus
 
-__all__ = ["imported_run"]
+__all__ = ["Shown", "imported_run", "shown_run"]
 
 _STARTS: Final = frozenset({EventKind.CALL_CLAIMED, EventKind.CALL_RECORDED})
 _ENDS: Final = frozenset({EventKind.CALL_FINISHED, EventKind.CALL_SETTLED})
@@ -32,10 +33,7 @@ def imported_run(lines: Sequence[bytes], jwks: Json, by: str, now_ms: int) -> Im
     Raises:
         NoProof: it was not signed by one of these keys, or was changed; or it holds no whole run at rest.
     """
-    proof = prove(lines, jwks)
-    run_id = proof.asked.get("run_id", "")
-    if proof.asked.keys() != {"run_id", "made_ms"}:
-        raise NoProof("this is evidence of something else than one run; write one with: toolgate runs export RUN")
+    proof, run_id = _proven(lines, jwks)
     read = _Run(run_id)
     for line in lines:
         told = parse(line).get("event")
@@ -50,6 +48,45 @@ def imported_run(lines: Sequence[bytes], jwks: Json, by: str, now_ms: int) -> Im
     opened = read.at_rest()
     owner, key, source = (str(opened[name]) for name in ("owner", "key", "source"))
     return ImportedRun(RunRef(run_id, owner, source), key, read.opened_ms, now_ms, by, told, read.calls())
+
+
+def _proven(lines: Sequence[bytes], jwks: Json) -> tuple[Proof, str]:
+    proof = prove(lines, jwks)
+    if proof.asked.keys() != {"run_id", "made_ms"}:
+        raise NoProof("this is evidence of something else than one run; write one with: toolgate runs export RUN")
+    return proof, str(proof.asked["run_id"])
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The events that a file shows of a run, with the policies that decided: to be read like a ledger."""
+
+    run_id: str
+    shown: Sequence[Event] = field(repr=False)
+
+    async def events(self, wanted: EventFilter) -> AsyncIterator[Event]:
+        """Yield the events of a run or a call, or all, in order."""
+        for event in self.shown:
+            if wanted.run_id in {"", event.run_id} and wanted.call_id in {"", event.call_id}:
+                yield event
+
+
+def shown_run(lines: Sequence[bytes], jwks: Json) -> Shown:
+    """Return what a file of `toolgate runs export` shows of its run.
+
+    Raises:
+        NoProof: it was not signed by one of these keys, or was changed.
+    """
+    _, run_id = _proven(lines, jwks)
+    shown = []
+    for line in lines:
+        [(kind, told)] = parse(line).items()
+        if kind == "event":
+            shown.append(Event(**{**told, "kind": EventKind(told["kind"]), "prev_hash": told.get("prev_hash", "")}))
+        elif kind == "bundle":
+            about = (0, 0, EventKind.BUNDLE_KEPT, told["digest"], "", "", "", "")
+            shown.append(Event(*about, dump(told).decode(), "", ""))
+    return Shown(run_id, shown)
 
 
 class _Run:

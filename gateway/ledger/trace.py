@@ -9,7 +9,7 @@ from typing import Any, Final
 from gateway.codec import dump
 from gateway.model.clock import Clock
 from gateway.store.bodies import load
-from gateway.store.ports import Event, EventFilter, EventKind, Ledger
+from gateway.store.ports import Event, EventFilter, EventKind, Events, Ledger
 
 __all__ = [
     "CallLine",
@@ -74,7 +74,7 @@ class CallLine:
         return str(child.get("name", self.agent))
 
 
-async def call_events(ledger: Ledger, call_id: str) -> list[Event]:
+async def call_events(ledger: Events, call_id: str) -> list[Event]:
     """Return the events of one call, in order; none for an id nobody recorded."""
     return [event async for event in ledger.events(EventFilter(call_id=call_id))] if call_id else []
 
@@ -102,7 +102,7 @@ def _took_back(event: Event) -> bool:
     return event.kind is EventKind.CALL_COMPENSATED
 
 
-async def call_lines(ledger: Ledger, wanted: EventFilter) -> AsyncIterator[CallLine]:
+async def call_lines(ledger: Events, wanted: EventFilter) -> AsyncIterator[CallLine]:
     """Yield the calls that started in what `wanted` names, each as soon as its end is read; those still running last.
 
     `wanted.limit` counts calls. Memory holds only calls under way or in doubt, so a whole ledger can be exported.

@@ -72,6 +72,7 @@ class RequestFault(GatewayError):
             "secret_in_arguments",
             "delegation_refused",
             "run_superseded",
+            "not_on_record",
         }
     )
     default_code = "invalid_arguments"

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from gateway.model.call import Call
 from gateway.model.errors import GatewayError
@@ -13,9 +13,21 @@ from gateway.pipeline.finding import meant
 from gateway.pipeline.kept import Kept
 from gateway.pipeline.looping import Looping
 from gateway.pipeline.rules import RulesInForce
-from gateway.pipeline.runner import Ended, Runner
+from gateway.pipeline.runner import Ended
 
-__all__ = ["Entry"]
+__all__ = ["Carries", "Entry"]
+
+
+class Carries(Protocol):
+    """Carries out calls: the runner, or what stands in its place."""
+
+    async def run(self, request: CallRequest) -> Ended:
+        """As `Runner.run`."""
+        ...
+
+    async def refuse(self, request: CallRequest, error: GatewayError, identity: Identity | None = None) -> None:
+        """As `Runner.refuse`."""
+        ...
 
 
 class Entry:
@@ -25,7 +37,7 @@ class Entry:
     record: the ledger keeps what it would keep of any other. So is an agent warned here that goes round in circles.
     """
 
-    def __init__(self, runner: Runner, rules: RulesInForce, kept: Kept, looping: Looping) -> None:
+    def __init__(self, runner: Carries, rules: RulesInForce, kept: Kept, looping: Looping) -> None:
         self._runner = runner
         self._rules = rules
         self._kept = kept

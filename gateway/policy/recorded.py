@@ -6,18 +6,20 @@ from typing import Any
 from gateway.model.facts import Approver
 from gateway.model.tool import Effect, Tool
 from gateway.policy.bundle import Bundle
-from gateway.policy.entities import ServerEntity
+from gateway.policy.entities import AgentEntity, ServerEntity
 from gateway.policy.policies import LoadOptions
 from gateway.policy.source import PolicySource
 
 __all__ = ["bundle_from"]
 
 
-def bundle_from(body: Mapping[str, Any]) -> Bundle:
-    """Return the bundle that `Bundle.record` wrote; it knows no agents, and so only decides what was given.
+def bundle_from(
+    body: Mapping[str, Any], agents: Sequence[AgentEntity] = (), tools: Sequence[Tool] | None = None
+) -> Bundle:
+    """Return the bundle that `Bundle.record` wrote; without agents it only decides what was given.
 
-    Its digest differs from the recorded one where this version of the gateway declares more to policies than the one
-    that recorded it.
+    `tools` stand in the place of the recorded ones, as a catalog was built of them. Its digest differs from the
+    recorded one where this version of the gateway declares more to policies than the one that recorded it.
 
     Raises:
         PolicyLoadError: this version of the gateway does not accept the policies.
@@ -28,7 +30,7 @@ def bundle_from(body: Mapping[str, Any]) -> Bundle:
     fulfils, environments = frozenset(body["fulfils"]), tuple(body["environments"])
     people = {known: _person(*one) for known, one in body.get("people", {}).items()}
     options = LoadOptions(fulfils, environments, servers, body.get("facts", {}), people, body.get("imported", False))
-    return Bundle.load(sources, [_tool(one) for one in body["tools"]], (), options)
+    return Bundle.load(sources, [_tool(one) for one in body["tools"]] if tools is None else tools, agents, options)
 
 
 def _tool(one: Mapping[str, Any]) -> Tool:

@@ -32,6 +32,7 @@ __all__ = [
     "Event",
     "EventFilter",
     "EventKind",
+    "Events",
     "Intent",
     "Ledger",
     "PauseRecord",
@@ -267,7 +268,15 @@ class EventFilter:
     latest: bool = False
 
 
-class Ledger(Protocol):
+class Events(Protocol):
+    """What can be read like a ledger."""
+
+    def events(self, wanted: EventFilter) -> AsyncIterator[Event]:
+        """Read events in order of `seq`."""
+        ...
+
+
+class Ledger(Events, Protocol):
     """The append-only record of calls, and the locks on it."""
 
     async def claim(self, intent: Intent) -> Claimed:
@@ -334,10 +343,6 @@ class Ledger(Protocol):
 
     async def index_steps(self, tool: str, paths: tuple[str, ...]) -> None:
         """Make lookups of `tool` by these argument paths cheap, however long the ledger."""
-        ...
-
-    def events(self, wanted: EventFilter) -> AsyncIterator[Event]:
-        """Read events in order of `seq`."""
         ...
 
     async def verify(self) -> int:

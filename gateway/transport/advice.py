@@ -18,6 +18,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "delegation_refused": "Hand on less, or leave the work to who may do it.",
     "run_cancelled": "End this piece of work; begin other work in a run of its own.",
     "run_superseded": "Stop: another process goes on with this run.",
+    "not_on_record": "Make the calls that are on record: in a run that is only played back nothing else is answered.",
     "denied": "Repeating it unchanged will not help; ask the operator of the gateway for access.",
     "approval_pending": "Ask approvals_wait how it stands, and carry it out once it is approved.",
     "approval_denied": "Do without it: a person refused, and repeating it does not help.",

@@ -1,0 +1,176 @@
+"""An agent is run again over what it was answered: its own process and client, and nothing behind the gateway."""
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from mcp.client import Client
+from mcp.client.stdio import StdioServerParameters, stdio_client
+from mcp.client.streamable_http import streamable_http_client
+
+from examples.payments.agent import Step, over_http, script, try_step
+from tests.live.running import Running, payments_gateway
+
+AGENT = """
+import asyncio, json, sys
+from examples.payments.agent import over_http, script, try_step
+
+async def main(url, token, mode):
+    async with over_http(url, token, mode=mode) as client:
+        tools = sorted(tool.name for tool in (await client.list_tools()).tools)
+        tried = [await try_step(client, step) for step in script("p_1")]
+        print(json.dumps([tools, [[one.code, one.text] for one in tried]]))
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+class Recorded:
+    """A gateway with a run of ten steps on record, three of them refused, and what its agent saw."""
+
+    def __init__(self, gate: Running) -> None:
+        self.gate = gate
+        self.token = gate.token("payer")
+        self.seen = asyncio.run(self._record())
+        [found] = json.loads(gate.command("runs", "list", "--json").stdout)
+        self.run = str(found["run"])
+
+    async def _record(self) -> list[Any]:
+        headers = {"Authorization": f"Bearer {self.token}", "Toolgate-Run": "job"}
+        async with httpx2.AsyncClient(headers=headers, timeout=30) as http:
+            url = f"{self.gate.url}/mcp"
+            async with Client(streamable_http_client(url, http_client=http), cache=None) as client:
+                tools = sorted(tool.name for tool in (await client.list_tools()).tools)
+                tried = [await try_step(client, step) for step in script("p_1")]
+                return [tools, [[one.code, one.text] for one in tried]]
+
+    def books(self) -> dict[str, bytes]:
+        """Return the files of the servers behind the gateway, and the calls that it has on record."""
+        kept = {path.name: path.read_bytes() for path in (self.gate.home / "data").glob("*.db")}
+        kept["gateway.db"] = self.gate.command("trace", "list", "--json").stdout.encode()
+        return kept
+
+    @contextmanager
+    def played(self, *options: str, what: str = "") -> Iterator[tuple[str, subprocess.Popen[str]]]:
+        """Serve the run; give the address, and what reports when it is stopped."""
+        command = [sys.executable, "-m", "gateway", "runs", "serve", what or self.run, "--json", *options]
+        pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        with subprocess.Popen(command, cwd=self.gate.home, env=self.gate.env, **pipes) as process:
+            try:
+                for line in process.stderr or ():
+                    _, found, url = line.partition("played back at ")
+                    if found:
+                        yield url.strip(), process
+                        break
+                else:
+                    raise AssertionError("it never served")
+            finally:
+                process.kill()
+
+
+def report_of(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """Stop what plays a run, and return its report with its exit code."""
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=60)
+    return {**json.loads(out), "exit": process.returncode}
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
+    with payments_gateway(tmp_path_factory.mktemp("recorded")) as gate:
+        yield Recorded(gate)
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+def test_an_unchanged_agent_sees_again_what_it_saw_and_nothing_is_called(recorded: Recorded, mode: str) -> None:
+    before = recorded.books()
+    with recorded.played() as (url, process):
+        agent = [sys.executable, "-c", AGENT, url, recorded.token, mode]
+        done = subprocess.run(agent, env=recorded.gate.env, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout) == recorded.seen
+        report = report_of(process)
+    assert (report["as_recorded"], report["exit"], report["matched"]) == (True, 0, 10)
+    assert recorded.books() == before
+    assert json.loads(recorded.gate.command("replay", recorded.run, "--json").stdout)["calls"] == []
+
+
+def test_an_agent_that_strays_is_told_how_and_what_it_left_out_is_reported(recorded: Recorded) -> None:
+    steps = script("p_1")
+    other = Step("pay another", "payments_pay", {**steps[6].arguments, "payee": "Mallory Ltd"}, "refused", "payee")
+
+    async def stray(url: str) -> tuple[Any, Any]:
+        async with over_http(url, recorded.token) as client:
+            first, strange = await try_step(client, steps[0]), await try_step(client, other)
+            return first, strange
+
+    with recorded.played() as (url, process):
+        first, strange = asyncio.run(stray(url))
+        assert (first.as_expected, strange.as_expected, strange.code) == (True, True, "not_on_record")
+        assert "differs: changed payee" in strange.text
+        report = report_of(process)
+    assert (report["as_recorded"], report["exit"], report["matched"]) == (False, 1, 1)
+    assert [one["nearest"]["changed"] for one in report["diverged"]] == [["payee"]]
+    assert [one["step"] for one in report["missing"]] == [2, 3, 4, 5, 6, 7, 9, 10]  # 8 was only a repeat
+
+
+def test_it_takes_who_may_call_the_gateway_and_answers_nobody_with_anothers_calls(recorded: Recorded) -> None:
+    clerk = recorded.gate.token("clerk")
+
+    async def ask(url: str, token: str) -> Any:
+        async with over_http(url, token) as client:
+            return await try_step(client, script("p_1")[0])
+
+    with recorded.played() as (url, process):
+        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+        reply = httpx2.post(url, json=body, headers={"Authorization": "Bearer tg_nobody"}, timeout=30)
+        assert reply.status_code == 401
+        tried = asyncio.run(ask(url, clerk))
+        assert (tried.code, "No call of clerk is: it was made by payer." in tried.text) == ("not_on_record", True)
+        assert report_of(process)["matched"] == 0
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+def test_a_host_over_stdio_sees_again_what_was_seen(recorded: Recorded, mode: str, tmp_path: Path) -> None:
+    file = tmp_path / "report.json"
+    arguments = ["-m", "gateway", "runs", "serve", recorded.run, "--stdio", "payer", "--report", str(file)]
+    gate = recorded.gate
+    host = StdioServerParameters(command=sys.executable, args=arguments, env=gate.env, cwd=gate.home)
+
+    @asynccontextmanager
+    async def talking() -> AsyncIterator[Client]:
+        async with Client(stdio_client(host), mode=mode, cache=None) as client:
+            yield client
+
+    async def talk() -> list[list[str]]:
+        async with talking() as client:
+            tried = [await try_step(client, step) for step in script("p_1")]
+            return [[one.code, one.text] for one in tried]
+
+    assert asyncio.run(talk()) == recorded.seen[1]
+    assert json.loads(file.read_text())["as_recorded"]
+
+
+def test_a_file_is_played_as_the_run_it_was_made_of(recorded: Recorded, tmp_path: Path) -> None:
+    file = tmp_path / "run.jsonl"
+    recorded.gate.command("runs", "pause", recorded.run)
+    recorded.gate.command("runs", "export", recorded.run, "-o", str(file))
+
+    async def ask(url: str) -> Any:
+        async with over_http(url, recorded.token) as client:
+            return [await try_step(client, step) for step in script("p_1")]
+
+    with recorded.played(what=str(file)) as (url, process):
+        assert [[one.code, one.text] for one in asyncio.run(ask(url))] == recorded.seen[1]
+        assert report_of(process)["as_recorded"]
+    file.write_bytes(file.read_bytes().replace(b"r_1", b"r_2"))
+    forged = recorded.gate.command("runs", "serve", str(file), check=False)
+    assert (forged.returncode, "no_proof: line" in forged.stderr) == (1, True)
