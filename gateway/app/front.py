@@ -13,6 +13,7 @@ from gateway.identity.people import PeopleDoor
 from gateway.pipeline.rollback import Rollback
 from gateway.pipeline.trying import Trying
 from gateway.pipeline.usage import UsageReports
+from gateway.transport.approval_pages import ApprovalPages
 from gateway.transport.approvals import ApprovalsApi
 from gateway.transport.consent import ConsentPages
 from gateway.transport.endpoint import Door, Eras, McpEndpoint
@@ -67,6 +68,7 @@ def build_front(parts: Parts, guard: Guard, status: Callable[[], Mapping[str, An
         OperatorApi(operator_token(parts.local_key), status, rollback, Trying(parts.runner)),
         resource_metadata(parts.config.identity, parts.config.agents),
         ApprovalsApi(parts.approving.desk, PeopleDoor(parts.tokens, parts.clock).identify, parts.clock),
+        ApprovalPages(parts.approving.desk, parts.visitors, parts.store, parts.clock),
         HooksApi(parts.hooks),
         ConsentPages(parts.pages),
         TelemetryApi(parts.listing.identify, parts.listing.admit, reports),

@@ -95,7 +95,7 @@ class Gateway(Parts):
         self._background(self.task_requests.tasks.run())
         self._background(self.task_requests.parked.run())
         guard = Guard.build(host, port, self.config.server.public_url or "")
-        self.pages.serve_at(host, port, self.config.server.public_url or "")
+        self.pages.site.serve_at(host, port, self.config.server.public_url or "")
         self._front = build_front(self, guard, self.status)
         self._background(self.doubts.watch(self.runner.run, recovered))
         self.asgi: Asgi = self._front.asgi

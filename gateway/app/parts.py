@@ -15,6 +15,7 @@ from gateway.connector.about import UNSAID
 from gateway.connector.pool import Upstreams
 from gateway.credentials.keeper import Keeper
 from gateway.credentials.pages import Pages
+from gateway.credentials.visitors import Visitors
 from gateway.home import Home
 from gateway.identity.authenticator import Authenticator, Trust
 from gateway.identity.children import Children
@@ -124,7 +125,7 @@ class Parts:
         self.listing = Listing(self.authenticator, self.admission, self.rules, self._refused, self.inventory.saw)
         self.directory = Directory(self.upstreams, self.rules)
         self.notices = Notices(self.upstreams, self.rules, self.listing, self.directory, self.clock)
-        self.pages = self._pages()
+        self.pages, self.visitors = self._pages()
         self.elicited = Elicited(redactor.deliver, self.pages)
         self.hooks = Hooks(self.store, self.clock, self.ids, redactor.record)
         self.looping = Looping(self.rules, self.clock, OWN_SERVERS)
@@ -165,11 +166,12 @@ class Parts:
     def _trust(self) -> Trust:
         return Trust(self.tokens, self.keys, self.local_key, self.config.identity.clock_skew, self.children)
 
-    def _pages(self) -> Pages:
+    def _pages(self) -> tuple[Pages, Visitors]:
         recognising = Recognising(self._known, PeopleDoor(self.tokens, self.clock), self.keys, self.clock)
         pages = Pages(self.credentials, self.store, recognising, self.clock)
         pages.told = self.notices.completed
-        return pages
+        self.approving.found_at(pages.site)
+        return pages, Visitors(recognising, pages.site, self.clock)
 
     def _known(self) -> Known:
         people = {name: (name, *person.aliases) for name, person in self.config.people.items()}

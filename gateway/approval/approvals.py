@@ -95,36 +95,38 @@ class Approvals:
                 except TimeoutError:
                     continue
 
-    async def approve(self, approval_id: str, by: str, why: str, enough: Enough, channel: str = "") -> Approval:
+    async def approve(self, approval_id: str, said: Vote, enough: Enough) -> Approval:
         """Add a person's consent. Raises `ApprovalRefused`: it is decided already, or they have given it."""
 
         def consent(approval: Approval) -> ApprovalChange:
-            if any(vote.by == by for vote in approval.consents):
-                raise ApprovalRefused("voted_already", f"{by} has approved {approval_id} already.")
-            votes = (*approval.consents, Vote(by, True, self._clock.now_ms(), why, channel))
+            if any(vote.by == said.by for vote in approval.consents):
+                raise ApprovalRefused("voted_already", f"{said.by} has approved {approval_id} already.")
+            votes = (*approval.consents, said)
             return self._voted(approval, votes, EventKind.APPROVAL_APPROVED, enough(approval, votes))
 
         return await self._change(approval_id, consent, withdrawing=False)
 
-    async def deny(self, approval_id: str, by: str, why: str, channel: str = "") -> Approval:
+    async def deny(self, approval_id: str, said: Vote) -> Approval:
         """Refuse for good: one refusal outweighs every consent that was not used yet."""
 
         def refuse(approval: Approval) -> ApprovalChange:
             now = self._clock.now_ms()
-            votes = (*approval.consents, Vote(by, False, now, why, channel))
+            votes = (*approval.consents, said)
             until = max(approval.expires_ms, now + self.kept.use_within_ms)
             return _change(approval, (EventKind.APPROVAL_DENIED, ApprovalState.DENIED), now, until, votes)
 
         return await self._change(approval_id, refuse, withdrawing=True)
 
-    async def withdraw(self, approval_id: str, by: str, enough: Enough) -> Approval:
+    async def withdraw(self, approval_id: str, said: Vote, enough: Enough) -> Approval:
         """Take a person's own consent back. Raises `ApprovalRefused`: there is none that was not used."""
 
         def take_back(approval: Approval) -> ApprovalChange:
-            votes = tuple(vote for vote in approval.consents if vote.by != by)
+            votes = tuple(vote for vote in approval.consents if vote.by != said.by)
             if votes == approval.consents:
-                raise ApprovalRefused("not_voted", f"{by} has not approved {approval_id}.")
-            return self._voted(approval, votes, EventKind.APPROVAL_WITHDRAWN, bool(votes) and enough(approval, votes))
+                raise ApprovalRefused("not_voted", f"{said.by} has not approved {approval_id}.")
+            is_enough = bool(votes) and enough(approval, votes)
+            change = self._voted(approval, votes, EventKind.APPROVAL_WITHDRAWN, is_enough)
+            return replace(change, body={**change.body, "withdrawn": said.told()})
 
         return await self._change(approval_id, take_back, withdrawing=True)
 
@@ -143,9 +145,8 @@ class Approvals:
         until = now + self.kept.use_within_ms if is_enough else asked.until_ms
         opens = replace(asked, state=state, until_ms=until)
         void = (EventKind.APPROVAL_EDITED, ApprovalState.EDITED)
-        change = _change(
-            old, void, now, max(old.expires_ms, until), old.votes, edited_to=opens.id, by=vote.by, why=vote.why
-        )
+        told = {name: each for name, each in vote.told().items() if name in {"by", "why", "channel"}}
+        change = _change(old, void, now, max(old.expires_ms, until), old.votes, edited_to=opens.id, **told)
         if not await self._store.change_approval(change, opens):
             raise ApprovalRefused(
                 "approval_changed", f"{approval_id} has changed, or such a call waits already. Look again."
@@ -153,11 +154,12 @@ class Approvals:
         self._ring.strike(approval_id)
         return await self.find(opens.id)
 
-    async def void(self, approval: Approval, why: str) -> None:
+    async def void(self, approval: Approval, why: str, channel: str = "") -> None:
         """End an approval that nothing can use any more, unless it has changed since."""
         now = self._clock.now_ms()
         kind = EventKind.STANDING_REVOKED if approval.standing else EventKind.APPROVAL_VOIDED
-        change = _change(approval, (kind, ApprovalState.REVOKED), now, now, approval.votes, why=why)
+        told = {"why": why, **({"channel": channel} if channel else {})}
+        change = _change(approval, (kind, ApprovalState.REVOKED), now, now, approval.votes, **told)
         await self._store.change_approval(change)
         self._ring.strike(approval.id)
 

@@ -4,7 +4,7 @@ import json
 import unicodedata
 from typing import Any, Final
 
-__all__ = ["laid_out", "visible"]
+__all__ = ["as_written", "laid_out", "unusual", "visible"]
 
 _BLANK: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180e\u180f\u2800\u3164\uffa0")
 """Characters that are letters or marks by name, and nothing to see."""
@@ -24,7 +24,18 @@ def laid_out(value: Any) -> list[str]:
 
     A backslash in a text is doubled, as JSON has it: an escape cannot be mistaken for what it stands for.
     """
-    return [visible(line) for line in json.dumps(_sorted(value), indent=2, ensure_ascii=False).split("\n")]
+    return as_written(_sorted(value))
+
+
+def as_written(value: Any) -> list[str]:
+    """Return a JSON value as lines as `laid_out` does, its keys in the order in which they were given."""
+    return [visible(line) for line in json.dumps(value, indent=2, ensure_ascii=False).split("\n")]
+
+
+def unusual(text: str) -> list[str]:
+    """Return every kind of character beyond ASCII in what is shown, with its name: some look like quite another."""
+    kinds = sorted({char for char in text if char > "\x7f"})
+    return [f"{char} {unicodedata.name(char, f'U+{ord(char):04X}')}" for char in kinds]
 
 
 def _sorted(value: Any) -> Any:

@@ -43,7 +43,9 @@ class Bound:
 class Vote:
     """One person's consent, or with `yes` False their refusal.
 
-    `channel` is how they gave it where that proves less than their own token, or this machine: `elicitation`.
+    `channel` is how they gave it, and with that what showed who they are: `token` (the HTTP API), `page (token)` and
+    `page (login at ISSUER)`, `local-cli` (the gateway's own operating-system user says so), `elicitation` (whoever
+    holds the client). It is empty in what was recorded before that was.
     """
 
     by: str

@@ -22,7 +22,9 @@ __all__ = ["As", "acting", "acting_on_run", "acting_on_scope"]
 As = Annotated[
     str,
     typer.Option(
-        "--as", help="The person who does it, one of `people:`: the policies decide. Else you do, as the operator."
+        "--as",
+        help="The person who does it, one of `people:`: the policies decide what they may, and nothing here checks "
+        "that it is you. Without it you do it, as the operator.",
     ),
 ]
 _NO_RUN = RunRef("", "", "")

@@ -29,7 +29,14 @@ from gateway.store.ports import Store
 __all__ = ["As", "commands", "done_with", "tell"]
 
 Id = Annotated[str, typer.Argument(help="The approval's id: apr_… or stn_…")]
-As = Annotated[str, typer.Option("--as", help="Who you are: a name under `people:`.")]
+As = Annotated[
+    str,
+    typer.Option(
+        "--as",
+        help="Who you are: a name under `people:`. The policies decide what they may; that it is you is not checked "
+        "here, where whoever can use the gateway's folder can be anybody. It is on record as `local-cli`.",
+    ),
+]
 Why = Annotated[str, typer.Option("--reason", help="Why; kept, and told to the agent when you deny.")]
 Work = Callable[[Desk], Awaitable[Any]]
 _CONFIG: Final = Path("gateway.yaml")
@@ -135,7 +142,7 @@ def revoke(
 
 
 def _done(config: Path, as_json: bool, work: Work) -> Any:
-    return done_with(config, as_json, lambda approving: work(approving.desk))
+    return done_with(config, as_json, lambda approving: work(approving.desk.through("local-cli")))
 
 
 def done_with(config: Path, as_json: bool, work: Callable[[Approving], Awaitable[Any]]) -> Any:

@@ -6,12 +6,12 @@ import hmac
 import secrets
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from gateway.credentials.client import Client, TokenEndpoint
-from gateway.credentials.discovery import Issuer
+from gateway.credentials.discovery import Issuer, issuer_at
 from gateway.credentials.fault import GrantRefused, unusable
-from gateway.credentials.fetch import Fetch
+from gateway.credentials.fetch import Fetch, Where
 from gateway.model.clock import Clock
 
 __all__ = ["CodeFlow", "ConsentDenied", "Login", "NotOurs", "Profile", "check_page"]
@@ -111,11 +111,17 @@ class Login:
         self.nonce: Final = secrets.token_urlsafe(32)
 
     @classmethod
-    async def asked(cls, profile: Profile, issuer: Issuer, fetch: Fetch, where: tuple[str, Clock]) -> "Login":
-        """Prepare to ask; `where` is the redirect URI, and the clock. Raises `ConnectorFault`."""
-        check_page(issuer, by_nonce=True)
+    async def at(cls, profile: Profile, issuer: str, where: tuple[str, Clock]) -> "Login":
+        """Prepare to ask at the issuer of that URL; `where` is the redirect URI, and the clock.
+
+        Raises `ConnectorFault`.
+        """
+        host = urlsplit(issuer).hostname
+        fetch = Fetch(Where({host} if host else ()), None)
+        found = await issuer_at(fetch, issuer)
+        check_page(found, by_nonce=True)
         redirect, clock = where
-        endpoint = TokenEndpoint(issuer, Client(profile.client_id, profile.secret), fetch, clock)
+        endpoint = TokenEndpoint(found, Client(profile.client_id, profile.secret), fetch, clock)
         return cls(CodeFlow(endpoint, redirect))
 
     @property

@@ -18,11 +18,10 @@ from urllib.parse import urlsplit
 from gateway.connector.credential import Behalf
 from gateway.credentials.accounts import Account
 from gateway.credentials.consent import Consent
-from gateway.credentials.discovery import issuer_at
 from gateway.credentials.fault import CredentialFault, GrantRefused
-from gateway.credentials.fetch import Fetch, Where
 from gateway.credentials.flow import ConsentDenied, Login, Profile
 from gateway.credentials.keeper import Book, Keeper
+from gateway.credentials.site import Site
 from gateway.model.clock import Clock
 from gateway.model.errors import IdentityFault, StoreFault
 from gateway.store.ports import EventKind, Record
@@ -34,7 +33,6 @@ _REFUSED_MS: Final = 60_000
 _MOST: Final = 1_000
 _MOST_LINKS: Final = 8
 _MOST_TRIES: Final = 5
-_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 PATH: Final = "/-/consent"
 """Where the pages are."""
 
@@ -131,25 +129,10 @@ class Pages:
         self._book = book
         self._recognises = recognises
         self._clock = clock
-        self._base = ""
-        self._local = False
+        self.site = Site()
         self._pending: dict[str, Pending] = {}
         self._visits: dict[str, Visit] = {}
         self._states: dict[str, Visit] = {}
-
-    def serve_at(self, host: str, port: int, public_url: str) -> None:
-        """Note where browsers reach the gateway; where that is not safe, no page is offered."""
-        self._local = not public_url and host in _LOOPBACK
-        parts = urlsplit(public_url)
-        if self._local:
-            self._base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        elif parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK):
-            self._base = f"{parts.scheme}://{parts.netloc}"
-
-    @property
-    def is_secure(self) -> bool:
-        """Whether browsers come by TLS."""
-        return self._base.startswith("https:")
 
     async def offer(self, server: str, behalf: Behalf, asker: Asker) -> Mapping[str, Any]:
         """Return where a user goes to consent, as what a client is asked in URL mode.
@@ -176,7 +159,7 @@ class Pages:
         return {
             "mode": "url",
             "elicitationId": pending.id,
-            "url": f"{self._base}{PATH}/{visit.link}",
+            "url": f"{self.site.base}{PATH}/{visit.link}",
             "message": f"The gateway needs {f'the account of {behalf.user}' if behalf.user else 'your account'} at "
             f"{server} for this call. Open the page, show who you are, and consent; then the call can be made.",
         }
@@ -279,10 +262,10 @@ class Pages:
             pending.over.set()
 
     def _ways(self, behalf: Behalf, *, local: bool) -> tuple[str, ...]:
-        if not self._base:
+        if not self.site.base:
             raise NoPage("no page is offered for it: the gateway has no `server.public_url` with https")
         if not behalf.user:
-            if local and self._local:
+            if local and self.site.is_local:
                 return ("local",)
             raise NoPage("no page is offered for it: the account is the gateway's own, which its operator connects")
         user = behalf.user, behalf.issuer
@@ -321,9 +304,7 @@ class Pages:
         profile = self._recognises.login(issuer)
         if profile is None:
             raise PageRefused("Nobody logs in there any more.")
-        host = urlsplit(issuer).hostname
-        fetch = Fetch(Where({host} if host else ()), None)
-        return await Login.asked(profile, await issuer_at(fetch, issuer), fetch, (self._redirect, self._clock))
+        return await Login.at(profile, issuer, (self._redirect, self._clock))
 
     async def _consent(self, visit: Visit) -> str:
         oauth = self._keeper.oauth(visit.pending.server)
@@ -344,7 +325,7 @@ class Pages:
 
     @property
     def _redirect(self) -> str:
-        return f"{self._base}{PATH}/back"
+        return f"{self.site.base}{PATH}/back"
 
     async def _by_token(self, pending: Pending, bearer: str) -> str:
         try:

@@ -1,10 +1,10 @@
 """Whether a person at a web page is the user that an agent acts for; nothing but proof says so."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.identity.config import AgentConfig, AuthConfig, JwtAuth, LoginSection
-from gateway.identity.jwt_claims import read_jwt
+from gateway.identity.jwt_claims import read_jwt, subject_name
 from gateway.identity.jwt_verifier import JwtVerifier
 from gateway.identity.key_source import KeyRing
 from gateway.identity.people import PeopleDoor
@@ -92,3 +92,33 @@ class Recognising:
         claims = read_jwt(id_token).claims
         if identity.delegation or claims.get("nonce") != nonce or claims.get("azp", login.client_id) != login.client_id:
             raise refused("an ID token for another login")
+
+    def issuers(self) -> Sequence[str]:
+        """Return where people can log in."""
+        known = self._known()
+        return [each.issuer for each in known.logins if known.login(each.issuer) is not None]
+
+    async def person_of_token(self, bearer: str) -> str:
+        """Return which of the people a token is of. Raises as `by_token`."""
+        person = await self._door.identify(bearer)
+        if person not in self._known().people:
+            raise refused("a token of nobody who is configured")
+        return person
+
+    async def person_of_login(self, id_token: str, issuer: str, nonce: str) -> tuple[str, Callable[[], Awaitable[str]]]:
+        """Return which of the people an ID token that answers `nonce` is of, and what tells that it still is.
+
+        Raises:
+            IdentityFault: of nobody, or of more than one.
+            StoreFault: it cannot be checked right now.
+        """
+        claimed = subject_name(read_jwt(id_token).claims.get("sub"))
+        await self.by_login(id_token, (claimed, issuer), nonce)
+
+        async def still() -> str:
+            persons = self._known().persons(claimed, issuer)
+            if len(persons) != 1 or self._known().login(issuer) is None:
+                raise refused("a login of nobody who is configured, or of more than one")
+            return min(persons)
+
+        return await still(), still

@@ -13,6 +13,7 @@ from gateway.approval.own_tools import ESCALATE_TOOL, EXECUTE_TOOL, WAIT_TOOL
 from gateway.approval.ring import Ring
 from gateway.approval.values import Approval
 from gateway.approval.webhook import key_of
+from gateway.credentials.site import Site
 from gateway.ledger.entries import Redact
 from gateway.model.clock import Clock, IdSource
 from gateway.model.duration import milliseconds
@@ -56,7 +57,7 @@ class Approving:
         self.desk = Desk(self._parlour)
         self.eliciting = Eliciting(self._parlour, self.desk, section.elicitation)
         self.parking = Parking(self._parlour, section.wait_s, self.eliciting.ask if section.elicitation else None)
-        self.autonomy = Autonomy(ground.store, self.approvals, self.desk, section.autonomy)
+        self.autonomy = Autonomy(ground.store, self.approvals, self.desk.through("local-cli"), section.autonomy)
         self.drafting = Drafting(self._parlour, self.parking)
         self._messenger = self._messenger_to(section.webhook) if section.webhook is not None else None
         if self._messenger is not None:
@@ -71,14 +72,21 @@ class Approving:
             ESCALATE_TOOL: self.parking.answer,
         }
 
+    def found_at(self, site: Site) -> None:
+        """Have people be sent to the pages there."""
+        self._parlour.site = site
+
     def tell(self, told: Callable[[Approval], None]) -> None:
         """Have `told` hear of every approval that is opened from now on."""
         self._parlour.told = told
 
     def _messenger_to(self, webhook: WebhookSection) -> Messenger:
         receiver = Receiver(webhook.url, key_of(webhook.secret.get_secret_value()))
-        clock = self._clock
-        return Messenger(receiver, self.approvals, clock, lambda approval: described(approval, clock.now_ms()))
+        return Messenger(receiver, self.approvals, self._clock, self._told)
+
+    def _told(self, approval: Approval) -> Mapping[str, Any]:
+        url = self._parlour.page_of(approval.id)
+        return {**described(approval, self._clock.now_ms()), **({"url": url} if url else {})}
 
     async def watch(self) -> None:
         """Put on record what ends unused or undeserved, and tell the webhook of what is asked, until cancelled."""

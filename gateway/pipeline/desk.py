@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from gateway.approval.standing import MOST_USES, condition_from
 from gateway.approval.values import Approval, ApprovalRefused, Vote
-from gateway.codec import digest
+from gateway.codec import digest, dump
 from gateway.ledger.entries import facts_from, identity_from
 from gateway.model.facts import Approver, Facts, RunRef
 from gateway.model.identity import Child, Identity
@@ -24,6 +24,7 @@ from gateway.policy import (
     people_needed,
     to_json,
 )
+from gateway.redaction.redactor import MARK
 
 __all__ = ["Desk", "Grant", "described"]
 
@@ -50,14 +51,22 @@ class Grant:
 
 
 class Desk:
-    """Approves, denies and edits in the name of people. Every method raises `ApprovalRefused`, and says why."""
+    """Approves, denies and edits in the name of people. Every method raises `ApprovalRefused`, and says why.
 
-    def __init__(self, parlour: Parlour) -> None:
+    `channel` says how the people come here, and with that what shows who they are; it is on record with what they do.
+    """
+
+    def __init__(self, parlour: Parlour, channel: str = "") -> None:
         self._parlour = parlour
+        self._channel = channel
         self._rules = parlour.rules
         self._approvals = parlour.approvals
         self._clock = parlour.clock
         self._redact = parlour.redact
+
+    def through(self, channel: str) -> "Desk":
+        """Return the desk as people find it who come in another way."""
+        return Desk(self._parlour, channel)
 
     async def listed(self, *, standing: bool = False, is_open: bool = True) -> list[Approval]:
         """Return the approvals that wait or may still be used (all of them where not `is_open`), the newest first."""
@@ -73,32 +82,37 @@ class Desk:
 
     async def may(self, by: str, approval: Approval) -> bool:
         """Tell whether a person may approve this, and has not."""
-        try:
-            self._check(by, approval)
-        except ApprovalRefused:
-            return False
-        return all(vote.by != by for vote in approval.consents)
+        return not self.why_not(by, approval)
 
-    async def approve(self, by: str, approval_id: str, why: str = "", channel: str = "") -> Approval:
+    def why_not(self, by: str, approval: Approval, *, refusing: bool = False) -> str:
+        """Return why a person may not approve (or, `refusing`, not deny) this, or nothing."""
+        try:
+            self._check(by, approval, refusing=refusing)
+        except ApprovalRefused as refused:
+            return str(refused)
+        voted = not refusing and any(vote.by == by for vote in approval.consents)
+        return f"{by} has approved it already." if voted else ""
+
+    async def approve(self, by: str, approval_id: str, why: str = "") -> Approval:
         """Give a person's consent: what they saw, the agent may do, once."""
         approval = await self._approvals.find(approval_id)
         self._check(by, approval)
         if not approval.standing:
             await self._still_the_same(approval)
-        return await self._approvals.approve(approval_id, by, why[:_WHY], self._enough, channel)
+        return await self._approvals.approve(approval_id, self._vote(by, why), self._enough)
 
-    async def deny(self, by: str, approval_id: str, why: str = "", channel: str = "") -> Approval:
+    async def deny(self, by: str, approval_id: str, why: str = "") -> Approval:
         """Refuse: whoever may approve may, and so may whoever the call is for."""
         approval = await self._approvals.find(approval_id)
         self._check(by, approval, refusing=True)
         if approval.standing:
             return await self.revoke(by, approval_id, why)
-        return await self._approvals.deny(approval_id, by, why[:_WHY], channel)
+        return await self._approvals.deny(approval_id, self._vote(by, why, yes=False))
 
     async def withdraw(self, by: str, approval_id: str) -> Approval:
         """Take one's own consent back, before it is used."""
         self._person(by)
-        return await self._approvals.withdraw(approval_id, by, self._enough)
+        return await self._approvals.withdraw(approval_id, self._vote(by, "", yes=False), self._enough)
 
     async def edit(self, by: str, approval_id: str, arguments: Mapping[str, Any], why: str = "") -> Approval:
         """Approve the call with other arguments instead; return the approval of that one. The old one is void.
@@ -120,7 +134,7 @@ class Desk:
         alone = approved(bundle, given, [person], MOST_PEOPLE)
         if not alone.allowed:
             raise ApprovalRefused("policies_refuse", f"The policies would not allow that call: {alone.message}")
-        vote = Vote(by, True, self._clock.now_ms(), why[:_WHY])
+        vote = self._vote(by, why)
         body = {
             **old.asked,
             "arguments": arguments,
@@ -164,7 +178,7 @@ class Desk:
             "where": [asdict(condition) for condition in where],
             **({"earned": wanted.earned} if wanted.earned else {}),
         }
-        return await self._approvals.grant(body, Vote(by, True, now, wanted.why[:_WHY]), wanted.most, wanted.until_ms)
+        return await self._approvals.grant(body, self._vote(by, wanted.why), wanted.most, wanted.until_ms)
 
     async def revoke(self, by: str, approval_id: str, why: str = "") -> Approval:
         """End a standing approval."""
@@ -172,8 +186,11 @@ class Desk:
         if not approval.standing:
             raise ApprovalRefused("not_standing", f"{approval_id} is no standing approval; deny or withdraw it.")
         self._check(by, approval, refusing=True)
-        await self._approvals.void(approval, f"revoked by {by}: {why[:_WHY]}")
+        await self._approvals.void(approval, f"revoked by {by}: {why[:_WHY]}", self._channel)
         return await self._approvals.find(approval_id)
+
+    def _vote(self, by: str, why: str, *, yes: bool = True) -> Vote:
+        return Vote(by, yes, self._clock.now_ms(), why[:_WHY], self._channel)
 
     def _person(self, name: str) -> Approver:
         person = self._rules.current.people.get(name)
@@ -232,7 +249,7 @@ class Desk:
         broken = tool.breaks_input(arguments)
         if broken:
             raise ApprovalRefused("invalid_arguments", f"The arguments break the schema of {tool.name}: {broken}.")
-        if self._redact(arguments) != arguments:
+        if self._redact(arguments) != arguments or MARK in dump(arguments).decode():
             raise ApprovalRefused(
                 "holds_a_secret",
                 "The arguments hold a secret or the mask of one, which nobody can approve: deny the call.",

@@ -40,7 +40,7 @@ class Eliciting:
 
     def __init__(self, parlour: Parlour, desk: Desk, tools: Sequence[str]) -> None:
         self._parlour = parlour
-        self._desk = desk
+        self._desk = desk.through(CHANNEL)
         self._tools = tools
 
     async def ask(self, call: Call, approval: Approval) -> Approval | None:
@@ -72,9 +72,9 @@ class Eliciting:
         why = reason if isinstance(reason, str) else ""
         try:
             if answer.get("action") == "accept":
-                await self._desk.approve(person, approval.id, why, CHANNEL)
+                await self._desk.approve(person, approval.id, why)
             elif answer.get("action") == "decline":
-                await self._desk.deny(person, approval.id, why or _DECLINED, CHANNEL)
+                await self._desk.deny(person, approval.id, why or _DECLINED)
         except ApprovalRefused:  # it is over, or void: the agent is told how it stands
             return
 

@@ -9,6 +9,8 @@ from gateway.approval.approvals import Approvals
 from gateway.approval.own_tools import EXECUTE_TOOL, LONGEST_S, WAIT_S
 from gateway.approval.values import Approval, ApprovalRefused
 from gateway.codec import dump
+from gateway.credentials.site import Site
+from gateway.credentials.visitors import PATH
 from gateway.ledger.entries import claim_body
 from gateway.ledger.parts import Redact
 from gateway.model.call import Call
@@ -61,7 +63,10 @@ def _untold(approval: Approval) -> None:
 
 
 class Parlour:
-    """What parking and the desk work with. `told` hears of every approval that was opened, and never waits."""
+    """What parking and the desk work with. `told` hears of every approval that was opened, and never waits.
+
+    `site` is where people find the pages on which they decide.
+    """
 
     def __init__(self, rules: RulesInForce, approvals: Approvals, clock: Clock, redact: Redact) -> None:
         self.rules = rules
@@ -69,6 +74,11 @@ class Parlour:
         self.clock = clock
         self.redact = redact
         self.told: Callable[[Approval], None] = _untold
+        self.site = Site()
+
+    def page_of(self, approval_id: str) -> str:
+        """Return the URL of the page on which people decide an approval; nothing where no safe way leads there."""
+        return f"{self.site.base}{PATH}/{approval_id}" if self.site.base else ""
 
 
 class Parking:
@@ -164,14 +174,15 @@ class Parking:
         )
         return Waiting(approval.id, text, _COME_AGAIN_S, approval=approval.id)
 
-    @staticmethod
-    def _asked(call: Call, approval: Approval) -> str:
+    def _asked(self, call: Call, approval: Approval) -> str:
         who = f" ({' and '.join(approval.who)})" if approval.who else ""
         many = f"the approval of {approval.quorum} people" if approval.quorum > 1 else "a person's approval"
         until = datetime.fromtimestamp(approval.until_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
         asked = call.decision.message.partition("It needs a person's approval")[0]
         nothing = f"Nothing was done yet: this call needs {many}{who}."
-        return f"{asked}{nothing} They are asked as {approval.id} until {until}. "
+        page = self._parlour.page_of(approval.id)
+        where = f" They decide at {page} (tell your user)." if page else ""
+        return f"{asked}{nothing} They are asked as {approval.id} until {until}.{where} "
 
     def _body(self, call: Call) -> Mapping[str, Any]:
         identity = call.identity

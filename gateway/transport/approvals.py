@@ -13,10 +13,10 @@ from gateway.model.errors import GatewayError, IdentityFault, RequestFault
 from gateway.pipeline.desk import Desk, Grant, described
 from gateway.transport.plain_json import json_answer, json_object
 
-__all__ = ["ApprovalsApi"]
+__all__ = ["STATUS", "ApprovalsApi"]
 
 _MOST_BYTES: Final = 1024 * 1024
-_STATUS: Final[Mapping[str, int]] = {
+STATUS: Final[Mapping[str, int]] = {
     "unknown_approval": 404,
     "may_not_approve": 403,
     "policies_refuse": 403,
@@ -27,6 +27,8 @@ _STATUS: Final[Mapping[str, int]] = {
     "voted_already": 409,
     "too_large": 413,
 }
+"""The HTTP status of what is refused; 400 where it is not said."""
+
 Deed = Callable[[str, str, Mapping[str, Any]], Awaitable[Approval]]
 """What a person, named first, does to an approval, named second, with the members of a JSON object."""
 
@@ -39,7 +41,7 @@ class ApprovalsApi:
     """
 
     def __init__(self, desk: Desk, identify: Callable[[str], Awaitable[str]], clock: Clock) -> None:
-        self._desk = desk
+        self._desk = desk = desk.through("token")
         self._identify = identify
         self._clock = clock
         self._deeds: Mapping[str, Deed] = {
@@ -119,7 +121,7 @@ class ApprovalsApi:
         except IdentityFault as fault:
             return json_answer(401, {"error": fault.code, "message": fault.message}, {"WWW-Authenticate": "Bearer"})
         except ApprovalRefused as refused:
-            return json_answer(_STATUS.get(refused.code, 400), {"error": refused.code, "message": str(refused)})
+            return json_answer(STATUS.get(refused.code, 400), {"error": refused.code, "message": str(refused)})
         except GatewayError as fault:
             return json_answer(503, {"error": fault.code, "message": fault.message})
 

@@ -1,18 +1,18 @@
 """The pages beside `/mcp` on which a user lets the gateway act for them at a server."""
 
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from html import escape
 from typing import Final
 from urllib.parse import parse_qsl
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.credentials.pages import AGAIN, PATH, PageRefused, Pages, Visit, said_no
 from gateway.model.errors import GatewayError
-from gateway.transport.page import page
+from gateway.transport.page import form_of, onward, page
 
 __all__ = ["ConsentPages"]
 
@@ -59,16 +59,16 @@ class ConsentPages:
 
         async def work() -> Response:
             visit = self._pages.find(request.path_params["link"])
-            said = await _form(request)
+            said = await form_of(request, _MOST_BYTES)
             way = said.get("way", "")
             if way == "no":
                 await self._pages.refuse(visit.pending, "on the page")
                 return page("Not connected", f"<p>{escape(said_no(visit.pending))}</p>")
             browser = self._browser(request, visit) or secrets.token_urlsafe(32)
             url = await self._pages.begin(visit, browser, way, said.get("token", "").strip())
-            onward = _onward(url)
-            self._mark(onward, visit, browser)
-            return onward
+            sent_on = onward(url)
+            self._mark(sent_on, visit, browser)
+            return sent_on
 
         return await _answer(work)
 
@@ -81,7 +81,7 @@ class ConsentPages:
                 raise PageRefused("This is not what was asked for.", 400)
             visit, url = await self._pages.back(dict(pairs), lambda visit: self._browser(request, visit))
             if url:
-                return _onward(url)
+                return onward(url)
             return page("Connected", _DONE.format(escape(visit.pending.server)))
 
         return await _answer(work)
@@ -103,14 +103,14 @@ class ConsentPages:
 
     def _cookie(self, visit: Visit) -> str:
         name = f"toolgate-{visit.pending.id}"
-        return f"__Host-{name}" if self._pages.is_secure else name
+        return f"__Host-{name}" if self._pages.site.is_secure else name
 
     def _browser(self, request: Request, visit: Visit) -> str:
         return request.cookies.get(self._cookie(visit), "")
 
     def _mark(self, response: Response, visit: Visit, browser: str) -> None:
         """Have the browser known again when it comes back, by a secret that no other one has."""
-        secure = self._pages.is_secure
+        secure = self._pages.site.is_secure
         response.set_cookie(self._cookie(visit), browser, max_age=600, secure=secure, httponly=True, samesite="lax")
 
 
@@ -121,22 +121,3 @@ async def _answer(work: Callable[[], Awaitable[Response]]) -> Response:
         return page("Not connected", f"<p>{escape(str(refused))}</p>", refused.status)
     except GatewayError as fault:
         return page("Not now", f"<p>{escape(fault.message)} If trying again does not help: {escape(AGAIN)}</p>", 503)
-
-
-async def _form(request: Request) -> Mapping[str, str]:
-    raw = b""
-    try:
-        async for chunk in request.stream():
-            raw += chunk
-            if len(raw) > _MOST_BYTES:
-                raise PageRefused("This is more than a form of this page holds.", 413)
-    except ClientDisconnect:
-        raise PageRefused("The browser went away.", 400) from None
-    return dict(parse_qsl(raw.decode("latin-1")))
-
-
-def _onward(url: str) -> Response:
-    """Send the browser on by the page itself: some browsers do not follow a form's redirect to another origin."""
-    target = escape(url, quote=True)
-    body = f'<p><a href="{target}" rel="noreferrer">Go on</a></p>'
-    return page("One moment", body, head=f'<meta http-equiv="refresh" content="0;url={target}">')

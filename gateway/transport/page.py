@@ -1,13 +1,18 @@
-"""A page for a person in a browser: how it looks, and what keeps it to itself."""
+"""A page for a person in a browser: how it looks, what keeps it to itself, and what its forms send."""
 
 import base64
 import hashlib
 from collections.abc import Mapping
+from html import escape
 from typing import Final
+from urllib.parse import parse_qsl
 
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-__all__ = ["page"]
+from gateway.credentials.pages import PageRefused
+
+__all__ = ["form_of", "onward", "page"]
 
 _STYLE: Final = (
     ":root{color-scheme:light dark}"
@@ -17,8 +22,17 @@ _STYLE: Final = (
     "b{unicode-bidi:isolate}"  # a name written from right to left turns nothing around it
     "form{margin:.75rem 0}"
     "label{display:block}"
-    "input,button{font:inherit;box-sizing:border-box;width:100%;min-height:2.75rem;padding:.5rem;margin:.25rem 0}"
+    "input,button,textarea{font:inherit;box-sizing:border-box;width:100%;min-height:2.75rem}"
+    "input,button,textarea{padding:.5rem;margin:.25rem 0}"
     "button{white-space:normal;cursor:pointer}"
+    "textarea,pre{font-family:ui-monospace,monospace}"
+    "pre{border:1px solid;padding:.5rem;white-space:pre-wrap}"
+    "h2{font-size:1.1rem;margin:1.5rem 0 .25rem}"
+    "dl{display:grid;grid-template-columns:minmax(6rem,auto) 1fr;gap:.25rem .75rem;margin:0}"
+    "dd{margin:0;min-width:0}"
+    "ul{padding-left:1.25rem}"
+    "ins,del{color:#000;background:#bfb;text-decoration:none}"
+    "del{background:#fbb}"
 )
 _STYLE_HASH: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 _SAFE: Final[Mapping[str, str]] = {
@@ -43,3 +57,25 @@ _LAYOUT: Final = (
 def page(title: str, body: str, status: int = 200, head: str = "") -> Response:
     """Return a page that nobody can frame, keep or run anything in. All of it is HTML: escape what others wrote."""
     return Response(_LAYOUT.format(head=head, title=title, body=body), status, dict(_SAFE), media_type="text/html")
+
+
+def onward(url: str) -> Response:
+    """Send the browser on by the page itself: some browsers do not follow a form's redirect to another origin."""
+    target = escape(url, quote=True)
+    body = f'<p><a href="{target}" rel="noreferrer">Go on</a></p>'
+    return page("One moment", body, head=f'<meta http-equiv="refresh" content="0;url={target}">')
+
+
+async def form_of(request: Request, most_bytes: int) -> Mapping[str, str]:
+    """Return what a form sent, as text. Raises `PageRefused`: it is more than that, or out of shape."""
+    raw = b""
+    try:
+        async for chunk in request.stream():
+            raw += chunk
+            if len(raw) > most_bytes:
+                raise PageRefused("This is more than a form of this page holds.", 413)
+        return dict(parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict"))
+    except ClientDisconnect:
+        raise PageRefused("The browser went away.", 400) from None
+    except ValueError:
+        raise PageRefused("This is not what a form of this page sends.", 400) from None

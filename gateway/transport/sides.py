@@ -13,6 +13,7 @@ from starlette.routing import Route
 from gateway.model.errors import IdentityFault
 from gateway.model.identity import Identity
 from gateway.model.request import Caller
+from gateway.transport.approval_pages import ApprovalPages
 from gateway.transport.approvals import ApprovalsApi
 from gateway.transport.consent import ConsentPages
 from gateway.transport.exchange import Exchange
@@ -60,6 +61,7 @@ class Sides:
     operator: OperatorApi
     metadata: Mapping[str, Any] | None
     approvals: ApprovalsApi
+    deciding: ApprovalPages
     hooks: HooksApi
     consent: ConsentPages
     telemetry: TelemetryApi
@@ -98,6 +100,7 @@ def build_sides(sides: Sides) -> Starlette:
         Route("/.well-known/jwks.json", sides.keys),
         *sides.operator.routes(),
         *sides.approvals.routes(),
+        *sides.deciding.routes(),
         *sides.hooks.routes(),
         *sides.consent.routes(),
         *sides.telemetry.routes(),

@@ -47,7 +47,7 @@ async def test_a_decision_of_another_process_is_seen_by_who_waits() -> None:
     assert opened
     waiting = asyncio.create_task(one.decided(approval.id, 20.0))
     await asyncio.sleep(0)
-    await other.approve(approval.id, "bob", "", always)
+    await other.approve(approval.id, Vote("bob", True, 0), always)
     assert (await waiting).state == "approved"
 
 
@@ -60,7 +60,7 @@ async def test_who_waits_in_vain_is_told_how_it_stands() -> None:
 async def test_what_is_over_is_not_edited() -> None:
     office = an_office()
     approval, _ = await office.ask(BOUND, {}, "run_1")
-    await office.deny(approval.id, "bob", "")
+    await office.deny(approval.id, Vote("bob", False, 0))
     with pytest.raises(ApprovalRefused, match="denied"):
         await office.edit(approval.id, Vote("bob", True, 0), {}, is_enough=True)
 
@@ -77,7 +77,7 @@ async def test_what_keeps_changing_is_said_to() -> None:
     office = an_office(Restless(clock), clock)
     approval, _ = await office.ask(BOUND, {}, "run_1")
     with pytest.raises(ApprovalRefused) as refused:
-        await office.approve(approval.id, "bob", "", always)
+        await office.approve(approval.id, Vote("bob", True, 0), always)
     assert refused.value.code == "approval_changed"
     clock.passed += 30 * 24 * 3600
     assert await office.expire() == 1  # it is due, whoever ends it

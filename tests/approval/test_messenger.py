@@ -83,7 +83,9 @@ def a_gate(**more: Any) -> Gate:
 
 async def test_what_people_are_asked_is_told_and_signed(receiver: Receiver) -> None:
     gate = a_gate()
-    async with telling(gate, receiver.port):
+    gate.pages.site.serve_at("127.0.0.1", 1, "https://gate.example/mcp")
+    async with telling(gate, receiver.port) as approving:
+        approving.found_at(gate.pages.site)
         approval = await asked(gate)
         [(headers, body)] = await receiver.requests(1)
     assert headers["webhook-id"] == approval
@@ -93,6 +95,7 @@ async def test_what_people_are_asked_is_told_and_signed(receiver: Receiver) -> N
     told = json.loads(body)
     assert (told["type"], told["data"]["id"], told["data"]["arguments"]) == ("approval.asked", approval, PAYMENT)
     assert told["timestamp"].endswith("Z")
+    assert told["data"]["url"] == f"https://gate.example/-/approve/{approval}"
 
 
 async def test_it_is_told_once_however_often_the_call_is_repeated(receiver: Receiver) -> None:

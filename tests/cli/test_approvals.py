@@ -162,7 +162,7 @@ def test_every_deed_is_on_record_with_who_did_it(house: House) -> None:
         return [event.body async for event in store.events(EventFilter(call_id=approval))]
 
     _, voted = house.store(work)
-    assert json.loads(voted)["votes"][0]["by"] == "bob"
+    assert (json.loads(voted)["votes"][0]["by"], json.loads(voted)["votes"][0]["channel"]) == ("bob", "local-cli")
 
 
 def test_people_have_tokens_as_agents_do(house: House) -> None:

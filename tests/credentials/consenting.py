@@ -93,7 +93,7 @@ class Browser:
     def onward(self) -> str:
         """Return where the page sends the browser, or nothing."""
         if self.at.is_redirect:
-            return str(self.at.headers["location"])
+            return str(self.at.url.join(self.at.headers["location"]))
         found = re.search(r'http-equiv="refresh" content="0;url=([^"]*)"', self.at.text)
         return html.unescape(found[1]) if found else ""
 

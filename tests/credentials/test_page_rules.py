@@ -57,7 +57,7 @@ class House:
         known = Known([*agents(jay={"auth": {"jwt": jwt}}).values()], [], self.people, 30)
         self.recognises = Recognising(lambda: known, door, KeyRing(keys.clock), keys.clock)
         self.pages = Pages(keys.keeper, self.book, self.recognises, keys.clock)
-        self.pages.serve_at("127.0.0.1", 8750, "")
+        self.pages.site.serve_at("127.0.0.1", 8750, "")
 
     async def link(self) -> str:
         page = await self.pages.offer("oauth", ITSELF, HERE)
@@ -96,10 +96,10 @@ async def test_the_link_alone_shows_who_somebody_is_on_this_machine_only(
     house: House, host: str, public_url: str, why: str
 ) -> None:
     pages = Pages(house.keys.keeper, house.book, house.recognises, house.keys.clock)
-    pages.serve_at(host, 8750, public_url)
+    pages.site.serve_at(host, 8750, public_url)
     with pytest.raises(NoPage, match=why):
         await pages.offer("oauth", ITSELF, HERE)
-    assert pages.is_secure is public_url.startswith("https")
+    assert pages.site.is_secure is public_url.startswith("https")
     assert house.book.told == []
 
 
@@ -230,7 +230,7 @@ async def test_behind_a_public_address_the_browser_is_known_by_a_cookie_that_onl
     house.people["alice"] = ("alice",)
     tokens = Tokens(house.store, house.keys.clock, CountingIds())
     own = (await tokens.issue("person:alice")).token
-    house.pages.serve_at("0.0.0.0", 8750, "https://gate.example/mcp")
+    house.pages.site.serve_at("0.0.0.0", 8750, "https://gate.example/mcp")
     page = str((await house.pages.offer("oauth", ALICE, Asker("bot")))["url"])
     assert page.startswith("https://gate.example/-/consent/")
     app = Starlette(routes=ConsentPages(house.pages).routes())

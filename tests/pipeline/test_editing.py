@@ -47,6 +47,7 @@ async def test_an_edit_is_one_voice_of_a_quorum() -> None:
         (PAYMENT, "unchanged"),
         ({**PAYMENT, "amount": "much"}, "invalid_arguments"),
         ({**PAYMENT, "payee": "sk-upstream-0123456789"}, "holds_a_secret"),
+        ({**PAYMENT, "payee": "to [redacted]"}, "holds_a_secret"),
         ({**PAYMENT, "payee": "Mallory"}, "policies_refuse"),
     ],
 )

@@ -5,14 +5,18 @@ from typing import Any
 
 import httpx2
 
+from gateway.credentials.visitors import Visitors
+from gateway.identity.key_source import KeyRing
 from gateway.identity.local import local_bearer
 from gateway.identity.metadata import challenge
 from gateway.identity.people import PeopleDoor
+from gateway.identity.recognising import Known, Recognising
 from gateway.identity.token_index import TokenIndex
 from gateway.model.errors import IdentityFault
 from gateway.pipeline.hooks import Hooks
 from gateway.pipeline.trying import Trying
 from gateway.pipeline.usage import UsageReports
+from gateway.transport.approval_pages import ApprovalPages
 from gateway.transport.approvals import ApprovalsApi
 from gateway.transport.consent import ConsentPages
 from gateway.transport.endpoint import Door, Eras, McpEndpoint
@@ -79,12 +83,18 @@ class Front:
         self.tokens = TokenIndex(gate.store, gate.clock)
         people = PeopleDoor(self.tokens, gate.clock)
         approvals = ApprovalsApi(gate.approving.desk, people.identify, gate.clock)
+        known = Known([], [], {name: (name,) for name in gate.rules.current.people}, 30)
+        gate.pages.site.serve_at("127.0.0.1", 8750, "")
+        gate.approving.found_at(gate.pages.site)
+        recognising = Recognising(lambda: known, people, KeyRing(gate.clock), gate.clock)
+        visitors = Visitors(recognising, gate.pages.site, gate.clock)
         sides = Sides(
             self.leases,
             self.gate.listing.identify,
             operator,
             metadata,
             approvals,
+            ApprovalPages(gate.approving.desk, visitors, gate.store, gate.clock),
             HooksApi(self.hooks),
             ConsentPages(gate.pages),
             TelemetryApi(gate.listing.identify, gate.listing.admit, self.reports()),

@@ -53,6 +53,7 @@ async def test_a_person_sees_what_waits_and_decides_it(front: Front, bob: Ask) -
         "yes": True,
         "at_ms": front.gate.clock.now_ms(),
         "why": "looked at it",
+        "channel": "token",
     }
     assert is_done((await front.gate.run("payments_pay")).outcome)
     assert (await bob()).json()["approvals"] == []

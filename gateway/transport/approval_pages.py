@@ -1,0 +1,194 @@
+"""The pages on which people decide about approvals: what waits for them, and each call whole, once they showed who."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from html import escape
+from typing import Final
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from gateway.approval.values import Approval, ApprovalRefused
+from gateway.codec import CodecError, parse
+from gateway.credentials.pages import PageRefused
+from gateway.credentials.visitors import BACK, PATH, Visitor, Visitors
+from gateway.ledger.trace import latest_lines
+from gateway.model.clock import Clock
+from gateway.model.errors import GatewayError
+from gateway.pipeline.desk import Desk
+from gateway.store.ports import EventFilter, Ledger
+from gateway.transport.approval_html import Sheet, queue_html, sheet_html, sign_in_html
+from gateway.transport.approvals import STATUS
+from gateway.transport.page import form_of, onward, page
+
+__all__ = ["ApprovalPages"]
+
+_MOST_BYTES: Final = 1024 * 1024
+_STEPS: Final = 20
+_SIGN_IN: Final = "Show who you are to see what waits for you to decide."
+
+
+class ApprovalPages:
+    """`GET` and `POST /-/approve` and `/-/approve/ID`, and `GET /-/approve/back`, where issuers send browsers.
+
+    Whoever has not shown who they are is told nothing, not even whether there is such an approval.
+    """
+
+    def __init__(self, desk: Desk, visitors: Visitors, ledger: Ledger, clock: Clock) -> None:
+        self._desk = desk
+        self._visitors = visitors
+        self._ledger = ledger
+        self._clock = clock
+
+    def routes(self) -> list[Route]:
+        """Return the paths."""
+        return [
+            Route(BACK, self.back, methods=["GET"]),
+            Route(PATH, self.listed, methods=["GET"]),
+            Route(PATH, self.sent, methods=["POST"]),
+            Route(f"{PATH}/{{approval}}", self.shown, methods=["GET"]),
+            Route(f"{PATH}/{{approval}}", self.sent, methods=["POST"]),
+        ]
+
+    async def listed(self, request: Request) -> Response:
+        """Show what waits, first what this person may decide."""
+
+        async def work(visitor: Visitor) -> Response:
+            found = await self._desk.listed()
+            rows = [(each, self._no(visitor, each)) for each in found]
+            return page("What waits for people", queue_html(rows, self._clock.now_ms(), visitor))
+
+        return await self._known(request, work)
+
+    async def shown(self, request: Request) -> Response:
+        """Show one approval, whole."""
+
+        async def work(visitor: Visitor) -> Response:
+            approval = await self._desk.find(request.path_params["approval"])
+            sheet = Sheet(
+                approval,
+                self._clock.now_ms(),
+                self._desk.why_not(visitor.person, approval),
+                self._desk.why_not(visitor.person, approval, refusing=True),
+                await self._before_edit(approval),
+                await latest_lines(self._ledger, EventFilter(run_id=approval.run, limit=_STEPS))
+                if approval.run
+                else (),
+            )
+            return page(*sheet_html(sheet, visitor))
+
+        return await self._known(request, work)
+
+    async def sent(self, request: Request) -> Response:
+        """Take who somebody is, or what they decide; then show the page anew."""
+
+        async def work() -> Response:
+            said = await form_of(request, _MOST_BYTES)
+            here = request.url.path
+            if said.get("deed") == "token":
+                return self._marked(_again(here), await self._visitors.by_token(said.get("token", "").strip()))
+            if said.get("deed") == "login":
+                url, browser = await self._visitors.leave_to(said.get("issuer", ""), here)
+                return self._marked(onward(url), browser)
+            return await self._known(request, lambda visitor: self._deed(request, visitor, said))
+
+        return await self._answer(work)
+
+    async def back(self, request: Request) -> Response:
+        """Take a browser that comes back from where it logged in."""
+
+        async def work() -> Response:
+            pairs = parse_qsl(request.scope["query_string"].decode("latin-1"))
+            if len({name for name, _ in pairs}) != len(pairs):
+                raise PageRefused("This is not what was asked for.", 400)
+            browser, here = await self._visitors.back(dict(pairs), self._browser(request))
+            return self._marked(_again(here), browser)
+
+        return await self._answer(work)
+
+    async def _deed(self, request: Request, visitor: Visitor, said: Mapping[str, str]) -> Response:
+        if not visitor.sent(said.get("key", "")):
+            raise PageRefused("This form is not of a page of yours that is still good. Open the link again.")
+        if said.get("deed") == "leave":
+            self._visitors.forget(self._browser(request))
+            return _again(request.url.path)
+        desk, by, which = (
+            self._desk.through(f"page ({visitor.shown})"),
+            visitor.person,
+            request.path_params.get("approval", ""),
+        )
+        why = said.get("why", "").strip()
+        match said.get("deed"):
+            case "approve":
+                await desk.approve(by, which, why)
+            case "deny" if why:
+                await desk.deny(by, which, why)
+            case "withdraw":
+                await desk.withdraw(by, which)
+            case "edit":
+                which = (await desk.edit(by, which, _arguments(said.get("arguments", "")), why)).id
+            case _:
+                raise PageRefused("Say what is to be done with it; and why not, where you refuse it.", 400)
+        return _again(f"{PATH}/{which}")
+
+    def _no(self, visitor: Visitor, approval: Approval) -> str:
+        pending = approval.is_pending(self._clock.now_ms())
+        return self._desk.why_not(visitor.person, approval) if pending else "It is approved."
+
+    async def _before_edit(self, approval: Approval) -> Approval | None:
+        edited_from = approval.asked.get("edited_from", "")
+        return await self._desk.find(edited_from) if edited_from else None
+
+    async def _known(self, request: Request, work: Callable[[Visitor], Awaitable[Response]]) -> Response:
+        async def known() -> Response:
+            visitor = await self._visitors.find(self._browser(request))
+            if visitor is None:
+                return page("Who are you?", sign_in_html(self._visitors.issuers(), _SIGN_IN))
+            await self._desk.known(visitor.person)
+            return await work(visitor)
+
+        return await self._answer(known)
+
+    async def _answer(self, work: Callable[[], Awaitable[Response]]) -> Response:
+        if not self._visitors.site.base:
+            return _refused("No page is shown: this gateway has no `server.public_url` with https.", 503)
+        try:
+            return await work()
+        except PageRefused as refused:
+            return _refused(str(refused), refused.status)
+        except ApprovalRefused as refused:
+            return _refused(str(refused), STATUS.get(refused.code, 400))
+        except GatewayError as fault:
+            return _refused(fault.message, 503)
+
+    @property
+    def _cookie(self) -> str:
+        return "__Host-toolgate-person" if self._visitors.site.is_secure else "toolgate-person"
+
+    def _browser(self, request: Request) -> str:
+        return request.cookies.get(self._cookie, "")
+
+    def _marked(self, response: Response, browser: str) -> Response:
+        """Have the browser known again, by a secret that no other one has; links from elsewhere bring it along."""
+        secure = self._visitors.site.is_secure
+        response.set_cookie(self._cookie, browser, secure=secure, httponly=True, samesite="lax")
+        return response
+
+
+def _refused(why: str, status: int) -> Response:
+    return page("Not done", f'<p>{escape(why)}</p><p><a href="{PATH}">All that waits</a></p>', status)
+
+
+def _again(path: str) -> Response:
+    return RedirectResponse(path, 303, {"Cache-Control": "no-store"})
+
+
+def _arguments(text: str) -> Mapping[str, object]:
+    try:
+        value = parse(text.encode())
+    except (CodecError, UnicodeEncodeError) as error:
+        raise PageRefused(f"The arguments are no JSON: {error}. Nothing was done.", 400) from None
+    if not isinstance(value, dict):
+        raise PageRefused("The arguments are no JSON object. Nothing was done.", 400)
+    return value
