@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -14,8 +15,11 @@ from gateway.cli.output import USAGE, Refused, done, fail_with
 from gateway.cli.place import ConfigPath, loaded_from, with_store
 from gateway.ledger.evidence import Identities
 from gateway.ledger.importing import imported_run
+from gateway.ledger.moved import Export, exported, taken_back
 from gateway.ledger.proof import NoProof
+from gateway.model.clock import RandomIds
 from gateway.model.errors import RequestFault
+from gateway.model.facts import RunRef
 from gateway.store.imports import ImportedRun
 from gateway.store.ports import EventFilter, Store
 from gateway.store.runs import told_caller
@@ -31,27 +35,52 @@ def export_run(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="The file to write; it must not exist. RUN.jsonl by default.")
     ] = None,
+    to: Annotated[
+        str, typer.Option(help="Where it goes on: told to whoever would let it go on here. Else the file's name.")
+    ] = "",
     config: ConfigPath = Path("gateway.yaml"),
 ) -> None:
-    """Write a paused run with all its calls and their answers, signed, for another gateway to go on with."""
+    """Write a paused run with all its calls and their answers, signed, for another gateway to go on with.
+
+    From then on it does not go on here, unless a person takes that back: toolgate runs unpause RUN --force "WHY".
+    """
     loaded = loaded_from(config)
     file = output or Path(f"{run}.jsonl")
+    export = Export(RandomIds().new("exp"), acting(loaded, ""), (to or file.name)[:500])
 
     async def work(store: Store) -> int:
-        await _check_rest(store, run)
-        return await write_bundle(loaded, store, EventFilter(run_id=run, limit=_EVERYTHING), Identities(), file)
+        ref = await _sealed(store, run, export)
+        try:
+            return await write_bundle(loaded, store, EventFilter(run_id=run, limit=_EVERYTHING), Identities(), file)
+        except BaseException:
+            await store.record(taken_back(ref, export, export.by, "the file was not written", _now_ms()))
+            raise
 
     written = writing(loaded, work, file)
-    done(f"{run}: {written} lines in {file}. It stays paused here: unpause it, or go on elsewhere, but not both")
+    done(f"{run}: {written} lines in {file}, exported as {export.id}. It does not go on here any more")
 
 
-async def _check_rest(store: Store, run: str) -> None:
-    if await store.find_run(run) is None:
+async def _sealed(store: Store, run: str, export: Export) -> RunRef:
+    """Have a paused run go on nowhere here; return it once nothing of it is under way."""
+    ref = await store.find_run(run)
+    if ref is None:
         raise RequestFault(f"There is no run {run!r}; list them: toolgate runs list")
-    since_ms = next((each.since_ms for each in await store.pauses() if each.scope == f"run:{run}"), None)
-    if since_ms is None:
+    pause = next((each for each in await store.pauses() if each.scope == f"run:{run}"), None)
+    if pause is None:
         raise RequestFault(f"{run} may still go on here. First: toolgate runs pause {run}")
-    left_s = (since_ms - time.time_ns() // 1_000_000) / 1000 + _STOPS_S
+    await _check_rest(store, run, pause.since_ms)
+    await store.record(exported(ref, export, _now_ms()))
+    await store.put_pause(replace(pause, by=export.by, reason=export.words))
+    await _check_rest(store, run, pause.since_ms)  # nobody let it go on in between
+    return ref
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+async def _check_rest(store: Store, run: str, since_ms: int) -> None:
+    left_s = (since_ms - _now_ms()) / 1000 + _STOPS_S
     await asyncio.sleep(min(max(left_s, 0), _STOPS_S))  # until every gateway on this ledger knows of the pause
     open_calls = [each for each in (*await store.unfinished(), *await store.in_doubt()) if each.run_id == run]
     for call in open_calls:
@@ -84,7 +113,7 @@ def import_run(
 def _read(file: Path, key: Path, by: str) -> ImportedRun:
     try:
         lines, jwks = file.read_bytes().splitlines(keepends=True), json.loads(key.read_bytes())
-        return imported_run(lines, jwks, by, time.time_ns() // 1_000_000)
+        return imported_run(lines, jwks, by, _now_ms())
     except NoProof as error:
         fail_with(Refused("no_proof", str(error)))
     except OSError as error:

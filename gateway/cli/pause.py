@@ -11,6 +11,7 @@ from gateway.cli.acting import As, acting_on_scope
 from gateway.cli.loaded import Loaded
 from gateway.cli.output import Refused, done, emit, fail_with, table
 from gateway.cli.place import AsJson, ConfigPath, loaded_from, with_store
+from gateway.ledger.moved import let_go_on
 from gateway.pause.pauses import ScopeUnknown, scope_of
 from gateway.store.ports import PauseRecord, Store
 
@@ -56,7 +57,8 @@ def unpause(scope: Scope, person: As = "", config: ConfigPath = Path("gateway.ya
     told = _told(loaded, scope, "", person)
 
     async def work(store: Store) -> bool:
-        return await store.end_pause(told)
+        kind, _, name = told.scope.partition(":")
+        return await (let_go_on(store, name, told) if kind == "run" else store.end_pause(told))
 
     if not with_store(loaded, work):
         fail_with(Refused("not_paused", f"{scope} is not paused; see what is with: toolgate pause"))

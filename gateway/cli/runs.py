@@ -17,6 +17,7 @@ from gateway.cli.place import AsJson, ConfigPath, loaded_from, with_store
 from gateway.cli.playing import serve_run
 from gateway.cli.rollback import rollback
 from gateway.cli.taint import add_commands
+from gateway.ledger.moved import let_go_on
 from gateway.ledger.settle import settle
 from gateway.ledger.trace import CallLine, one_line, run_lines
 from gateway.model.errors import RequestFault
@@ -28,6 +29,7 @@ from gateway.store.runs import ANYWHERE, AttemptBegin, RunCancel, RunStatus, Run
 __all__ = ["commands"]
 
 RunId = Annotated[str, typer.Argument(help="The run's id.")]
+Force = Annotated[str, typer.Option(help="Let it go on although it was exported, and why; kept on record.")]
 _OUTCOMES: Final = {"succeeded": StepStatus.SUCCEEDED, "failed": StepStatus.FAILED}
 
 
@@ -125,6 +127,7 @@ def _settling(loaded: Loaded, person: str, call: str) -> str:
 def resume(
     run: RunId,
     again: Annotated[bool, typer.Option("--again", help="Begin it anew although it is paused.")] = False,
+    force: Force = "",
     person: As = "",
     config: ConfigPath = Path("gateway.yaml"),
 ) -> None:
@@ -139,7 +142,7 @@ def resume(
 
     async def work(store: Store) -> str:
         ref = await _open_run(store, run)
-        paused = await store.end_pause(PauseRecord(f"run:{run}", now, by))
+        paused = await let_go_on(store, run, PauseRecord(f"run:{run}", now, by, force[:500]))
         if paused and not again:
             return f"{run} goes on where it was paused; to begin it anew: toolgate runs resume {run} --again"
         label = (await store.attempt(run, ref.owner)).label
@@ -169,13 +172,14 @@ def pause_run(
     done(with_store(loaded, work))
 
 
-def unpause_run(run: RunId, person: As = "", config: ConfigPath = Path("gateway.yaml")) -> None:
+def unpause_run(run: RunId, force: Force = "", person: As = "", config: ConfigPath = Path("gateway.yaml")) -> None:
     """Let a paused run go on where it was."""
     loaded = loaded_from(config)
-    told = PauseRecord(f"run:{run}", time.time_ns() // 1_000_000, acting_on_run(loaded, person, "pause", run))
+    by = acting_on_run(loaded, person, "pause", run)
+    told = PauseRecord(f"run:{run}", time.time_ns() // 1_000_000, by, force[:500])
 
     async def work(store: Store) -> str:
-        if not await store.end_pause(told):
+        if not await let_go_on(store, run, told):
             raise RequestFault(f"{run} is not paused; see what is with: toolgate pause")
         return f"{run} goes on"
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gateway.codec import dump, parse
+from gateway.ledger.moved import EXPORTED, TAKEN_BACK
 from gateway.ledger.proof import NoProof, Proof, prove
 from gateway.model.facts import RunRef, StepStatus
 from gateway.store.bodies import load
@@ -39,15 +40,16 @@ def imported_run(lines: Sequence[bytes], jwks: Json, by: str, now_ms: int) -> Im
         told = parse(line).get("event")
         if told is not None and told["run_id"] == run_id:
             read.take(told, load(told["body"].encode()))
-    told = {
+    opened = read.at_rest()
+    grounds = {
         "source": proof.kid,
         "head": {"seq": proof.seq, "hash": proof.hash, "at_ms": proof.signed_ms},
+        "export": read.export,
         "exported_ms": proof.made_ms,
         "file": f"sha256:{hashlib.sha256(b''.join(lines)).hexdigest()}",
     }
-    opened = read.at_rest()
     owner, key, source = (str(opened[name]) for name in ("owner", "key", "source"))
-    return ImportedRun(RunRef(run_id, owner, source), key, read.opened_ms, now_ms, by, told, read.calls())
+    return ImportedRun(RunRef(run_id, owner, source), key, read.opened_ms, now_ms, by, grounds, read.calls())
 
 
 def _proven(lines: Sequence[bytes], jwks: Json) -> tuple[Proof, str]:
@@ -99,6 +101,7 @@ class _Run:
         self._ends: dict[str, tuple[Json, Json]] = {}
         self._undone: dict[str, str] = {}  # by the call that took it back
         self._at_rest = False
+        self.export = ""
         self.opened_ms = 0
 
     def take(self, event: Json, body: Json) -> None:
@@ -108,6 +111,8 @@ class _Run:
             self._opened, self.opened_ms = body, event["at_ms"]
         elif kind == EventKind.RUN_CANCELLED:
             raise NoProof(f"{self._run_id} was cancelled, and goes on nowhere")
+        elif kind == EventKind.ADMIN and body.get("what") in {EXPORTED, TAKEN_BACK}:
+            self.export = str(body["export"]) if body["what"] == EXPORTED else ""
         elif kind == EventKind.ADMIN and body.get("scope") == f"run:{self._run_id}":
             self._at_rest = body.get("deed") == "paused"
         elif kind in _STARTS:
@@ -123,6 +128,8 @@ class _Run:
             raise NoProof(f"the file does not say how {self._run_id} was opened")
         if not self._at_rest:
             raise NoProof(f"{self._run_id} was not paused when it was exported, and may have gone on since")
+        if not self.export:
+            raise NoProof(f"{self._run_id} may still go on there; write it with: toolgate runs export {self._run_id}")
         for call_id, (start, _) in self._starts.items():
             if start["kind"] == EventKind.CALL_CLAIMED and self._status(call_id) in _OPEN:
                 raise NoProof(f"call {call_id} is under way or in doubt; it has to be settled where it was made")

@@ -1,18 +1,30 @@
 """`toolgate runs export` and `import`: a run goes on under another gateway, once it is at rest under the first."""
 
+import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway.model.errors import ConnectorFault
+from gateway.ledger.moved import Export, exported, let_go_on
+from gateway.model.errors import ConnectorFault, RequestFault
 from gateway.model.outcome import Succeeded, Unknown
 from gateway.pipeline.runner import Ended
+from gateway.store.ports import Event, EventFilter, PauseRecord
 from gateway.store.sqlite import SqliteStore
 from tests.cli.house import House
-from tests.fixtures.clock import CountingIds
+from tests.fixtures.clock import CountingIds, FakeClock
 from tests.pipeline.gate import PERMIT_ALL, PRECONDITION, Gate, answer
+
+
+def events_of(run: str) -> Callable[[SqliteStore], Awaitable[list[Event]]]:
+    async def read(store: SqliteStore) -> list[Event]:
+        return [event async for event in store.events(EventFilter(run_id=run))]
+
+    return read
+
 
 LOST = ConnectorFault("no answer", code="timeout")
 
@@ -69,7 +81,7 @@ def test_a_paused_run_goes_on_under_another_gateway(two: Two) -> None:
     assert (early.exit_code, f"toolgate runs pause {run}" in early.output) == (1, True)
     assert two.there.run("runs", "pause", run).exit_code == 0
     written = two.export(run)
-    assert (written.exit_code, "It stays paused here" in written.output) == (0, True)
+    assert (written.exit_code, "It does not go on here any more" in written.output) == (0, True)
     assert two.file.stat().st_mode & 0o777 == 0o600
     [pause] = two.there.store(lambda store: store.pauses())
     made_ms = json.loads(two.file.read_bytes().splitlines()[1])["asked"]["made_ms"]
@@ -143,3 +155,66 @@ def test_a_person_imports_only_where_the_policies_let_them(two: Two) -> None:
     two.here.adds("people:\n  bob: {}\n")
     refused = two.here.run("runs", "import", str(two.file), "--key", str(two.key), "--as", "bob")
     assert (refused.exit_code, two.here.json("runs", "list")) == (3, [])
+
+
+def test_a_run_that_was_exported_goes_on_here_only_where_a_person_says_why(two: Two) -> None:
+    two.pay(two.there, answer({"receipt": "r_1"}))
+    run = two.run_there()
+    two.there.run("runs", "pause", run)
+    assert two.there.run("runs", "export", run, "-o", str(two.file), "--to", "the other house").exit_code == 0
+    [pause] = two.there.store(lambda store: store.pauses())
+    assert pause.reason.startswith("it goes on elsewhere: os:")
+    for command in (["unpause", f"run:{run}"], ["runs", "unpause", run], ["runs", "resume", run]):
+        refused = two.there.run(*command)
+        said = refused.output.replace("\n", " ")
+        assert (refused.exit_code, "exported it as exp_" in said, "to the other house" in said) == (1, True, True)
+    two.there.run("runs", "pause", run, "--reason", "another")  # is no way around it
+    again = two.there.run("runs", "resume", run, "--again")
+    assert (again.exit_code, f'toolgate runs unpause {run} --force "WHY"' in again.output) == (1, True)
+    taken = two.there.run("runs", "unpause", run, "--force", "the file was lost")
+    assert (taken.exit_code, two.there.store(lambda store: store.pauses())) == (0, [])
+    told = [json.loads(event.body) for event in two.there.store(events_of(run)) if event.kind == "admin"]
+    [back] = [body for body in told if body.get("what") == "run taken back"]
+    assert (back["reason"], back["by"].startswith("os:"), back["export"].startswith("exp_")) == (
+        "the file was lost",
+        True,
+        True,
+    )
+    two.there.run("runs", "pause", run)
+    assert two.there.run("runs", "resume", run).exit_code == 0  # as any other run
+    assert two.there.json("verify")["ok"] is True
+
+
+def test_a_run_whose_file_could_not_be_written_is_still_here(two: Two) -> None:
+    two.pay(two.there, answer({"receipt": "r_1"}))
+    run = two.run_there()
+    two.there.run("runs", "pause", run)
+    two.file.write_text("somebody else's")
+    assert two.export(run).exit_code == 2
+    assert two.there.run("runs", "unpause", run).exit_code == 0
+
+
+def test_a_pause_that_ends_while_the_run_is_exported_is_put_back(two: Two) -> None:
+    two.pay(two.there, answer({"receipt": "r_1"}))
+    run = two.run_there()
+
+    class Racing(SqliteStore):
+        async def end_pause(self, pause: PauseRecord) -> bool:
+            ended = await super().end_pause(pause)
+            ref = await self.find_run(run)
+            assert ref is not None
+            await self.record(exported(ref, Export("exp_1", "os:op", "there"), pause.since_ms))
+            return ended
+
+    async def race() -> list[PauseRecord]:
+        store = Racing(two.there.path / "gateway.db", FakeClock())
+        await store.open()
+        try:
+            await store.put_pause(PauseRecord(f"run:{run}", 1, "os:op"))
+            with pytest.raises(RequestFault, match="os:op exported it as exp_1 to there"):
+                await let_go_on(store, run, PauseRecord(f"run:{run}", 2, "os:other"))
+            return await store.pauses()
+        finally:
+            await store.close()
+
+    assert [pause.scope for pause in asyncio.run(race())] == [f"run:{run}"]

@@ -10,6 +10,7 @@ import pytest
 from gateway.ledger.evidence import Exporter, Identities
 from gateway.ledger.heads import Heads
 from gateway.ledger.importing import imported_run
+from gateway.ledger.moved import Export, exported, let_go_on
 from gateway.ledger.proof import NoProof
 from gateway.ledger.signing import SigningKey
 from gateway.model.errors import ConnectorFault, RequestFault
@@ -55,9 +56,15 @@ class There:
     async def export(self, **wanted: Any) -> list[bytes]:
         run = await self.run_id()
         await self.gate.pause(f"run:{run}")
+        await self.seal()
         exporter = Exporter(self.gate.store, self.heads, self.key, self.gate.clock)
         known = EventFilter(**{"run_id": run, "limit": 10_000, **wanted})
         return [line async for line in exporter.lines(known, Identities())]
+
+    async def seal(self) -> None:
+        run = await self.gate.store.find_run(await self.run_id())
+        assert run is not None
+        await self.gate.store.record(exported(run, Export("exp_1", "os:op", "elsewhere"), self.gate.clock.now_ms()))
 
     async def read(self) -> ImportedRun:
         return self.read_from(await self.export())
@@ -290,6 +297,12 @@ async def test_a_run_that_may_go_on_there_does_not_go_on_here(there: There) -> N
     [pause] = await there.gate.store.pauses()
     await there.gate.store.end_pause(pause)
     with pytest.raises(NoProof, match="was not paused"):
+        there.read_from([line async for line in exporter.lines(wanted, Identities())])
+    assert there.read_from(await there.export())
+    [pause] = await there.gate.store.pauses()
+    assert await let_go_on(there.gate.store, run, replace(pause, reason="it never went there"))
+    await there.gate.pause(f"run:{run}")
+    with pytest.raises(NoProof, match="may still go on there; write it with: toolgate runs export"):
         there.read_from([line async for line in exporter.lines(wanted, Identities())])
     assert there.read_from(await there.export())
     await there.gate.store.cancel_run(RunCancel(run, 0, "os:op"))
