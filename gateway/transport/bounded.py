@@ -7,6 +7,7 @@ the same bytes for a head, and exactly as much body as these announce, there is 
 import asyncio
 from typing import Any, Final
 
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.transport.cycle import Cycle
@@ -18,10 +19,15 @@ HEAD_BYTES: Final = 64 * 1024
 HEAD_LINES: Final = 200
 REQUEST_S: Final = 30.0
 _TOO_LARGE: Final = "The head of the request is too large."
+_MALFORMED: Final = "Invalid HTTP request received."
+_TUNNEL: Final = "There is no proxy here."
 _END: Final = b"\r\n\r\n"
 _FAMILIAR: Final = 512
 _FAMILIAR_HEAD: Final = 4096
 _FAMILIAR_BODY: Final = 64 * 1024
+_UPGRADING: Final = frozenset({b"upgrade", b"http2-settings"})
+"""Headers that ask for another protocol, and what `Connection` calls them."""
+
 _FRAMING: Final = frozenset({b"expect", b"trailer", b"transfer-encoding", b"upgrade"})
 """Headers by which a request is more than its head and a number of bytes."""
 
@@ -89,13 +95,32 @@ class BoundedHttp(HttpToolsProtocol):
                 return
         if self._in_head:
             self._received += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._parse(data)
         if not self._begun or self.transport.is_closing():
             return
         if self._deadline is None:
             self._deadline = self.loop.call_later(self.request_s, self.transport.close)
         if self._in_head and self._received > HEAD_BYTES:
             self.send_400_response(_TOO_LARGE)
+
+    def _parse(self, data: bytes) -> None:
+        """As uvicorn's, but a request that offers another protocol is read as any other: its parser drops the body."""
+        try:
+            self.parser.feed_data(data)
+        except HttpParserError:
+            self.logger.warning(_MALFORMED)
+            self.send_400_response(_MALFORMED)
+        except HttpParserUpgrade as declined:
+            self._whole = b""
+            again = self._head_without_upgrade() + data[declined.args[0] :]
+            self.parser = HttpRequestParser(self)  # the other one takes no more where the client wants to close
+            self._parse(again)
+
+    def _head_without_upgrade(self) -> bytes:
+        kept = [line for line in self.headers if line[0] not in _UPGRADING]
+        lines = [b"%b: %b" % (name, _declined(value) if name == b"connection" else value) for name, value in kept]
+        return b"\r\n".join([b"%b %b HTTP/1.1" % (self.parser.get_method(), self.url), *lines]) + _END
 
     def _took_short_way(self, data: bytes, familiar: Familiar) -> bool:
         """Answer a request that is whole and whose head is known; the parser, between two requests, never sees it."""
@@ -119,9 +144,15 @@ class BoundedHttp(HttpToolsProtocol):
         self._in_head = False
         if len(self.headers) > HEAD_LINES or (self._received > HEAD_BYTES and self._head_bytes() > HEAD_BYTES):
             raise ValueError(_TOO_LARGE)  # the parser ends the connection with 400
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise ValueError(_TUNNEL)
+            return
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
         super().on_message_complete()
         self._settle()
         if self._whole and self.familiar is not None:
@@ -166,3 +197,8 @@ class BoundedHttp(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+
+def _declined(connection: bytes) -> bytes:
+    """Return a `Connection` header without what asks for another protocol."""
+    return b",".join(token for token in connection.split(b",") if token.strip().lower() not in _UPGRADING)

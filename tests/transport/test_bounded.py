@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import uvicorn
@@ -23,9 +24,21 @@ async def fine(scope: Scope, receive: Receive, send: Send) -> None:
     await PlainTextResponse("fine")(scope, receive, send)
 
 
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    assert not {b"upgrade", b"http2-settings"} & {name for name, _ in scope["headers"]}
+    said = b""
+    while (message := await receive())["type"] == "http.request":
+        said += message["body"]
+        if not message.get("more_body"):
+            break
+    await PlainTextResponse(said)(scope, receive, send)
+
+
 @asynccontextmanager
-async def connected(kind: type[BoundedHttp]) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    config = uvicorn.Config(fine, lifespan="off", log_config=None, access_log=False)
+async def connected(
+    kind: type[BoundedHttp], app: Any = fine
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False)
     config.load()
     state = ServerState()
     server = await asyncio.get_running_loop().create_server(lambda: kind(config, state, {}), "127.0.0.1", 0)
@@ -37,11 +50,18 @@ async def connected(kind: type[BoundedHttp]) -> AsyncIterator[tuple[asyncio.Stre
         server.close()
 
 
-async def status(reader: asyncio.StreamReader) -> int:
+async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     head = await reader.readuntil(b"\r\n\r\n")
     length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length"))
-    await reader.readexactly(int(length.split(b":")[1]))
-    return int(head.split()[1])
+    return int(head.split()[1]), await reader.readexactly(int(length.split(b":")[1]))
+
+
+async def status(reader: asyncio.StreamReader) -> int:
+    return (await answer(reader))[0]
+
+
+async def body(reader: asyncio.StreamReader) -> bytes:
+    return (await answer(reader))[1]
 
 
 async def test_a_head_in_pieces_is_read_and_so_are_the_next_ones_on_its_connection() -> None:
@@ -59,6 +79,39 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
         assert [await status(reader), await status(reader)] == [200, 200]
         writer.write(b"TP/1.1\r\nHost: x\r\n\r\n")
         assert await status(reader) == 200
+
+
+@pytest.mark.parametrize(
+    "offer", [b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n",
+              b"connection: close, upgrade\r\nUpgrade: websocket\r\n"],
+    ids=["h2c", "websocket"],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "framed", [b"Content-Length: 5\r\n\r\nhello", b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"]
+)
+@pytest.mark.parametrize("cut", [None, 20, 60, -3])
+async def test_a_request_that_offers_another_protocol_is_read_with_its_body(
+    offer: bytes, framed: bytes, cut: int | None
+) -> None:
+    whole = b"POST /a HTTP/1.1\r\nHost: x\r\n" + offer + framed
+    async with connected(BoundedHttp, echo) as (reader, writer):
+        writer.write(whole[:cut])
+        if cut is not None:
+            await asyncio.sleep(0.001)
+            writer.write(whole[cut:])
+        assert await body(reader) == b"hello"
+        if b"close" in offer:
+            assert await reader.read() == b""
+            return
+        writer.write(whole + b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nend")
+        assert [await body(reader), await body(reader)] == [b"hello", b"end"]
+
+
+async def test_nothing_can_be_reached_through_the_gateway_as_through_a_proxy() -> None:
+    async with connected(BoundedHttp) as (reader, writer):
+        writer.write(b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert await status(reader) == 400
+        assert await reader.read() == b""
 
 
 async def test_a_large_body_does_not_count_as_head() -> None:
