@@ -1,4 +1,4 @@
-"""Asks the user in front of the client for an approval, with MCP elicitation, where policies let them give it.
+"""Asks the user in front of the client for an approval, with MCP elicitation: there, where policies let them give it.
 
 Who that is, is what the caller's identity proves: the user it acts for, or at this machine's own key the owner of the
 agent. Whoever holds the client can answer in their name; so nobody is asked but for the tools that were configured.
@@ -26,6 +26,9 @@ _LONGEST: Final = 8_000
 """Characters of a question: of a call with more to it, people are asked where they can read it in peace."""
 
 _PATIENCE_S: Final = 600.0
+_ON_PAGE_S: Final = 25.0
+"""How long a call waits for who went to the page; many clients give a request up after 30 seconds."""
+
 _DECLINED: Final = "declined in the client"
 _REASON: Final[Mapping[str, Any]] = {
     "type": "object",
@@ -46,14 +49,12 @@ class Eliciting:
     async def ask(self, call: Call, approval: Approval) -> Approval | None:
         """Return an approval as it is once its call's user has answered, or somebody else has; None: no user may.
 
-        To accept is to approve, to decline to deny; whatever else comes back, or nothing, leaves it as it is.
+        To accept a form is to approve, to decline it to deny; whatever else comes back, or nothing, leaves it as it is.
+        On the page that a client is sent to where no form would do, whoever sits there shows who they are.
         """
-        person, question = self.person(call.identity), ""
-        if person and self._can_be_asked(call) and await self._desk.may(person, approval):
-            question = _question(approval, person, self._parlour.clock.now_ms())
-        if not question or len(question) > _LONGEST:
+        person, params = await self._question(call, approval)
+        if params is None:
             return None
-        params = {"mode": "form", "message": question, "requestedSchema": _REASON}
         asking = asyncio.ensure_future(call.request.back.ask(ELICIT, params))
         deciding = asyncio.ensure_future(self._parlour.approvals.decided(approval.id, _PATIENCE_S))
         try:
@@ -62,9 +63,24 @@ class Eliciting:
             deciding.cancel()
             asking.cancel()
             answers = await asyncio.gather(asking, deciding, return_exceptions=True)
-        if isinstance(answers[0], Mapping):
-            await self._take(answers[0], approval, person)
-        return await self._parlour.approvals.find(approval.id)
+        answer = answers[0] if isinstance(answers[0], Mapping) else {}
+        if person:
+            await self._take(answer, approval, person)
+        on_page = _ON_PAGE_S if not person and answer.get("action") == "accept" else 0
+        return await self._parlour.approvals.decided(approval.id, on_page)
+
+    async def _question(self, call: Call, approval: Approval) -> tuple[str, Mapping[str, Any] | None]:
+        """Return what the client is asked, and in a form, whose answer that is."""
+        if not any(fnmatchcase(call.tool.name, pattern) for pattern in self._tools):
+            return "", None
+        person, page = self.person(call.identity), self._parlour.page_of(approval.id)
+        if person and _offers(call, "form") and await self._desk.may(person, approval):
+            question = _question(approval, person, self._parlour.clock.now_ms())
+            if len(question) <= _LONGEST:
+                return person, {"mode": "form", "message": question, "requestedSchema": _REASON}
+        if page and _offers(call, "url"):
+            return "", {"mode": "url", "elicitationId": approval.id, "url": page, "message": _sent(approval)}
+        return "", None
 
     async def _take(self, answer: Mapping[str, Any], approval: Approval, person: str) -> None:
         content = answer.get("content")
@@ -78,17 +94,23 @@ class Eliciting:
         except ApprovalRefused:  # it is over, or void: the agent is told how it stands
             return
 
-    def _can_be_asked(self, call: Call) -> bool:
-        offered = call.request.back.capabilities.get("elicitation")
-        meant = any(fnmatchcase(call.tool.name, pattern) for pattern in self._tools)
-        return meant and isinstance(offered, Mapping) and not lacking_for(offered, ELICIT, {"mode": "form"})
-
     def person(self, identity: Identity) -> str:
         """Return which of the people the user of a caller is, or nothing."""
         user = identity.on_behalf_of or (identity.owner if identity.method == "local" else "")
         rules = self._parlour.rules.current
         named = (name for name in rules.people if user in {name, *rules.aliases.get(name, ())})
         return next(named, "") if user else ""
+
+
+def _offers(call: Call, mode: str) -> bool:
+    offered = call.request.back.capabilities.get("elicitation")
+    return isinstance(offered, Mapping) and not lacking_for(offered, ELICIT, {"mode": mode})
+
+
+def _sent(approval: Approval) -> str:
+    told = described(approval, 0)
+    call = f"{told['child'] or told['agent']} wants to call {told['tool']}, which needs a person's approval."
+    return f"{visible(call)} If you may give it, open the page, show who you are, and decide there."
 
 
 def _question(approval: Approval, person: str, now_ms: int) -> str:

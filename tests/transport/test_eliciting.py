@@ -158,7 +158,7 @@ async def test_somebody_who_decides_elsewhere_ends_the_question(user: User) -> N
         ((ASK, OWN), ASKED, "dan", None),  # who may approve nothing
         ((ASK, OWN), ASKED, "BOB", None),  # who is not bob
         ((ASK, OWN), ASKED, "", None),
-        ((ASK, OWN), ASKED, "bob", {"url": {}}),
+        ((ASK, OWN), ApprovalsSection(wait_s=0), "bob", {"url": {}}),
     ],
 )
 async def test_nobody_is_asked_who_may_not_say_yes_or_cannot(
@@ -189,6 +189,34 @@ async def test_one_of_two_is_not_enough_and_is_asked_once(user: User) -> None:
 
 async def test_a_call_with_more_to_it_than_a_question_shows_is_decided_elsewhere(user: User) -> None:
     assert code(await user.calls(call={**PAY, "arguments": {**PAYMENT, "payee": "x" * 8000}})) == "needs_approval"
+
+
+async def test_a_client_that_goes_to_pages_is_sent_to_the_one_of_its_call_where_no_form_will_do(user: User) -> None:
+    long = {**PAY, "arguments": {**PAYMENT, "payee": "x" * 8000}}
+    asked = await user.calls({"form": {}, "url": {}}, long)
+    approval = (await user.approval()).id
+    assert (asked["mode"], asked["elicitationId"]) == ("url", approval)
+    assert asked["url"] == f"http://127.0.0.1:8750/-/approve/{approval}"
+    assert "payer wants to call payments.pay" in asked["message"]
+    answering = asyncio.ensure_future(user.answers("accept"))  # the page is open, and no more is known
+    await settle()
+    assert (user.paid, answering.done()) == (0, False)
+    await user.gate.approving.desk.approve("carol", approval)
+    assert (code(await answering), user.paid) == ("ok", 1)
+
+
+@pytest.mark.parametrize("action", ["decline", "cancel"])
+async def test_who_does_not_go_to_the_page_has_denied_nothing(user: User, action: str) -> None:
+    user = User(user.era, ASK, LEADS)  # with four eyes: another person may sit there
+    assert (await user.calls({"url": {}}))["mode"] == "url"
+    result = await user.answers(action)
+    assert (code(result), (await user.approval()).votes) == ("needs_approval", ())
+    assert f"/-/approve/{(await user.approval()).id}" in result["content"][0]["text"]
+
+
+async def test_no_client_is_sent_to_a_page_where_none_is_to_be_had(user: User) -> None:
+    user.gate.pages.site.base = ""
+    assert code(await user.calls({"url": {}})) == "needs_approval"
 
 
 async def test_an_answer_that_comes_too_late_does_nothing_and_the_user_is_asked_anew() -> None:
