@@ -16,7 +16,8 @@ from gateway.identity.token_index import TokenIndex
 from gateway.model.clock import SystemClock
 from gateway.model.errors import IdentityFault
 from gateway.store.delegations import Delegation, DelegationEnd
-from gateway.store.ports import AgentSighting, Store
+from gateway.store.ports import Store
+from gateway.store.sightings import AgentSighting
 
 __all__ = ["commands"]
 

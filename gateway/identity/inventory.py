@@ -6,7 +6,7 @@ from typing import Final
 from gateway.model.clock import Clock
 from gateway.model.errors import StoreFault
 from gateway.model.identity import ANONYMOUS_AGENT, ClientInfo, Identity
-from gateway.store.ports import AgentInventory, AgentSighting
+from gateway.store.sightings import AgentInventory, AgentSighting
 
 __all__ = ["FLUSH_S", "OTHER_TOOLS", "Inventory"]
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from gateway.store.ports import AgentSighting, SessionRecord
-from gateway.store.sightings import merged
+from gateway.store.ports import SessionRecord
+from gateway.store.sightings import AgentSighting, merged
 
 __all__ = ["MemorySessions"]
 

@@ -19,13 +19,12 @@ from gateway.store.facts import FactStore, FactUse
 from gateway.store.imports import ImportStore
 from gateway.store.retention import RetentionStore
 from gateway.store.runs import RunStore
+from gateway.store.sightings import AgentInventory
 from gateway.store.spending import SpentStore
 from gateway.store.taints import TaintStore
 from gateway.store.tasks import TaskStore
 
 __all__ = [
-    "AgentInventory",
-    "AgentSighting",
     "ClaimVerdict",
     "Claimed",
     "Ending",
@@ -386,32 +385,6 @@ class TokenStore(Protocol):
 
     async def tokens(self) -> list[TokenRecord]:
         """Return every token, revoked ones too."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class AgentSighting:
-    """One line of the agent inventory. `known` is False for refused callers; `tools` counts calls per tool."""
-
-    agent: str
-    known: bool
-    last_seen_ms: int
-    client_name: str = ""
-    client_version: str = ""
-    calls: int = 0
-    refused: int = 0
-    tools: tuple[tuple[str, int], ...] = ()
-
-
-class AgentInventory(Protocol):
-    """Which agents were seen; derived data, written lazily and in bulk."""
-
-    async def saw_agents(self, sightings: Sequence[AgentSighting]) -> None:
-        """Merge sightings: counts add up, the newest name, version and time win."""
-        ...
-
-    async def agents_seen(self) -> list[AgentSighting]:
-        """Return the inventory, newest first."""
         ...
 
 

@@ -1,10 +1,37 @@
-"""How two sightings of one agent become one line of the inventory."""
+"""Who was seen: what the inventory of agents asks of storage, and how two sightings of one become one line of it."""
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
-from gateway.store.ports import AgentSighting
+__all__ = ["AgentInventory", "AgentSighting", "merged"]
 
-__all__ = ["merged"]
+
+@dataclass(frozen=True, slots=True)
+class AgentSighting:
+    """One line of the agent inventory. `known` is False for refused callers; `tools` counts calls per tool."""
+
+    agent: str
+    known: bool
+    last_seen_ms: int
+    client_name: str = ""
+    client_version: str = ""
+    calls: int = 0
+    refused: int = 0
+    tools: tuple[tuple[str, int], ...] = ()
+
+
+class AgentInventory(Protocol):
+    """Which agents were seen; derived data, written lazily and in bulk."""
+
+    async def saw_agents(self, sightings: Sequence[AgentSighting]) -> None:
+        """Merge sightings: counts add up, the newest name, version and time win."""
+        ...
+
+    async def agents_seen(self) -> list[AgentSighting]:
+        """Return the inventory, newest first."""
+        ...
 
 
 def merged(seen: AgentSighting | None, now: AgentSighting) -> AgentSighting:

@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.model.clock import SystemClock
 from gateway.store.delegations import Delegation, DelegationEnd
-from gateway.store.ports import AgentSighting
+from gateway.store.sightings import AgentSighting
 from gateway.store.sqlite import SqliteStore
 from tests.cli.house import House
 

@@ -9,7 +9,7 @@ from gateway.identity.inventory import FLUSH_S, OTHER_TOOLS, Inventory
 from gateway.model.errors import StoreFault
 from gateway.model.identity import ClientInfo, Identity
 from gateway.store.memory import MemoryStore
-from gateway.store.ports import AgentSighting
+from gateway.store.sightings import AgentSighting
 from tests.identity.doubles import HandClock, settle
 
 CLIENT = ClientInfo("claude-desktop", "1.2")

@@ -8,7 +8,8 @@ import pytest
 
 from gateway.model.errors import StoreFault
 from gateway.model.facts import RunRef
-from gateway.store.ports import AgentSighting, EventFilter, EventKind, Store, TokenRecord
+from gateway.store.ports import EventFilter, EventKind, Store, TokenRecord
+from gateway.store.sightings import AgentSighting
 from tests.store.making import T0, ending, intent, record, step
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from gateway.model.errors import LedgerTampered, StoreFault
 from gateway.model.facts import StepStatus
-from gateway.store.ports import AgentSighting, EventFilter
+from gateway.store.ports import EventFilter
+from gateway.store.sightings import AgentSighting
 from gateway.store.sqlite import SqliteStore
 from tests.fixtures.clock import FakeClock
 from tests.store.making import ending, intent, lookup, record, step

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.store.evidence import Evidence, recorded_from, recorded_whole
-from gateway.store.ports import AgentSighting, Event, EventFilter, Recorded, StepLookup
+from gateway.store.ports import Event, EventFilter, Recorded, StepLookup
+from gateway.store.sightings import AgentSighting
 from gateway.store.sqlite.lookups import (
     EVENT_COLUMNS,
     IndexedSteps,

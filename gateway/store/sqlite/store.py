@@ -18,7 +18,6 @@ from gateway.store.evidence import recorded_from, step_from
 from gateway.store.facts import Fact, FactAnswer, FactPut
 from gateway.store.imports import ImportedRun
 from gateway.store.ports import (
-    AgentSighting,
     Claimed,
     ClaimVerdict,
     Ending,
@@ -35,6 +34,7 @@ from gateway.store.ports import (
 from gateway.store.retention import Removal, Removed
 from gateway.store.row_events import begun
 from gateway.store.runs import Attempt, AttemptBegin, Placed, RunCancel, RunChange, RunSummary
+from gateway.store.sightings import AgentSighting
 from gateway.store.sqlite import (
     approvals,
     budgets,

@@ -9,17 +9,9 @@ from gateway.model.errors import StoreFault
 from gateway.model.facts import StepStatus
 from gateway.store.bodies import compensated_body, load
 from gateway.store.evidence import Evidence, recorded_from, step_from
-from gateway.store.ports import (
-    AgentSighting,
-    Claimed,
-    ClaimVerdict,
-    Ending,
-    EventKind,
-    Intent,
-    Record,
-)
+from gateway.store.ports import Claimed, ClaimVerdict, Ending, EventKind, Intent, Record
 from gateway.store.removable import Text
-from gateway.store.sightings import merged
+from gateway.store.sightings import AgentSighting, merged
 from gateway.store.sqlite import approvals, budgets, facts, taints
 from gateway.store.sqlite.lookups import IndexedSteps, find_holder, find_step
 from gateway.store.sqlite.transaction import Transaction
