@@ -125,6 +125,7 @@ class Parts:
         self.listing = Listing(self.authenticator, self.admission, self.rules, self._refused, self.inventory.saw)
         self.directory = Directory(self.upstreams, self.rules)
         self.notices = Notices(self.upstreams, self.rules, self.listing, self.directory, self.clock)
+        self.approving.access.shown_in(self.listing, self.notices.tools_changed)
         self.pages, self.visitors = self._pages()
         self.elicited = Elicited(redactor.deliver, self.pages)
         self.hooks = Hooks(self.store, self.clock, self.ids, redactor.record)

@@ -1,4 +1,7 @@
-"""Standing approvals: calls like these need not be asked about, so many of them, until then."""
+"""Standing approvals: calls like these need not be asked about, so many of them, until then.
+
+One that opens access is something else to policies, a grant: it stands for no approval, and no approval stands for it.
+"""
 
 import json
 import re
@@ -9,7 +12,7 @@ from typing import Any, Final
 from gateway.approval.values import Approval, ApprovalRefused, Bound
 from gateway.codec import CodecError, parse
 
-__all__ = ["MOST_USES", "Condition", "condition_from", "covers"]
+__all__ = ["MOST_USES", "Condition", "condition_from", "covers", "opens_access"]
 
 MOST_USES: Final = 100_000
 _CONDITION: Final = re.compile(r"\s*([^\s=!<>]+)\s*(==|!=|<=|>=|<|>|\bin\b)\s*(.+?)\s*", re.DOTALL)
@@ -62,13 +65,19 @@ def condition_from(text: str) -> Condition:
     return Condition(path, op, value)
 
 
-def covers(approval: Approval, bound: Bound, arguments: Mapping[str, Any]) -> bool:
-    """Tell whether a standing approval is for this call too."""
+def opens_access(approval: Approval) -> bool:
+    """Tell whether a standing approval is a grant: it lets through what a policy permits only where there is one."""
+    return bool(approval.asked.get("access", False))
+
+
+def covers(approval: Approval, bound: Bound, arguments: Mapping[str, Any], run: str) -> bool:
+    """Tell whether a standing approval is for this call too, which is made in `run`."""
     asked = approval.asked
     conditions: Sequence[Mapping[str, Any]] = asked["where"]
     return (
         asked["agent"] == bound.agent
         and asked["on_behalf_of"] in {"", bound.on_behalf_of}
+        and asked.get("run", "") in {"", run}
         and asked["tools"].get(bound.tool) == bound.tool_digest
         and all(Condition(**each).holds(arguments) for each in conditions)
     )

@@ -13,6 +13,7 @@ from gateway.app import build_rules, policy_trial, read_policies
 from gateway.catalog.catalog import NEW
 from gateway.catalog.lock import Lock
 from gateway.catalog.names import canonical_name
+from gateway.cli import granting
 from gateway.cli.acting import As, acting
 from gateway.cli.durations import moment_ms
 from gateway.cli.loaded import Loaded
@@ -39,9 +40,15 @@ Agent = Annotated[str, typer.Option(help="Only this agent.")]
 
 def commands() -> typer.Typer:
     """Return the subcommands of `toolgate access`."""
-    group = typer.Typer(help="Review what agents may do against what they did; certify it.", no_args_is_help=True)
+    group = typer.Typer(
+        help="Review what agents may do against what they did, and certify it; open access for a while.",
+        no_args_is_help=True,
+    )
     group.command()(review)
     group.command()(certify)
+    group.command()(granting.grant)
+    group.command()(granting.grants)
+    group.command()(granting.revoke)
     return group
 
 

@@ -26,7 +26,7 @@ from gateway.pipeline.rules import RulesInForce
 from gateway.redaction.redactor import Redactor
 from gateway.store.ports import Store
 
-__all__ = ["As", "commands", "done_with", "tell"]
+__all__ = ["As", "Why", "commands", "done_with", "moment", "tell"]
 
 Id = Annotated[str, typer.Argument(help="The approval's id: apr_… or stn_…")]
 As = Annotated[
@@ -171,7 +171,7 @@ def _hint(code: str) -> str:
 def _list(config: Path, as_json: bool, *, standing: bool, everything: bool) -> None:
     found = _done(config, as_json, lambda desk: desk.listed(standing=standing, is_open=not everything))
     now = SystemClock().now_ms()
-    rows = [described(approval, now) for approval in found]
+    rows = [told for approval in found if not (told := described(approval, now)).get("access")]
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
@@ -186,7 +186,7 @@ def _row(told: Mapping[str, Any], *, standing: bool) -> dict[str, str]:
         "agent": told.get("child") or told["agent"],
         "for": told["on_behalf_of"] or "-",
         "tool": f"{told['tool']} (draft)" if told.get("draft") else told["tool"],
-        "until": _moment(told["until_ms"]),
+        "until": moment(told["until_ms"]),
         "by": ", ".join(vote["by"] for vote in told["votes"]) or "-",
     }
     if standing:
@@ -202,7 +202,7 @@ def tell(approval: Approval, as_json: bool) -> None:
         return
     arguments = told.pop("arguments", None)
     for name in ("asked_ms", "until_ms"):
-        told[name.removesuffix("_ms")] = _moment(told.pop(name))
+        told[name.removesuffix("_ms")] = moment(told.pop(name))
     for name, value in told.items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         say(f"{name:16} {visible(text)}")
@@ -212,7 +212,8 @@ def tell(approval: Approval, as_json: bool) -> None:
             say(f"  {line}")
 
 
-def _moment(at_ms: int) -> str:
+def moment(at_ms: int) -> str:
+    """Return a time as people read it."""
     return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 

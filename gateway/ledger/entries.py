@@ -254,6 +254,7 @@ def facts_from(body: Mapping[str, Any]) -> Facts:
         repeat_of=facts["repeat_of"],
         environment=facts["environment"],
         approval=_approval_from(facts.get("approval")),
+        grant=_approval_from(facts.get("grant")),
         budget=Left(**facts["budget"]) if "budget" in facts else None,
         taint=tuple(facts.get("taint", ())),
         confidence=facts.get("confidence"),
@@ -359,6 +360,8 @@ def _facts(facts: Facts, kept: Mapping[str, Any]) -> dict[str, Any]:
     }
     if facts.approval is not None:
         said["approval"] = _approval(facts.approval)
+    if facts.grant is not None:
+        said["grant"] = _approval(facts.grant)
     if facts.budget is not None:
         said["budget"] = {"calls": facts.budget.calls, "cost": facts.budget.cost}
     if facts.taint:

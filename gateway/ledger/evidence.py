@@ -17,7 +17,7 @@ from gateway.ledger.heads import Heads
 from gateway.ledger.signing import SigningKey
 from gateway.ledger.trace import call_events
 from gateway.model.clock import Clock
-from gateway.store.bodies import load
+from gateway.store.bodies import load, used_in
 from gateway.store.chain import content_of, is_of_the_first_version, link_of
 from gateway.store.ports import Event, EventFilter, EventKind, Ledger
 
@@ -150,7 +150,7 @@ def _related(body: Mapping[str, Any]) -> Iterator[str]:
     """Yield the ids of the calls and approvals that a call rests on."""
     facts = body.get("facts", {})
     yield from (step["call_id"] for step in facts.get("priors", {}).values())
-    approvals = (facts.get("approval", {}).get("id"), body.get("claim", {}).get("approval"))
+    approvals = (*(facts.get(name, {}).get("id") for name in ("approval", "grant")), *used_in(body))
     others = (body.get("undoes"), body.get("replayed_from"), body.get("waiting", {}).get("on"))
     yield from (one for one in (*approvals, *others, body.get("source", {}).get("call")) if one)
 

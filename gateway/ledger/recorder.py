@@ -10,11 +10,12 @@ from gateway.ledger.parts import Parts, Redact
 from gateway.model.bill import NO_BILL, Bill
 from gateway.model.call import Call
 from gateway.model.clock import Clock
-from gateway.model.facts import StepStatus
+from gateway.model.facts import Approval, StepStatus
 from gateway.model.identity import ANONYMOUS_AGENT
 from gateway.model.light import maker
 from gateway.model.outcome import Outcome, Succeeded, Unknown
 from gateway.store.approvals import ApprovalUse
+from gateway.store.bodies import used_in
 from gateway.store.facts import FactUse
 from gateway.store.ports import Claimed, Ending, Intent, Ledger, Record, Recorded, StepUse
 
@@ -81,7 +82,8 @@ class Recorder:
             step_key=call.step_key,
             body=claim_body(call, self._redact, self._parts),
             uses=tuple(uses),
-            approval=_relied_on(call),
+            approval=_relied_on(call.facts.approval),
+            grant=_relied_on(call.facts.grant),
             charges=_bill(call).charges,
             facts=tuple(FactUse(held.key, held.version) for held in call.facts.held.values()),
         )
@@ -109,8 +111,9 @@ class Recorder:
         taint = self._taint(call, outcome, body)
         status = _status(outcome)
         # What failed for certain used nothing up; where an effect is in doubt, the pipeline never says failed.
-        relied, released = _relied_on(call), status is StepStatus.FAILED
-        returns = relied.id if relied is not None and released else ""
+        released = status is StepStatus.FAILED
+        relied = (_relied_on(call.facts.approval), _relied_on(call.facts.grant)) if released else ()
+        returns = tuple(use.id for use in relied if use is not None)
         result = outcome.result if isinstance(outcome, Succeeded) else None
         charges = settled(_bill(call), status, result, now - call.received_ms)
         ending = _ending(
@@ -140,7 +143,7 @@ class Recorder:
                 status,
                 body,
                 release=failed,
-                returns=before.claim_body["claim"].get("approval", "") if failed else "",
+                returns=used_in(before.claim_body) if failed else (),
                 charges=settled_later(before.claim_body, succeeded=not failed),
                 compensates=before.claim_body.get("undoes", ""),
             )
@@ -219,19 +222,15 @@ def _broken_off(recorded: Recorded, now_ms: int, *, is_read: bool) -> Ending:
     }
     if not is_read:
         return Ending(recorded.call_id, now_ms, StepStatus.UNKNOWN, body)
-    approval, charges = (
-        recorded.claim_body["claim"].get("approval", ""),
-        settled_later(recorded.claim_body, succeeded=False),
-    )
-    return Ending(recorded.call_id, now_ms, StepStatus.FAILED, body, release=True, returns=approval, charges=charges)
+    used, charges = used_in(recorded.claim_body), settled_later(recorded.claim_body, succeeded=False)
+    return Ending(recorded.call_id, now_ms, StepStatus.FAILED, body, release=True, returns=used, charges=charges)
 
 
 def _bill(call: Call) -> Bill:
     return call.charged if call.has("charged") else NO_BILL
 
 
-def _relied_on(call: Call) -> ApprovalUse | None:
-    given = call.facts.approval
+def _relied_on(given: Approval | None) -> ApprovalUse | None:
     return None if given is None or not given.by else ApprovalUse(given.id, given.version)
 
 

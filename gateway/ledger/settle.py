@@ -7,6 +7,7 @@ from gateway.ledger.charging import settled_later
 from gateway.ledger.trace import CallLine, one_line
 from gateway.model.errors import RequestFault
 from gateway.model.facts import StepStatus
+from gateway.store.bodies import used_in
 from gateway.store.ports import Ending, Ledger
 
 __all__ = ["settle", "settle_by_lookup"]
@@ -70,14 +71,13 @@ async def _settle(
         body["result"] = result
     else:
         body["error"] = {"code": "rejected", "message": text, "detail": ""}
-    approval = "" if succeeded else line.asked.get("claim", {}).get("approval", "")
     ending = Ending(
         line.call_id,
         at_ms,
         StepStatus.SUCCEEDED if succeeded else StepStatus.FAILED,
         body,
         release=not succeeded,
-        returns=approval,
+        returns=() if succeeded else used_in(line.asked),
         charges=settled_later(line.asked, succeeded=succeeded),
         compensates=line.asked.get("undoes", ""),
     )

@@ -164,7 +164,8 @@ class Facts:
     `now_ms` is read once, so a decision can be replayed. `priors` maps a query's name to the latest started step that
     matches it; a name is absent where there is none. `step` counts the run's calls before this one. `repeat_of` is the
     recorded call this one repeats: then the facts are those the original was decided on. `approval` is what people said
-    to this call, if they did. `budget` is what is left of its budgets, where it has any and a policy asks. `taint` are
+    to this call, if they did; `grant` is the access that they opened beforehand to calls like it, where that is what
+    lets it through. `budget` is what is left of its budgets, where it has any and a policy asks. `taint` are
     the labels of what its run and its principal have read. `expected` is set where a run begun anew takes another
     course than recorded. `held` are the declared facts that a policy asks for, by name. `confidence` is what the agent
     says of how sure it is, a decimal text from 0 to 1, where it says so and a policy asks. `dry_run` says
@@ -178,6 +179,7 @@ class Facts:
     repeat_of: str | None = None
     environment: str = "production"
     approval: Approval | None = None
+    grant: Approval | None = None
     budget: Left | None = None
     taint: tuple[str, ...] = ()
     expected: Expected | None = None

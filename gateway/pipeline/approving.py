@@ -23,6 +23,7 @@ from gateway.pipeline.consent import Consents
 from gateway.pipeline.desk import Desk, described
 from gateway.pipeline.drafting import Drafting
 from gateway.pipeline.eliciting import Eliciting
+from gateway.pipeline.open_access import OpenAccess
 from gateway.pipeline.parking import Parking, Parlour
 from gateway.pipeline.rules import RulesInForce
 from gateway.store.ports import Store
@@ -53,6 +54,7 @@ class Approving:
         self._clock = ground.clock
         self.approvals = Approvals(ground.store, ground.clock, ground.ids, Ring(), kept)
         self.consents = Consents(ground.rules, self.approvals)
+        self.access = OpenAccess(ground.rules, self.approvals, ground.clock)
         self._parlour = Parlour(ground.rules, self.approvals, ground.clock, ground.redact)
         self.desk = Desk(self._parlour)
         self.eliciting = Eliciting(self._parlour, self.desk, section.elicitation)
@@ -89,9 +91,13 @@ class Approving:
         return {**described(approval, self._clock.now_ms()), **({"url": url} if url else {})}
 
     async def watch(self) -> None:
-        """Put on record what ends unused or undeserved, and tell the webhook of what is asked, until cancelled."""
+        """Put on record what ends unused or undeserved, and tell the webhook of what is asked, until cancelled.
+
+        And see which access is open.
+        """
         async with asyncio.TaskGroup() as group:
             group.create_task(self._sweep())
+            group.create_task(self.access.watch())
             if self._messenger is not None:
                 group.create_task(self._messenger.run())
 

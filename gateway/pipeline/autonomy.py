@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from gateway.approval.approvals import Approvals
 from gateway.approval.config import AutonomySection
+from gateway.approval.standing import opens_access
 from gateway.approval.values import Approval, ApprovalRefused
 from gateway.model.duration import milliseconds
 from gateway.model.facts import StepStatus
@@ -139,7 +140,8 @@ class Autonomy:
         """Return, for each agent and tool that people were asked about, what was measured and what is proposed."""
         since = self._approvals.now_ms() - milliseconds(self._section.since)
         zones = await _reviewed(self._ledger, EventFilter(since_ms=since, limit=_EVERYTHING))
-        standing = {(one.agent, one.tool): one for one in await self._approvals.listed(standing=True)}
+        listed = await self._approvals.listed(standing=True)
+        standing = {(one.agent, one.tool): one for one in listed if not opens_access(one)}
         asked = (zone for _, zone in sorted(zones.items()) if zone.approved or zone.overridden)
         return [self._found(zone, standing.get((zone.agent, zone.tool))) for zone in asked]
 

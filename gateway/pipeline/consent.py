@@ -1,10 +1,11 @@
-"""What people said to a call, as a fact of its decision: of those only who may say it."""
+"""What people said to a call, and the access they opened to it, as facts of its decision: of those only who may."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
 from gateway.approval.approvals import Approvals
-from gateway.approval.standing import covers
+from gateway.approval.standing import covers, opens_access
 from gateway.approval.values import Approval, Bound
 from gateway.model.call import Call
 from gateway.model.decision import Ruling
@@ -20,6 +21,7 @@ from gateway.policy import (
     Question,
     approved,
     could_be_approved,
+    could_be_granted,
     decide,
     decision_input,
     may_approve,
@@ -82,7 +84,7 @@ def _is_for(rules: Rules, person: Approver, identity: Identity) -> bool:
 
 
 class Consents:
-    """Finds, for a call that an approval would turn, the approval that was given."""
+    """Finds, for a call that a grant or an approval would turn, those that were given."""
 
     def __init__(self, rules: RulesInForce, approvals: Approvals) -> None:
         self._rules = rules
@@ -93,13 +95,15 @@ class Consents:
         rules = self._rules.current
         if not rules.people or call.tool.method != TOOL_CALL:
             return facts
+        if could_be_granted(call.bundle, call.identity, call.tool):
+            facts = await self._granted(call, facts)
         if not could_be_approved(call.bundle, call.identity, call.tool):
             return facts
         given = decision_input(call.bundle, call.identity, call.tool, call.arguments, facts)
         if decide(call.bundle, given).ruling is not Ruling.NEEDS_APPROVAL:
             return facts
         find = self._draft if call.drafts else self._found
-        found = await find(bound_of(call, facts.run), call, facts.now_ms)
+        found = await find(bound_of(call, facts.run), call, facts)
         if found is None:
             return facts
         people = self._counted(found, Question(call.identity, call.tool, call.arguments, facts))
@@ -107,24 +111,52 @@ class Consents:
             people = tuple(one for one in people if approved(call.bundle, given, [one], MOST_PEOPLE).allowed)
         return replace(facts, approval=Consent(found.id, found.version, people, found.decided_ms, found.standing))
 
-    async def _draft(self, bound: Bound, call: Call, now_ms: int) -> Approval | None:
+    async def _granted(self, call: Call, facts: Facts) -> Facts:
+        """Return the facts with the grant without which the call would be denied; a grant is used for nothing else."""
+        if not self._is_denied(call, facts):
+            return facts
+        for grant, people in self._usable(await self._approvals.listed(standing=True), call, facts):
+            if opens_access(grant):
+                granted = replace(facts, grant=Consent(grant.id, grant.version, people, grant.decided_ms, True))
+                if not self._is_denied(call, granted):
+                    return granted
+        return facts
+
+    @staticmethod
+    def _is_denied(call: Call, facts: Facts) -> bool:
+        given = decision_input(call.bundle, call.identity, call.tool, call.arguments, facts)
+        return decide(call.bundle, given).ruling is Ruling.DENY
+
+    def _usable(
+        self, standing: Sequence[Approval], call: Call, facts: Facts
+    ) -> Iterator[tuple[Approval, tuple[Approver, ...]]]:
+        """Yield those that are for this call, with the people who gave them and may."""
+        bound, question = bound_of(call, facts.run), Question(call.identity, call.tool, call.arguments, facts)
+        for each in standing:
+            if each.is_usable(facts.now_ms) and covers(each, bound, call.arguments, facts.run.id):
+                people = self._counted(each, question)
+                if people:
+                    yield each, people
+
+    async def _draft(self, bound: Bound, call: Call, facts: Facts) -> Approval | None:
         """Return the approved draft that a call names and carries out; whatever else was approved is none."""
         if call.request.draft is None:
             return None
         draft = await self._approvals.find(call.request.draft)
-        if not draft.is_usable(now_ms) or not is_drafts(draft, call.identity, call.tool):
+        if not draft.is_usable(facts.now_ms) or not is_drafts(draft, call.identity, call.tool):
             return None
         made = draft.bound
         if draft.agent != bound.agent:
             bound = replace(bound, agent=made.agent, on_behalf_of=made.on_behalf_of, run=made.run)
         return draft if bound == made else None
 
-    async def _found(self, bound: Bound, call: Call, now_ms: int) -> Approval | None:
-        held = await self._approvals.held(bound)
+    async def _found(self, bound: Bound, call: Call, facts: Facts) -> Approval | None:
+        held, now_ms = await self._approvals.held(bound), facts.now_ms
         if held is not None and not held.is_pending(now_ms):
             return held if held.is_usable(now_ms) else None
         for standing in await self._approvals.listed(standing=True):
-            if standing.is_usable(now_ms) and covers(standing, bound, call.arguments):
+            is_such = standing.is_usable(now_ms) and not opens_access(standing)
+            if is_such and covers(standing, bound, call.arguments, facts.run.id):
                 return standing
         return None
 

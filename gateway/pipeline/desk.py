@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
-from gateway.approval.standing import MOST_USES, condition_from
+from gateway.approval.standing import MOST_USES, condition_from, opens_access
 from gateway.approval.values import Approval, ApprovalRefused, Vote
 from gateway.codec import digest, dump
 from gateway.ledger.entries import facts_from, identity_from
@@ -36,8 +36,9 @@ class Grant:
     """A standing approval as a person wants it: so many calls (`most`) of a tool by an agent, until then.
 
     `tool` is a name or a pattern such as "crm.*", of which the tools of today are meant. `where` are conditions on the
-    arguments, such as "amount <= 100". Without `on_behalf_of` it is for whomever the agent acts. `earned` is what was
-    measured before, of one that was proposed.
+    arguments, such as "amount <= 100". Without `on_behalf_of` it is for whomever the agent acts, and without `run` in
+    whichever run. `earned` is what was measured before, of one that was proposed. One for `access` is a grant: it opens
+    what a policy permits only where there is one, and approves nothing.
     """
 
     agent: str
@@ -48,6 +49,8 @@ class Grant:
     on_behalf_of: str = ""
     why: str = ""
     earned: Mapping[str, Any] = field(default_factory=dict)
+    access: bool = False
+    run: str = ""
 
 
 class Desk:
@@ -157,6 +160,11 @@ class Desk:
             raise ApprovalRefused(
                 "no_limit", f"Say for how many calls (at most {MOST_USES}) and until when in the future."
             )
+        if wanted.access and not rules.bundle.reads_grants:
+            raise ApprovalRefused(
+                "no_grants",
+                "No policy permits what a grant opens: add granted.cedar of the starter policies, or its like.",
+            )
         if wanted.agent not in rules.bundle.agents:
             raise ApprovalRefused("unknown_agent", f"There is no agent {wanted.agent!r}.")
         tools = [tool for tool in rules.catalog.tools() if _is_meant(wanted.tool, tool) and not tool.quarantined]
@@ -177,6 +185,8 @@ class Desk:
             "tools": {tool.name: tool.digest for tool in tools},
             "where": [asdict(condition) for condition in where],
             **({"earned": wanted.earned} if wanted.earned else {}),
+            **({"access": True} if wanted.access else {}),
+            **({"run": wanted.run} if wanted.run else {}),
         }
         return await self._approvals.grant(body, self._vote(by, wanted.why), wanted.most, wanted.until_ms)
 
@@ -274,7 +284,9 @@ def described(approval: Approval, now_ms: int) -> dict[str, Any]:
     }
     if approval.standing:
         earned = {"earned": asked["earned"]} if "earned" in asked else {}
-        return {**told, "tools": sorted(asked["tools"]), "where": list(asked["where"]), **earned}
+        narrowed = {"run": asked["run"]} if "run" in asked else {}
+        opened = {"access": True} if opens_access(approval) else {}
+        return {**told, "tools": sorted(asked["tools"]), "where": list(asked["where"]), **earned, **narrowed, **opened}
     decision, child = asked["decision"], _child(asked)
     return {
         **told,

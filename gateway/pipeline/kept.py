@@ -118,7 +118,7 @@ class Kept:
             answer = None
         rules = self._rules.current
         tool = rules.catalog.find(answer.tool) if answer is not None else None
-        if answer is None or tool is None or not visible(rules.bundle, identity, tool):
+        if answer is None or tool is None or not visible(rules.bundle, identity, tool, granted=True):
             raise RequestFault(_GONE)
         return answer
 

@@ -22,7 +22,10 @@ Sighted = Callable[[Identity, ClientInfo], None]
 
 
 class Listing:
-    """Lists tools per agent: only those some call could be allowed on, and none in quarantine (see `Views`)."""
+    """Lists tools per agent: only those some call could be allowed on, and none in quarantine (see `Views`).
+
+    `granted` tells the tools that people have opened to an agent for a while.
+    """
 
     def __init__(
         self,
@@ -32,6 +35,7 @@ class Listing:
         refused: Refused,
         sighted: Sighted,
     ) -> None:
+        self.granted: Callable[[Identity], frozenset[str]] = lambda _: frozenset()
         self._authenticator = authenticator
         self._admission = admission
         self._rules = rules
@@ -84,11 +88,11 @@ class Listing:
     def text(self, identity: Identity, endpoint: str = "") -> Any:
         """Return the same as JSON that `codec.dump` takes as it is. Raises `LimitFault`."""
         self._admission.check(identity)
-        return self._current().text(identity, endpoint)
+        return self._current().text(identity, endpoint, self.granted(identity))
 
     def view(self, identity: Identity, endpoint: str = "") -> View:
         """Return what this agent may see at an endpoint."""
-        return self._current().of(identity, endpoint)
+        return self._current().of(identity, endpoint, self.granted(identity))
 
     def _current(self) -> Views:
         if self._rules.current is not self._views.rules:

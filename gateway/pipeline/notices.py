@@ -203,6 +203,11 @@ class Notices:
         self._changed.update((name, "") for name in LIST_CHANGED)
         self._news.set()
 
+    def tools_changed(self) -> None:
+        """Take note that other tools may be open to somebody, under the same rules."""
+        self._changed.add(("tools", ""))
+        self._news.set()
+
     async def run(self) -> None:
         """Pass news on, and look whom it is still for, until cancelled."""
         async with asyncio.TaskGroup() as tasks:

@@ -148,7 +148,7 @@ class Simulation:
         if via is None:
             return None
         arguments = {"name": call.request.name, "arguments": call.arguments}
-        plain = replace(facts, priors={}, approval=None)
+        plain = replace(facts, priors={}, approval=None, grant=None)
         decision = decide(self._bundle, decision_input(self._bundle, call.identity, via, arguments, plain))
         return None if decision.allowed else decision
 

@@ -23,6 +23,8 @@ _OWN: Final = frozenset({APPROVALS_SERVER, OWN_SERVER, *OWN_PINS})
 _VIEWS: Final = 1024
 _INDEXES: Final = 16
 _TEXTS: Final = 64
+_Key = tuple[Identity, str, frozenset[str]]
+"""Who looks, at which endpoint, and what is open to them for a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,30 +57,30 @@ class Views:
 
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
-        self._seen: dict[tuple[Identity, str], View] = {}
+        self._seen: dict[_Key, View] = {}
         self._shown: dict[tuple[str, str, int], Mapping[str, Any]] = {}
         self._words: dict[str, Mapping[str, int]] = {}
         self._indexes: OrderedDict[tuple[str, ...], Index] = OrderedDict()
         self._pages: dict[str, defaultdict[str | None, set[str]]] = {}
-        self._texts: OrderedDict[tuple[Identity, str], Any] = OrderedDict()
+        self._texts: OrderedDict[_Key, Any] = OrderedDict()
 
-    def of(self, identity: Identity, endpoint: str) -> View:
-        """Return what this agent may see at an endpoint."""
-        view = self._seen.get((identity, endpoint))
+    def of(self, identity: Identity, endpoint: str, granted: frozenset[str] = frozenset()) -> View:
+        """Return what this agent may see at an endpoint; some calls of the tools that are `granted` are open to it."""
+        view = self._seen.get((identity, endpoint, granted))
         if view is None:
             if len(self._seen) > _VIEWS:
                 self._seen.clear()
-            view = self._seen[identity, endpoint] = self._made(identity, endpoint)
+            view = self._seen[identity, endpoint, granted] = self._made(identity, endpoint, granted)
         return view
 
-    def text(self, identity: Identity, endpoint: str) -> Any:
+    def text(self, identity: Identity, endpoint: str, granted: frozenset[str] = frozenset()) -> Any:
         """Return the list of what this agent may see as JSON that `dump` takes as it is: kept of who asked last."""
-        key = identity, endpoint
+        key = identity, endpoint, granted
         text = self._texts.get(key)
         if text is None:
             if len(self._texts) >= _TEXTS:
                 self._texts.popitem(last=False)
-            text = self._texts[key] = verbatim(dump(self.of(identity, endpoint).listed))
+            text = self._texts[key] = verbatim(dump(self.of(identity, endpoint, granted).listed))
         else:
             self._texts.move_to_end(key)
         return text
@@ -125,12 +127,12 @@ class Views:
             words = self._words[tool.name] = words_of(tool)
         return words
 
-    def _made(self, identity: Identity, endpoint: str) -> View:
+    def _made(self, identity: Identity, endpoint: str, granted: frozenset[str]) -> View:
         rules = self.rules
         seen = [
             tool
             for known in rules.catalog_at(endpoint).tools()
-            if not known.quarantined and visible(rules.bundle, identity, known)
+            if not known.quarantined and visible(rules.bundle, identity, known, granted=known.name in granted)
             if (tool := rules.spoken_with(identity.agent, known)).contract is None or not tool.contract.broken
         ]
         tools = tuple(tool for tool in seen if tool.server not in _OWN)

@@ -13,7 +13,16 @@ from gateway.policy.decide import decide
 from gateway.policy.entities import joined, reference, user_entity
 from gateway.policy.given import Question, approving_input, from_json, joining_input, to_json
 
-__all__ = ["MOST_PEOPLE", "SELF_APPROVAL", "approved", "could_be_approved", "may_approve", "may_join", "people_needed"]
+__all__ = [
+    "MOST_PEOPLE",
+    "SELF_APPROVAL",
+    "approved",
+    "could_be_approved",
+    "could_be_granted",
+    "may_approve",
+    "may_join",
+    "people_needed",
+]
 
 SELF_APPROVAL: Final = ("self_approval", "allowed")
 """The obligation of a permit that lets people approve what is done for them."""
@@ -29,6 +38,13 @@ def could_be_approved(bundle: Bundle, identity: Identity, tool: Tool) -> bool:
     """Tell whether an approval may make a difference to this agent's calls of a tool."""
     situations = (bundle.situation(bundle.request(one, tool)) for one in (identity, *identity.delegators))
     return any(policy.heeds_approval for situation in situations for policy in situation.policies)
+
+
+def could_be_granted(bundle: Bundle, identity: Identity, tool: Tool) -> bool:
+    """Tell whether access that people open may make a difference to this agent's own calls of a tool."""
+    if not bundle.reads_grants:
+        return False
+    return any(policy.heeds_grant for policy in bundle.situation(bundle.request(identity, tool)).policies)
 
 
 def may_approve(bundle: Bundle, person: Approver, question: Question) -> Decision:

@@ -28,7 +28,7 @@ from gateway.policy.entities import (
 )
 from gateway.policy.fields import Fields, fields_of
 from gateway.policy.mapper import map_record
-from gateway.policy.need import CONFIDENCE, TAINT
+from gateway.policy.need import CONFIDENCE, GRANT, TAINT
 from gateway.policy.operations import Operations
 from gateway.policy.outlook import Outlook, outlook_of
 from gateway.policy.policies import Checked, LoadOptions, Policy, check_sources
@@ -86,6 +86,7 @@ class Bundle:
         self._prior_sources = frozenset(query.tool for queries in checked.priors.values() for query in queries)
         self._reads_budget = any(policy.need.reads(("base", "budget")) for policy in checked.policies)
         self._reads_confidence = any(policy.need.reads(CONFIDENCE) for policy in checked.policies)
+        self._reads_grants = any(policy.need.reads(GRANT) for policy in checked.policies)
         self._tool_entities = {tool.name: tool_entities(tool, self.server(tool.server)) for tool in tools}
         self._for_anyone, self._for_one = _by_principal(checked.policies)
         self._request = lru_cache(maxsize=_REQUESTS)(self._build_request)
@@ -171,6 +172,11 @@ class Bundle:
         """Whether some policy asks how sure an agent says it is."""
         return self._reads_confidence
 
+    @property
+    def reads_grants(self) -> bool:
+        """Whether some policy asks whether people have opened access."""
+        return self._reads_grants
+
     def server(self, name: str) -> ServerEntity:
         """Return a server as policies see it; one that is not known is not trusted."""
         return self.servers.get(name, ServerEntity(name))
@@ -202,15 +208,18 @@ class Bundle:
             return self._operations.request(identity, tool, arguments)
         return self._request(*self._key(identity, tool))
 
-    def outlook(self, identity: Identity, tool: Tool) -> Outlook:
-        """Return what an agent can hope for from a tool or an operation, whatever the arguments and the past."""
+    def outlook(self, identity: Identity, tool: Tool, *, granted: bool = False) -> Outlook:
+        """Return what an agent can hope for from a tool or an operation, whatever the arguments and the past.
+
+        That is without a grant, or (`granted`) with one for some calls of the tool.
+        """
         if identity.child is not None and not identity.child.covers(tool.name):
             return Outlook.NEVER
         if any(self.outlook(one, tool) is Outlook.NEVER for one in identity.delegators):
             return Outlook.NEVER
         if tool.method != TOOL_CALL:
             return self._operations.outlook(identity, tool.method, tool.server, None)
-        return self._outlook(*self._key(identity, tool))
+        return self._outlook(granted, *self._key(identity, tool))
 
     def outlook_on(self, identity: Identity, method: str, server: str, name: str | None) -> Outlook:
         """Return what an agent can hope for from an operation on a server's document or prompt; None is any of them."""
@@ -279,9 +288,9 @@ class Bundle:
         request = Request(principal, action, resource, tuple(parse(entities)))
         return Situation(request, entities, tuple(self._candidates(Uid(**principal))))
 
-    def _build_outlook(self, *key: *_Key) -> Outlook:
+    def _build_outlook(self, granted: bool, *key: *_Key) -> Outlook:
         request = self._request(*key)
-        return outlook_of(tuple(self._candidates(Uid(**request.principal))), request)
+        return outlook_of(tuple(self._candidates(Uid(**request.principal))), request, granted=granted)
 
     def _candidates(self, principal: Uid) -> Iterator[Policy]:
         """Yield the policies whose scope does not name another principal."""

@@ -94,6 +94,12 @@ class CaseApproval(_Data):
     quorum: int = Field(default=1, description="How many people gave it.")
 
 
+class CaseGrant(_Data):
+    """Access that people opened to calls like it."""
+
+    by: str = Field(description="Who opened it.")
+
+
 class CaseDelegation(_Data):
     """What the agent handed on to a child that makes the call."""
 
@@ -114,6 +120,7 @@ class Around(_Data):
     delegation: CaseDelegation | None = Field(default=None, description="That a child of the agent makes the call.")
     taint: tuple[str, ...] = Field(default=(), description="The labels of what the run has read.")
     approval: CaseApproval | None = Field(default=None, description="A person's consent, if any.")
+    grant: CaseGrant | None = Field(default=None, description="The access that people opened, if any.")
     calls_left: int | None = Field(default=None, description="What is left of a budget, if there is one.")
     cost_left: str = Field(default="0.0", description="What is left of its cost.")
     facts: dict[str, Any] = Field(default_factory=dict, description="The declared facts that hold, by name.")
@@ -262,7 +269,9 @@ def _around(around: Around, person: Callable[[str], Approver]) -> Surroundings:
     approval = None
     if given is not None:
         approval = Approval(given.by, _NOW, given.args_match, given.quorum, (person(given.by),))
-    return Surroundings(around.taint, around.calls_left, around.cost_left, approval)
+    opened = around.grant
+    grant = None if opened is None else Approval(opened.by, _NOW, True, 1, (person(opened.by),))
+    return Surroundings(around.taint, around.calls_left, around.cost_left, approval, grant)
 
 
 def _latest(case: Case, query: PriorQuery) -> Iterator[Step]:

@@ -166,7 +166,7 @@ def _denied(
         False,
         bundle.digest,
         policies=tuple(policy.id for policy in forbids),
-        message=_message(given, forbids if permitted else [], answer, way),
+        message=_message(given, forbids if permitted else [], answer, way, situation.policies),
         remedies=way.remedies,
         obligations=way.approvals,
         waits_for=way.waits_for,
@@ -175,7 +175,9 @@ def _denied(
     )
 
 
-def _message(given: DecisionInput, forbids: Sequence[Policy], answer: Answer, way: Way) -> str:
+def _message(
+    given: DecisionInput, forbids: Sequence[Policy], answer: Answer, way: Way, policies: Sequence[Policy]
+) -> str:
     what = _asked(given)
     if answer.errors:
         errors = "; ".join(answer.errors)
@@ -183,8 +185,18 @@ def _message(given: DecisionInput, forbids: Sequence[Policy], answer: Answer, wa
     if forbids:
         said = [policy.terms.message or f"Policy {policy.id} forbids this {what}." for policy in forbids]
     else:
-        said = [f"No policy allows {_who(given)} to make this {what}. Ask the operator to allow it."]
+        said = [f"No policy allows {_who(given)} to make this {what}. {_how_to_be_let(given, policies)}"]
     return " ".join((*dict.fromkeys(said), *_read_before(given, forbids), *way.running, *_approval_wanted(way)))
+
+
+def _how_to_be_let(given: DecisionInput, policies: Sequence[Policy]) -> str:
+    if not any(policy.is_permit and policy.heeds_grant for policy in policies):
+        return "Ask the operator to allow it."
+    agent, tool = given.principal["id"], given.resource["id"]
+    return (
+        "Somebody whom the policies let approve it can open it for a while, and then you repeat it: "
+        f"`toolgate access grant {agent} {tool} --count 1 --within 1h --as NAME`."
+    )
 
 
 def _read_before(given: DecisionInput, forbids: Sequence[Policy]) -> Iterator[str]:

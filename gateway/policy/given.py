@@ -62,6 +62,7 @@ class Surroundings:
     calls_left: int | None = None
     cost_left: str = "0.0"
     approval: Approval | None = None
+    grant: Approval | None = None
 
 
 @light
@@ -82,6 +83,7 @@ def decision_input(
     """Put a call before the policies of `bundle`. Never raises, whatever the arguments hold."""
     situation = bundle.situation_of(identity, tool, arguments)
     told = facts.priors or facts.approval is not None or facts.budget is not None or facts.confidence is not None
+    told = told or facts.grant is not None
     asks = identity.delegators or (identity.agent, tool.name) in bundle.fields
     if (
         told
@@ -114,19 +116,27 @@ def compose(bundle: Bundle, question: Question) -> DecisionInput:
     approval = _consent(question)
     if approval is not None and approval.people and not request.unjudged:
         request = replace(request, entities=(*request.entities, *map(user_entity, approval.people)))
+    grant = _access(question)
+    if grant is not None and grant.people and not request.unjudged:
+        request = replace(request, entities=joined(request.entities, map(user_entity, grant.people)))
     given = _put(bundle, question, request, is_call=question.tool.method == TOOL_CALL)
     for_others = [to_json(compose(bundle, _as_asked_by(one, question))) for one in question.identity.delegators]
     return replace(given, notes={**given.notes, "delegators": for_others}) if for_others else given
 
 
 def _as_asked_by(delegator: Identity, question: Question) -> Question:
-    """Return the question whether an agent may make a call that it handed on: what was done for it, it did."""
+    """Return the question whether an agent may make a call that it handed on: what was done for it, it did.
+
+    What was opened to the one that makes the call is not open to this one.
+    """
     doer = question.identity.agent
     priors = {
         name: replace(step, agent=delegator.agent) if step.agent == doer else step
         for name, step in question.facts.priors.items()
     }
-    return replace(question, identity=delegator, facts=replace(question.facts, priors=priors))
+    around = replace(question.surroundings, grant=None)
+    facts = replace(question.facts, priors=priors, grant=None)
+    return replace(question, identity=delegator, facts=facts, surroundings=around)
 
 
 def approving_input(bundle: Bundle, person: Approver, question: Question) -> DecisionInput:
@@ -351,6 +361,19 @@ def _consent(question: Question) -> Approval | None:
     return Approval(told.by[-1].name, told.at_ms, True, len(told.by), told.by)
 
 
+def _access(question: Question) -> Approval | None:
+    """Return the access that people opened to calls like it: what the facts tell, else what is merely supposed."""
+    told = question.facts.grant
+    if told is None or not told.by:
+        return question.surroundings.grant
+    return Approval(told.by[-1].name, told.at_ms, True, len(told.by), told.by)
+
+
+def _grant(question: Question) -> dict[str, Any] | None:
+    given = _access(question)
+    return None if given is None else {"by": reference("User", given.by), "at": instant(given.at_ms)}
+
+
 def _approval(question: Question) -> dict[str, Any] | None:
     given = _consent(question)
     if given is None:
@@ -393,6 +416,7 @@ _BASE: Final[Mapping[str, Callable[[Question], Any]]] = {
     "taint": lambda question: sorted({*question.facts.taint, *question.surroundings.taint}),
     "budget": _budget,
     "approval": _approval,
+    "grant": _grant,
     "unmodelled": lambda _: [],
     "version": _version,
     "confidence": _confidence,

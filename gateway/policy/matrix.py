@@ -11,9 +11,9 @@ from gateway.policy.outlook import Outlook
 __all__ = ["matrix", "may", "may_ask", "visible"]
 
 
-def visible(bundle: Bundle, identity: Identity, tool: Tool) -> bool:
+def visible(bundle: Bundle, identity: Identity, tool: Tool, *, granted: bool = False) -> bool:
     """Tell whether any arguments and any past could let this agent make this call. It is decided again."""
-    return bundle.outlook(identity, tool) is not Outlook.NEVER
+    return bundle.outlook(identity, tool, granted=granted) is not Outlook.NEVER
 
 
 def may(bundle: Bundle, identity: Identity, method: str, server: str, name: str | None) -> Outlook:

@@ -9,9 +9,11 @@ from gateway.policy.cedar import pst
 __all__ = [
     "APPROVAL",
     "CONFIDENCE",
+    "GRANT",
     "TAINT",
     "Equality",
     "Need",
+    "Path",
     "chain",
     "children",
     "equalities",
@@ -21,6 +23,7 @@ __all__ = [
 
 Path = tuple[str, ...]
 APPROVAL: Final[Path] = ("base", "approval")
+GRANT: Final[Path] = ("base", "grant")
 TAINT: Final[Path] = ("base", "taint")
 CONFIDENCE: Final[Path] = ("base", "confidence")
 

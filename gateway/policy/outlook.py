@@ -24,13 +24,14 @@ class Outlook(StrEnum):
     NEVER = "never"
 
 
-def outlook_of(policies: Sequence[Policy], request: Request) -> Outlook:
+def outlook_of(policies: Sequence[Policy], request: Request, *, granted: bool = False) -> Outlook:
     """Project the policies onto a request without a context (POLICY.md §1.5).
 
     NEVER is certain: no context allows the call, or a forbid on the action `see` hides the tool. ALWAYS is certain too,
-    and so is NEEDS_APPROVAL: without an approval some forbid always applies, and each that does asks for one.
+    and so is NEEDS_APPROVAL: without an approval some forbid always applies, and each that does asks for one. No grant
+    is supposed to be there, unless some calls are `granted`.
     """
-    world = request.world()
+    world = replace(request.world(), ungranted=not granted)
     enforced = [policy for policy in policies if not policy.terms.shadow]
     if world.missing() or _applies(enforced, replace(world, action=_SEE), "forbid") is True:
         return Outlook.NEVER

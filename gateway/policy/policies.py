@@ -12,7 +12,7 @@ from gateway.model.tool import Tool
 from gateway.policy.annotations import Terms, read_annotations
 from gateway.policy.cedar import CedarError, load_schema, parse, pst, validate
 from gateway.policy.entities import CALL_TOOL, NAMESPACE, ServerEntity, Uid, action_of
-from gateway.policy.need import APPROVAL, CONFIDENCE, Equality, Need, equalities, need_of, tested
+from gateway.policy.need import APPROVAL, CONFIDENCE, GRANT, Equality, Need, equalities, need_of, tested
 from gateway.policy.problem import PolicyLoadError
 from gateway.policy.projection import scope_of_action
 from gateway.policy.schema import OTHER_ACTIONS, ToolShapes, build_schema, declares
@@ -71,6 +71,11 @@ class Policy:
         """Whether an approval can make a difference to this policy."""
         return self.need.reads(APPROVAL)
 
+    @property
+    def heeds_grant(self) -> bool:
+        """Whether access that people open can make a difference to this policy."""
+        return self.need.reads(GRANT)
+
 
 @dataclass(frozen=True, slots=True)
 class Checked:
@@ -100,7 +105,8 @@ def check_sources(sources: Sequence[PolicySource], tools: Sequence[Tool], option
         raise PolicyLoadError(problems)
     priors = _priors_by_tool(policies, shapes, problems)
     facts = record_of({"type": "object", "properties": options.facts})
-    schema = build_schema(shapes, priors, options.environments, facts)
+    grants = any(policy.need.reads(GRANT) for policy in policies)
+    schema = build_schema(shapes, priors, options.environments, facts, grants=grants)
     if not problems:
         problems += _validation_problems(policies, schema, shapes)
     if problems:

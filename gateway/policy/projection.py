@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from gateway.policy.cedar import pst
 from gateway.policy.entities import Uid
-from gateway.policy.need import APPROVAL, chain
+from gateway.policy.need import APPROVAL, GRANT, Path, chain
 
 __all__ = ["UNKNOWN", "World", "holds", "matches_scope", "scope_of_action"]
 
@@ -30,7 +30,8 @@ _LONG = range(-(2**63), 2**63)
 class World:
     """The entities of one request: attributes and, including itself, ancestors of each.
 
-    `unapproved` supposes that nobody has approved the call; else that, like all of the context, is not known.
+    `unapproved` supposes that nobody has approved the call, `ungranted` that nobody has opened access to such calls;
+    else that, like all of the context, is not known.
     """
 
     principal: Uid
@@ -39,6 +40,7 @@ class World:
     attributes: Mapping[Uid, Mapping[str, Any]]
     ancestors: Mapping[Uid, frozenset[Uid]]
     unapproved: bool = False
+    ungranted: bool = False
 
     @classmethod
     def of(cls, request: Sequence[Mapping[str, str]], entities: Sequence[Mapping[str, Any]]) -> "World":
@@ -170,7 +172,9 @@ class _Evaluator:
         return UNKNOWN if attributes is None else attributes.get(expr.attr, UNKNOWN)
 
     def presence(self, expr: Any) -> Any:
-        if self._world.unapproved and _is_approval(expr):
+        if self._world.unapproved and _asks_for(APPROVAL, expr):
+            return False
+        if self._world.ungranted and _asks_for(GRANT, expr):
             return False
         base = self.value(expr.base)
         attributes = self._world.attributes.get(base) if isinstance(base, Uid) else None
@@ -252,10 +256,10 @@ _EVALUATE: Final[Mapping[type, Callable[[_Evaluator, Any], Any]]] = {
 }
 
 
-def _is_approval(expr: Any) -> bool:
-    """Tell whether an expression asks if the call is approved (`context.base has approval`)."""
+def _asks_for(what: Path, expr: Any) -> bool:
+    """Tell whether an expression asks if something is there (`context.base has approval`)."""
     path = chain(expr.base)
-    return path is not None and len(path) < len(APPROVAL) and (*path, *expr.attrs)[: len(APPROVAL)] == APPROVAL
+    return path is not None and len(path) < len(what) and (*path, *expr.attrs)[: len(what)] == what
 
 
 def _equal(left: Any, right: Any) -> Any:

@@ -49,10 +49,13 @@ def build_schema(
     priors: Mapping[str, Sequence[PriorQuery]],
     environments: Sequence[str],
     facts: Shape | None = None,
+    *,
+    grants: bool = False,
 ) -> Json:
     """Return the schema in Cedar's JSON form; `priors` are the prior steps that each tool's policies look at.
 
-    `facts` are those that are declared; without any, no context has facts.
+    `facts` are those that are declared; without any, no context has facts. Nor has any a grant, unless there are
+    `grants` because some policy asks for them: to those who use none, the policies stay what they were.
     """
     held = {"facts": (cedar_type(facts), True)} if facts is not None and facts.fields else {}
     actions: Json = {CALL_TOOL: {}}
@@ -72,7 +75,7 @@ def build_schema(
         actions[name] = _action(_AGENT, ["Tool"], context, [{"id": CALL_TOOL}])
     return {
         NAMESPACE: {
-            "commonTypes": {"Base": _base()},
+            "commonTypes": {"Base": _base(grants=grants)},
             "entityTypes": _entity_types(environments),
             "actions": actions,
         }
@@ -92,7 +95,7 @@ def declares(context: Mapping[str, Any], path: Sequence[str], schema: Mapping[st
     return True
 
 
-def _base() -> Json:
+def _base(*, grants: bool) -> Json:
     budget = _record({"callsLeft": (_LONG, True), "costLeft": (_DECIMAL, True)})
     approval = _record(
         {"by": (_named("User"), True), "at": (_DATETIME, True), "argsMatch": (_BOOL, True), "quorum": (_LONG, True)}
@@ -100,6 +103,7 @@ def _base() -> Json:
     delegation = _record(
         {"name": (_STRING, True), "parent": (_STRING, True), "depth": (_LONG, True), "scopes": (_STRINGS, True)}
     )
+    grant = {"grant": (_record({"by": (_named("User"), True), "at": (_DATETIME, True)}), False)} if grants else {}
     run = _record({"id": (_STRING, True), "owner": (_named("Agent"), True), "status": (_STRING, True)})
     return _record(
         {
@@ -117,6 +121,7 @@ def _base() -> Json:
             "version": (_LONG, True),
             "dryRun": (_BOOL, True),
             "confidence": (_DECIMAL, False),
+            **grant,
         }
     )
 

@@ -21,8 +21,8 @@ __all__ = ["Request", "Situation", "Verdicts"]
 _REMEMBERED: Final = 32
 _REMEMBERED_LENGTH: Final = 512
 _STEADY: Final = frozenset(
-    {"env", "delegator", "delegatedScopes", "delegation", "taint", "budget", "approval", "dryRun"}
-    | {"confidence", "unmodelled"}
+    {"env", "delegator", "delegatedScopes", "delegation", "taint", "budget", "approval", "grant"}
+    | {"dryRun", "confidence", "unmodelled"}
 )
 """What of `context.base` stays as it is from one call of an agent to the next, mostly."""
 

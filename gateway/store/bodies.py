@@ -1,10 +1,10 @@
 """The JSON text of event bodies, with the members by which the call rows can be rebuilt from the events alone.
 
 A claim's body gets the member `claim` (`session`, `step_key`, `arguments_digest`, `consumes`: the call ids it uses up;
-where there are such also `approval`, and `charges`: key, part of time and amount of what it reserves), an ending's the
-member `ending` (`status`, `release`, and `charges`: key, part of time, what is given back, what is spent); a run's
-opening consists of `owner`, `key`, `source`, `status`. A report of what was used up has `charges` as a claim has. What
-a body shares with others stands in its member `shared`.
+where there are such also `approval`, `grant`, and `charges`: key, part of time and amount of what it reserves), an
+ending's the member `ending` (`status`, `release`, and `charges`: key, part of time, what is given back, what is spent);
+a run's opening consists of `owner`, `key`, `source`, `status`. A report of what was used up has `charges` as a claim
+has. What a body shares with others stands in its member `shared`.
 """
 
 import json
@@ -18,6 +18,7 @@ from gateway.codec import CodecError, dump
 from gateway.model.bill import Charge
 from gateway.model.errors import StoreFault
 from gateway.model.facts import RunRef, StepStatus
+from gateway.store.approvals import ApprovalUse
 from gateway.store.ports import Ending, EventKind, Intent, PauseRecord, Record
 from gateway.store.removable import SHARED, Share, Text, parts, sharing
 from gateway.store.runs import AttemptBegin, RunCancel
@@ -32,7 +33,9 @@ __all__ = [
     "load",
     "pause_event",
     "record_body",
+    "relied_on",
     "run_body",
+    "used_in",
 ]
 
 # 2^64 has 20 digits. Mapping every digit to one byte and searching for a run costs a tenth of a regular expression.
@@ -51,9 +54,22 @@ def claim_body(intent: Intent) -> Text:
     }
     if intent.approval is not None:
         terms["approval"] = intent.approval.id
+    if intent.grant is not None:
+        terms["grant"] = intent.grant.id
     if intent.charges:
         terms["charges"] = [[each.key, each.start_ms, each.amount] for each in intent.charges]
     return _call_text({"claim": terms}, intent)
+
+
+def relied_on(intent: Intent) -> tuple[ApprovalUse, ...]:
+    """Return the approvals that a claim uses."""
+    return tuple(use for use in (intent.approval, intent.grant) if use is not None)
+
+
+def used_in(body: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the approvals that a claim with this body used."""
+    terms = body.get("claim", {})
+    return tuple(terms[name] for name in ("approval", "grant") if name in terms)
 
 
 def ending_body(ending: Ending) -> bytes:

@@ -9,7 +9,7 @@ from gateway.model.errors import StoreFault
 from gateway.model.facts import FactKey, PriorScope, RunRef, Step, StepStatus
 from gateway.store.approvals import Answered, ApprovalAsk, ApprovalChange, ApprovalFilter, ApprovalRow, ApprovalTrail
 from gateway.store.audit import CallRow, RunRow, Totals, audit
-from gateway.store.bodies import charged, claim_body, compensated_body, ending_body, record_body
+from gateway.store.bodies import charged, claim_body, compensated_body, ending_body, record_body, relied_on
 from gateway.store.budgets import BudgetCounter, Counters
 from gateway.store.chain import GENESIS, link_of, told_in
 from gateway.store.evidence import Evidence, holds, recorded_from, recorded_whole, step_from
@@ -143,8 +143,8 @@ class MemoryStore(MemoryDelegations, MemorySessions, MemorySpending, MemoryTasks
         self._taints.mark(call.end, ending.taint)
         if ending.release:
             self._release(call, call.end.seq)
-            if ending.returns:
-                self._shelf.give_back(ending.returns, ending.call_id, ending.at_ms)
+            for returned in ending.returns:
+                self._shelf.give_back(returned, ending.call_id, ending.at_ms)
         undone = self._calls.get(ending.compensates) if ending.status is StepStatus.SUCCEEDED else None
         if undone is not None and undone.end is not None and undone.status is StepStatus.SUCCEEDED:
             body = compensated_body(ending)
@@ -293,7 +293,7 @@ class MemoryStore(MemoryDelegations, MemorySessions, MemorySpending, MemoryTasks
                 return Claimed(ClaimVerdict.STALE)
             if use.consume and found.consumed_by is not None:
                 return Claimed(ClaimVerdict.CONSUMED, call_id=found.consumed_by)
-        usable = intent.approval is None or self._shelf.is_usable(intent.approval, intent.at_ms)
+        usable = all(self._shelf.is_usable(use, intent.at_ms) for use in relied_on(intent))
         is_so = usable and self._board.are_held(intent.facts, intent.at_ms)
         return None if is_so else Claimed(ClaimVerdict.STALE)
 

@@ -13,6 +13,7 @@ from gateway.store.approvals import (
     ApprovalTrail,
     ApprovalUse,
 )
+from gateway.store.bodies import relied_on
 from gateway.store.chain import told_in
 from gateway.store.ports import Event, EventKind, Intent
 
@@ -57,13 +58,13 @@ class Shelf:
         return row is not None and may_be_used(row, wanted, at_ms)
 
     def use(self, intent: Intent) -> None:
-        """Note, behind the claim itself, that it used its approval, if it has one."""
-        if intent.approval is None:
-            return
-        row = used(self.rows[intent.approval.id], self._next())
-        self.rows[row.id] = row
-        told = (intent.at_ms, EventKind.APPROVAL_USED, row.id, intent.run_id)
-        self._append((*told, intent.agent, intent.on_behalf_of, intent.tool), body_of(row, {"call": intent.call_id}))
+        """Note, behind the claim itself, that it used its approvals, if it has any."""
+        for each in relied_on(intent):
+            row = used(self.rows[each.id], self._next())
+            self.rows[row.id] = row
+            told = (intent.at_ms, EventKind.APPROVAL_USED, row.id, intent.run_id)
+            about = (intent.agent, intent.on_behalf_of, intent.tool)
+            self._append((*told, *about), body_of(row, {"call": intent.call_id}))
 
     def give_back(self, approval_id: str, call_id: str, at_ms: int) -> None:
         """Undo the use by a call that certainly did nothing."""

@@ -148,7 +148,10 @@ class StepUse:
 @light
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A call about to be made. `step_key` is unique per (agent, tool). `body` is the event's JSON object."""
+    """A call about to be made. `step_key` is unique per (agent, tool). `body` is the event's JSON object.
+
+    `approval` is what people said to the call, `grant` the access that they had opened to it: the claim uses both.
+    """
 
     call_id: str
     at_ms: int
@@ -162,6 +165,7 @@ class Intent:
     body: Mapping[str, Any] = field(repr=False)
     uses: tuple[StepUse, ...] = ()
     approval: ApprovalUse | None = None
+    grant: ApprovalUse | None = None
     charges: tuple[Charge, ...] = ()
     facts: tuple[FactUse, ...] = ()
 
@@ -214,9 +218,9 @@ class Claimed:
 class Ending:
     """The outcome of a claimed call. `release` gives consumed steps and the step key back (nothing was sent).
 
-    Then `returns` names the approval that the call used, if any, and that is given back too. `compensates` is the call
-    whose effect this one took back, if it succeeded. `charges` settle what was reserved; what none of them names stays
-    reserved.
+    Then `returns` names the approvals that the call used, if any, and those are given back too. `compensates` is the
+    call whose effect this one took back, if it succeeded. `charges` settle what was reserved; what none of them names
+    stays reserved.
     `taint` are labels of its answer that are to follow its run and its principal.
     """
 
@@ -225,7 +229,7 @@ class Ending:
     status: StepStatus
     body: Mapping[str, Any] = field(repr=False)
     release: bool = False
-    returns: str = ""
+    returns: tuple[str, ...] = ()
     compensates: str = ""
     charges: tuple[Settled, ...] = ()
     taint: tuple[str, ...] = ()

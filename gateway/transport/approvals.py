@@ -96,7 +96,10 @@ class ApprovalsApi:
         return await self._answer(request, work)
 
     async def grant(self, request: Request) -> Response:
-        """Make a standing approval: `agent`, `tool`, `most`, `until_ms`, perhaps `where`, `on_behalf_of`, `reason`."""
+        """Make a standing approval, or with `access` true a grant: `agent`, `tool`, `most` and `until_ms`.
+
+        Perhaps also `where`, `on_behalf_of`, `run` and `reason`.
+        """
 
         async def work(by: str) -> Any:
             said = await _said(request)
@@ -108,6 +111,8 @@ class ApprovalsApi:
                 where=_texts(said, "where"),
                 on_behalf_of=_text(said, "on_behalf_of"),
                 why=_text(said, "reason"),
+                access=_flag(said, "access"),
+                run=_text(said, "run"),
             )
             return described(await self._desk.grant(by, wanted), self._clock.now_ms())
 
@@ -152,6 +157,13 @@ def _whole(said: Mapping[str, Any], name: str) -> int:
     value = said.get(name, 0)
     if not isinstance(value, int) or isinstance(value, bool):
         raise ApprovalRefused("bad_request", f"`{name}` is no whole number.")
+    return value
+
+
+def _flag(said: Mapping[str, Any], name: str) -> bool:
+    value = said.get(name, False)
+    if not isinstance(value, bool):
+        raise ApprovalRefused("bad_request", f"`{name}` is neither true nor false.")
     return value
 
 

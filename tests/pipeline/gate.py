@@ -283,7 +283,12 @@ class Gate:
         self.rollback = Rollback(self.runner, self.store, self.rules, self.owned, self.clock)
         self.entry = self._entry()
         self.directory = Directory(self.upstreams, self.rules)
-        self.notices = Notices(self.upstreams, self.rules, self.listing, self.directory, self.clock)
+        self.notices = self._notices()
+
+    def _notices(self) -> Notices:
+        notices = Notices(self.upstreams, self.rules, self.listing, self.directory, self.clock)
+        self.approving.access.shown_in(self.listing, notices.tools_changed)
+        return notices
 
     def _approving(self, section: ApprovalsSection) -> Approving:
         return Approving(Ground(self.store, self.rules, self.clock, self.ids, self.redactor.record), section)

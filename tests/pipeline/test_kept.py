@@ -8,12 +8,14 @@ import pytest
 from gateway.catalog.cut import CUT
 from gateway.catalog.own_tools import READ_RESULT
 from gateway.model.identity import Identity
-from gateway.model.outcome import Failed, Succeeded
+from gateway.model.outcome import Denied, Failed, Succeeded
+from gateway.pipeline.desk import Grant
 from gateway.pipeline.kept import Bounds
 from gateway.pipeline.rules import Limits
 from gateway.pipeline.runner import Ended
 from gateway.pipeline.stages.execute import Execute
 from tests.pipeline.gate import PAYMENT, PERMIT_ALL, SECRET, Gate, request, rules_of
+from tests.pipeline.people import BOB, HOUR, LEADS
 
 LONG = "".join(f"line {number}\n" for number in range(2000))
 ONLY_OWN = """
@@ -66,6 +68,18 @@ async def test_an_answer_that_fits_or_that_nobody_limits_is_the_very_same() -> N
         arguments = {"to": "a"} if tool == "mail_send" else {}
         assert result(await run(gate, tool, arguments)) is whole
     assert len(gate.kept) == 0
+
+
+async def test_whoever_was_granted_a_call_reads_its_answer_to_the_end_after_the_grant_is_used() -> None:
+    gate = limited(
+        '@id("granted") permit (principal, action, resource) when { context.base has grant };', ONLY_OWN, LEADS
+    )
+    gate.rules.current = replace(gate.rules.current, people={"bob": BOB})
+    grant = Grant("payer", "payments.list", 1, gate.clock.now_ms() + HOUR, access=True)
+    await gate.approving.desk.grant("bob", grant)
+    note = await cut_one(gate)
+    assert (await read(gate, note["handle"]))["total"] == len(LONG)
+    assert isinstance((await run(gate, "payments_list", {})).outcome, Denied)
 
 
 async def test_reading_on_gives_every_character_once_and_says_when_it_is_over() -> None:

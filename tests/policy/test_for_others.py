@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from gateway.codec import dump, parse
 from gateway.model.decision import Decision, Ruling
-from gateway.model.facts import Step
+from gateway.model.facts import Approval, Approver, Step
 from gateway.model.identity import Child, Identity
 from gateway.policy import LoadOptions, Outlook, decide, decision_input, from_json, may, to_json, visible
 from tests.policy.acme import PAY, PAYER, PAYMENT, PERMIT_ALL, PRECONDITION, facts, load, step
@@ -33,6 +33,14 @@ def test_what_is_done_for_another_agent_has_to_be_allowed_to_both() -> None:
     decision = for_payer(ITS_OWN)
     assert decision.ruling is Ruling.DENY
     assert decision.message.startswith("This is done for agent payer. No policy allows agent payer")
+
+
+def test_what_was_opened_to_one_of_them_is_not_open_to_the_other() -> None:
+    granted = '@id("granted") permit (principal, action, resource) when { context.base has grant };'
+    bundle = load(granted)
+    open_to = replace(facts(), grant=Approval("stn_1", 1, (Approver("bob"),), 0, standing=True))
+    for who, is_let in ((READER, False), (replace(READER, child=None), True)):
+        assert decide(bundle, decision_input(bundle, who, PAY, PAYMENT, open_to)).allowed is is_let
 
 
 def test_nothing_is_shown_that_one_of_them_may_never_use() -> None:

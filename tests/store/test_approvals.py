@@ -151,19 +151,39 @@ async def test_an_approval_that_is_not_there_pending_withdrawn_or_late_is_not_us
 async def test_a_call_that_certainly_did_nothing_gives_its_approval_back(store: Store) -> None:
     use = await approved(store)
     await store.claim(intent("c1", approval=use))
-    await store.finish(ending("c1", StepStatus.FAILED, release=True, returns="apr_1"))
+    await store.finish(ending("c1", StepStatus.FAILED, release=True, returns=("apr_1",)))
     assert (await store.claim(intent("c2", approval=use))).verdict is ClaimVerdict.CLAIMED
     await store.finish(ending("c2", StepStatus.UNKNOWN))
-    await store.settle(ending("c2", StepStatus.FAILED, release=True, returns="apr_1"))
+    await store.settle(ending("c2", StepStatus.FAILED, release=True, returns=("apr_1",)))
     assert (await store.claim(intent("c3", approval=use))).verdict is ClaimVerdict.CLAIMED
     await store.finish(ending("c3"))
     assert (await store.claim(intent("c4", approval=use))).verdict is ClaimVerdict.STALE
     assert await store.verify()
 
 
+async def test_a_call_uses_its_grant_beside_its_approval_both_or_neither(store: Store) -> None:
+    approval, grant = await approved(store), await approved(store, "stn_1", binding="g", standing=True, most=2)
+    spent = ApprovalUse("stn_1", grant.version - 1)
+    refused = await store.claim(intent("c1", approval=approval, grant=spent))
+    assert refused.verdict is ClaimVerdict.STALE
+    assert (await store.claim(intent("c2", approval=approval, grant=grant))).verdict is ClaimVerdict.CLAIMED
+    claim, *used = [event async for event in store.events(EventFilter(after_seq=4))]
+    assert '"grant":"stn_1"' in claim.body
+    assert [(event.kind, event.call_id) for event in used] == [
+        (EventKind.APPROVAL_USED, "apr_1"),
+        (EventKind.APPROVAL_USED, "stn_1"),
+    ]
+    await store.finish(ending("c2", StepStatus.FAILED, release=True, returns=("apr_1", "stn_1")))
+    for number in range(2):
+        assert (await store.claim(intent(f"g{number}", grant=grant))).verdict is ClaimVerdict.CLAIMED
+    assert (await store.claim(intent("g2", approval=approval, grant=grant))).verdict is ClaimVerdict.STALE
+    assert (await store.claim(intent("c3", approval=approval))).verdict is ClaimVerdict.CLAIMED
+    assert await store.verify()
+
+
 async def test_an_unknown_approval_is_not_given_back(store: Store) -> None:
     await store.claim(intent("c1"))
-    await store.finish(ending("c1", StepStatus.FAILED, release=True, returns="apr_1"))
+    await store.finish(ending("c1", StepStatus.FAILED, release=True, returns=("apr_1",)))
     assert await store.verify() == 2
 
 

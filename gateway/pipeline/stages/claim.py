@@ -185,6 +185,7 @@ def makes_step(call: Call) -> bool:
         call.step_key is not None
         or bool(call.decision.consumes)
         or call.facts.approval is not None
+        or call.facts.grant is not None
         or call.tool.name in call.bundle.prior_sources
     )
 

@@ -81,7 +81,9 @@ def _is_for_people(call: Call, decision: Decision) -> bool:
 def _may_come_through(call: Call, via: Tool) -> bool:
     """Decide on the tool that this call came through as well. It makes no step, so none can be required of it."""
     arguments = {"name": call.request.name, "arguments": call.arguments}
-    given = decision_input(call.bundle, call.identity, via, arguments, replace(call.facts, priors={}, approval=None))
+    given = decision_input(
+        call.bundle, call.identity, via, arguments, replace(call.facts, priors={}, approval=None, grant=None)
+    )
     decision = decide(call.bundle, given)
     if not decision.allowed:
         call.given, call.decision = given, decision

@@ -1,6 +1,7 @@
 """Approvals as rows, each an index of events of the chain."""
 
 import sqlite3
+from collections.abc import Sequence
 from typing import Any, Final
 
 from gateway.store.approval_events import (
@@ -20,13 +21,13 @@ from gateway.store.approvals import (
     ApprovalFilter,
     ApprovalRow,
     ApprovalTrail,
-    ApprovalUse,
 )
+from gateway.store.bodies import relied_on
 from gateway.store.ports import EventKind, Intent
 from gateway.store.sqlite.lookups import find_told
 from gateway.store.sqlite.transaction import Transaction
 
-__all__ = ["ask", "change", "find", "find_held", "find_held_now", "give_back", "is_usable", "list_all", "row_of", "use"]
+__all__ = ["ask", "change", "find", "find_held", "find_held_now", "give_back", "list_all", "row_of", "usable", "use"]
 
 COLUMNS: Final = "id, asked_seq, binding, standing, state, version, used, most, until_ms, last_seq"
 _ROW: Final = f"SELECT {COLUMNS} FROM approvals WHERE id = ?"  # noqa: S608 - constant names
@@ -73,18 +74,24 @@ def change(tx: Transaction, changes: ApprovalChange, opens: ApprovalAsk | None) 
     return True
 
 
-def is_usable(tx: Transaction, wanted: ApprovalUse, at_ms: int) -> ApprovalRow | None:
-    """Return the approval's row if a call may use it now."""
-    row = row_of(tx.db, wanted.id)
-    return row if row is not None and may_be_used(row, wanted, at_ms) else None
+def usable(tx: Transaction, intent: Intent) -> Sequence[ApprovalRow] | None:
+    """Return the rows of the approvals that a call relies on, if it may use them all now."""
+    found = []
+    for wanted in relied_on(intent):
+        row = row_of(tx.db, wanted.id)
+        if row is None or not may_be_used(row, wanted, intent.at_ms):
+            return None
+        found.append(row)
+    return found
 
 
-def use(tx: Transaction, row: ApprovalRow, intent: Intent) -> None:
-    """Note, behind the claim itself, that it used the approval."""
-    row = used(row, tx.seq + 1)
-    told = (intent.at_ms, EventKind.APPROVAL_USED.value, row.id, intent.run_id)
-    tx.append((*told, intent.agent, intent.on_behalf_of, intent.tool), body_of(row, {"call": intent.call_id}))
-    tx.db.execute(_PUT, row)
+def use(tx: Transaction, rows: Sequence[ApprovalRow], intent: Intent) -> None:
+    """Note, behind the claim itself, that it used these approvals."""
+    for each in rows:
+        row = used(each, tx.seq + 1)
+        told = (intent.at_ms, EventKind.APPROVAL_USED.value, row.id, intent.run_id)
+        tx.append((*told, intent.agent, intent.on_behalf_of, intent.tool), body_of(row, {"call": intent.call_id}))
+        tx.db.execute(_PUT, row)
 
 
 def give_back(tx: Transaction, approval_id: str, call_id: str, at_ms: int) -> None:

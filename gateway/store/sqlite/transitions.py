@@ -77,24 +77,21 @@ def claim(tx: Transaction, intent: Intent, body: Text, indexed: IndexedSteps) ->
     refusal = _stale_or_consumed(tx, intent, indexed)
     if refusal is not None:
         return refusal
-    approval = None if intent.approval is None else approvals.is_usable(tx, intent.approval, intent.at_ms)
-    if approval is None and intent.approval is not None:
-        return Claimed(ClaimVerdict.STALE)
-    if not facts.are_held(tx, intent.facts, intent.at_ms):
+    relied = approvals.usable(tx, intent)
+    if relied is None or not facts.are_held(tx, intent.facts, intent.at_ms):
         return Claimed(ClaimVerdict.STALE)
     short = budgets.short(tx, intent.charges)
     if short:
         return Claimed(ClaimVerdict.SHORT, short=short)
     write_claim(tx, intent, holder, body)
     budgets.reserve(tx, intent.charges)
-    if approval is not None:
-        approvals.use(tx, approval, intent)
+    approvals.use(tx, relied, intent)
     return _CLAIMED
 
 
 def _relies_on_nothing(intent: Intent) -> bool:
     """Tell whether a claim can only fail because its step stands already."""
-    return not (intent.uses or intent.approval or intent.facts or intent.charges)
+    return not (intent.uses or intent.approval or intent.grant or intent.facts or intent.charges)
 
 
 def _is_taken(tx: Transaction, intent: Intent, body: Text) -> bool:
@@ -214,8 +211,8 @@ def _release(tx: Transaction, ending: Ending, seq: int) -> None:
     if ending.release:
         tx.db.execute(_RELEASE_KEY, (seq, ending.call_id))
         tx.db.execute(_RELEASE_STEPS, (ending.call_id,))
-        if ending.returns:
-            approvals.give_back(tx, ending.returns, ending.call_id, ending.at_ms)
+        for returned in ending.returns:
+            approvals.give_back(tx, returned, ending.call_id, ending.at_ms)
 
 
 def record(tx: Transaction, record: Record, body: Text) -> None:
