@@ -81,8 +81,7 @@ class Redactor:
     def _at_rest(self, value: Any) -> Any:
         known = self._known
         whole = known.text_of(value)
-        lowered = whole.lower()
-        if known.may_be_in(whole) or could_hold_shape(lowered) or self._keys.may_be_in(lowered):
+        if known.may_be_in(whole) or self._keys.may_be_needed(whole):
             return rewrite(value, _AtRest(known, self._keys))
         return value
 
@@ -90,7 +89,7 @@ class Redactor:
         """Return where in `value` a known secret or something like a token is, as a JSON pointer; None for nowhere."""
         known = self._known
         whole = known.text_of(value)
-        if not known.may_be_in(whole) and not could_hold_shape(whole.lower()):
+        if not known.may_be_in(whole) and not could_hold_shape(whole):
             return None
         rewritten = rewrite(value, _Leaving(known))
         return None if rewritten is value else _first_change(value, rewritten)
@@ -147,7 +146,7 @@ class _Leaving:
 
     def text(self, text: str, depth: int) -> str:
         text = self._known.text(text, depth)
-        return mask_shapes(text) if could_hold_shape(text.lower()) else text
+        return mask_shapes(text) if could_hold_shape(text) else text
 
     def hides(self, key: str, value: Any) -> bool:
         return False
@@ -186,10 +185,9 @@ class _AtRest:
     def mask(self, text: str) -> str:
         """Mask secrets in a text that is no JSON."""
         text = self._known.text(text, 0)
-        lowered = text.lower()
-        if self._keys.may_be_in(lowered):
+        if self._keys.may_be_in(text):
             text = self._keys.mask_assigned(text)
-        return mask_shapes(text) if could_hold_shape(lowered) else text
+        return mask_shapes(text) if could_hold_shape(text) else text
 
     def hides(self, key: str, value: Any) -> bool:
         return self._keys.hides(key, value)

@@ -6,25 +6,9 @@ from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from gateway.redaction.rewrite import MARK
+from gateway.redaction.screen import any_of, spelled
 
 __all__ = ["SecretKeys", "could_hold_shape", "mask_shapes"]
-
-
-_Stems = tuple[tuple[str, tuple[str, ...]], ...]
-_RAREST_FIRST: Final = "jzxqkvwy_-.bpgmfucdlhrnsioate"
-
-
-def _stems(hints: Iterable[str], stems: tuple[str, ...]) -> _Stems:
-    """Return fewer texts, one of which is in whatever holds one of `hints`, by the rarest letter of each.
-
-    Looking for a text takes its time, looking for a letter next to none.
-    """
-    found: dict[str, tuple[str, ...]] = {}
-    for stem in (*stems, *(hint for hint in hints if not any(stem in hint for stem in stems))):
-        letter = next((each for each in _RAREST_FIRST if each in stem), stem[:1])  # nothing is in every text
-        found[letter] = (*found.get(letter, ()), stem)
-    return tuple(found.items())
-
 
 # Each pattern starts where a word starts, or at a mark that cannot repeat inside what it takes, and what it takes is
 # possessive: no position is looked at more than a few times.
@@ -50,24 +34,24 @@ _TOKEN_HINTS: Final = (
     "github_pat_", "xox", "-----begin", "bearer", "basic",
 )  # fmt: skip
 
-_TOKEN_STEMS: Final = _stems(_TOKEN_HINTS, ("gh", "tg", "k_", "----"))
 _ENDINGS: Final = (
     "password", "passwd", "passphrase", "secret", "apikey", "accesskey", "secretkey", "privatekey", "signingkey",
     "encryptionkey", "accesstoken", "refreshtoken", "idtoken", "authtoken", "sessiontoken", "bearertoken", "apitoken",
     "authorization", "credentials",
 )  # fmt: skip
 _EXACT: Final = ("token", "pwd", "cookie", "setcookie", "cvv", "otp")
-_KEY_STEMS: Final = ("key", "pass", "pwd")
+_BETWEEN: Final = "_- "
+"""What names are compared without."""
+
+_TOKEN_WORDS: Final = tuple(map(spelled, _TOKEN_HINTS))
 _ASSIGNED: Final = r"""
     ((?:%s)\\{0,3}+["']?\s{0,8}[:=]\s{0,8})                                 # the name and what follows it
     (?:(?:bearer|basic|digest|token)\s{1,4})?+(?!\[redacted\])
     (?:\\{0,3}"(?:[^"\\]|\\.)*+"?|'[^'\n]*+'?|[^\s"'&,;}\])]{3,}+)
 """
 
-
-def could_hold_shape(lowered: str) -> bool:
-    """Tell, fast, whether a text (given in lower case) may hold something `mask_shapes` would mask."""
-    return _holds_stem(lowered, _TOKEN_STEMS) and _holds_any(lowered, _TOKEN_HINTS)
+could_hold_shape: Final = any_of(_TOKEN_WORDS)
+"""Tells, fast, whether a text may hold something that `mask_shapes` would mask."""
 
 
 def mask_shapes(text: str) -> str:
@@ -86,17 +70,14 @@ class SecretKeys:
         self._exact = frozenset(_EXACT) | {name for name in patterns if "*" not in name}
         self._globs = tuple(name for name in patterns if "*" in name)
         literals = [max(glob.split("*"), key=len) for glob in self._globs]
-        hints = {*_ENDINGS, *self._exact, *literals}
-        self._hints = tuple(sorted(h for h in hints if not any(other in h for other in hints - {h})))
-        self._stems = _stems(self._hints, _KEY_STEMS)
+        words = [spelled(name, _BETWEEN) for name in sorted({*_ENDINGS, *self._exact, *literals})]
+        self.may_be_in = any_of(words)
+        """Tells, fast, whether texts may hold one of the names."""
+        self.may_be_needed = any_of((*_TOKEN_WORDS, *words))
+        """Tells, as fast, whether they may hold one of the names, or something that `mask_shapes` would mask."""
         names = [*_ENDINGS, *sorted(self._exact - {"token", "cookie", "setcookie"})]
-        spelled = "|".join("[_-]?".join(re.escape(char) for char in name) for name in names)
-        self._assigned = re.compile(_ASSIGNED % spelled, re.VERBOSE | re.IGNORECASE)
-
-    def may_be_in(self, lowered: str) -> bool:
-        """Tell, fast, whether texts (in lower case) may hold one of the names."""
-        squeezed = lowered.replace("_", "").replace("-", "").replace(" ", "")
-        return _holds_stem(squeezed, self._stems) and _holds_any(squeezed, self._hints)
+        assigned = "|".join("[_-]?".join(re.escape(char) for char in name) for name in names)
+        self._assigned = re.compile(_ASSIGNED % assigned, re.VERBOSE | re.IGNORECASE)
 
     def hides(self, key: str, value: Any) -> bool:
         """Tell whether the value under `key` is secret. A flag or nothing at all never is."""
@@ -110,22 +91,6 @@ class SecretKeys:
     def mask_assigned(self, text: str) -> str:
         """Mask what follows such a name and `:` or `=` in running text."""
         return self._assigned.sub(rf"\1{MARK}", text)
-
-
-def _holds_stem(text: str, stems: _Stems) -> bool:
-    for letter, some in stems:
-        if letter in text:
-            for stem in some:
-                if stem in text:
-                    return True
-    return False
-
-
-def _holds_any(text: str, hints: tuple[str, ...]) -> bool:
-    for hint in hints:  # noqa: SIM110  # a generator doubles the cost
-        if hint in text:
-            return True
-    return False
 
 
 def _squeezed(name: str) -> str:
