@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from gateway.codec import digest, dump, parse
-from gateway.model.decision import DecisionInput
+from gateway.model.decision import Decision, DecisionInput
 from gateway.model.facts import Approver, PriorQuery
 from gateway.model.identity import Identity
 from gateway.model.operation import TOOL_CALL
@@ -92,7 +92,9 @@ class Bundle:
         self._request = lru_cache(maxsize=_REQUESTS)(self._build_request)
         self._situation = lru_cache(maxsize=_SITUATIONS)(self._build_situation)
         self._near: dict[int, tuple[Request | DecisionInput, Situation]] = {}
-        self._asked: dict[tuple[int, int], tuple[Identity, Tool, Situation]] = {}
+        self._asked: dict[tuple[int, int], tuple[Identity, Tool, Situation, bool]] = {}
+        self.decided: dict[int, tuple[DecisionInput, Decision]] = {}
+        """What was decided on lasting inputs, by the objects they are."""
         self._outlook = lru_cache(maxsize=_OUTLOOKS)(self._build_outlook)
         self._operations = Operations(checked.policies, self._known_agent, self._candidates, self.server, self.people)
         self._operation_situation = lru_cache(maxsize=_OPERATION_SITUATIONS)(self._build_situation)
@@ -248,16 +250,29 @@ class Bundle:
 
     def situation_of(self, identity: Identity, tool: Tool, arguments: Mapping[str, Any] = _NOTHING) -> Situation:
         """Return the policies that matter to a call; the arguments as for `request`."""
+        return self.asked_of(identity, tool, arguments)[2]
+
+    def asked_of(
+        self, identity: Identity, tool: Tool, arguments: Mapping[str, Any]
+    ) -> tuple[Identity, Tool, Situation, bool]:
+        """Return an agent, a tool, the policies that matter to such a call, and whether that is all that does.
+
+        It is where neither these policies nor what a refusal says depends on the arguments, and nobody else has a say.
+        """
         key = id(identity), id(tool)
         asked = self._asked.get(key)
         if asked is not None and asked[0] is identity and asked[1] is tool:
-            return asked[2]
+            return asked
         found = self.situation(self.request(identity, tool, arguments))
+        plain = found.steady and not (
+            found.remedy_paths or identity.delegators or (identity.agent, tool.name) in self.fields
+        )
+        asked = identity, tool, found, plain
         if tool.method == TOOL_CALL:
             if len(self._asked) >= _SITUATIONS:
                 self._asked.clear()
-            self._asked[key] = identity, tool, found
-        return found
+            self._asked[key] = asked
+        return asked
 
     def _key(self, identity: Identity, tool: Tool) -> _Key:
         known = self.tools.get(tool.name)

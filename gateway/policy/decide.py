@@ -21,6 +21,7 @@ __all__ = ["decide"]
 
 _TOOL: Final = uid(TOOL, "")["type"]
 _USER: Final = uid("User", "")["type"]
+_DECIDED: Final = 4096
 _SHOWN: Final = 200
 """How much of a name that came with the request a refusal repeats."""
 
@@ -30,17 +31,19 @@ def decide(bundle: Bundle, given: DecisionInput) -> Decision:
 
     The same input and bundle always give the same decision. Never raises on what an input can hold.
     """
-    situation = bundle.situation(given)
     if not given.lasting:
-        decision = _decided(bundle, given, situation)
+        decision = _decided(bundle, given)
         return _for_others(bundle, given, decision) if "delegators" in given.notes else decision
-    known = situation.decided.get(id(given))
+    known = bundle.decided.get(id(given))
     if known is None or known[0] is not given:
-        known = situation.decided[id(given)] = given, _decided(bundle, given, situation)
+        if len(bundle.decided) >= _DECIDED:
+            bundle.decided.clear()
+        known = bundle.decided[id(given)] = given, _decided(bundle, given)
     return known[1]
 
 
-def _decided(bundle: Bundle, given: DecisionInput, situation: Situation) -> Decision:
+def _decided(bundle: Bundle, given: DecisionInput) -> Decision:
+    situation = bundle.situation(given)
     outside = given.notes.get("outside")
     if outside is not None:
         return _outside(bundle, given, outside)

@@ -81,16 +81,15 @@ def decision_input(
     bundle: Bundle, identity: Identity, tool: Tool, arguments: Mapping[str, Any], facts: Facts
 ) -> DecisionInput:
     """Put a call before the policies of `bundle`. Never raises, whatever the arguments hold."""
-    situation = bundle.situation_of(identity, tool, arguments)
-    told = facts.priors or facts.approval is not None or facts.budget is not None or facts.confidence is not None
-    told = told or facts.grant is not None
-    asks = identity.delegators or (identity.agent, tool.name) in bundle.fields
+    _, _, situation, plain = bundle.asked_of(identity, tool, arguments)
     if (
-        told
-        or asks
-        or not situation.steady
-        or situation.remedy_paths
-        or _hides_some(bundle, situation, tool, arguments)
+        not plain
+        or facts.priors
+        or facts.approval is not None
+        or facts.budget is not None
+        or facts.confidence is not None
+        or facts.grant is not None
+        or (situation.sees_unmodelled and _hides_some(bundle, tool, arguments))
     ):
         return compose(bundle, Question(identity, tool, arguments, facts))
     # All that a steady context is made of.
@@ -103,11 +102,9 @@ def decision_input(
     return given
 
 
-def _hides_some(bundle: Bundle, situation: Situation, tool: Tool, arguments: Mapping[str, Any]) -> bool:
-    """Tell whether policies cannot see some argument, and mind."""
-    if not situation.sees_unmodelled or tool.method != TOOL_CALL:
-        return False
-    return bool(map_record(bundle.shapes_of(tool.name).input, arguments).unmodelled)
+def _hides_some(bundle: Bundle, tool: Tool, arguments: Mapping[str, Any]) -> bool:
+    """Tell whether policies cannot see some argument of a call."""
+    return tool.method == TOOL_CALL and bool(map_record(bundle.shapes_of(tool.name).input, arguments).unmodelled)
 
 
 def compose(bundle: Bundle, question: Question) -> DecisionInput:

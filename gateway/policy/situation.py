@@ -6,7 +6,7 @@ from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
 from gateway.codec import dump
-from gateway.model.decision import Decision, DecisionInput
+from gateway.model.decision import DecisionInput
 from gateway.policy.cedar import Answer, EntitySet, PolicySet, authorize, compile_policies, load_entities, pst
 from gateway.policy.conditions import Conditions, Known
 from gateway.policy.entities import Entity
@@ -65,8 +65,7 @@ class Situation:
     What can be said of the context without Cedar is said before (`Conditions`), so that most contexts come down to the
     same few answers; Cedar's verdict on these is kept. A situation is `steady` where the policies read nothing that
     changes from call to call; then its few contexts are known as a whole, and `inputs` has room for what they are part
-    of. `decided` is what was decided on those. Where it `sees_unmodelled`, it matters whether policies can see every
-    argument.
+    of. Where it `sees_unmodelled`, it matters whether policies can see every argument.
     """
 
     __slots__ = (
@@ -79,7 +78,6 @@ class Situation:
         "_request",
         "_rest",
         "_seen",
-        "decided",
         "in_scope",
         "inputs",
         "missing",
@@ -122,7 +120,6 @@ class Situation:
         self._approvers = lru_cache(maxsize=1)(partial(self._people, request.entities))
         self._remembered = lru_cache(maxsize=_REMEMBERED)(self._evaluated)
         self.inputs: dict[object, DecisionInput] = {}
-        self.decided: dict[int, tuple[DecisionInput, Decision]] = {}
         self.steady = _is_steady(self.need)
         self.sees_unmodelled = self.need.reads(("base", "unmodelled"))
         self._seen: dict[bytes, Verdicts] = {}
