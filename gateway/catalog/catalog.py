@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from functools import cached_property
 from heapq import nlargest
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from gateway.catalog.names import WIRE_NAME, canonical_name, wire_names
 from gateway.catalog.own_tools import OWN_PINS
 from gateway.catalog.screening import screen
 from gateway.catalog.validation import SchemaRefused, argument_checker, checker
+from gateway.codec import dump
 from gateway.model.errors import RequestFault
 from gateway.model.tool import Effect, Tool, Traits, anything
 
@@ -24,6 +26,7 @@ __all__ = ["NEW", "Catalog", "Declared", "Live", "pin_new"]
 
 _MAX_NAME: Final = 128
 _MANY: Final = 64
+_MIRRORS: Final = b'"x-mcp-header"'
 NEW: Final = "nobody has approved it yet"
 
 
@@ -72,6 +75,11 @@ class Catalog:
         self._by_wire = {tool.wire_name: tool for tool in self._tools.values()}
         self.holding = frozenset(tool.server for tool in self._tools.values() if tool.quarantined)
         """The servers of which some tool is in quarantine."""
+
+    @cached_property
+    def mirroring(self) -> frozenset[str]:
+        """The tools that mirror arguments into headers (`x-mcp-header`): nearly always none."""
+        return frozenset(tool.name for tool in self._tools.values() if _MIRRORS in dump(tool.input_schema))
 
     @classmethod
     def build(cls, lock: Lock, live: Mapping[str, Live], rules: dict[str, ToolRule]) -> "Catalog":

@@ -133,7 +133,9 @@ class BoundedHttp(HttpToolsProtocol):
         scope = found[1].copy()
         scope["client"] = self.client
         self.cycle = cycle = Cycle(self, scope, data[end:], self.on_response_complete)
-        self._start_asgi_task(cycle, self.app)
+        cycle.task = task = self.loop.create_task(cycle.run_asgi(self.app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
         return True
 
     def on_message_begin(self) -> None:

@@ -12,7 +12,7 @@ __all__ = ["Cycle", "cycle_of"]
 class Cycle(RequestResponseCycle):
     """Answers at once where the answer is whole, and as uvicorn does where it is not.
 
-    `on_gone` is called where the client leaves before it is answered.
+    `on_gone` is called where the client leaves before it is answered. `task` is what answers.
     """
 
     # What uvicorn's own sets for every request, and few ever change.
@@ -36,6 +36,7 @@ class Cycle(RequestResponseCycle):
         self.on_response = on_response
         self.body = body  # type: ignore[assignment]  # theirs grows, this one is complete
         self.on_gone: Callable[[], None] | None = None
+        self.task: asyncio.Task[None] | None = None
         self._bell: asyncio.Event | None = None
         self._taken = False
 

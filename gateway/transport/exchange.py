@@ -33,8 +33,8 @@ class Exchange:
     """
 
     __slots__ = (
-        *("_back", "_cycle", "_gone", "_lookout", "endpoint", "head", "headers", "receive"),
-        *("request", "said", "scope", "send"),
+        *("_back", "_cycle", "_ends", "_gone", "_lookout", "_stream_after_s", "_watcher"),
+        *("endpoint", "head", "headers", "receive", "request", "said", "scope", "send"),
     )
 
     def __init__(
@@ -52,6 +52,8 @@ class Exchange:
         self._cycle = cycle_of(receive)
         self._gone = False
         self._back: HttpBack | None = None
+        self._ends: asyncio.Task[Any] | None = None
+        self._watcher: asyncio.Task[None] | asyncio.TimerHandle | None = None
 
     def asks(self, request: RpcRequest) -> None:
         """Take note of the message that the body holds."""
@@ -142,47 +144,45 @@ class Exchange:
             ClientGone: nobody is there to answer.
             RpcError: the client called the request off.
         """
-        task = asyncio.current_task()
-        assert task is not None
-        loop = asyncio.get_running_loop()
-        watchers: list[asyncio.Task[None] | asyncio.TimerHandle] = []
-        ends = task if until_gone else None
-
-        def watch() -> None:
-            if self._cycle is None:
-                watchers.append(loop.create_task(self._watch(ends, stream_after_s)))
-            else:
-                watchers.append(loop.call_later(stream_after_s, self._stream))
-                self._hear_of_end(self._cycle, ends)
-
-        entry = self._lookout.add(watch)
+        if until_gone:
+            self._ends = asyncio.current_task() if self._cycle is None else self._cycle.task
+        self._stream_after_s = stream_after_s
+        entry = self._lookout.add(self._look_after)
         try:
             return await work
         except asyncio.CancelledError:
-            if self._gone and until_gone and task.uncancel() == 0:
+            task = asyncio.current_task()
+            if task is not None and self._gone and until_gone and task.uncancel() == 0:
                 raise ClientGone from None
-            if self._back is not None and self._back.cancelled and task.uncancel() == 0:
+            if task is not None and self._back is not None and self._back.cancelled and task.uncancel() == 0:
                 called_off = RpcError(_CALLED_OFF, "The client called the request off.", status=200)
                 called_off.recorded = True
                 raise called_off from None
             raise
         finally:
             entry.over = True
-            for watcher in watchers:
-                watcher.cancel()
+            if self._watcher is not None:
+                self._watcher.cancel()
             if self._cycle is not None:
                 self._cycle.on_gone = None
 
-    def _hear_of_end(self, cycle: Cycle, task: "asyncio.Task[Any] | None") -> None:
-        def gone() -> None:
-            self._left()
-            if task is not None:
-                task.cancel()
-
-        if cycle.disconnected:
-            gone()
+    def _look_after(self) -> None:
+        """Look after the connection from now on."""
+        loop = asyncio.get_running_loop()
+        if self._cycle is None:
+            self._watcher = loop.create_task(self._watch(self._ends, self._stream_after_s))
+            return
+        self._watcher = loop.call_later(self._stream_after_s, self._stream)
+        if self._cycle.disconnected:
+            self._end()
         else:
-            cycle.on_gone = gone
+            self._cycle.on_gone = self._end
+
+    def _end(self) -> None:
+        """The client has gone."""
+        self._left()
+        if self._ends is not None:
+            self._ends.cancel()
 
     def _stream(self) -> None:
         if self._back is not None:

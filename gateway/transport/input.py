@@ -25,6 +25,7 @@ from gateway.codec import CodecError, digest, dump, parse
 from gateway.credentials.pages import Pages
 from gateway.model.back import AskRefused, Back, Hear
 from gateway.model.clock import Clock
+from gateway.model.identity import Identity, principal_of
 from gateway.store.spending import SpentStore
 from gateway.transport.back import ASK_S, HttpBack
 from gateway.transport.kernel import Answer, Asked
@@ -42,6 +43,7 @@ _MAX_PARKED: Final = 64
 _MAX_ENDED: Final = 64
 _MAX_ENDED_BYTES: Final = 16 * 1024 * 1024
 _INVALID_PARAMS: Final = -32602
+_INPUT_REQUIRED: Final = "input_required"
 _TOO_MANY: Final = -31429
 """JSON-RPC code of "not now"; outside the range the specification reserves."""
 
@@ -169,7 +171,7 @@ class Inputs:
     def __len__(self) -> int:
         return len(self._parked)
 
-    async def conduct(self, asked: Asked, principal: str, answer: Answering) -> Answer:
+    async def conduct(self, asked: Asked, identity: Identity, answer: Answering) -> Answer:
         """Answer a request, or go on with the one that it repeats.
 
         Raises:
@@ -183,7 +185,10 @@ class Inputs:
         if not isinstance(responses, dict):
             raise RpcError(_INVALID_PARAMS, "params.inputResponses must be an object.")
         if state is None and not back.capabilities:  # nearly every request
-            return self._sealed(await answer(asked), asked, principal)
+            answered = await answer(asked)
+            is_whole = not answered.page and answered.result.get("resultType") != _INPUT_REQUIRED
+            return answered if is_whole else self._sealed(answered, asked, principal_of(identity))
+        principal = principal_of(identity)
         if state is not None:
             content = await self._opened(state, _bound(asked, principal))
             if "ticket" in content:
@@ -241,7 +246,7 @@ class Inputs:
         work.add_done_callback(lambda _: self._over(ticket, bound))
         questions = {key: question for key, (question, _) in back.questions.items()}
         state = self._seal({"ticket": ticket}, bound)
-        return Answer({"resultType": "input_required", "inputRequests": questions, "requestState": state})
+        return Answer({"resultType": _INPUT_REQUIRED, "inputRequests": questions, "requestState": state})
 
     async def _after_page(self, page: str, asked: Asked) -> Asked:
         """Return the request as it was before its user was sent to a page of the gateway's, which no server knows of.
@@ -270,7 +275,7 @@ class Inputs:
         """Put the server's own `requestState` inside one of ours."""
         if answer.page:
             answer.result["requestState"] = self._seal({"page": answer.page}, _bound(asked, principal))
-        elif answer.result.get("resultType") == "input_required":
+        elif answer.result.get("resultType") == _INPUT_REQUIRED:
             state = self._seal({"state": answer.result.get("requestState")}, _bound(asked, principal))
             answer.result["requestState"] = state
         return answer

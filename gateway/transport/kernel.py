@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any, Final
 
 from gateway import __version__
-from gateway.codec import dump
 from gateway.connector.about import UNSAID, About
 from gateway.model.back import NOBODY, Back
 from gateway.model.call import Call
@@ -129,7 +128,6 @@ class Kernel:
         self._rules = rules
         self._listing = listing
         self._directory = directory
-        self._mirrors: dict[str, bool] = {}
 
     def answer(self, asked: Asked) -> Coroutine[Any, Any, Answer]:
         """Answer one request.
@@ -208,13 +206,9 @@ class Kernel:
 
     def header_schema(self, name: Any, endpoint: str = "") -> Mapping[str, Any] | None:
         """Return the pinned input schema of a tool that mirrors arguments into headers (`x-mcp-header`), else None."""
-        tool = self._rules.current.catalog_at(endpoint).find(name) if isinstance(name, str) else None
-        if tool is None:
-            return None
-        mirrors = self._mirrors.get(tool.digest)
-        if mirrors is None:
-            mirrors = self._mirrors[tool.digest] = b'"x-mcp-header"' in dump(tool.input_schema)
-        return tool.input_schema if mirrors else None
+        catalog = self._rules.current.catalog_at(endpoint)
+        tool = catalog.find(name) if catalog.mirroring and isinstance(name, str) else None
+        return tool.input_schema if tool is not None and tool.name in catalog.mirroring else None
 
     async def _call_tool(self, asked: Asked) -> Answer:
         params, headers = asked.params, asked.headers

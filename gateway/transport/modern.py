@@ -28,6 +28,7 @@ _ENVELOPE: Final = "io.modelcontextprotocol/"
 _OWN_META: Final = {f"{_ENVELOPE}serverInfo": SERVER_INFO}
 _SUBSCRIPTION_META: Final = f"{_ENVELOPE}subscriptionId"
 _MIRROR_PREFIX: Final = "mcp-param-"
+_PROGRESS: Final = "progressToken"
 _GOODBYE_S: Final = 2.0
 _MAX_URIS: Final = 1000
 _MAX_LISTENED: Final = 256 * 1024
@@ -80,12 +81,12 @@ class Modern:
             return await self._discover(exchange.endpoint, identity)
         if method == TOOL_CALL:
             self._check_param_headers(exchange, request.params)
-        principal = principal_of(identity)
-        capabilities, level = exchange.said.capabilities, exchange.said.level
-        token = progress_token(request.params)
-        lane = _lane(principal, capabilities, level) if capabilities or level else ""
+        said = exchange.said
+        capabilities, level = said.capabilities, said.level
+        token = progress_token(request.params) if _PROGRESS in said.meta else None
+        lane = _lane(identity, capabilities, level) if capabilities or level else ""
         way = HttpBack(exchange.send, token, level, exchange.head.takes_streams, lane)
-        way.declares = exchange.said.declares
+        way.declares = said.declares
         exchange.goes_back(way)
         back = ModernBack(way, capabilities) if method in _INTERACTIVE else way
         asked = Asked(method, request.params, caller, exchange.headers, back, exchange.endpoint, exchange.plain)
@@ -94,7 +95,7 @@ class Modern:
             way.capabilities = capabilities
             work = self._desk.answer(asked)
         elif method in _INTERACTIVE:
-            work = self._inputs.conduct(asked, principal, self._kernel.answer)
+            work = self._inputs.conduct(asked, identity, self._kernel.answer)
         else:
             work = self._kernel.answer(asked)
         try:
@@ -158,11 +159,9 @@ class Modern:
 
     def _check_param_headers(self, exchange: Exchange, params: Mapping[str, Any]) -> None:
         """Hold `Mcp-Param-*` headers against the arguments; the bridge speaks stdio, which has none."""
-        arguments = params.get("arguments")
-        if exchange.head.over_stdio or not isinstance(arguments, dict):
-            return
         schema = self._kernel.header_schema(params.get("name"), exchange.endpoint)
-        if schema is not None:
+        arguments = params.get("arguments")
+        if schema is not None and not exchange.head.over_stdio and isinstance(arguments, dict):
             mirrors = [name for name, _ in exchange.header_lines() if name.startswith(_MIRROR_PREFIX)]
             if len(mirrors) != len(set(mirrors)):  # the SDK cannot see it: it is given each header once
                 raise RpcError(-32020, "An Mcp-Param header appears more than once")
@@ -202,9 +201,9 @@ def _dressed(result: dict[str, Any], method: str) -> dict[str, Any]:
     return result
 
 
-def _lane(principal: str, capabilities: Mapping[str, Any], level: str) -> str:
+def _lane(identity: Identity, capabilities: Mapping[str, Any], level: str) -> str:
     """Return the lane of requests that come of one principal with the same state."""
-    return hashlib.sha256(dump([principal, dict(capabilities), level])).hexdigest()
+    return hashlib.sha256(dump([principal_of(identity), dict(capabilities), level])).hexdigest()
 
 
 def _agrees(exchange: Exchange, request: RpcRequest) -> bool:
