@@ -18,7 +18,7 @@ from gateway.model.call import Call
 from gateway.model.decision import Decision, DecisionInput
 from gateway.model.facts import Approval, Approver, FactKey, Facts, Held, RunRef, Step, StepStatus
 from gateway.model.identity import Child, Identity
-from gateway.model.outcome import Denied, Failed, Outcome, Succeeded, Waiting
+from gateway.model.outcome import Denied, Failed, Outcome, Succeeded, Unknown, Waiting
 from gateway.model.tool import Tool
 from gateway.store.removable import SHARED
 
@@ -67,15 +67,16 @@ def record_body(
 ) -> dict[str, Any]:
     """Return a whole call: what was asked, what decided, what came of it. `parts` as in `claim_body`."""
     entry = _Entry(call, redact, parts)
-    if isinstance(outcome, Denied):
-        entry.found["decision"] = _said(outcome.decision)
+    refused = outcome.decision if isinstance(outcome, Denied) else None
+    if refused is not None:
+        entry.found["decision"] = _said(refused)
     entry.find_claim()
     entry.find_end(outcome)
     entry.take_secrets_out()
     entry.tell_claim()
     entry.tell_end(outcome, ended_ms)
-    if isinstance(outcome, Denied) and not entry.lasts and "decision" not in entry.body:
-        entry.body["decision"] = _decision(outcome.decision, entry.kept["decision"])
+    if refused is not None and not entry.lasts and "decision" not in entry.body:
+        entry.body["decision"] = _decision(refused, entry.kept["decision"])
     return entry.body
 
 
@@ -115,51 +116,51 @@ class _Entry:
                 found["decision"] = _said(call.decision)
             if "given" in known:
                 found["given"] = {"context": call.given.context, "notes": call.given.notes}
-        if "facts" in known and call.facts.priors:
-            priors = call.facts.priors
-            found["priors"] = [{"arguments": step.arguments, "output": step.output} for step in priors.values()]
-        if "facts" in known and call.facts.held:
-            found["held"] = [held.value for held in call.facts.held.values()]
+        facts = known.get("facts")
+        if facts is None:
+            return
+        if facts.priors:
+            found["priors"] = [{"arguments": step.arguments, "output": step.output} for step in facts.priors.values()]
+        if facts.held:
+            found["held"] = [held.value for held in facts.held.values()]
 
     def tell_claim(self) -> None:
-        call, known, kept, body = self.call, self.known, self.kept, self.body
-        body["received_ms"] = call.received_ms
-        self._tell_request()
-        if "identity" in known:
-            body["arguments"] = kept["arguments"]
-        if "arguments_digest" in known:
-            body["arguments_digest"] = call.arguments_digest
-        if self.parts is not None and self.lasts:
-            lasting = Lasting(call.given, call.decision, call.identity, call.tool)
-            body[SHARED] = self.parts.shared(lasting, self.redact, _lasting)
-        else:
-            self._tell_decided()
-        if "facts" in known:
-            body["facts"] = _facts(call.facts, kept)
-        if "bill" in known and call.bill.cost:
-            body["cost"] = cost_texts(call.bill.cost)
-
-    def _tell_request(self) -> None:
-        request, body = self.call.request, self.body
-        caller = request.caller
-        body["transport"] = caller.transport
-        body["era"] = caller.era
-        body["client"] = {"name": caller.client.name, "version": caller.client.version}
-        body["session"] = caller.session
-        body["trace"] = caller.trace
+        call, known, kept = self.call, self.known, self.kept
+        request, caller = call.request, call.request.caller
+        self.body = body = {
+            "received_ms": call.received_ms,
+            "transport": caller.transport,
+            "era": caller.era,
+            "client": {"name": caller.client.name, "version": caller.client.version},
+            "session": caller.session,
+            "trace": caller.trace,
+        }
         if request.via is not None:
             body["via"] = request.via.name
-        if "sent" in self.kept:  # by an agent that is held at another version; `arguments` is what that was adapted to
-            body["sent"] = self.kept["sent"]
+        if "sent" in kept:  # by an agent that is held at another version; `arguments` is what that was adapted to
+            body["sent"] = kept["sent"]
         if request.undoes is not None:
             body["undoes"] = request.undoes.call_id
         if request.draft is not None:
             body["draft"] = request.draft
         if request.promised is not None:
             body["task"] = request.promised.task_id
+        if "identity" in known:
+            body["arguments"] = kept["arguments"]
+        if "arguments_digest" in known:
+            body["arguments_digest"] = call.arguments_digest
+        self._tell_decided()
+        if "facts" in known:
+            body["facts"] = _facts(call.facts, kept)
+        if "bill" in known and call.bill.cost:
+            body["cost"] = cost_texts(call.bill.cost)
 
     def _tell_decided(self) -> None:
         call, known, body = self.call, self.known, self.body
+        if self.parts is not None and self.lasts:
+            lasting = call.given, call.decision, call.identity, call.tool
+            body[SHARED] = self.parts.shared(lasting, self.redact, _lasting)
+            return
         body["tool"] = _tool(call, self.parts)
         if "identity" in known:
             body["identity"] = _who(call.identity, self.parts)
@@ -171,8 +172,10 @@ class _Entry:
 
     def find_end(self, outcome: Outcome) -> None:
         known, found = self.known, self.found
-        if "attempts" in known and any([attempt.get("reason", True) for attempt in self.call.attempts]):
-            found["attempts"] = self.call.attempts
+        for attempt in known.get("attempts", ()):
+            if attempt.get("reason", True):
+                found["attempts"] = self.call.attempts
+                break
         if isinstance(outcome, Succeeded):
             found["result"] = outcome.result
         elif not isinstance(outcome, Denied | Waiting):
@@ -187,14 +190,19 @@ class _Entry:
             body["attempts"] = self.kept.get("attempts", call.attempts)  # else they are numbers and words of ours
         if call.source is not None:
             body["source"] = _source(call.source)
+        if isinstance(outcome, Succeeded):
+            body["outcome"] = "succeeded"
+            self._tell_bounded("result")
+            if "labels" in known:
+                body["labels"] = list(call.labels)
+            if outcome.replayed_from is not None:
+                body["replayed_from"] = outcome.replayed_from
+        else:
+            self._tell_unanswered(outcome)
+
+    def _tell_unanswered(self, outcome: Denied | Waiting | Failed | Unknown) -> None:
+        body = self.body
         match outcome:
-            case Succeeded():
-                body["outcome"] = "succeeded"
-                self._tell_bounded("result")
-                if "labels" in known:
-                    body["labels"] = list(call.labels)
-                if outcome.replayed_from is not None:
-                    body["replayed_from"] = outcome.replayed_from
             case Denied():
                 body["outcome"] = "denied"
             case Waiting(on, message, retry_after_s):

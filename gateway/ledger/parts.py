@@ -56,20 +56,26 @@ class Parts:
             known = self._known[id(about)] = about, verbatim(dump(make()))
         return known[1]
 
-    def shared(self, call: Lasting, redact: Redact, make: Callable[[Lasting, Any], Mapping[str, Any]]) -> Share:
+    def shared(
+        self,
+        call: tuple[DecisionInput, Decision, Identity, Tool],
+        redact: Redact,
+        make: Callable[[Lasting, Any], Mapping[str, Any]],
+    ) -> Share:
         """Return what the bodies of a lasting decision's calls end with; `make` gets what of it is to be kept.
 
         Of `(context, notes, message, remedies, errors, *entities)`, that is, each as it is without secrets.
         """
-        key = tuple(map(id, call))
+        given, decision, identity, tool = call
+        key = id(given), id(decision), id(identity), id(tool)
         known = self._shared.get(key)
         if known is None:  # an entry holds on to what it is known by: nothing else can get the same ids
             if len(self._shared) >= _MOST:
                 self._shared.clear()
-            known = self._shared[key] = _Shared(call, _source(call.given, call.decision))
+            known = self._shared[key] = _Shared(Lasting(*call), _source(given, decision))
         kept = redact(known.source)
         if known.share is None or kept is not known.kept:  # for the first time, or more of it must not be kept
-            known.kept, known.share = kept, shared(dump(make(call, kept)))
+            known.kept, known.share = kept, shared(dump(make(known.call, kept)))
         return known.share
 
 

@@ -68,7 +68,8 @@ class Recorder:
 
     async def claim(self, call: Call, uses: Sequence[StepUse]) -> Claimed:
         """Write the intent of a decided call and take its locks. Raises `StoreFault`: then nothing may be sent."""
-        await self._keep_bundle(call)
+        if call.has("bundle") and not self._bundles.has(call.bundle):
+            await self._bundles.keep(call.bundle)
         identity = call.identity
         intent = _intent(
             call_id=call.id,
@@ -152,14 +153,11 @@ class Recorder:
 
     async def record(self, call: Call, outcome: Outcome) -> None:
         """Write a call that made no claim: a read, a refusal, a repeat. Raises `StoreFault`."""
-        await self._keep_bundle(call)
+        if call.has("bundle") and not self._bundles.has(call.bundle):
+            await self._bundles.keep(call.bundle)
         whole = self._whole(call, outcome)
         await self._ledger.record(whole, durable=self._durable_reads)
         self._marked(call, whole.taint)
-
-    async def _keep_bundle(self, call: Call) -> None:
-        if call.has("bundle") and not self._bundles.has(call.bundle):
-            await self._bundles.keep(call.bundle)
 
     async def record_later(self, call: Call, outcome: Outcome) -> None:
         """Have it written once the store can be written again. Raises `StoreFault` when too much waits already."""
@@ -169,26 +167,28 @@ class Recorder:
 
     def _whole(self, call: Call, outcome: Outcome) -> Record:
         now = self._clock.now_ms()
-        identified = call.has("identity")
+        known = call.known()
+        identity = known.get("identity")
         body = record_body(call, outcome, now, self._redact, self._parts)
         return _record(
-            call_id=call.id,
-            at_ms=now,
-            run_id=call.facts.run.id if call.has("facts") else "",
-            agent=call.identity.agent if identified else ANONYMOUS_AGENT,
-            on_behalf_of=(call.identity.on_behalf_of or "") if identified else "",
-            tool=call.tool.name if call.has("tool") else call.request.name[:_LONGEST_NAME],
-            body=body,
+            call.id,
+            now,
+            call.facts.run.id if "facts" in known else "",
+            ANONYMOUS_AGENT if identity is None else identity.agent,
+            "" if identity is None else identity.on_behalf_of or "",
+            call.tool.name if "tool" in known else call.request.name[:_LONGEST_NAME],
+            body,
             taint=self._taint(call, outcome, body),
         )
 
     def _taint(self, call: Call, outcome: Outcome, body: dict[str, Any]) -> tuple[str, ...]:
         """Note in the body what a call's answer carries; return what of it the ledger has to mark."""
-        carried = self._carrying.carried(call, outcome) if self._carrying is not None else ()
-        if not carried:
+        carrying = self._carrying
+        carried = carrying.carried(call, outcome) if carrying is not None else ()
+        if carrying is None or not carried:
             return ()
         body["taint"] = list(carried)
-        return carried if self._carrying is not None and self._carrying.are_news(call, carried) else ()
+        return carried if carrying.are_news(call, carried) else ()
 
     def _marked(self, call: Call, taint: tuple[str, ...]) -> None:
         if taint and self._carrying is not None:
