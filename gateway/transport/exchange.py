@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.model.identity import ClientInfo
 from gateway.model.request import Caller
 from gateway.transport.back import HttpBack
-from gateway.transport.cycle import Cycle, cycle_of
+from gateway.transport.cycle import cycle_of
 from gateway.transport.head import Head
 from gateway.transport.kernel import Answer
 from gateway.transport.lookout import Lookout

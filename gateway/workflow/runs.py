@@ -123,6 +123,24 @@ class Runs:
             await self._load_steps(run.id)
         return run if attempt.number == 1 else replace(run, attempt=attempt.number, since=attempt.seq)
 
+    def here(self, identity: Identity, request: CallRequest) -> RunRef | None:
+        """Return the run of a call that names none, where all about it is remembered; None means: await `resolve`.
+
+        Raises as that does.
+        """
+        if request.run is not None or identity.child is not None:
+            return None
+        owner = owner_of(identity)
+        run = self._remembered(owner, request.caller)
+        if run is None or not self._holds_steps(run.id):
+            return None
+        attempt = self._attempts.known(run.id, owner, request.attempt)
+        if attempt is None or attempt.number != 1:
+            return None
+        _check_open(run)
+        self._stopped(run)
+        return run
+
     async def of(self, run_id: str) -> RunRef:
         """Return a run by its id, open or not, whoever owns it. Raises `RequestFault`, `StoreFault`."""
         run = await self._store.find_run(run_id)

@@ -14,11 +14,13 @@ from gateway.model.call import Call
 from gateway.model.clock import Clock
 from gateway.model.facts import Expected, Facts, PriorQuery, PriorScope, RunRef, Step, StepStatus
 from gateway.model.light import maker
+from gateway.model.tool import Tool
 from gateway.pipeline.consent import Consents
 from gateway.pipeline.holding import held_by
 from gateway.pipeline.joining import Joining
 from gateway.pipeline.looping import Looping
-from gateway.pipeline.rules import RulesInForce
+from gateway.pipeline.rules import Rules, RulesInForce
+from gateway.pipeline.stages import Step as Taken
 from gateway.pipeline.tainting import Tainting
 from gateway.policy import PHASE
 from gateway.store.budgets import BudgetStore
@@ -67,11 +69,42 @@ class Gather:
         self._looping = past.looping
         self._clock = clock
         self._environment = environment
+        self._plain: tuple[Rules, dict[str, bool]] = rules.current, {}
         self._joining = Joining(rules, clock, environment)
 
-    async def __call__(self, call: Call) -> None:
+    def __call__(self, call: Call) -> Taken:
         rules = self._rules.current
         call.bundle = rules.bundle
+        return None if self._took_short_way(call, rules) else self._gather(call, rules)
+
+    def _took_short_way(self, call: Call, rules: Rules) -> bool:
+        """Gather the facts of a plain read about which all is remembered that matters: nothing to wait for."""
+        request, tool = call.request, call.tool
+        if self._plain[0] is not rules:
+            self._plain = rules, {}
+        is_plain = self._plain[1].get(tool.name)
+        if is_plain is None:
+            is_plain = self._plain[1][tool.name] = _is_plain(rules, tool)
+        if not is_plain or request.task is not None or request.promised is not None or request.dry_run is not None:
+            return False
+        run = self._runs.here(call.identity, request) if is_plain_read(tool, request) else None
+        taint = None if run is None else self._tainting.known(call.identity, run)
+        if run is None or taint is None:
+            return False
+        now, agent = self._clock.now_ms(), call.identity.agent
+        call.bill = rules.budgets.bill(call, run.id, now)
+        if call.bill.charges and rules.bundle.reads_budget:
+            return False
+        environment = rules.environments.get(agent, self._environment)
+        confidence = _confidence(request.meta) if rules.bundle.reads_confidence else None
+        call.step_key = None
+        call.facts = _facts(
+            now, run, self._runs.steps(run.id), {}, None, environment, taint=taint, confidence=confidence
+        )
+        self._looping.check(call, run.id)
+        return True
+
+    async def _gather(self, call: Call, rules: Rules) -> None:
         about = call.request.task
         if about is not None:
             call.facts, call.bill, call.step_key = about.facts, NO_BILL, None
@@ -168,6 +201,12 @@ class Gather:
         wanted = [(query, lookup) for query in queries if (lookup := lookup_for(query, call, run, now)) is not None]
         steps = await self._ledger.steps([lookup for _, lookup in wanted])
         return {query.name: step for (query, _), step in zip(wanted, steps, strict=True) if step is not None}
+
+
+def _is_plain(rules: Rules, tool: Tool) -> bool:
+    """Tell whether nothing matters to calls of a tool but the run they are made in, which none of them names."""
+    asked = rules.people or rules.bundle.fact_shape.fields or rules.bundle.priors_for(tool.name)
+    return not asked and tool.name != PHASE and tool.name not in rules.workflow_keys
 
 
 def _repeated(step: StepKey, call: Call) -> Recorded | None:

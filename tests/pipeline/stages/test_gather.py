@@ -1,13 +1,15 @@
 """Stage 5: what already happened, as facts."""
 
+from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from gateway.model.facts import PriorQuery, PriorScope, RunRef, StepStatus
+from gateway.model.facts import Approver, PriorQuery, PriorScope, RunRef, StepStatus
 from gateway.model.identity import Identity
 from gateway.model.outcome import Denied, Failed, Succeeded
+from gateway.model.request import CallRequest, DryRun
 from gateway.pipeline.stages.decide import Decide
 from gateway.pipeline.stages.gather import Gather, lookup_for
 from tests.pipeline.gate import JOIN, PAYMENT, PERMIT_ALL, PRECONDITION, Gate, answer, caller, request
@@ -172,3 +174,38 @@ async def test_a_binding_takes_only_a_scalar_that_is_there(path: str, value: Any
     call = await Gate().before(Decide, request("payments_pay", sent))
     lookup = lookup_for(query(PriorScope.RUN, ("theirs", path)), call, RUN, 0)
     assert (None if lookup is None else lookup.values) == (None if value is None else (("theirs", value),))
+
+
+async def test_the_facts_of_a_read_are_the_same_whether_or_not_there_is_something_to_wait_for() -> None:
+    gate = Gate()
+    await gate.run("payments_list", {})
+    at_once = await gate.before(Gather, request("payments_list", {}))
+    gather = next(stage for stage in gate.stages if isinstance(stage, Gather))
+    assert gather(at_once) is None
+    waited = await gate.before(Gather, request("payments_list", {}))
+    gate.rules.current = replace(gate.rules.current, people={"ann": Approver("ann", (), ())})
+    taken = gather(waited)
+    assert isinstance(taken, Coroutine)
+    await taken
+    assert at_once.known().keys() == waited.known().keys()
+    assert at_once.facts == waited.facts
+    assert (at_once.facts.step, at_once.step_key, at_once.bill) == (1, waited.step_key, waited.bill)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        request("payments_list", {}, run="other"),
+        request("payments_list", {}, idempotency_key="k"),
+        request("payments_list", {}, attempt="second"),
+        request("payments_list", {}, dry_run=DryRun()),
+        request("payments_pay"),
+    ],
+)
+async def test_what_has_to_be_looked_up_is(asked: CallRequest) -> None:
+    gate = Gate()
+    await gate.run("payments_list", {})
+    call = await gate.before(Gather, asked)
+    taken = next(stage for stage in gate.stages if isinstance(stage, Gather))(call)
+    assert isinstance(taken, Coroutine)
+    await taken
