@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Final
 
 from gateway.app.front import Asgi, Front, build_front
@@ -14,14 +15,18 @@ from gateway.app.pipeline import build_runner
 from gateway.catalog.catalog import pin_new
 from gateway.catalog.lock import Lock, LockError
 from gateway.config.model import GatewayConfig
+from gateway.connector.about import UNSAID
 from gateway.connector.registry import load_connectors, sought_in
 from gateway.home import Home
+from gateway.ledger.latency import ended_calls
 from gateway.ledger.retention import Retention
 from gateway.model.call import Call
 from gateway.model.clock import Clock, SystemClock
-from gateway.model.outcome import Outcome, Succeeded, Unknown
+from gateway.model.outcome import Failed, Outcome, Succeeded, Unknown
 from gateway.policy import PolicyLoadError
 from gateway.redaction.redactor import Redactor
+from gateway.resilience.config import Objective
+from gateway.resilience.slo import Expected, ServiceLevels
 from gateway.rulebook import build_rules, read_policies
 from gateway.transport.guard import Guard
 
@@ -39,6 +44,18 @@ class Gateway(Parts):
         super().__init__(config, home, redactor, clock or SystemClock())
         self._stack = AsyncExitStack()
         self._front: Front | None = None
+        self._levels = ServiceLevels(self._expected(), self.store, self.clock)
+
+    def _objective(self, server: str) -> Objective | None:
+        return self.config.objective(server)
+
+    def _expected(self) -> Expected:
+        return Expected(
+            lambda: self.config.mcpServers,
+            self._objective,
+            partial(ended_calls, self.store),
+            lambda server: self.rules.current.abouts.get(server, UNSAID),
+        )
 
     async def start(self, host: str, port: int) -> None:
         """Open the store, check its chain, settle what a crash left, connect to the servers; served at `host:port`.
@@ -85,6 +102,7 @@ class Gateway(Parts):
             self.approving.watch(),
             Retention(self.store, lambda: self.config.ledger.retention.bodies_ms, self.clock).watch(),
             self.probing.watch(),
+            self._levels.watch(),
             self.shaping.watch(),
             self.outbox.watch(),
         )
@@ -125,6 +143,9 @@ class Gateway(Parts):
             self.inventory.saw(identity, call.request.caller.client, tool, refused=not isinstance(outcome, Succeeded))
         if isinstance(outcome, Unknown) and call.tool.lookup is not None:
             self.doubts.open.add(call.takes_over.call_id if call.takes_over is not None else call.id)
+        if self.config.slo and "attempts" in known:
+            code = outcome.error.code if isinstance(outcome, Failed | Unknown) else ""
+            self._levels.count(tool, code, call.attempts)
         if "facts" in known:
             self.runs.count(call.facts.run.id)
 
@@ -173,6 +194,7 @@ class Gateway(Parts):
                     "error": health.error,
                     "about": abouts[name].told() if name in abouts else {},
                     "probe": self._probed(name),
+                    "slo": self._levels.standing(name),
                     "breaker": str(breakers[name].state) if name in breakers else "closed",
                     "breaker_open_for": breakers[name].open_for if name in breakers else 0,
                     "tools": sum(tool.server == name and not tool.quarantined for tool in tools),

@@ -16,7 +16,7 @@ from gateway.cli.running import running
 from gateway.config import GatewayConfig
 from gateway.connector.about import UNSAID, About
 
-__all__ = ["ask_servers", "breaker_text", "pin_schemas", "probe_servers"]
+__all__ = ["ask_servers", "breaker_text", "pin_schemas", "probe_servers", "slo_text"]
 
 
 def ask_servers(loaded: Loaded) -> tuple[Mapping[str, Live], Mapping[str, str]]:
@@ -70,6 +70,17 @@ def _found_running(loaded: Loaded) -> Iterable[Check]:
         elif (stands := breaker_text(each)) != "closed":
             message = f"failed so often that the running gateway leaves it alone (its breaker is {stands})"
             yield Check(f"server {name}", ok=True, message=message, warning=True)
+        if text := slo_text(each.get("slo")):
+            fix = About.model_validate(each["about"]).words()
+            yield Check(f"server {name}", ok=True, message=text, fix=fix, warning=True)
+
+
+def slo_text(slo: Mapping[str, Any] | None) -> str:
+    """Return, of what `/-/status` tells of a server's objective, that it fails too much; nothing while it does not."""
+    if slo is None or not slo["burning"]:
+        return ""
+    spans = ", ".join(f"{slo[span]['failed']} of {slo[span]['calls']} calls in {span}" for span in ("1h", "6h"))
+    return f"fails too much for its objective of {100 * slo['success']:g} % ({slo['burning']}): {spans}"
 
 
 def breaker_text(server: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ import typer
 from gateway.cli.output import FAILED, emit, table
 from gateway.cli.place import AsJson, ConfigPath, loaded_from
 from gateway.cli.running import running
-from gateway.cli.servers import breaker_text
+from gateway.cli.servers import breaker_text, slo_text
 from gateway.connector.about import About
 from gateway.model.clock import SystemClock
 
@@ -27,7 +27,12 @@ def status(config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = False) -
         emit({"up": False}, ["the gateway is not up; start it with: toolgate up"], as_json=as_json)
         raise typer.Exit(FAILED)
     found = {**gateway.note, **told}
-    lines = [f"up at {found['url']}/mcp (pid {found['pid']})", *table(_rows(found["servers"])), *_whom_to_ask(found)]
+    lines = [
+        f"up at {found['url']}/mcp (pid {found['pid']})",
+        *table(_rows(found["servers"])),
+        *_burning(found["servers"]),
+        *_whom_to_ask(found),
+    ]
     if found["policy_problem"]:
         lines.append(f"the policies do not load: {found['policy_problem']}")
     if found["files_problem"]:
@@ -48,8 +53,13 @@ def _whom_to_ask(found: Mapping[str, Any]) -> Iterable[str]:
     dead = {server for each in found["credentials"] if each["state"] == "dead" for server in each["servers"]}
     for name, each in found["servers"].items():
         ails = each["state"] == "down" or each["breaker"] != "closed" or each["quarantined"] or name in dead
+        ails = ails or slo_text(each.get("slo"))
         if ails and (words := About.model_validate(each["about"]).words()):
             yield f"{name}: {words}"
+
+
+def _burning(servers: Mapping[str, Any]) -> Iterable[str]:
+    return [f"{name} {text}" for name, each in servers.items() if (text := slo_text(each.get("slo")))]
 
 
 def _rows(servers: dict[str, Any]) -> list[dict[str, str]]:

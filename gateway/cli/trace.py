@@ -16,6 +16,7 @@ from gateway.cli.loaded import Loaded
 from gateway.cli.output import Refused, cell, emit, fail_with, say, table
 from gateway.cli.place import AsJson, ConfigPath, home_of, loaded_from, with_store
 from gateway.cli.stepping import step_through
+from gateway.config import GatewayConfig
 from gateway.ledger.latency import Latency, latencies
 from gateway.ledger.trace import CallLine, as_csv, as_json_line, call_lines, latest_lines, one_line, tail
 from gateway.model.clock import SystemClock
@@ -105,6 +106,7 @@ def stats(  # noqa: PLR0913, PLR0917 - each option is one question an operator a
 
     found = with_store(loaded, work, as_json=as_json)
     lines = table([_latency_row(each) for each in found]) or ["no server was asked in that time"]
+    lines += [text for each in found if (text := _kept(each, loaded.config))]
     emit([asdict(each) for each in found], lines, as_json=as_json)
 
 
@@ -120,6 +122,19 @@ def _latency_row(each: Latency) -> dict[str, str]:
         "longest": f"{whole.longest} ms",
         "server p50/p95/p99": "-" if server is None else f"{server.p50}/{server.p95}/{server.p99} ms",
     }
+
+
+def _kept(each: Latency, config: GatewayConfig) -> str:
+    """Return how a server kept to its objective in the time asked for, if it has one."""
+    server = each.of.removesuffix(".*")
+    objective = config.objective(server) if server != each.of and each.asked else None
+    if objective is None:
+        return ""
+    bad = each.unmet / each.asked
+    return (
+        f"{server} did not fail {100 * (1 - bad):.2f} % of {each.asked} calls, expected {100 * objective.success:g} %: "
+        f"{100 * bad / (1 - objective.success):.0f} % of what may fail is used up"
+    )
 
 
 def follow(agent: Agent = "", tool: ToolName = "", config: ConfigPath = Path("gateway.yaml")) -> None:

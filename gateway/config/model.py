@@ -20,7 +20,7 @@ from gateway.ledger.config import LedgerSection
 from gateway.loop.config import LoopsSection
 from gateway.pipeline.receivers import Events
 from gateway.policy.config import StandingSection, WorkflowSection
-from gateway.resilience.config import Probes, ResilienceConfig
+from gateway.resilience.config import Objective, Objectives, Probes, ResilienceConfig
 from gateway.taint.config import TaintSection
 from gateway.workflow.own_tools import OWN_SERVER
 
@@ -169,6 +169,10 @@ class GatewayConfig(BaseModel):
         default={}, description="How it is looked whether servers answer while nobody calls them: server, or *."
     )
 
+    slo: Objectives = Field(
+        default={}, description="What is expected of servers, to tell when they fail too much: server, or *."
+    )
+
     events: Events = Field(default={}, description="Who is told of events, as CloudEvents: receiver → where, which.")
 
     def standing(self) -> dict[str, StandingSection]:
@@ -177,6 +181,10 @@ class GatewayConfig(BaseModel):
             name: StandingSection.model_validate({key: section[key] for key in STANDING if key in section})
             for name, section in self.mcpServers.items()
         }
+
+    def objective(self, server: str) -> Objective | None:
+        """Return what is expected of a server, or None."""
+        return self.slo.get(server) or (self.slo.get("*") if server in self.mcpServers else None)
 
     def abouts(self) -> dict[str, About]:
         """Return who answers for the servers of which that is said. Raises `pydantic.ValidationError`."""

@@ -1,12 +1,17 @@
 """How long calls take and how often they fail, by tool and by server, computed from what the ledger has of each."""
 
-from collections.abc import AsyncIterable, Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
-from gateway.ledger.trace import CallLine
+from gateway.ledger.trace import CallLine, call_lines
+from gateway.model.failing import servers_asked
+from gateway.store.ports import EventFilter, Ledger
 
-__all__ = ["Latency", "Spread", "latencies"]
+__all__ = ["Latency", "Spread", "ended_calls", "latencies"]
+
+_AT_ONCE: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,8 @@ class Latency:
     """The calls of a tool, or of a server (`payments.*`), for which some server was asked.
 
     `failed` of them had another outcome than success, or an answer that says it is an error. `whole` is from request to
-    answer, `server` what single attempts took, queueing included; None where none is known.
+    answer, `server` what single attempts took, queueing included; None where none is known. Of all the calls that
+    depended on a server, `asked`, it failed `unmet` in the end: what an objective for it (`slo:`) is about.
     """
 
     of: str
@@ -40,6 +46,8 @@ class Latency:
     attempts: int
     whole: Spread
     server: Spread | None
+    asked: int = 0
+    unmet: int = 0
 
 
 @dataclass(slots=True)
@@ -47,6 +55,8 @@ class _Tally:
     whole: list[int] = field(default_factory=list)
     attempts: list[int] = field(default_factory=list)
     failed: int = 0
+    asked: int = 0
+    unmet: int = 0
 
 
 async def latencies(lines: AsyncIterable[CallLine]) -> list[Latency]:
@@ -57,6 +67,11 @@ async def latencies(lines: AsyncIterable[CallLine]) -> list[Latency]:
     """
     tallies: dict[tuple[str, str], _Tally] = {}
     async for line in lines:
+        if line.duration_ms is not None and "attempts" in line.ended:
+            for server, unmet in servers_asked(line.tool, line.code, line.ended["attempts"]).items():
+                tally = tallies.setdefault((server, ""), _Tally())
+                tally.asked += 1
+                tally.unmet += unmet
         attempts = list(_attempts(line))
         if line.duration_ms is None or not attempts:
             continue
@@ -67,6 +82,20 @@ async def latencies(lines: AsyncIterable[CallLine]) -> list[Latency]:
             for each in _of(tallies, tool):
                 each.attempts.append(took_ms)
     return [_latency(key, tally) for key, tally in sorted(tallies.items()) if tally.whole]
+
+
+async def ended_calls(
+    ledger: Ledger, since_ms: int, until_ms: int
+) -> AsyncIterator[tuple[int, str, str, Sequence[Mapping[str, Any]]]]:
+    """Yield the calls that began and ended in these times: when (Unix ms), tool, error code or nothing, attempts."""
+    number = 0
+    async for line in call_lines(ledger, EventFilter(since_ms=since_ms, until_ms=until_ms, limit=2**31 - 1)):
+        ended_ms = until_ms if line.duration_ms is None else line.at_ms + line.duration_ms
+        if ended_ms < until_ms:
+            yield ended_ms, line.tool, line.code, line.ended.get("attempts", ())
+        number += 1
+        if number % _AT_ONCE == 0:
+            await asyncio.sleep(0)  # whoever calls meanwhile is not let wait
 
 
 def _of(tallies: dict[tuple[str, str], _Tally], tool: str) -> Iterator[_Tally]:
@@ -90,4 +119,5 @@ def _attempts(line: CallLine) -> Iterator[tuple[str, int]]:
 def _latency(key: tuple[str, str], tally: _Tally) -> Latency:
     server = Spread.of(tally.attempts) if tally.attempts else None
     named = key[1] or f"{key[0]}.*"
-    return Latency(named, len(tally.whole), tally.failed, len(tally.attempts), Spread.of(tally.whole), server)
+    counts = len(tally.whole), tally.failed, len(tally.attempts)
+    return Latency(named, *counts, Spread.of(tally.whole), server, tally.asked, tally.unmet)

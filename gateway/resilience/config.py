@@ -6,7 +6,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from gateway.model.duration import milliseconds
 
-__all__ = ["ProbeRule", "Probes", "RateLimit", "ResilienceConfig"]
+__all__ = ["Objective", "Objectives", "ProbeRule", "Probes", "RateLimit", "ResilienceConfig"]
 
 
 class RateLimit(BaseModel):
@@ -62,3 +62,27 @@ def _own_calls(probes: dict[str, ProbeRule]) -> dict[str, ProbeRule]:
 
 Probes = Annotated[dict[str, ProbeRule], Field(max_length=1000), AfterValidator(_own_calls)]
 """The whole `probes:` section: server, or `*` for every other one → how it is looked after."""
+
+
+def _window(text: str) -> str:
+    if not 86_400_000 <= milliseconds(text) <= 90 * 86_400_000:
+        raise ValueError("an objective is for 1d to 90d")
+    return text
+
+
+class Objective(BaseModel):
+    """What is expected of a server."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    success: float = Field(ge=0.5, le=0.99999, description="The share of calls that it must not fail, such as 0.99.")
+    window: Annotated[str, AfterValidator(_window)] = Field("30d", description="In how long, 1d to 90d.")
+
+    @property
+    def window_ms(self) -> int:
+        """The window in milliseconds."""
+        return milliseconds(self.window)
+
+
+Objectives = Annotated[dict[str, Objective], Field(max_length=1000)]
+"""The whole `slo:` section: server, or `*` for every other one → what is expected of it."""

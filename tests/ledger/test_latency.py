@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from gateway.ledger.latency import Latency, Spread, latencies
+from gateway.connector import ConnectorFault
+from gateway.ledger.latency import Latency, Spread, ended_calls, latencies
 from gateway.ledger.trace import CallLine, call_lines
 from gateway.store.ports import EventFilter
 from tests.pipeline.gate import Gate, answer
@@ -86,4 +87,36 @@ async def test_what_a_gateway_recorded_is_what_is_counted() -> None:
         ("payments.list", 1, 1),
         ("payments.pay", 1, 0),
     ]
+    assert [(each.asked, each.unmet) for each in found] == [(2, 0), (0, 0), (0, 0)]
     assert all(isinstance(each, Latency) and each.whole.p50 == 0 for each in found)  # its clock stands still
+
+
+async def test_calls_that_ended_in_a_time_are_told_as_they_ended() -> None:
+    gate = Gate()
+    gate.servers["payments"].calls += [ConnectorFault("gone", code="rejected"), *[answer()] * 60]
+    began = gate.clock.now_ms()
+    for _ in range(60):
+        await gate.run("payments_list", {})
+    await gate.clock.sleep(60)
+    await gate.run("payments_list", {})
+    found = [each async for each in ended_calls(gate.store, began, began + 60_000)]
+    assert [(at - began, tool, code) for at, tool, code, _ in found[:2]] == [
+        (0, "payments.list", "rejected"),
+        (0, "payments.list", ""),
+    ]
+    assert (len(found), [each["code"] for each in found[0][3]]) == (60, ["rejected"])
+    assert [each async for each in ended_calls(gate.store, began + 120_000, began + 180_000)] == []
+
+
+async def test_what_servers_failed_is_counted_by_server() -> None:
+    gone, fine = {"ms": 1, "code": "unavailable"}, {"ms": 1, "code": "ok"}
+    found = await latencies(
+        each_of(
+            line("pay.send", 1, gone, outcome="unknown"), line("pay.send", 1, gone, fine), line("pay.list", 1, fine)
+        )
+    )
+    assert [(each.of, each.asked, each.unmet) for each in found] == [
+        ("pay.*", 3, 1),
+        ("pay.list", 0, 0),
+        ("pay.send", 0, 0),
+    ]
