@@ -8,7 +8,7 @@ import asyncio
 from typing import Any, Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway.transport.cycle import Cycle
 from gateway.transport.head import Head
@@ -19,6 +19,9 @@ HEAD_BYTES: Final = 64 * 1024
 HEAD_LINES: Final = 200
 REQUEST_S: Final = 30.0
 _TOO_LARGE: Final = "The head of the request is too large."
+_MOST_WAITING: Final = 100
+"""Requests on one connection that wait for the one before them."""
+
 _MALFORMED: Final = "Invalid HTTP request received."
 _TUNNEL: Final = "There is no proxy here."
 _END: Final = b"\r\n\r\n"
@@ -65,11 +68,13 @@ class Familiar:
 class BoundedHttp(HttpToolsProtocol):
     """Ends a connection whose request head exceeds HEAD_BYTES or HEAD_LINES, or that takes REQUEST_S for a request.
 
+    Of requests that are sent before others are answered at most 100 wait; none of them is begun once the client left.
     A request that arrives in one piece, as all but the largest do, costs a few comparisons.
     """
 
     request_s = REQUEST_S
     familiar: Familiar | None = None
+    _served: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
@@ -83,9 +88,15 @@ class BoundedHttp(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._settle()
         self._unset_keepalive_if_required()
+        self.pipeline.clear()
         super().connection_lost(exc)
-        if isinstance(self.cycle, Cycle) and not self.cycle.response_complete:
-            self.cycle.lost()
+        served = self._served
+        if served is None or served.response_complete:
+            return
+        served.disconnected = True  # uvicorn tells the latest request only, which may be one that waits
+        served.message_event.set()
+        if isinstance(served, Cycle):
+            served.lost()
 
     def data_received(self, data: bytes) -> None:
         self._whole = b"" if self._begun else data
@@ -151,6 +162,12 @@ class BoundedHttp(HttpToolsProtocol):
                 raise ValueError(_TUNNEL)
             return
         super().on_headers_complete()
+        if len(self.pipeline) > _MOST_WAITING:
+            self.transport.close()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._served = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_message_complete(self) -> None:
         if self.parser.should_upgrade():

@@ -114,6 +114,38 @@ async def test_nothing_can_be_reached_through_the_gateway_as_through_a_proxy() -
         assert await reader.read() == b""
 
 
+async def test_what_waits_on_a_connection_is_not_begun_once_its_client_left() -> None:
+    begun, gone, left = [], asyncio.Event(), asyncio.Event()
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        begun.append(scope["path"])
+        while (await receive())["type"] != "http.disconnect":
+            gone.set()
+        left.set()
+        await PlainTextResponse("nobody hears")(scope, receive, send)
+
+    async with connected(BoundedHttp, slow) as (_, writer):
+        writer.write(b"".join(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % number for number in range(3)))
+        await gone.wait()
+        writer.close()
+        await left.wait()
+        await asyncio.sleep(0)
+        assert begun == ["/0"]
+
+
+async def test_a_connection_with_too_many_waiting_requests_ends() -> None:
+    async def never(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async with connected(BoundedHttp, never) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 101)
+        await asyncio.sleep(0.01)
+        assert not reader.at_eof()
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert await reader.read() == b""
+
+
 async def test_a_large_body_does_not_count_as_head() -> None:
     async with connected(BoundedHttp) as (reader, writer):
         for _ in range(2):
