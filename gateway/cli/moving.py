@@ -1,30 +1,35 @@
-"""`toolgate runs export` and `import`: a run goes on under another gateway."""
+"""`toolgate runs export` and `import`: a run goes on under another gateway. `fork`: it is gone on with otherwise."""
 
 import asyncio
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
 from gateway.cli.acting import As, acting
 from gateway.cli.evidence import write_bundle, writing
-from gateway.cli.output import USAGE, Refused, done, fail_with
-from gateway.cli.place import ConfigPath, loaded_from, with_store
+from gateway.cli.output import USAGE, Refused, cell, done, emit, fail_with
+from gateway.cli.place import AsJson, ConfigPath, loaded_from, with_store
+from gateway.cli.policy import rules_of
 from gateway.ledger.evidence import Identities
+from gateway.ledger.forking import Planned, origin_of, plan_fork
 from gateway.ledger.importing import imported_run
 from gateway.ledger.moved import Export, exported, taken_back
 from gateway.ledger.proof import NoProof
+from gateway.ledger.trace import CallLine
 from gateway.model.clock import RandomIds
 from gateway.model.errors import RequestFault
 from gateway.model.facts import RunRef
-from gateway.store.imports import ImportedRun
+from gateway.model.tool import Effect, Tool
+from gateway.store.imports import ForkedRun, ImportedRun
 from gateway.store.ports import EventFilter, Store
-from gateway.store.runs import told_caller
+from gateway.store.runs import RunStatus, told_caller
 
-__all__ = ["export_run", "import_run"]
+__all__ = ["export_run", "fork_run", "import_run"]
 
 _EVERYTHING: Final = 2**63 - 1
 _STOPS_S: Final = 2.0
@@ -68,6 +73,9 @@ async def _sealed(store: Store, run: str, export: Export) -> RunRef:
     pause = next((each for each in await store.pauses() if each.scope == f"run:{run}"), None)
     if pause is None:
         raise RequestFault(f"{run} may still go on here. First: toolgate runs pause {run}")
+    origin = await origin_of(store, run)
+    if origin is not None:
+        raise RequestFault(f"{run} is a fork: its first calls are on record of {origin.run} only. Export that one.")
     await _check_rest(store, run, pause.since_ms)
     await store.record(exported(ref, export, _now_ms()))
     await store.put_pause(replace(pause, by=export.by, reason=export.words))
@@ -120,3 +128,52 @@ def _read(file: Path, key: Path, by: str) -> ImportedRun:
         fail_with(Refused("unreadable", f"{error.filename}: {error.strerror}"), USAGE)
     except ValueError:
         fail_with(Refused("key", f"{key}: is no JSON Web Key Set"), USAGE)
+
+
+def fork_run(
+    run: Annotated[str, typer.Argument(help="The id of the run to fork.")],
+    at: Annotated[int, typer.Option(min=1, help="Behind which of its calls, as `toolgate runs show RUN` counts them.")],
+    person: As = "",
+    config: ConfigPath = Path("gateway.yaml"),
+    as_json: AsJson = False,
+) -> None:
+    """Open a run that begins as another: its first calls are answered from the record, what follows is carried out."""
+    loaded = loaded_from(config, as_json=as_json)
+    if loaded.config.server.store == "memory:":
+        fail_with(Refused("no_ledger", "`server.store: memory:` keeps nothing"), as_json=as_json)
+    by, made = acting(loaded, person, as_json=as_json), RandomIds().new("run")
+    find = rules_of(loaded, as_json=as_json).catalog.find
+
+    async def work(store: Store) -> tuple[RunRef, Planned]:
+        source = await store.find_run(run)
+        if source is None:
+            raise RequestFault(f"There is no run {run!r}; list them: toolgate runs list")
+        planned, forked = await plan_fork(store, source, at), replace(source, id=made, status=str(RunStatus.OPEN))
+        key = json.dumps(["fork", made])
+        await store.fork_run(ForkedRun(forked, key, _now_ms(), by, planned.fork))
+        return forked, planned
+
+    forked, planned = with_store(loaded, work, as_json=as_json)
+    done_there = [told for n, line in planned.after if (told := _effect(n, line, find(line.tool))) is not None]
+    told = {"run": forked.id, "owner": forked.owner, "from": run, "at": at, "done_there": done_there}
+    emit(told, _fork_lines(told), as_json=as_json)
+
+
+def _effect(n: int, line: CallLine, tool: Tool | None) -> dict[str, Any] | None:
+    """Return what a call did, or may have done, behind the fork; None where it left nothing behind."""
+    kind = "unknown" if tool is None else str(tool.effect)
+    if "claim" not in line.asked or kind == Effect.READ or line.outcome in {"failed", "denied", "compensated"}:
+        return None
+    key = line.asked["claim"]["step_key"] or ""
+    once = key.startswith(("args:", "key:"))
+    return {"n": n, "call": line.call_id, "tool": line.tool, "effect": kind, "outcome": line.outcome, "keyed": once}
+
+
+def _fork_lines(told: Mapping[str, Any]) -> list[str]:
+    lines = [f"{told['run']} of {told['owner']} begins with the first {told['at']} calls of {told['from']}"]
+    for each in told["done_there"]:
+        again = "its key keeps it from being done again" if each["keyed"] else "made in the fork, it is done AGAIN"
+        what = f"{each['effect']} {cell(each['tool'])}, {each['outcome']} (#{each['call']})"
+        lines.append(f"  warning: call {each['n']} was made there: {what}; {again}")
+    lines.append(f"start the agent with the header Toolgate-Run: {told['run']}, or say so first: ")
+    return [*lines[:-1], f"{lines[-1]}toolgate runs resume {told['run']}"]

@@ -10,7 +10,7 @@ import typer
 
 from gateway.cli.acting import As, acting_on_run
 from gateway.cli.loaded import Loaded
-from gateway.cli.moving import export_run, import_run
+from gateway.cli.moving import export_run, fork_run, import_run
 from gateway.cli.output import Refused, done, emit, fail_with, table
 from gateway.cli.passport import passport
 from gateway.cli.place import AsJson, ConfigPath, loaded_from, with_store
@@ -48,6 +48,7 @@ def commands() -> typer.Typer:
     group.command("cancel")(cancel)
     group.command("export")(export_run)
     group.command("import")(import_run)
+    group.command("fork")(fork_run)
     group.command("serve")(serve_run)
     return group
 

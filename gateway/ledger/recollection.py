@@ -2,9 +2,10 @@
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from gateway.ledger.forking import Origin, origin_in
 from gateway.model.facts import Expected, RunRef, StepStatus
 from gateway.model.task import TASK_METHODS
 from gateway.store.bodies import load
@@ -20,13 +21,17 @@ _ENDS: Final = frozenset({EventKind.CALL_FINISHED, EventKind.CALL_SETTLED})
 
 @dataclass(slots=True)
 class _Step:
-    """A recorded step: `keyed` where its step key finds it, `by` the call that it answered in this attempt."""
+    """A recorded step: `keyed` where its step key finds it, `by` the call that it answered in this attempt.
+
+    One `before` the run is of the run that it was forked from.
+    """
 
     n: int
     tool: str
     digest: str
     call_id: str
     keyed: bool
+    before: bool = False
     by: str = ""
 
 
@@ -39,8 +44,11 @@ class Recollection:
     def __init__(self, steps: Iterable[_Step], answered: Iterable[tuple[str, str]]) -> None:
         self._steps = OrderedDict((step.call_id, step) for step in steps)
         self._alike: dict[tuple[str, str], list[_Step]] = {}
+        self._before: dict[tuple[str, str], list[_Step]] = {}
         for step in self._steps.values():
-            if not step.keyed:
+            if step.before:
+                self._before.setdefault((step.tool, step.digest), []).append(step)
+            elif not step.keyed:
                 self._alike.setdefault((step.tool, step.digest), []).append(step)
         for call_id, by in answered:
             self.repeated(call_id, by)
@@ -52,6 +60,18 @@ class Recollection:
         """Return the recorded read that the call `by` repeats, or nothing; each answers one call."""
         alike = self._alike.get((tool, digest), ())
         found = next((step for step in alike if step.by in {"", by}), None)
+        if found is None:
+            return ""
+        found.by = by
+        return found.call_id
+
+    def begun_with(self, tool: str, digest: str, by: str, *, once: bool) -> str:
+        """Return the call of the run this one was forked from that the call `by` repeats, or nothing.
+
+        Each answers one call, the first one every further one of a tool that is called `once` in a run.
+        """
+        alike = self._before.get((tool, digest), ())
+        found = next((step for step in alike if step.by in {"", by} or once), None)
         if found is None:
             return ""
         found.by = by
@@ -101,16 +121,21 @@ class Recollections:
             self._held.popitem(last=False)
         return held
 
-    async def call(self, call_id: str) -> Recorded | None:
-        """Return a recorded call whose whole answer is kept, hash-checked, or None. Raises `StoreFault`."""
+    async def call(self, call_id: str, *, whole: bool = True) -> Recorded | None:
+        """Return a recorded call, hash-checked; None where its `whole` answer is not kept. Raises `StoreFault`."""
         recorded = await self._ledger.made(call_id)
-        whole = recorded is not None and recorded.end_body is not None and "result" in recorded.end_body
-        return recorded if whole else None
+        if not whole:
+            return recorded
+        is_kept = recorded is not None and recorded.end_body is not None and "result" in recorded.end_body
+        return recorded if is_kept else None
 
     async def _read(self, run: RunRef, who: tuple[str, str]) -> Recollection:
         steps: dict[str, _Step] = {}
         answered: list[tuple[str, str]] = []
         async for event in self._ledger.events(EventFilter(run_id=run.id, limit=_EVERYTHING)):
+            origin = origin_in(event)
+            if origin is not None:
+                steps |= await self._before(origin, event.seq, who)
             if (event.agent, event.on_behalf_of) != who or self.is_apart(event.tool):
                 continue
             body = load(event.body.encode())
@@ -129,6 +154,21 @@ class Recollections:
             step.n = n
         return Recollection(steps.values(), answered)
 
+    async def _before(self, origin: Origin, forked_seq: int, who: tuple[str, str]) -> dict[str, _Step]:
+        """Return the steps that a fork begins with, as they stood when it was made."""
+        steps: dict[str, _Step] = {}
+        async for event in self._ledger.events(EventFilter(run_id=origin.run, limit=_EVERYTHING)):
+            if event.seq > forked_seq or (event.agent, event.on_behalf_of) != who or self.is_apart(event.tool):
+                continue
+            body = load(event.body.encode())
+            if event.kind in _ENDS and body["ending"]["status"] == StepStatus.FAILED:
+                steps.pop(event.call_id, None)
+            elif (
+                event.seq <= origin.until_seq and (step := _step_in(event, body) or _repeat_in(event, body)) is not None
+            ):
+                steps.setdefault(step.call_id, replace(step, before=True))
+        return steps
+
 
 def _step_in(event: Event, body: Mapping[str, Any]) -> _Step | None:
     """Return the step that an event begins, or tells of as a whole."""
@@ -142,3 +182,10 @@ def _step_in(event: Event, body: Mapping[str, Any]) -> _Step | None:
     if not made or (isinstance(result, Mapping) and result.get("isError") is True):
         return None
     return _Step(0, event.tool, body.get("arguments_digest", ""), event.call_id, keyed=False)
+
+
+def _repeat_in(event: Event, body: Mapping[str, Any]) -> _Step | None:
+    """Return the step of an earlier attempt, or of another run, that a call was answered with."""
+    if body.get("outcome") != "succeeded" or "replayed_from" not in body:
+        return None
+    return _Step(0, event.tool, body.get("arguments_digest", ""), body["replayed_from"], keyed=False)

@@ -38,7 +38,7 @@ class Call:
     facts: Facts  # gather
     bill: Bill  # gather: what it costs, and the budgets it is charged to
     step_key: str | None  # gather: the idempotency key of this step, or None for reads without one
-    recalled: Any = None  # gather: the recorded read (store.Recorded) that answers this one, if any
+    recalled: Any = None  # gather: the recorded call (store.Recorded) that answers this one, if any
     takes_over: Any = None  # claim: the recorded call in doubt (store.Recorded) that this one makes again, if any
     given: DecisionInput  # decide: the DecisionInput
     decision: Decision  # decide

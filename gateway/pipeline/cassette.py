@@ -68,7 +68,9 @@ class Tape:
         self._late: list[dict[str, Any]] = []
         self._strayed: list[dict[str, Any]] = []
         self._furthest: dict[str, int] = {}
+        self._calls: set[str] = set()
         for n, line in enumerate(sorted(lines, key=lambda each: each.seq), 1):
+            self._calls.add(line.call_id)
             self._take(n, line)
 
     def __len__(self) -> int:
@@ -97,7 +99,7 @@ class Tape:
         digests = {asked.get("arguments_digest") or digest(asked["arguments"])}
         if "sent" in asked:  # what an agent that is held at another version sent
             digests.add(digest(asked["sent"]))
-        step = _Step(n, who, line, frozenset(digests), bool(line.replayed_from))
+        step = _Step(n, who, line, frozenset(digests), line.replayed_from in self._calls)
         self._steps.append(step)
         for each in digests:
             self._alike.setdefault((who, line.tool, each, _is_dry(line)), deque()).append(step)

@@ -5,11 +5,20 @@ from typing import Any
 from gateway.codec import dump
 from gateway.model.errors import RequestFault
 from gateway.model.facts import PriorScope, StepStatus
-from gateway.store.imports import ImportedCall, ImportedRun
+from gateway.store.imports import FORKED, ForkedRun, ImportedCall, ImportedRun
 from gateway.store.ports import Ending, EventKind, Intent, Record, StepLookup, StepUse
-from gateway.store.runs import AttemptBegin
+from gateway.store.runs import AttemptBegin, told_caller
 
-__all__ = ["begins_of", "ending_of", "intent_of", "on_record", "provenance_of", "record_of"]
+__all__ = [
+    "begins_of",
+    "begins_of_fork",
+    "ending_of",
+    "intent_of",
+    "on_record",
+    "provenance_of",
+    "provenance_of_fork",
+    "record_of",
+]
 
 
 def intent_of(imported: ImportedRun, call: ImportedCall) -> Intent:
@@ -46,6 +55,23 @@ def provenance_of(imported: ImportedRun) -> tuple[tuple[int, EventKind, str, str
     told = (imported.at_ms, EventKind.RUN_IMPORTED, "", imported.run.id, "", "", "")
     body: dict[str, Any] = {"by": imported.by, **imported.told}
     return told, dump(body)
+
+
+def provenance_of_fork(forked: ForkedRun) -> list[tuple[tuple[int, EventKind, str, str, str, str, str], bytes]]:
+    """Return the events that say where a fork is from: its own, and that of the run it was made of."""
+    fork, run = forked.fork, forked.run
+    about = {"what": FORKED, "by": forked.by, "at": fork.at}
+    own = {**about, "from": fork.source, "until_seq": fork.until_seq}
+    agent, user = told_caller(run.owner)
+    return [
+        ((forked.at_ms, EventKind.ADMIN, "", run.id, agent, user, ""), dump(own)),
+        ((forked.at_ms, EventKind.ADMIN, "", fork.source, agent, user, ""), dump({**about, "to": run.id})),
+    ]
+
+
+def begins_of_fork(forked: ForkedRun) -> list[AttemptBegin]:
+    """Return what begins a fork anew for everybody who made its first calls."""
+    return [AttemptBegin(forked.run.id, who, forked.at_ms, forked.by) for who in forked.fork.callers]
 
 
 def begins_of(imported: ImportedRun) -> list[AttemptBegin]:

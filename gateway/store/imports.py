@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol
 
 from gateway.model.facts import RunRef
 
-__all__ = ["IMPORTED", "ImportStore", "ImportedCall", "ImportedRun"]
+__all__ = ["FORKED", "IMPORTED", "Fork", "ForkedRun", "ImportStore", "ImportedCall", "ImportedRun"]
 
 IMPORTED: Final = "imported"
 """The member of a call's body that says which event of the other ledger it repeats."""
@@ -58,8 +58,36 @@ class ImportedRun:
         return list(dict.fromkeys((self.run.owner, *(call.who for call in self.calls))))
 
 
+FORKED: Final = "run forked"
+"""What the events say in their member `what` that tell of a fork, of the fork and of the run that it was made of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """That a run begins as `source` did, with its first `at` calls: those that started up to the event `until_seq`.
+
+    `callers` are who made them, the owner of `source` first.
+    """
+
+    source: str
+    at: int
+    until_seq: int
+    callers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ForkedRun:
+    """A run that begins as another one of this ledger did, as `by` says."""
+
+    run: RunRef
+    key: str
+    at_ms: int
+    by: str
+    fork: Fork
+
+
 class ImportStore(Protocol):
-    """Runs of other ledgers."""
+    """Runs that did not begin here: of other ledgers, or as forks of other runs."""
 
     async def import_run(self, imported: ImportedRun) -> None:
         """Put a run on record, as events of this ledger, and begin it anew for all who made calls in it.
@@ -69,5 +97,12 @@ class ImportStore(Protocol):
 
         Raises:
             RequestFault: the run, its name, or one of its calls or step keys is on record already.
+        """
+        ...
+
+    async def fork_run(self, forked: ForkedRun) -> None:
+        """Open a run that begins as another did, told of in both, and begun anew for all who made calls in that.
+
+        All or nothing, and nothing of the other run changes. Raises `StoreFault`.
         """
         ...

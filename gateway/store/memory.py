@@ -14,8 +14,17 @@ from gateway.store.budgets import BudgetCounter, Counters
 from gateway.store.chain import GENESIS, link_of, told_in
 from gateway.store.evidence import Evidence, holds, recorded_from, recorded_whole, step_from
 from gateway.store.facts import Fact, FactAnswer, FactPut, FactRow
-from gateway.store.importing import begins_of, ending_of, intent_of, on_record, provenance_of, record_of
-from gateway.store.imports import ImportedRun
+from gateway.store.importing import (
+    begins_of,
+    begins_of_fork,
+    ending_of,
+    intent_of,
+    on_record,
+    provenance_of,
+    provenance_of_fork,
+    record_of,
+)
+from gateway.store.imports import ForkedRun, ImportedRun
 from gateway.store.memory_approvals import Shelf
 from gateway.store.memory_delegations import MemoryDelegations
 from gateway.store.memory_facts import Board
@@ -334,6 +343,13 @@ class MemoryStore(MemoryDelegations, MemorySessions, MemorySpending, MemoryTasks
             else:
                 self._put(record_of(imported, call))
         for begin in begins_of(imported):
+            self._runs.begin(begin)
+
+    async def fork_run(self, forked: ForkedRun) -> None:
+        self._runs.open(forked.run, forked.key, forked.at_ms)
+        for told, body in provenance_of_fork(forked):
+            self._append(told, body)
+        for begin in begins_of_fork(forked):
             self._runs.begin(begin)
 
     def _check_new(self, imported: ImportedRun) -> None:

@@ -105,7 +105,7 @@ class Answer:
         if self.ended is None:
             return ""
         call, outcome = self.ended.call, self.ended.outcome
-        if isinstance(outcome, Waiting):
+        if isinstance(outcome, Waiting) or call.recalled is not None:  # which may be another run's
             return ""
         task = call.request.task
         if task is not None:

@@ -218,3 +218,47 @@ def test_a_pause_that_ends_while_the_run_is_exported_is_put_back(two: Two) -> No
             await store.close()
 
     assert [pause.scope for pause in asyncio.run(race())] == [f"run:{run}"]
+
+
+def test_a_run_is_forked_and_what_was_done_behind_that_is_named(two: Two) -> None:
+    two.pay(two.there, answer({"receipt": "r_1"}))
+    source = two.run_there()
+    told = two.there.json("runs", "fork", source, "--at", "1")
+    assert [(one["n"], one["tool"], one["effect"], one["keyed"]) for one in told["done_there"]] == [
+        (2, "payments.pay", "irreversible", False)
+    ]
+    said = two.there.run("runs", "fork", source, "--at", "1").output.replace("\n", " ")
+    assert "warning: call 2 was made there: irreversible payments.pay, succeeded" in said
+    assert "made in the fork, it is done AGAIN" in said
+    assert two.there.json("runs", "fork", source, "--at", "2")["done_there"] == []
+    runs = {each["run"]: each for each in two.there.json("runs", "list")}
+    assert (runs[told["run"]]["calls"], runs[told["run"]]["attempts"], runs[source]["calls"]) == (0, 2, 2)
+    assert two.there.json("verify")["ok"] is True
+    two.there.run("runs", "pause", told["run"])
+    exported = two.there.run("runs", "export", told["run"], "-o", str(two.file))
+    assert (exported.exit_code, f"on record of {source} only" in exported.output) == (1, True)
+
+
+def test_no_run_is_forked_that_is_not_there_or_not_so_long(two: Two) -> None:
+    assert "There is no run 'run_none'" in two.there.run("runs", "fork", "run_none", "--at", "1").output
+    two.pay(two.there, answer({"receipt": "r_1"}))
+    source = two.run_there()
+    long = two.there.run("runs", "fork", source, "--at", "3")
+    assert (long.exit_code, "has 2 calls: fork it behind one of 1 to 2" in long.output) == (1, True)
+    assert two.there.run("runs", "fork", source, "--at", "0").exit_code == 2
+    two.there.adds("people:\n  bob: {}\n")
+    assert two.there.run("runs", "fork", source, "--at", "1", "--as", "bob").exit_code == 3
+    two.there.configure((two.there.path / "gateway.yaml").read_text().replace("sqlite:///gateway.db", "memory:"))
+    assert "no_ledger" in two.there.run("runs", "fork", source, "--at", "1").output
+
+
+def test_a_person_forks_where_the_policies_let_them(two: Two) -> None:
+    two.pay(two.there, answer({"receipt": "r_1"}))
+    source = two.run_there()
+    two.there.adds("people:\n  bob: { roles: [operators] }\n")
+    (two.there.path / "policies" / "3.cedar").write_text(
+        '@id("may") permit (principal in Gateway::Role::"operators", action == Gateway::Action::"admin", resource);'
+    )
+    assert two.there.run("runs", "fork", source, "--at", "1", "--as", "bob").exit_code == 0
+    told = [json.loads(event.body) for event in two.there.store(events_of(source)) if event.kind == "admin"]
+    assert [body["by"] for body in told] == ["bob"]

@@ -3,10 +3,11 @@
 import asyncio
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +55,15 @@ class Recorded:
 
     def books(self) -> dict[str, bytes]:
         """Return the files of the servers behind the gateway, and the calls that it has on record."""
-        kept = {path.name: path.read_bytes() for path in (self.gate.home / "data").glob("*.db")}
-        kept["gateway.db"] = self.gate.command("trace", "list", "--json").stdout.encode()
+        servers = (self.gate.home / "data" / f"{name}.db" for name in ("fraud", "mail", "payments"))
+        kept = {path.name: path.read_bytes() for path in servers}
+        kept["calls"] = self.gate.command("trace", "list", "--json").stdout.encode()
         return kept
+
+    def payments(self) -> int:
+        """Return how often was paid."""
+        with closing(sqlite3.connect(self.gate.home / "data" / "payments.db")) as books:
+            return int(books.execute("SELECT count(*) FROM payments").fetchone()[0])
 
     @contextmanager
     def played(self, *options: str, what: str = "") -> Iterator[tuple[str, subprocess.Popen[str]]]:
@@ -157,6 +164,31 @@ def test_a_host_over_stdio_sees_again_what_was_seen(recorded: Recorded, mode: st
 
     assert asyncio.run(talk()) == recorded.seen[1]
     assert json.loads(file.read_text())["as_recorded"]
+
+
+def test_a_fork_answers_its_beginning_and_carries_out_the_rest(recorded: Recorded) -> None:
+    gate = recorded.gate
+    before = recorded.payments()
+    fork = json.loads(gate.command("runs", "fork", recorded.run, "--at", "6", "--json").stdout)
+    assert [one["tool"] for one in fork["done_there"]] == ["payments.pay"]
+    headers = {"Authorization": f"Bearer {recorded.token}", "Toolgate-Run": fork["run"]}
+    first, new = script("p_1"), script("p_2")
+
+    async def go_on() -> list[Any]:
+        async with (
+            httpx2.AsyncClient(headers=headers, timeout=30) as http,
+            Client(streamable_http_client(f"{gate.url}/mcp", http_client=http), cache=None) as client,
+        ):
+            return [await try_step(client, step) for step in (first[0], first[4], first[6], first[8], new[4], new[6])]
+
+    tried = asyncio.run(go_on())
+    codes = [one.code for one in tried]
+    assert codes == ["", "", "", "denied", "", ""]  # what paid there pays nothing here
+    assert [one.replayed for one in tried] == [True, True, True, False, False, False]
+    assert [one.text for one in tried[:3]] == [recorded.seen[1][n][1] for n in (0, 4, 6)]
+    assert recorded.payments() == before + 1  # p_1 has a key: it was paid there, and once
+    assert gate.command("verify").returncode == 0
+    assert json.loads(gate.command("replay", fork["run"], "--json").stdout)["counts"]["differs"] == 0
 
 
 def test_a_file_is_played_as_the_run_it_was_made_of(recorded: Recorded, tmp_path: Path) -> None:

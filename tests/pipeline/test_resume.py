@@ -17,6 +17,7 @@ from gateway.model.tool import Effect
 from gateway.pipeline.runner import Ended
 from gateway.store.runs import RunCancel
 from gateway.transport.answers import tool_result
+from gateway.transport.kernel import Answer
 from tests.pipeline.gate import JOIN, PAYMENT, PERMIT_ALL, PRECONDITION, Gate, answer
 
 TO_BOB = {"payment_id": "p_18", "payee": "BOB", "amount": 7}
@@ -36,8 +37,8 @@ class Agent:
         ended = await self.gate.run(tool, arguments, self.name, run=self.run, attempt=self.attempt)
         outcome = ended.outcome
         if arrives and isinstance(outcome, Succeeded):
-            claimed = ended.call.id if ended.call.intent else outcome.replayed_from
-            if claimed is not None:
+            claimed = Answer({}, ended).claimed_call
+            if claimed:
                 await self.gate.store.deliver(claimed, ended.call.facts.run.attempt)
         return ended
 

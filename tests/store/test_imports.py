@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from gateway.model.errors import RequestFault
+from gateway.model.errors import RequestFault, StoreFault
 from gateway.model.facts import RunRef, StepStatus
-from gateway.store.imports import ImportedCall, ImportedRun
+from gateway.store.bodies import load
+from gateway.store.imports import Fork, ForkedRun, ImportedCall, ImportedRun
 from gateway.store.ports import ClaimVerdict, EventFilter, EventKind, Store
 from gateway.store.runs import Attempt, RunCancel
 from tests.store.making import T0, intent, lookup, record, step
@@ -133,3 +134,29 @@ async def test_calls_are_counted_once_when_a_run_is_begun_in_the_transaction_tha
     await store.import_run(run(told("read")))
     await store.record(record("more", run_id="run_9"))
     assert await store.count_steps("run_9") == 2
+
+
+async def test_a_fork_is_told_of_in_both_runs_and_begun_anew_for_all_who_made_its_first_calls(store: Store) -> None:
+    await store.open_run(replace(RUN, id="run_1"), "job", T0)
+    forked = ForkedRun(RUN, "fork", T0 + 9, "ann", Fork("run_1", 3, 1, ("billing/ann", "audit")))
+    await store.fork_run(forked)
+    events = [event async for event in store.events(EventFilter()) if event.seq > 1]
+    assert [(event.kind, event.run_id) for event in events] == [
+        (EventKind.RUN_OPENED, "run_9"),
+        (EventKind.ADMIN, "run_9"),
+        (EventKind.ADMIN, "run_1"),
+        (EventKind.RUN_BEGUN, "run_9"),
+        (EventKind.RUN_BEGUN, "run_9"),
+    ]
+    own, other = (
+        {"what": "run forked", "by": "ann", "at": 3, **more}
+        for more in ({"from": "run_1", "until_seq": 1}, {"to": "run_9"})
+    )
+    assert [load(event.body.encode()) for event in events[1:3]] == [own, other]
+    assert await store.find_run("run_9") == RUN
+    assert (await store.attempt("run_9", "audit")).number == 2
+    assert (await store.attempt("run_1", "billing/ann")).number == 1
+    assert await store.verify() == 6
+    with pytest.raises(StoreFault):
+        await store.fork_run(replace(forked, key="another"))
+    assert await store.verify() == 6

@@ -5,13 +5,22 @@ from functools import partial
 from typing import Final
 
 from gateway.store.bodies import claim_body, ending_body, record_body
-from gateway.store.importing import begins_of, ending_of, intent_of, on_record, provenance_of, record_of
-from gateway.store.imports import ImportedCall, ImportedRun
+from gateway.store.importing import (
+    begins_of,
+    begins_of_fork,
+    ending_of,
+    intent_of,
+    on_record,
+    provenance_of,
+    provenance_of_fork,
+    record_of,
+)
+from gateway.store.imports import ForkedRun, ImportedCall, ImportedRun
 from gateway.store.sqlite.runs import begin_attempt, find_named, find_run, open_run
 from gateway.store.sqlite.transaction import Transaction
 from gateway.store.sqlite.transitions import finish, record, write_claim
 
-__all__ = ["import_run"]
+__all__ = ["fork_run", "import_run"]
 
 _CALL: Final = "SELECT 1 FROM calls WHERE call_id = ?"
 _HELD: Final = "SELECT call_id FROM calls WHERE agent = ? AND tool = ? AND step_key = ? AND key_until IS NULL"
@@ -27,6 +36,15 @@ def import_run(tx: Transaction, imported: ImportedRun) -> None:
     for write in writes:
         write(tx)
     for begin in begins_of(imported):
+        begin_attempt(tx, begin)
+
+
+def fork_run(tx: Transaction, forked: ForkedRun) -> None:
+    """Open a run that begins as another did."""
+    open_run(tx, forked.run, forked.key, forked.at_ms)
+    for told, body in provenance_of_fork(forked):
+        tx.append(told, body)
+    for begin in begins_of_fork(forked):
         begin_attempt(tx, begin)
 
 

@@ -16,7 +16,7 @@ from gateway.store.budgets import BudgetCounter
 from gateway.store.delegations import Delegation, DelegationChange, DelegationEnd
 from gateway.store.evidence import recorded_from, step_from
 from gateway.store.facts import Fact, FactAnswer, FactPut
-from gateway.store.imports import ImportedRun
+from gateway.store.imports import ForkedRun, ImportedRun
 from gateway.store.ports import (
     Claimed,
     ClaimVerdict,
@@ -227,6 +227,9 @@ class SqliteStore:
 
     async def import_run(self, imported: ImportedRun) -> None:
         await self._writer.write(partial(imports.import_run, imported=imported))
+
+    async def fork_run(self, forked: ForkedRun) -> None:
+        await self._writer.write(partial(imports.fork_run, forked=forked))
 
     async def put_token(self, token: TokenRecord, *, by: str = "") -> None:
         await self._writer.write(partial(tokens.put_token, token=token, by=by))
