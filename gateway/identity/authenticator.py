@@ -164,8 +164,22 @@ class Authenticator:
 
         Raises:
             IdentityFault: it does not, or that cannot be told without the credential itself, as of a JWT.
+            RequestFault: `delegation_refused`, the call was handed on to it, and that has ended.
             StoreFault: it cannot be checked right now.
         """
+        today = self._credited(recorded)
+        if recorded.child is None or not recorded.is_handed:
+            return today
+        return self.handed(replace(today, child=None), recorded.child.run)
+
+    def handed(self, identity: Identity, run: str) -> Identity:
+        """Return who a caller is in a run in which work was handed on to it. Raises as `in_run`, where it was not."""
+        known = self.in_run(identity, run)
+        if known.child is None:
+            raise RequestFault("Nothing is handed on to you in that run.", code="delegation_refused", detail=run)
+        return known
+
+    def _credited(self, recorded: Identity) -> Identity:
         agent = self._roster.agents.get(recorded.agent)
         if agent is not None and recorded.method == "local" and recorded.agent in self._roster.local:
             return self.stored(recorded)

@@ -130,7 +130,8 @@ class Children(Picture):
         known = own or replace(self._maker(made, agents), method="child", credential_id=made.id)
         if known.expires_at_ms is not None:
             until = min(until, known.expires_at_ms)
-        user, child = made.on_behalf_of or None, replace(_child(made), above=above)
+        itself_for = None if own is None else own.on_behalf_of
+        user, child = made.on_behalf_of or None, replace(_child(made), above=above, itself_for=itself_for)
         return replace(known, on_behalf_of=user, delegation=_names(made), expires_at_ms=until, child=child)
 
     def _chain(self, made: Delegation) -> Iterator[Delegation]:

@@ -309,9 +309,10 @@ def _identity(identity: Identity) -> dict[str, Any]:
 
 
 def _child(child: Child) -> dict[str, Any]:
-    said = asdict(replace(child, above=()))
+    said = asdict(replace(child, above=(), itself_for=None))
     above = [_identity(one) for one in child.above]
-    return {**said, "above": above} if above else {name: each for name, each in said.items() if name != "above"}
+    kept = {name: each for name, each in said.items() if name not in {"above", "itself_for"}}
+    return {**kept, "above": above} if above else kept
 
 
 def _tool(call: Call, parts: Parts | None) -> Any:

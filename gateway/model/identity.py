@@ -1,6 +1,6 @@
 """Who is calling, and on whose behalf."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -51,6 +51,7 @@ class Child:
     `id` names the delegation, `name` the child from its agent downwards (`payer:reader`). `scopes` are patterns of
     tools and methods (`fraud.*`, `files.resources/read`), in which `*` stands for any text. `depth` counts from 1.
     `above` are other agents that the work was handed on by, the nearest first: each must be allowed the call as well.
+    `itself_for` is the user that a registered agent acts for elsewhere, to which the work was handed on.
     """
 
     id: str
@@ -59,6 +60,7 @@ class Child:
     scopes: tuple[str, ...]
     depth: int
     above: tuple["Identity", ...] = ()
+    itself_for: str | None = None
 
     def covers(self, name: str) -> bool:
         """Tell whether a tool or operation of this name (`server.tool`, `server.method`) was handed on."""
@@ -93,6 +95,18 @@ class Identity:
     def delegators(self) -> tuple["Identity", ...]:
         """The other agents for which this one works in a run that was handed on to it, the nearest first."""
         return () if self.child is None else self.child.above
+
+    @property
+    def is_handed(self) -> bool:
+        """Whether this is a registered agent, known by its own credential, that does what was handed on to it."""
+        return self.child is not None and self.method != "child"
+
+    @property
+    def itself(self) -> "Identity":
+        """Who this is outside the run in which work was handed on to it."""
+        if self.child is None or not self.is_handed:
+            return self
+        return replace(self, child=None, on_behalf_of=self.child.itself_for)
 
 
 def principal_of(identity: Identity) -> str:

@@ -23,6 +23,7 @@ class Begun:
     """A call that became a task. `facts` are those it was decided on; `tool` is what its tool is pinned as today.
 
     `asked_people` says that it became one while people were asked about it: until they answer, it is not allowed.
+    `handed` says that it was made by a registered agent in whose run the work was handed on to it.
     """
 
     task_id: str
@@ -31,3 +32,9 @@ class Begun:
     arguments: Mapping[str, Any] = field(repr=False)
     facts: Facts = field(repr=False)
     asked_people: bool = False
+    handed: bool = False
+
+    @property
+    def in_run(self) -> str | None:
+        """The run in which whoever asks about it does so: else they would be asking as who they are elsewhere."""
+        return self.facts.run.id if self.handed else None

@@ -86,10 +86,8 @@ class Parked:
 
         Nor can a call wait so that holds what must not be kept. Raises `StoreFault`.
         """
-        form, asked, identity = wanted_in(call), _asked(call), call.identity
+        form, asked = wanted_in(call), _asked(call)
         if form is None or call.request.promised is not None or not self._tasks.has_room(call):
-            return None
-        if identity.child is not None and identity.method != "child":  # it asks about tasks as who it is elsewhere
             return None
         if self._lobby.redact([call.arguments, asked]) != [call.arguments, asked]:
             return None
@@ -118,7 +116,7 @@ class Parked:
             "request": asked,
             "state": self._lobby.redact(state),
         }
-        record = TaskRecord(task_id, call.id, principal_of(call.identity), True, now + lives_ms, body)
+        record = TaskRecord(task_id, call.id, principal_of(call.identity.itself), True, now + lives_ms, body)
         return Held(record, state, call.answered_later())
 
     async def run(self) -> None:
@@ -178,6 +176,7 @@ class Parked:
             arguments=asked.get("arguments", held.call.arguments),
             caller=replace(caller, credential=presented, loopback=loopback),
             meta=asked["meta"],
+            run=held.call.facts.run.id if held.call.identity.is_handed else None,
             idempotency_key=asked["key"],
             endpoint=held.record.body["endpoint"],
             promised=Promise(held.record.id, held.form.name, held.call.facts.run, identity),

@@ -71,7 +71,7 @@ def times(now_ms: int) -> Mapping[str, Any]:
 def is_of(record: TaskRecord, identity: Identity, endpoint: str, form: Form) -> bool:
     """Tell whether a task is this principal's, made at this endpoint in this form."""
     here = record.body["endpoint"] == endpoint and record.body["form"] == form.name
-    return here and record.owner == principal_of(identity)
+    return here and record.owner == principal_of(identity.itself)
 
 
 def as_rejected(error: Any, server: str) -> ConnectorFault:

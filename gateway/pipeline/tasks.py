@@ -116,7 +116,7 @@ class Tasks:
 
     def has_room(self, call: Call) -> bool:
         """Tell whether one more call of its principal may become a task."""
-        owner = principal_of(call.identity)
+        owner = principal_of(call.identity.itself)
         return sum(held.record.owner == owner for held in self._open.values()) < _MOST_OPEN
 
     async def begin(self, call: Call) -> Waiting | None:
@@ -156,7 +156,8 @@ class Tasks:
         }
         state = state_in(task, task_id)
         until_ms = now + form.lives_ms(task, _LONGEST_MS) + _GRACE_MS
-        record = TaskRecord(task_id, call.id, principal_of(call.identity), True, until_ms, self._body(body, state))
+        owner = principal_of(call.identity.itself)
+        record = TaskRecord(task_id, call.id, owner, True, until_ms, self._body(body, state))
         held = Held(record, state, call.answered_later(), self._polling.way(call), behalf_of(call))
         promised = call.request.promised
         try:
@@ -473,7 +474,7 @@ class Tasks:
         call = held.call
         tool = self._rules.current.catalog.find(call.tool.name) or call.tool
         facts = replace(call.facts, repeat_of=call.id)
-        return Begun(held.record.id, call.id, tool, call.arguments, facts, held.asked_people)
+        return Begun(held.record.id, call.id, tool, call.arguments, facts, held.asked_people, call.identity.is_handed)
 
     async def outcome(self, held: Held) -> Outcome:
         """Return what came of the call of a task that is over: as it came, or as it is on record."""

@@ -367,7 +367,7 @@ class Kernel:
             arguments=arguments,
             caller=asked.caller,
             meta=meta,
-            run=_label(meta, RUN_META, asked.headers.get("toolgate-run")),
+            run=(None if task is None else task.in_run) or _label(meta, RUN_META, asked.headers.get("toolgate-run")),
             attempt=_label(meta, ATTEMPT_META, asked.headers.get("toolgate-attempt")),
             dry_run=_dry_run(meta),
             back=asked.back,

@@ -13,8 +13,8 @@ from gateway.identity.key_source import KeyRing
 from gateway.identity.local import local_bearer
 from gateway.identity.token_index import TokenIndex
 from gateway.identity.tokens import Tokens
-from gateway.model.errors import IdentityFault, StoreFault
-from gateway.model.identity import Credential, Identity
+from gateway.model.errors import IdentityFault, RequestFault, StoreFault
+from gateway.model.identity import Child, Credential, Identity
 from gateway.store.memory import MemoryStore
 from tests.identity.doubles import CountingIds, HandClock, agents, bearer
 
@@ -260,3 +260,12 @@ def test_a_recorded_caller_whose_credential_alone_proves_it_has_to_present_it_an
     with pytest.raises(IdentityFault) as refusal:
         house.door.in_force(Identity("payer", method, "https://id.example#4711"))
     assert "has to be presented anew" in refusal.value.detail
+
+
+async def test_who_did_what_was_handed_on_to_it_does_nothing_of_it_where_nothing_is_any_more(house: House) -> None:
+    known = await house.door.identify(bearer(await house.token_for("payer")), loopback=True)
+    handed = replace(known, on_behalf_of="alice", child=Child("chd_1", "lead:payer", "run_1", ("*",), 1))
+    with pytest.raises(RequestFault) as refused:
+        house.door.in_force(handed)
+    assert refused.value.code == "delegation_refused"
+    assert (handed.itself, known.itself) == (known, known)

@@ -2,20 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from gateway.model.errors import StoreFault
-from gateway.model.identity import Child
-from gateway.pipeline.stages.gather import Gather
 from gateway.store.approvals import ApprovalState
 from gateway.store.memory import MemoryStore
 from gateway.store.tasks import TaskRecord
 from tests.fixtures.clock import FakeClock
 from tests.fixtures.tasking import RELATED, Tasking
-from tests.pipeline.gate import PAYMENT, SECRET, request, rules_of, settle
+from tests.pipeline.gate import PAYMENT, SECRET, rules_of, settle
 from tests.pipeline.people import HOUR, PEOPLE, POLICIES
 from tests.transport.peer import Peer
 from tests.transport.tasking import FORMS, LIST, PAY, Client, error_of, result_of
@@ -255,17 +252,6 @@ async def test_what_is_being_carried_out_is_not_called_off_any_more(house: Waiti
     assert "cannot be called off" in (await error_of(client.send("tasks/cancel", {"taskId": task_id})))["message"]
     going.set()
     assert (await house.over(client, task_id))["status"] == "completed"
-
-
-async def test_who_does_what_was_handed_on_to_it_has_to_repeat_its_call_as_it_asks_about_tasks_as_itself() -> None:
-    house = Waiting("legacy")
-    await (await house.client()).started(PAY)
-    [held] = house.gate.tasks.waiting()
-    approval = await house.gate.approving.approvals.find(held.awaits)
-    part = Child("chd_1", "clerk:payer", "run_1", ("payments.*",), 1)
-    call = await house.gate.before(Gather, request("payments_pay", more={"task": {}}))
-    call.identity = replace(call.identity, child=part)
-    assert await house.parked.begin(call, approval, "") is None
 
 
 async def test_a_task_is_its_principals_alone(house: Waiting) -> None:

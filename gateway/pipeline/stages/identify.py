@@ -40,4 +40,10 @@ class Identify:
 
     def _found(self, call: Call, known: Identity) -> None:
         run = call.request.run
-        call.identity = known if run is None else self._authenticator.in_run(known, run)
+        task = call.request.task
+        if run is None:
+            call.identity = known
+        elif call.request.promised is not None or (task is not None and task.handed):
+            call.identity = self._authenticator.handed(known, run)  # it is work that was handed on, or nothing
+        else:
+            call.identity = self._authenticator.in_run(known, run)
