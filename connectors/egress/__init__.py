@@ -2,7 +2,8 @@
 
 from connectors.egress.rules import Egress, EgressConfig, EgressRefused, EgressRule
 from gateway.connector.addresses import Reach, judged
-from gateway.connector.network import PinnedNetwork, Resolve, system_addresses
+from gateway.connector.dialing import Resolve, system_addresses
+from gateway.connector.network import PinnedNetwork
 from gateway.connector.target import Target, TargetRefused
 
 __all__ = [

@@ -5,9 +5,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
-
-import httpx2
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.approval.approvals import Approvals
 from gateway.approval.values import Approval, ApprovalRefused
@@ -15,6 +13,9 @@ from gateway.approval.webhook import signed
 from gateway.codec import dump
 from gateway.model.clock import Clock
 from gateway.model.errors import GatewayError
+
+if TYPE_CHECKING:
+    import httpx2
 
 __all__ = ["Messenger", "Receiver"]
 
@@ -55,6 +56,8 @@ class Messenger:
 
     async def run(self) -> None:
         """Tell, until cancelled: first what a gateway that stopped may have left untold."""
+        import httpx2  # which only those gateways need that tell somebody something
+
         client = httpx2.AsyncClient(timeout=_TIMEOUT_S, follow_redirects=False, trust_env=False)
         async with client as http, asyncio.TaskGroup() as group:
             for approval_id in await self._left_over():
@@ -69,7 +72,7 @@ class Messenger:
             _LOG.error("what people are asked cannot be read, so it is not told again: %s", error.detail)
             return []
 
-    async def _deliver(self, http: httpx2.AsyncClient, approval_id: str) -> None:
+    async def _deliver(self, http: "httpx2.AsyncClient", approval_id: str) -> None:
         for delay_s in (*_DELAYS_S, None):
             try:
                 approval = await self._approvals.find(approval_id)
@@ -87,8 +90,10 @@ class Messenger:
             _LOG.warning("the webhook was not told of %s, again in %g s: %s", approval_id, delay_s, why)
             await self._clock.sleep(delay_s)
 
-    async def _attempt(self, http: httpx2.AsyncClient, approval: Approval) -> str:
+    async def _attempt(self, http: "httpx2.AsyncClient", approval: Approval) -> str:
         """Return why the receiver did not take the message, or nothing."""
+        import httpx2
+
         now = self._clock.now_ms()
         when = datetime.fromtimestamp(approval.asked_ms / 1000, UTC).isoformat().replace("+00:00", "Z")
         body = dump({"type": "approval.asked", "timestamp": when, "data": self._describe(approval)})

@@ -1,10 +1,19 @@
-"""Plain connected sockets, for what does not speak HTTP or not yet."""
+"""Addresses of names, and plain connected sockets, for what does not speak HTTP or not yet."""
 
 import asyncio
 import socket
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-__all__ = ["dialled"]
+__all__ = ["Resolve", "dialled", "system_addresses"]
+
+Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+"""Returns the addresses of a name for a port. Raises `OSError` where it has none."""
+
+
+async def system_addresses(host: str, port: int) -> Sequence[str]:
+    """Resolve as this machine does. Raises `OSError`."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 async def dialled(addresses: Iterable[str], port: int, timeout_s: float) -> socket.socket:

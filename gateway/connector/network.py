@@ -1,29 +1,20 @@
 """Connections to judged addresses only: a name is resolved once, and the connection goes to what was judged."""
 
 import asyncio
-import socket
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
 from typing import Final, Protocol
 
 import httpcore2
 
 from gateway.connector.addresses import Address
+from gateway.connector.dialing import Resolve, system_addresses
 from gateway.connector.faults import Rejected
 from gateway.connector.tunnel import Tunnel
 
-__all__ = ["Judge", "PinnedNetwork", "Resolve", "system_addresses"]
-
-Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
-"""Returns the addresses of a name for a port. Raises `OSError` where it has none."""
+__all__ = ["Judge", "PinnedNetwork"]
 
 _MOST_ADDRESSES: Final = 8
-
-
-async def system_addresses(host: str, port: int) -> Sequence[str]:
-    """Resolve as this machine does. Raises `OSError`."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 class Judge(Protocol):

@@ -3,18 +3,18 @@
 import asyncio
 import re
 import socket
-import ssl
 from base64 import b64encode
-from collections.abc import Awaitable
-from typing import Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final
 from urllib.parse import unquote, urlsplit
 
-import httpcore2
 from pydantic import AfterValidator
 
 from gateway.connector.dialing import dialled
 from gateway.connector.faults import plain
 from gateway.connector.secret import Secret
+
+if TYPE_CHECKING:
+    import httpcore2
 
 __all__ = ["ProxyUrl", "Tunnel"]
 
@@ -23,7 +23,6 @@ _LONGEST_S: Final = 600.0
 _END: Final = b"\r\n\r\n"
 _MOST_SAID: Final = 16 * 1024
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] ([0-9]{3})[ \r]")
-_T = TypeVar("_T")
 
 
 def _is_a_proxy(secret: Secret) -> Secret:
@@ -73,10 +72,12 @@ class Tunnel:
         except (ProxyConnectionError, ProxyError, ConnectionError) as error:
             raise ConnectionError(f"the proxy {self._shown} leads to no {host}:{port}: {error}") from error
 
-    async def stream(self, host: str, port: int) -> httpcore2.AsyncNetworkStream:
+    async def stream(self, host: str, port: int) -> "httpcore2.AsyncNetworkStream":
         """Return what an HTTP client of httpcore reads and writes. Raises `OSError`."""
+        from gateway.connector.tunnelled import TunnelStream  # and httpcore, which only few gateways need
+
         reader, writer = await asyncio.open_connection(sock=await self.reach(host, port))
-        return _Stream(reader, writer)
+        return TunnelStream(reader, writer)
 
 
 async def _by_connect(proxy: str, host: str, port: int) -> socket.socket:
@@ -113,48 +114,3 @@ async def _agreed(made: socket.socket) -> None:
     status = _STATUS.match(said)
     if status is None or not 200 <= int(status[1]) < 300:
         raise ConnectionError("it says " + plain(said.split(_END[:2], 1)[0].decode("latin-1"), 80))
-
-
-class _Stream(httpcore2.AsyncNetworkStream):
-    """A tunnel as httpcore takes it."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109  # httpcore's
-        return await _as_httpcore(self._reader.read(max_bytes), timeout, httpcore2.ReadTimeout, httpcore2.ReadError)
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109  # httpcore's
-        self._writer.write(buffer)
-        await _as_httpcore(self._writer.drain(), timeout, httpcore2.WriteTimeout, httpcore2.WriteError)
-
-    async def aclose(self) -> None:
-        self._writer.close()
-
-    async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109  # httpcore's signature
-    ) -> httpcore2.AsyncNetworkStream:
-        shaking = self._writer.start_tls(ssl_context, server_hostname=server_hostname)
-        await _as_httpcore(shaking, timeout, httpcore2.ConnectTimeout, httpcore2.ConnectError)
-        return self
-
-    def get_extra_info(self, info: str) -> Any:
-        if info == "is_readable":
-            return self._reader.at_eof()
-        return self._writer.get_extra_info(info)
-
-
-async def _as_httpcore(
-    work: Awaitable[_T], timeout_s: float | None, late: type[Exception], failed: type[Exception]
-) -> _T:
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await work
-    except TimeoutError as error:
-        raise late(str(error)) from error
-    except OSError as error:
-        raise failed(str(error)) from error

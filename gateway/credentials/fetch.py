@@ -4,19 +4,20 @@ import asyncio
 import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
-
-import httpcore2
 
 from gateway.codec import CodecError, dump, parse
 from gateway.connector.addresses import Address, Reach, judged
+from gateway.connector.dialing import Resolve, system_addresses
 from gateway.connector.faults import parse_retry_after
-from gateway.connector.network import PinnedNetwork, Resolve, system_addresses
 from gateway.connector.target import Target, TargetRefused
 from gateway.connector.tunnel import Tunnel
 from gateway.credentials.fault import unsent, unusable
 from gateway.model.clock import Clock
+
+if TYPE_CHECKING:
+    import httpcore2
 
 __all__ = ["Fetch", "Page", "Where"]
 
@@ -100,6 +101,8 @@ class Fetch:
         return await self._send("POST", url, kind, dump(document))
 
     async def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Page:
+        import httpcore2  # which only those gateways need that ask for credentials
+
         target = self.where.check(url)
         lines = {"Host": target.authority, "Accept-Encoding": "identity", "User-Agent": "toolgate", **headers}
         if method == "POST":
@@ -119,7 +122,11 @@ class Fetch:
             detail = f"{target.origin}: {type(error).__name__}"
             raise unsent(f"{target.origin} cannot be asked for a credential.", detail=detail) from error
 
-    async def _answer(self, request: httpcore2.Request) -> Page:
+    async def _answer(self, request: "httpcore2.Request") -> Page:
+        import httpcore2
+
+        from gateway.connector.network import PinnedNetwork
+
         network = PinnedNetwork(self.where, self._resolve, self._tunnel)
         if self._tls is None:
             self._tls = await asyncio.to_thread(ssl.create_default_context, cafile=self._ca_file)
@@ -137,7 +144,7 @@ class Fetch:
         return Page(response.status, headers, document if isinstance(document, dict) else {})
 
 
-async def _body(response: httpcore2.Response, headers: Mapping[str, str]) -> bytes:
+async def _body(response: "httpcore2.Response", headers: Mapping[str, str]) -> bytes:
     if headers.get("content-encoding", "identity").lower() not in {"identity", ""}:
         raise unusable("The authorization server compressed its answer, though it was asked not to.")
     body = bytearray()

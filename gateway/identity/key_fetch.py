@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
-
-import httpx2
 
 from gateway.codec import CodecError, parse
 from gateway.identity.config import JwtAuth, safe_url
+
+if TYPE_CHECKING:
+    import httpx2
 
 __all__ = ["FETCH_S", "MAX_BYTES", "KeysUnavailable", "fetch_keys", "key_address"]
 
@@ -41,6 +42,8 @@ async def fetch_keys(auth: JwtAuth, *, timeout_s: float = FETCH_S) -> list[Any]:
 async def _document(auth: JwtAuth) -> dict[str, Any]:
     if auth.jwks_file is not None:
         return await asyncio.to_thread(_from_file, auth.jwks_file)
+    import httpx2  # which only those gateways need whose agents come with JWTs
+
     behind_proxy = urlsplit(auth.jwks_url or auth.issuer).scheme == "https"  # this machine is never behind one
     async with httpx2.AsyncClient(follow_redirects=False, timeout=None, trust_env=behind_proxy) as client:
         return await _get(client, auth.jwks_url or await _discover(client, auth.issuer))
@@ -54,7 +57,7 @@ def _from_file(path: Path) -> dict[str, Any]:
         raise KeysUnavailable(f"{path}: {error.strerror}") from None
 
 
-async def _discover(client: httpx2.AsyncClient, issuer: str) -> str:
+async def _discover(client: "httpx2.AsyncClient", issuer: str) -> str:
     """Find `jwks_uri` in the issuer's metadata: OpenID Connect Discovery §4, else RFC 8414 §3."""
     parts = urlsplit(issuer)
     origin = f"{parts.scheme}://{parts.netloc}"
@@ -84,7 +87,9 @@ def key_address(metadata: Mapping[str, Any], issuer: str) -> str:
     return url
 
 
-async def _get(client: httpx2.AsyncClient, url: str) -> dict[str, Any]:
+async def _get(client: "httpx2.AsyncClient", url: str) -> dict[str, Any]:
+    import httpx2
+
     headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
     try:
         async with client.stream("GET", url, headers=headers) as answer:

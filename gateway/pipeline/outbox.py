@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Final
-
-import httpx2
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.approval.webhook import key_of, signed
 from gateway.codec import dump
@@ -23,6 +21,9 @@ from gateway.pipeline.receivers import EventsSection
 from gateway.store.bodies import load
 from gateway.store.ports import Event, EventFilter, EventKind, Ledger
 from gateway.store.private_file import PrivateFileError, read_private, write_private
+
+if TYPE_CHECKING:
+    import httpx2
 
 __all__ = ["Outbox", "Place", "last_seq"]
 
@@ -91,6 +92,8 @@ class Outbox:
                 group.create_task(self._follow(name, section))
 
     async def _follow(self, name: str, section: EventsSection) -> None:
+        import httpx2  # which only those gateways need that tell somebody something
+
         place = Place.of(self._private, name)
         async with httpx2.AsyncClient(timeout=_TIMEOUT_S, follow_redirects=False, trust_env=False) as http:
             while True:
@@ -103,7 +106,7 @@ class Outbox:
                 if not more:
                     await self._clock.sleep(_EVERY_S)
 
-    async def _catch_up(self, http: httpx2.AsyncClient, name: str, section: EventsSection, place: Place) -> bool:
+    async def _catch_up(self, http: "httpx2.AsyncClient", name: str, section: EventsSection, place: Place) -> bool:
         """Tell the next events; say whether there may be more of them already."""
         seq = await asyncio.to_thread(place.read)
         if seq is None:
@@ -120,7 +123,7 @@ class Outbox:
                 seq = event.seq
         return len(found) == _BATCH
 
-    async def _tell(self, http: httpx2.AsyncClient, name: str, section: EventsSection, event: Event) -> None:
+    async def _tell(self, http: "httpx2.AsyncClient", name: str, section: EventsSection, event: Event) -> None:
         """Tell one event until it is taken, or refused for what it is too often."""
         body, key = dump(_cloud_event(event, bodies=section.bodies)), key_of(section.secret.get_secret_value())
         wait_s, refusals = _FIRST_S, 0
@@ -136,8 +139,10 @@ class Outbox:
             wait_s = min(2 * wait_s, _LONGEST_S)
         self.problems.pop(name, None)
 
-    async def _attempt(self, http: httpx2.AsyncClient, to: tuple[str, bytes], event: Event, body: bytes) -> str:
+    async def _attempt(self, http: "httpx2.AsyncClient", to: tuple[str, bytes], event: Event, body: bytes) -> str:
         """Return why the receiver did not take an event, or nothing."""
+        import httpx2
+
         headers = signed(to[1], event.hash, self._clock.now_ms() // 1000, body)
         try:
             reply = await http.post(
