@@ -90,6 +90,10 @@ class Recorder:
         )
         return await self._ledger.claim(intent)
 
+    async def knows(self, call: Call) -> bool:
+        """Tell whether the call is on record, once all that was to be written before is. Raises `StoreFault`."""
+        return await self._ledger.made(call.id) is not None
+
     async def stands(self, call: Call) -> bool:
         """Tell whether this very step is on record by now, made or under way. Raises `StoreFault`."""
         if call.step_key is None:

@@ -26,11 +26,7 @@ class OwnedTasks:
         return task
 
     def run(self, work: Coroutine[Any, Any, _T]) -> "asyncio.Future[_T]":
-        """Start `work`; the future gets what it returns or raises. Cancelling who awaits that leaves `work` running."""
-        return self.begin(work)[1]
-
-    def begin(self, work: Coroutine[Any, Any, _T]) -> "tuple[asyncio.Task[_T], asyncio.Future[_T]]":
-        """Start `work`; return its task, and a future that ends as it does and may be cancelled without it.
+        """Start `work`; the future gets what it returns or raises. Cancelling who awaits that leaves `work` running.
 
         As `asyncio.shield`, which takes three times as many instructions.
         """
@@ -49,7 +45,7 @@ class OwnedTasks:
                 end.set_result(done.result())
 
         task.add_done_callback(tell)
-        return task, end
+        return end
 
     async def drain(self, deadline_s: float) -> int:
         """Wait until nothing is left, also nothing that was started meanwhile; cancel what remains after `deadline_s`.

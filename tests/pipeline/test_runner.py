@@ -9,7 +9,6 @@ import pytest
 
 from gateway.connector import ConnectorFault
 from gateway.model.call import Call
-from gateway.model.clock import Clock
 from gateway.model.errors import (
     GatewayError,
     IdentityFault,
@@ -286,123 +285,6 @@ async def test_a_refusal_that_cannot_be_recorded_stays_a_refusal_and_is_recorded
     ended = await gate.run("payments_pay")
     assert isinstance(ended.outcome, Denied)
     assert [event.call_id async for event in store.events(EventFilter(call_id=ended.call.id))] == [ended.call.id]
-
-
-async def cancelled(task: "asyncio.Task[Ended]") -> None:
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    await settle()
-
-
-class Patient(Gate):
-    """One whose calls wait for what they need, however long the machine takes."""
-
-    patience_s = 60
-
-
-async def test_a_caller_that_leaves_before_the_claim_leaves_a_cancelled_call_that_was_never_sent() -> None:
-    gate = Patient(PERMIT_ALL, PRECONDITION)
-    checking = asyncio.Event()
-    gate.servers["fraud"].calls.append(checking)
-    check = asyncio.ensure_future(gate.run("fraud_check"))
-    await settle()
-    paying = asyncio.ensure_future(gate.run("payments_pay"))
-    await asyncio.sleep(0)  # it now waits for the check that is still running
-    await settle()
-    await cancelled(paying)
-    checking.set()
-    await check
-    [left] = [event for event in await gate.events() if event.tool == "payments.pay"]
-    said = json.loads(left.body)
-    assert (left.kind, said["outcome"], said["error"]["code"]) == (EventKind.CALL_RECORDED, "failed", "cancelled")
-    assert gate.servers["payments"].asked == []
-
-
-async def test_a_caller_that_leaves_a_read_under_way_stops_it() -> None:
-    gate = Gate()
-    gate.servers["payments"].calls.append(asyncio.Event())
-    task = asyncio.ensure_future(gate.run("payments_list", {}))
-    await settle()
-    await cancelled(task)
-    [left] = [event for event in await gate.events() if event.tool]
-    said = json.loads(left.body)
-    assert (said["error"]["code"], said["attempts"][0]["code"]) == ("cancelled", "cancelled")
-
-
-class SlowStore(BreakingStore):
-    """Claims wait until the test lets them be written."""
-
-    def __init__(self, clock: Clock) -> None:
-        super().__init__(clock)
-        self.may_write = asyncio.Event()
-
-    async def claim(self, intent: Intent) -> Claimed:
-        await self.may_write.wait()
-        return await super().claim(intent)
-
-
-async def _left_while_claiming(gate: Gate, store: SlowStore) -> None:
-    task = asyncio.ensure_future(gate.run("payments_pay"))
-    await settle()
-    await cancelled(task)
-    store.may_write.set()
-    await settle()
-    assert (len(gate.inflight), len(gate.owned)) == (0, 0)
-    assert gate.servers["payments"].asked == []
-
-
-async def test_a_caller_that_leaves_during_the_claim_gives_it_back() -> None:
-    store = SlowStore(FakeClock())
-    gate = Gate(store=store)
-    await _left_while_claiming(gate, store)
-    events = [event for event in await gate.events() if event.tool]
-    assert [event.kind for event in events] == CLAIMED_AND_FINISHED
-    assert json.loads(events[-1].body)["error"]["code"] == "cancelled"
-    again = await gate.run("payments_pay")
-    assert again.outcome == Succeeded({"content": []})
-
-
-async def test_a_caller_that_leaves_during_a_claim_that_was_not_had_is_recorded_as_cancelled() -> None:
-    store = SlowStore(FakeClock())
-    gate = Gate(store=store)
-    store.may_write.set()
-    paid = await gate.run("payments_pay")
-    store.may_write.clear()
-    gate.servers["payments"].asked.clear()
-    await _left_while_claiming(gate, store)
-    assert [event.kind for event in await gate.events() if event.tool and event.call_id != paid.call.id] == [
-        EventKind.CALL_RECORDED
-    ]
-
-
-@pytest.mark.parametrize("name", ["claim", "finish"])
-async def test_a_claim_that_cannot_be_given_back_is_told_to_the_log(
-    name: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    store = SlowStore(FakeClock())
-    gate = Gate(store=store)
-    store.breaks(name)
-    await _left_while_claiming(gate, store)
-    assert "store_unavailable" in caplog.text
-
-
-async def test_a_caller_that_leaves_after_the_claim_changes_nothing_in_the_record() -> None:
-    gate = Gate()
-    may_answer = asyncio.Event()
-    gate.servers["payments"].calls.append(may_answer)
-    task = asyncio.ensure_future(gate.run("payments_pay"))
-    await settle()
-    await cancelled(task)
-    assert len(gate.inflight) == 1
-    may_answer.set()
-    await settle()
-    events = [event for event in await gate.events() if event.tool]
-    assert [event.kind for event in events] == CLAIMED_AND_FINISHED
-    assert json.loads(events[-1].body)["outcome"] == "succeeded"
-    again = await gate.run("payments_pay")
-    assert isinstance(again.outcome, Succeeded)
-    assert again.outcome.replayed_from == events[0].call_id
 
 
 async def test_a_call_cut_off_by_the_end_of_the_gateway_is_unknown() -> None:

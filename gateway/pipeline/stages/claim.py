@@ -74,17 +74,24 @@ class Claim:
         return await self._parking.park(call)
 
     async def _take(self, call: Call) -> Outcome | None:
-        claiming, end = self._owned.begin(self._claim(call))
+        self._inflight.begin(call.id)  # before the row is visible: a twin that finds it must be able to wait
         try:
-            claimed = await end
+            claimed = await self._recorder.claim(call, _uses(call))
         except asyncio.CancelledError:
             call.intent = True  # from here on `_give_back` writes the ending
-            self._owned.start(self._give_back(call, claiming))
+            self._owned.start(self._give_back(call))
             raise
+        except BaseException:
+            self._inflight.end(call.id)
+            raise
+        if claimed.verdict is ClaimVerdict.CLAIMED:
+            call.intent = True
+            return None
+        self._inflight.end(call.id)
+        return await self._not_had(call, claimed)
+
+    async def _not_had(self, call: Call, claimed: Claimed) -> Outcome | None:
         match claimed.verdict:
-            case ClaimVerdict.CLAIMED:
-                call.intent = True
-                return None
             case ClaimVerdict.RECORDED if claimed.recorded is not None:
                 return await self._from_record(call, claimed.recorded)
             case ClaimVerdict.CONFLICT:
@@ -98,22 +105,11 @@ class Claim:
             case _:  # consumed or stale since gather: the facts say so now
                 raise DecideAgain
 
-    async def _claim(self, call: Call) -> Claimed:
-        self._inflight.begin(call.id)  # before the row is visible: a twin that finds it must be able to wait
-        claimed = None
-        try:
-            claimed = await self._recorder.claim(call, _uses(call))
-        finally:
-            if claimed is None or claimed.verdict is not ClaimVerdict.CLAIMED:
-                self._inflight.end(call.id)
-        return claimed
-
-    async def _give_back(self, call: Call, claiming: asyncio.Task[Claimed]) -> None:
-        """End a claim whose caller left while it was being written: nothing was sent."""
+    async def _give_back(self, call: Call) -> None:
+        """End a claim whose caller left while it was being written, if it was: nothing was sent."""
         gone = Failed(RequestFault("The caller went away before the call was made.", code="cancelled"))
         try:
-            claimed = await claiming
-            write = self._recorder.finish if claimed.verdict is ClaimVerdict.CLAIMED else self._recorder.record
+            write = self._recorder.finish if await self._recorder.knows(call) else self._recorder.record
             await write(call, gone)
         except GatewayError as error:  # nobody waits for this any more: the log is the only one to tell
             _LOG.error("call %s, which its caller left, could not be recorded: %s", call.id, error.code)
