@@ -55,7 +55,7 @@ class Approving:
         self.approvals = Approvals(ground.store, ground.clock, ground.ids, Ring(), kept)
         self.consents = Consents(ground.rules, self.approvals)
         self.access = OpenAccess(ground.rules, self.approvals, ground.clock)
-        self._parlour = Parlour(ground.rules, self.approvals, ground.clock, ground.redact)
+        self._parlour = Parlour(ground.rules, self.approvals, ground.clock, ground.redact, ground.store)
         self.desk = Desk(self._parlour)
         self.eliciting = Eliciting(self._parlour, self.desk, section.elicitation)
         self.parking = Parking(self._parlour, section.wait_s, self.eliciting.ask if section.elicitation else None)

@@ -25,6 +25,7 @@ from gateway.policy import (
     to_json,
 )
 from gateway.redaction.redactor import MARK
+from gateway.store.runs import RunStatus
 
 __all__ = ["Desk", "Grant", "described"]
 
@@ -245,7 +246,11 @@ class Desk:
         return tool
 
     async def _still_the_same(self, approval: Approval) -> None:
-        """End an approval asked under other policies, or of another version of the tool: nothing could use it."""
+        """End an approval that nothing could use: of other policies, another version of the tool, a cancelled run."""
+        run = await self._parlour.runs.find_run(approval.bound.run) if approval.bound.run else None
+        if run is not None and run.status == RunStatus.CANCELLED:
+            await self._approvals.void(approval, f"{run.id} was cancelled")
+            raise ApprovalRefused("approval_void", f"{run.id} was cancelled: nothing more is done in it.")
         tool, bound = self._still_offered(approval), approval.bound
         bundle = self._rules.current.bundle
         if (tool.digest, bundle.digest) != (bound.tool_digest, bound.bundle):

@@ -23,6 +23,7 @@ from gateway.pipeline.rules import RulesInForce
 from gateway.pipeline.stages import DecideAgain
 from gateway.policy import people_needed
 from gateway.store.approvals import ApprovalState
+from gateway.store.runs import RunStore
 
 __all__ = ["Parking", "Parlour", "refused_all_the_same"]
 
@@ -68,8 +69,9 @@ class Parlour:
     `site` is where people find the pages on which they decide.
     """
 
-    def __init__(self, rules: RulesInForce, approvals: Approvals, clock: Clock, redact: Redact) -> None:
+    def __init__(self, rules: RulesInForce, approvals: Approvals, clock: Clock, redact: Redact, runs: RunStore) -> None:
         self.rules = rules
+        self.runs = runs
         self.approvals = approvals
         self.clock = clock
         self.redact = redact

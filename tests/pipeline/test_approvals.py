@@ -18,6 +18,7 @@ from gateway.policy import Bundle, LoadOptions
 from gateway.store.approvals import ApprovalTrail
 from gateway.store.memory import MemoryStore
 from gateway.store.ports import EventKind, Recorded
+from gateway.store.runs import RunCancel
 from tests.fixtures.clock import FakeClock
 from tests.pipeline.gate import DEFINITIONS, PAYMENT, PERMIT_ALL, PRECONDITION, Gate, answer, caller, rules_of, settle
 from tests.pipeline.people import (
@@ -466,4 +467,15 @@ async def test_what_was_done_before_an_approval_was_asked_for_is_not_asked_about
     gate.rules.current = rules_of(*POLICIES, people=PEOPLE)
     refused = (await gate.run("payments_pay")).outcome
     assert isinstance(refused, Denied)
+    assert await gate.approving.desk.listed() == []
+
+
+async def test_what_a_cancelled_run_waits_for_is_not_approved_any_more() -> None:
+    gate = a_gate()
+    run = (await gate.run("payments_list", {}, run="job")).call.facts.run.id
+    approval = await asked(gate, run="job")
+    await gate.store.cancel_run(RunCancel(run, gate.clock.now_ms(), "os:op"))
+    with pytest.raises(ApprovalRefused, match=f"{run} was cancelled") as refused:
+        await gate.approving.desk.approve("bob", approval)
+    assert refused.value.code == "approval_void"
     assert await gate.approving.desk.listed() == []
