@@ -6,6 +6,7 @@ from typing import Final
 
 __all__ = ["EventStream"]
 
+_BOM: Final = b"\xef\xbb\xbf"
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 _MAX_STREAM_FACTOR: Final = 4
 _MAX_ID: Final = 1000
@@ -23,7 +24,7 @@ class EventStream:
     """
 
     __slots__ = (
-        "_after_cr", "_data", "_endless", "_id", "_limit", "_line", "_most", "_size", "_total",
+        "_after_cr", "_begun", "_data", "_endless", "_id", "_limit", "_line", "_most", "_total",
         "last_id", "overflowed", "retry_ms"
     )  # fmt: skip
 
@@ -32,9 +33,9 @@ class EventStream:
         self._most = limit * _MAX_STREAM_FACTOR
         self._endless = endless
         self._total = 0
-        self._size = 0
+        self._begun = False
         self._line = bytearray()
-        self._data: list[bytes] = []
+        self._data = bytearray()  # every line of it with a line feed behind
         self._id: bytes | None = None
         self._after_cr = False
         self.overflowed = False
@@ -47,30 +48,38 @@ class EventStream:
         if self._after_cr and chunk.startswith(b"\n"):
             chunk = chunk[1:]
         self._after_cr = chunk.endswith(b"\r")
-        first, *others = _LINE_END.split(chunk)
-        self._line += first
-        for following in others:
-            line, self._line = bytes(self._line), bytearray(following)
-            if line.startswith(b"data:"):
-                self._add(line[6:] if line[5:6] == b" " else line[5:])
-            elif not line:
-                yield from self._end_event()
-            else:
-                self._note(line)
-        if self._size + len(self._line) > self._limit or self._total > self._most:
+        *ended, rest = _LINE_END.split(chunk)
+        if not ended:
+            self._line += rest
+        else:
+            ended[0] = bytes(self._line) + ended[0]
+            self._line = bytearray(rest)
+            yield from self._take(ended)
+        if len(self._data) + len(self._line) > self._limit or self._total > self._most:
             self.overflowed = True
 
-    def _add(self, data: bytes) -> None:
-        self._size += len(data) + 1
-        self._data.append(data)
+    def _take(self, lines: list[bytes]) -> Iterator[bytes]:
+        if not self._begun:
+            self._begun = True
+            lines[0] = lines[0].removeprefix(_BOM)
+        for line in lines:
+            if line.startswith(b"data:"):
+                self._data += line[6:] if line[5:6] == b" " else line[5:]
+                self._data += b"\n"
+            elif not line:
+                yield from self._end_event()
+            elif not line.startswith(b":"):
+                self._note(line)
 
     def _end_event(self) -> Iterator[bytes]:
         if self._id is not None:
             self.last_id, self._id = self._id, None
-        data, self._data, self._size = b"\n".join(self._data), [], 0
-        if data:
+        if len(self._data) > 1:
+            data, self._data = bytes(self._data[:-1]), bytearray()
             self._total = 0 if self._endless else self._total
             yield data
+        elif self._data:
+            self._data = bytearray()
 
     def _note(self, line: bytes) -> None:
         name, _, value = line.partition(b":")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -285,6 +286,47 @@ def test_ids_and_pauses_are_read_as_the_standard_says() -> None:
     assert (stream.last_id, stream.retry_ms) == (b"x", 5)
     assert list(stream.feed(b"id: a\0b\ndata: c\n\nid: \x7f\n\nid: " + b"y" * 1001 + b"\n\n")) == [b"c"]
     assert stream.last_id == b"x"
+
+
+def test_a_byte_order_mark_comments_and_every_line_end_are_read_as_the_standard_says() -> None:
+    stream = EventStream(10_000)
+    pieces = [b"\xef\xbb", b"\xbfdata: a\r", b"\n: x\r\n\rda", b"ta:b\ndata:\ndata: c\n\n", b":\ndata\n\ndata:\n\n"]
+    assert [data for piece in pieces for data in stream.feed(piece)] == [b"a", b"b\n\nc"]
+    assert list(stream.feed(b"data:\ndata:\n\n\xef\xbb\xbfdata: d\n\n")) == [b"\n"]
+
+
+def test_many_short_lines_of_one_event_take_no_more_memory_than_a_long_one() -> None:
+    stream = EventStream(3_000_000)
+    tracemalloc.start()
+    try:
+        for number in range(100):
+            list(stream.feed(b"".join(b"data: %d\n" % (number * 500 + line) for line in range(500))))
+        assert tracemalloc.get_traced_memory()[0] < 1_000_000
+    finally:
+        tracemalloc.stop()
+    assert not stream.overflowed
+
+
+@pytest.mark.parametrize("line", [b":\n", b"data:\n"])
+async def test_a_server_that_floods_its_stream_with_lines_is_read_slower(start: Start, line: bytes) -> None:
+    async def flood(exchange: Exchange) -> None:
+        exchange.stream()
+        for _ in range(4):
+            exchange.chunk(line * 50_000)
+            await exchange.writer.drain()
+        exchange.chunk(b"\n\n" + event(exchange.echo()))
+        exchange.chunk(b"")
+
+    async with FaultServer("modern", faults={"flood": flood}) as server:
+        upstream = await start({"url": server.url})
+        client = upstream._shared.wire._shown._client  # type: ignore[attr-defined]
+        call = asyncio.ensure_future(upstream.call(asked("flood", timeout_s=60.0)))
+        slower = 0
+        while not call.done():
+            slower = max(slower, client.resting)
+            await asyncio.sleep(0.001)
+        assert text(await call) == {}
+        assert (slower, client.resting) == (1, 0)
 
 
 def test_an_endless_stream_may_be_longer_than_others_but_not_its_events() -> None:
