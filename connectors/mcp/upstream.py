@@ -193,8 +193,6 @@ class McpUpstream:
                     return await self._whole(connection, errand, result)
                 if kind == _TASK or (kind == INPUT_REQUIRED and errand.call.back.takes_input_required):
                     return result  # type: ignore[no-any-return]  # seen by _kind
-                if kind != INPUT_REQUIRED:
-                    raise Rejected(f"The server answered {kind!r}, which this gateway does not relay.")
                 ask = errand.call.back.ask if errand.talk is None else errand.talk.put
                 errand.repeat_with(await answers_to(result, ask, rounds, self._clock))
             except ConnectorFault as fault:
@@ -288,10 +286,16 @@ def _differ(
 
 
 def _kind(result: Any, era: Era | None) -> str:
-    """Return what kind of result this is that is not a complete one, the only one a legacy server knows."""
+    """Return what kind of result this is that is not a complete one, the only one a legacy server knows.
+
+    Of any other it is not known whether the server did something.
+    """
     if not isinstance(result, dict):
         raise ConnectorFault("The server's result is not an object.", code="contract_broken")
     kind = result["resultType"]
     if era is not None and not era.modern:
         raise ConnectorFault("The server's result is of a kind that its era does not know.", code="contract_broken")
-    return kind if isinstance(kind, str) else plain(kind, 50)
+    if kind not in (_TASK, INPUT_REQUIRED):  # a set would have to hash what a server wrote
+        text = f"The server answered {plain(kind, 50)!r}, which this gateway does not relay."
+        raise ConnectorFault(text, code="contract_broken")
+    return str(kind)

@@ -96,8 +96,13 @@ def tool_breach(tool: Tool, result: Mapping[str, Any]) -> str:
         return "content is not a list"
     if content is None and "structuredContent" not in result:
         return "neither content nor structuredContent"
-    if result.get("isError") is True:
+    if content and not all([type(item) is dict and type(item.get("type")) is str for item in content]):
+        return "content is not a list of objects that have a type"
+    failed = result.get("isError", False)
+    if failed is True:
         return ""
+    if failed is not False:
+        return "isError is neither true nor false"
     if tool.output_schema is not None:
         if "structuredContent" not in result:
             return "structuredContent is missing"

@@ -187,11 +187,11 @@ async def test_a_task_is_handed_on_as_it_is(start: Start) -> None:
         assert await upstream.call(asked("long")) == task
 
 
-async def test_a_result_of_an_unknown_kind_is_refused(start: Start) -> None:
+async def test_a_result_of_an_unknown_kind_is_none_and_does_not_say_that_nothing_was_done(start: Start) -> None:
     async with FaultServer(on_method={"tools/call": _answering({"resultType": "later"})}) as server:
         upstream = await start({"url": server.url})
         fault = await fault_of(upstream.call(asked("long")))
-        assert (fault.code, "'later'" in fault.message) == ("rejected", True)
+        assert (fault.code, "'later'" in fault.message) == ("contract_broken", True)
 
 
 def _answering(result: dict[str, Any]) -> Fault:

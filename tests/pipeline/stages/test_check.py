@@ -33,7 +33,21 @@ async def test_an_mcp_result_of_a_tool_without_output_schema_passes_as_it_is(res
     assert await checked("payments_pay", result) is result
 
 
-@pytest.mark.parametrize("result", [{}, {"content": "text"}, {"content": None}, {"content": {"type": "text"}}])
+@pytest.mark.parametrize(
+    "result",
+    [
+        {},
+        {"content": "text"},
+        {"content": None},
+        {"content": {"type": "text"}},
+        {"content": [None]},
+        {"content": [{"type": "text", "text": "x"}, "x"]},
+        {"content": [{"text": "x"}]},
+        {"content": [{"type": 1}]},
+        answer(isError="yes"),
+        answer(isError=None),
+    ],
+)
 async def test_what_is_no_mcp_result_is_withheld(result: dict[str, Any]) -> None:
     with pytest.raises(ConnectorFault, match="withheld") as refused:
         await checked("payments_pay", result)
