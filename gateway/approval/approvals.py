@@ -32,10 +32,11 @@ _AT_ONCE: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """How long people are asked, and how long what they said counts, in milliseconds."""
+    """How long people are asked, by when an answer is due, and how long what they said counts, in milliseconds."""
 
     expires_ms: int = 24 * 3_600_000
     use_within_ms: int = 3_600_000
+    answer_within_ms: int = 24 * 3_600_000
 
 
 class Approvals:
@@ -163,6 +164,29 @@ class Approvals:
         await self._store.change_approval(change)
         self._ring.strike(approval.id)
 
+    async def assign(self, approval_id: str, to: str, said: Vote) -> Approval:
+        """Put on record that one person is to answer, as `said.by` has it. Raises `ApprovalRefused`: it is over."""
+
+        def give(approval: Approval) -> ApprovalChange:
+            kind, by = (EventKind.APPROVAL_ASSIGNED, approval.state), {"by": said.by, "channel": said.channel}
+            now, until = self._clock.now_ms(), approval.until_ms
+            return _change(replace(approval, assigned=to), kind, now, until, approval.votes, **by)
+
+        return await self._change(approval_id, give, withdrawing=False)
+
+    async def overdue(self) -> list[Approval]:
+        """Put on record which approvals nobody has answered in time; return those that were not on record as that."""
+        if self.kept.answer_within_ms >= self.kept.expires_ms:
+            return []
+        now, late = self._clock.now_ms(), []
+        for approval in await self.listed():
+            if approval.is_pending(now) and now >= approval.due_ms and not approval.overdue:
+                kind = EventKind.APPROVAL_OVERDUE, approval.state
+                found = replace(approval, overdue=True)
+                if await self._store.change_approval(_change(found, kind, now, found.until_ms, found.votes)):
+                    late.append(found)
+        return late
+
     async def expire(self) -> int:
         """Put on record which approvals have ended unused; return how many."""
         now = self._clock.now_ms()
@@ -196,7 +220,8 @@ class Approvals:
 
     def _asked(self, bound: Bound, body: Mapping[str, Any], run_id: str) -> ApprovalAsk:
         now = self._clock.now_ms()
-        until = now + self.kept.expires_ms
+        until, due = now + self.kept.expires_ms, now + self.kept.answer_within_ms
+        told = {"due_ms": due} if due < until else {}
         return ApprovalAsk(
             id=self._ids.new("apr"),
             at_ms=now,
@@ -208,7 +233,7 @@ class Approvals:
             on_behalf_of=bound.on_behalf_of,
             tool=bound.tool,
             run_id=run_id,
-            body={"votes": [], **body, "bound": asdict(bound), "expires_ms": until},
+            body={"votes": [], **body, "bound": asdict(bound), "expires_ms": until, **told},
         )
 
     def _voted(self, approval: Approval, votes: Sequence[Vote], kind: EventKind, is_enough: bool) -> ApprovalChange:
@@ -250,5 +275,9 @@ def _change(
     **more: Any,
 ) -> ApprovalChange:
     kind, state = what
-    body = {"votes": [vote.told() for vote in votes], **more}
+    kept = {"assigned": approval.assigned, "overdue": approval.overdue}
+    body = {
+        "votes": [vote.told() for vote in votes],
+        **{name: each for name, each in (*kept.items(), *more.items()) if each not in {"", False}},
+    }
     return ApprovalChange(approval.id, now, kind, approval.version, state, until_ms, body)

@@ -95,6 +95,9 @@ class ApprovalsSection(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     expires: Duration = Field("24h", description="How long a call waits for people; then it is asked anew.")
+    answer_within: Duration | None = Field(
+        None, description="When an answer is due: what is late is on record and told. Only what expires, if absent."
+    )
     use_within: Duration = Field(
         "1h", description="How long an approved call may be repeated, and a denied one is not asked about again."
     )

@@ -35,7 +35,9 @@ class Receiver:
 
 
 class Messenger:
-    """Tells one receiver. A message's id is the approval's, so that one that is told twice is known for what it is.
+    """Tells one receiver that people are asked, and that an answer is overdue.
+
+    A message's id is the approval's (and `.overdue`), so that one that is told twice is known for what it is.
 
     Nothing is kept but ids: what is sent is read when it is sent, and what has been decided meanwhile is not told.
     """
@@ -51,7 +53,7 @@ class Messenger:
         self._turn = asyncio.Semaphore(_AT_ONCE)
 
     def tell(self, approval: Approval) -> None:
-        """Have it told that people are asked. Never waits."""
+        """Have it told that people are asked, or are late. Never waits."""
         self._new.put_nowait(approval.id)
 
     async def run(self) -> None:
@@ -95,11 +97,15 @@ class Messenger:
         import httpx2
 
         now = self._clock.now_ms()
-        when = datetime.fromtimestamp(approval.asked_ms / 1000, UTC).isoformat().replace("+00:00", "Z")
-        body = dump({"type": "approval.asked", "timestamp": when, "data": self._describe(approval)})
+        at_ms = approval.due_ms if approval.overdue else approval.asked_ms
+        when = datetime.fromtimestamp(at_ms / 1000, UTC).isoformat().replace("+00:00", "Z")
+        what, message = "approval.asked", approval.id
+        if approval.overdue:
+            what, message = "approval.overdue", f"{approval.id}.overdue"
+        body = dump({"type": what, "timestamp": when, "data": self._describe(approval)})
         try:
             reply = await http.post(
-                self._receiver.url, content=body, headers=signed(self._receiver.key, approval.id, now // 1000, body)
+                self._receiver.url, content=body, headers=signed(self._receiver.key, message, now // 1000, body)
             )
         except httpx2.HTTPError as error:
             return type(error).__name__

@@ -66,8 +66,9 @@ class Approval:
 
     `who` and `quorum` say whom the policies ask, and how many of them. `votes` are the consents that stand, or last the
     refusal that ended it. `until_ms` is when it ends: while pending, for people; once approved, for the agent.
-    `asked` is the event that opened it, secrets taken out; `edited_to` the approval that took its place, `used_by` the
-    call that used it last.
+    `due_ms` is by when an answer was wanted, `overdue` that this went by and was told, `assigned` the person who is to
+    give it, if one is. `asked` is the event that opened it, secrets taken out; `edited_to` the approval that took its
+    place, `used_by` the call that used it last.
     """
 
     id: str
@@ -89,6 +90,9 @@ class Approval:
     quorum: int = 1
     edited_to: str = ""
     used_by: str = ""
+    due_ms: int = 0
+    overdue: bool = False
+    assigned: str = ""
     asked: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -155,5 +159,8 @@ def approval_from(trail: ApprovalTrail) -> Approval:
         quorum=asked.get("quorum", 1),
         edited_to=decided.get("edited_to", ""),
         used_by=trail.used_by,
+        due_ms=asked.get("due_ms", asked["expires_ms"]),
+        overdue=decided.get("overdue", False),
+        assigned=decided.get("assigned", ""),
         asked=asked,
     )

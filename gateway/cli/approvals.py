@@ -53,6 +53,7 @@ def commands() -> typer.Typer:
     group.command()(deny)
     group.command()(withdraw)
     group.command()(edit)
+    group.command()(assign)
     standing = typer.Typer(help="Calls like these need nobody, so many of them, until then.", no_args_is_help=True)
     standing.command("list")(list_standing)
     standing.command()(grant)
@@ -92,6 +93,17 @@ def deny(
 def withdraw(approval: Id, by: As = _REQUIRED, config: ConfigPath = _CONFIG, as_json: AsJson = False) -> None:
     """Take your own consent back, while it is not used."""
     tell(_done(config, as_json, lambda desk: desk.withdraw(by, approval)), as_json)
+
+
+def assign(
+    approval: Id,
+    to: Annotated[str, typer.Option(help="Who is to answer: a name under `people:`.")] = _REQUIRED,
+    by: As = _REQUIRED,
+    config: ConfigPath = _CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Say which person is to answer. Others who may still can."""
+    tell(_done(config, as_json, lambda desk: desk.assign(by, approval, to)), as_json)
 
 
 def edit(  # noqa: PLR0913, PLR0917 - each is an option
@@ -191,7 +203,8 @@ def _row(told: Mapping[str, Any], *, standing: bool) -> dict[str, str]:
     }
     if standing:
         return {**row, "used": f"{told['used']} of {told['most']}"}
-    return {**row, "asks": " and ".join(told["who"]) or "-"}
+    late = "overdue" if told["overdue"] else moment(told["due_ms"])
+    return {**row, "asks": told["assigned"] or " and ".join(told["who"]) or "-", "due": late}
 
 
 def tell(approval: Approval, as_json: bool) -> None:
@@ -201,8 +214,9 @@ def tell(approval: Approval, as_json: bool) -> None:
         typer.echo(json.dumps(told, indent=2))
         return
     arguments = told.pop("arguments", None)
-    for name in ("asked_ms", "until_ms"):
-        told[name.removesuffix("_ms")] = moment(told.pop(name))
+    for name in ("asked", "due", "until"):
+        if f"{name}_ms" in told:
+            told[name] = moment(told.pop(f"{name}_ms"))
     for name, value in told.items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         say(f"{name:16} {visible(text)}")

@@ -50,7 +50,9 @@ class Approving:
     """The approvals of one gateway, by the `approvals:` section it started with."""
 
     def __init__(self, ground: Ground, section: ApprovalsSection) -> None:
-        kept = Kept(milliseconds(section.expires), milliseconds(section.use_within))
+        expires = milliseconds(section.expires)
+        due = expires if section.answer_within is None else milliseconds(section.answer_within)
+        kept = Kept(expires, milliseconds(section.use_within), due)
         self._clock = ground.clock
         self.approvals = Approvals(ground.store, ground.clock, ground.ids, Ring(), kept)
         self.consents = Consents(ground.rules, self.approvals)
@@ -105,6 +107,8 @@ class Approving:
         while True:
             try:
                 await self.approvals.expire()
+                for late in await self.approvals.overdue():
+                    self._parlour.told(late)
                 await self.autonomy.demote()
             except GatewayError as error:
                 _LOG.error("which approvals have ended cannot be put on record: %s %s", error.code, error.detail)

@@ -118,6 +118,15 @@ class Desk:
         self._person(by)
         return await self._approvals.withdraw(approval_id, self._vote(by, "", yes=False), self._enough)
 
+    async def assign(self, by: str, approval_id: str, to: str) -> Approval:
+        """Say which person is to answer: one who may; who says so may answer, or refuse for themselves."""
+        approval = await self._approvals.find(approval_id)
+        if approval.standing:
+            raise ApprovalRefused("standing", f"{approval_id} is a standing approval: nobody has to answer it.")
+        self._check(by, approval, refusing=True)
+        self._check(to, approval)
+        return await self._approvals.assign(approval_id, to, self._vote(by, ""))
+
     async def edit(self, by: str, approval_id: str, arguments: Mapping[str, Any], why: str = "") -> Approval:
         """Approve the call with other arguments instead; return the approval of that one. The old one is void.
 
@@ -301,6 +310,9 @@ def described(approval: Approval, now_ms: int) -> dict[str, Any]:
         "effect": asked["effect"],
         "server": asked.get("server", {}),
         "who": list(approval.who),
+        "assigned": approval.assigned,
+        "due_ms": approval.due_ms,
+        "overdue": approval.overdue,
         "quorum": approval.quorum,
         "message": decision["message"],
         "policies": decision["policies"],

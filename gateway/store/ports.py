@@ -68,6 +68,8 @@ class EventKind(StrEnum):
     APPROVAL_APPROVED = "approval.approved"  # one person's consent
     APPROVAL_DENIED = "approval.denied"
     APPROVAL_WITHDRAWN = "approval.withdrawn"  # somebody took a consent back before it was used
+    APPROVAL_ASSIGNED = "approval.assigned"  # one person is to answer; others still may
+    APPROVAL_OVERDUE = "approval.overdue"  # nobody has answered in the time that was set for it; it waits on
     APPROVAL_EDITED = "approval.edited"  # void: approved with other arguments, as another approval
     APPROVAL_EXPIRED = "approval.expired"
     APPROVAL_VOIDED = "approval.voided"  # the policies or the tool are no longer those it was asked under

@@ -69,7 +69,10 @@ def queue_html(rows: Iterable[tuple[Approval, str]], now_ms: int, visitor: Visit
         who = _text(told["child"] or told["agent"])
         behalf = f" for {_text(told['on_behalf_of'])}" if told["on_behalf_of"] else ""
         link = f'<a href="{PATH}/{escape(approval.id, quote=True)}">{who}{behalf}: {_text(told["tool"])}</a>'
-        row = f"{link} <br>{_text(told['state'])} until {_moment(approval.until_ms)}{' (draft)' * ('draft' in told)}"
+        late = ", overdue" * told["overdue"]
+        to = f", for {_text(told['assigned'])} to answer" if told["assigned"] else ""
+        draft = " (draft)" * ("draft" in told)
+        row = f"{link} <br>{_text(told['state'])}{draft}{late}{to} until {_moment(approval.until_ms)}"
         (others.append(f"{row} <br>{_text(no)}") if no else mine.append(row))
     waiting = _section("For you to decide", mine) or "<p>Nothing waits for you.</p>"
     other = _section("What others decide, or was decided and not used yet", others)
@@ -103,6 +106,8 @@ def _facts(sheet: Sheet, told: Mapping[str, Any]) -> list[tuple[str, str]]:
         "cost": cost,
         "who is asked": " and ".join(told["who"]),
         "how many": f"{told['quorum']} people" if told["quorum"] > 1 else "",
+        "to be answered by": told["assigned"],
+        "answer due": f"{_moment(approval.due_ms)}{' (overdue)' * approval.overdue}",
         "asked": _moment(approval.asked_ms),
         "until": _moment(approval.until_ms),
         "run": told["run"],
@@ -157,6 +162,8 @@ def _forms(sheet: Sheet, visitor: Visitor) -> str:
             f"{written}</textarea></label>"
         )
         edit = _form(visitor, "edit", "Approve with these arguments instead", field + _why("Why (kept on record)"))
+        if approval.assigned != visitor.person:
+            parts.append(_form(visitor, "take", "I will answer this", ""))
         parts.append(f"<details><summary>Approve other arguments instead</summary>{edit}</details>")
     elif pending:
         parts.append(f"<p>You cannot approve this: {_text(sheet.no)}</p>")

@@ -124,6 +124,8 @@ class ApprovalPages:
                 await desk.approve(by, which, why)
             case "deny" if why:
                 await desk.deny(by, which, why)
+            case "take":
+                await desk.assign(by, which, by)
             case "withdraw":
                 await desk.withdraw(by, which)
             case "edit":

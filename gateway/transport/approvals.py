@@ -47,6 +47,7 @@ class ApprovalsApi:
         self._deeds: Mapping[str, Deed] = {
             "approve": lambda by, which, said: desk.approve(by, which, _text(said, "reason")),
             "deny": lambda by, which, said: desk.deny(by, which, _text(said, "reason")),
+            "assign": lambda by, which, said: desk.assign(by, which, _text(said, "to")),
             "withdraw": lambda by, which, said: desk.withdraw(by, which),
             "revoke": lambda by, which, said: desk.revoke(by, which, _text(said, "reason")),
             "edit": lambda by, which, said: desk.edit(by, which, _object(said, "arguments"), _text(said, "reason")),

@@ -61,11 +61,11 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 
 @asynccontextmanager
-async def telling(gate: Gate, port: int) -> AsyncIterator[Approving]:
+async def telling(gate: Gate, port: int, **more: Any) -> AsyncIterator[Approving]:
     """Run the gate with a webhook until the block ends."""
     webhook = WebhookSection(url=f"http://127.0.0.1:{port}/hook", secret=SECRET)
     ground = Ground(gate.store, gate.rules, gate.clock, gate.ids, gate.redactor.record)
-    approving = Approving(ground, ApprovalsSection(wait_s=0, webhook=webhook))
+    approving = Approving(ground, ApprovalsSection(wait_s=0, webhook=webhook, **more))
     gate.approving = approving
     gate.stages = gate._stages()
     gate.runner = gate.walking(gate.stages)
@@ -124,6 +124,16 @@ async def test_a_receiver_that_is_not_there_holds_up_nothing_and_is_given_up_at_
         while sum(gate.clock.slept) < 20_000:
             await asyncio.sleep(0)
         await approving.desk.approve("bob", approval)
+
+
+async def test_an_answer_that_is_late_is_told_as_that_under_an_id_of_its_own(receiver: Receiver) -> None:
+    gate = a_gate()
+    async with telling(gate, receiver.port, answer_within="1h", expires="300d"):  # hours pass while nothing is done
+        approval = await asked(gate)
+        headers, body = (await receiver.requests(2))[-1]
+    told = json.loads(body)
+    assert (headers["webhook-id"], told["type"]) == (f"{approval}.overdue", "approval.overdue")
+    assert (told["data"]["id"], told["data"]["overdue"]) == (approval, True)
 
 
 async def test_what_a_stopped_gateway_left_untold_is_told_by_the_next(receiver: Receiver) -> None:

@@ -180,3 +180,10 @@ def test_a_draft_is_told_from_a_call_that_waits(house: House) -> None:
     draft = asked(house)
     assert "payments.pay (draft)" in house.run("approvals", "list").output
     assert house.json("approvals", "show", draft)["draft"] is True
+
+
+def test_one_of_the_people_is_said_to_answer(house: House) -> None:
+    approval = asked(house)
+    assert house.json("approvals", "assign", approval, "--to", "carol", "--as", "bob")["assigned"] == "carol"
+    assert "carol" in house.run("approvals", "list").output
+    assert house.run("approvals", "assign", approval, "--to", "dan", "--as", "bob").exit_code == 3

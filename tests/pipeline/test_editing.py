@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
+from gateway.approval.config import ApprovalsSection
 from gateway.approval.values import ApprovalRefused
 from gateway.model.outcome import Failed, Succeeded
-from tests.pipeline.gate import PAYMENT, PERMIT_ALL
+from gateway.pipeline.desk import Grant
+from tests.pipeline.gate import PAYMENT, PERMIT_ALL, Gate
 from tests.pipeline.people import ASK, LEADS, TWO, a_gate, asked, is_done, paid, shown
 
 
@@ -105,3 +107,59 @@ async def test_an_agent_that_waits_is_told_of_a_refusal_or_of_other_arguments() 
     assert isinstance(changed, Succeeded)
     assert changed.result["structuredContent"]["call"]["arguments"] == {**PAYMENT, "amount": 6}
     assert edited.id != other
+
+
+def due(within: str) -> ApprovalsSection:
+    return ApprovalsSection(wait_s=0, answer_within=within)
+
+
+async def kinds(gate: Gate) -> list[str]:
+    return [str(event.kind) for event in await gate.events() if event.kind.startswith("approval.")]
+
+
+async def test_what_nobody_answered_in_time_is_on_record_once_and_waits_on() -> None:
+    gate = a_gate(PERMIT_ALL, TWO, LEADS, approvals=due("1h"))
+    approvals, desk = gate.approving.approvals, gate.approving.desk
+    approval = await asked(gate)
+    gate.clock.passed += 3599
+    assert await approvals.overdue() == []
+    gate.clock.passed += 1
+    [late] = await approvals.overdue()
+    assert (late.id, late.overdue, await approvals.overdue()) == (approval, True, [])
+    await desk.approve("bob", approval)  # half of it, late
+    await desk.assign("bob", approval, "carol")
+    assert await approvals.overdue() == []
+    found = await approvals.find(approval)
+    assert (found.overdue, found.assigned, len(found.consents)) == (True, "carol", 1)
+    await desk.approve("carol", approval)
+    assert is_done((await gate.run("payments_pay")).outcome)
+    told = "asked", "overdue", "approved", "assigned", "approved", "used"
+    assert await kinds(gate) == [f"approval.{each}" for each in told]
+
+
+async def test_what_was_answered_in_time_or_only_expires_is_not_late() -> None:
+    gate = a_gate(approvals=due("1h"))
+    await gate.approving.desk.approve("bob", await asked(gate))
+    gate.clock.passed += 3600
+    assert await gate.approving.approvals.overdue() == []
+    never = a_gate(approvals=due("24h"))
+    await asked(never)
+    never.clock.passed += 24 * 3600
+    assert await never.approving.approvals.overdue() == []
+
+
+async def test_only_who_may_answer_is_to_answer() -> None:
+    gate = a_gate()
+    desk, approval = gate.approving.desk, await asked(gate)
+    nobody = ("dan", "bob", "may_not_approve"), ("bob", "dan", "may_not_approve"), ("bob", "x", "unknown_person")
+    for by, to, code in nobody:
+        with pytest.raises(ApprovalRefused) as refused:
+            await desk.assign(by, approval, to)
+        assert refused.value.code == code
+    assert (await desk.assign("bob", approval, "carol")).assigned == "carol"
+    await desk.approve("bob", approval)  # others still may
+    with pytest.raises(ApprovalRefused):
+        await desk.assign("bob", approval, "bob")
+    standing = await desk.grant("bob", Grant("payer", "payments.pay", 1, 1_900_000_000_000))
+    with pytest.raises(ApprovalRefused, match="is a standing approval"):
+        await desk.assign("bob", standing.id, "bob")

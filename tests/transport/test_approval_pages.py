@@ -8,6 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from gateway.approval.config import ApprovalsSection
 from gateway.identity.tokens import Tokens
 from gateway.model.errors import StoreFault
 from gateway.pipeline.desk import Grant
@@ -378,3 +379,19 @@ async def test_a_ledger_that_cannot_be_read_is_said_so() -> None:
     bob = await window(front)
     assert "cannot be read right now" in await bob.open("/-/approve")
     assert bob.at.status_code == 503
+
+
+async def test_a_person_takes_a_call_to_answer_and_who_is_late_is_shown() -> None:
+    front = fronting(approvals=ApprovalsSection(wait_s=0, answer_within="1h"))
+    approval = await asked(front.gate)
+    bob, dan = await window(front), await window(front, "dan")
+    await bob.open(f"/-/approve/{approval}")
+    assert "bob" in (await bob.press("take")).partition("to be answered by")[2]
+    assert 'value="take"' not in bob.at.text
+    await passes(front, 3600)
+    assert [each.id for each in await front.gate.approving.approvals.overdue()] == [approval]
+    assert "(overdue)" in await bob.open(f"/-/approve/{approval}")
+    assert "pending, overdue, for bob to answer" in await bob.open("/-/approve")
+    await dan.open(f"/-/approve/{approval}")
+    await dan.send(f"/-/approve/{approval}", deed="take", key=dan.key)
+    assert dan.at.status_code == 403

@@ -197,3 +197,9 @@ async def test_a_ledger_that_cannot_answer_is_said_to_be_one() -> None:
     headers = {"authorization": f"Bearer {await token(front)}"}
     response = await front.send("GET", "/-/approvals", headers=headers)
     assert (response.status_code, response.json()["error"]) == (503, "store_unavailable")
+
+
+async def test_a_person_says_who_is_to_answer(front: Front, bob: Ask) -> None:
+    approval = await asked(front.gate)
+    assert (await bob(f"/{approval}/assign", {"to": "carol"})).json()["assigned"] == "carol"
+    assert (await bob(f"/{approval}/assign", {"to": "nobody"})).status_code == 403
