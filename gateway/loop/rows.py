@@ -59,14 +59,18 @@ class Rows:
         return len(self._trails)
 
     def ahead(self, key: Key, call: str, tool: str, since_ms: int) -> Row:
-        """Return the row that a call would lengthen, as long as it is before it."""
+        """Return the row that a call would lengthen, as long as it is before it.
+
+        Either call of two in turn belongs to that row: who is refused the one and makes the other goes on in the circle.
+        """
         trail = self._trails.get(key)
         if trail is None or trail.at_ms < since_ms:
             return Row(Kind.SAME, 0)
-        if call == trail.call:
+        swings = _swings(trail)
+        if call == trail.call and trail.same >= swings:
             return Row(Kind.SAME, trail.same)
-        if call == trail.before:
-            return Row(Kind.SWING, _swings(trail))
+        if call in (trail.call, trail.before):
+            return Row(Kind.SWING, swings)
         return Row(Kind.STUCK, trail.stuck if tool == trail.tool and trail.varied else 0)
 
     def saw(self, key: Key, call: tuple[str, str], answer: int | None, when: tuple[int, int]) -> Row:

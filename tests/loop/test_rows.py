@@ -56,6 +56,8 @@ def test_answers_that_say_nothing_are_never_alike() -> None:
         ("AAA", None, "A", Row(Kind.SAME, 3)),
         ("AAA", None, "B", Row(Kind.STUCK, 0)),
         ("ABAB", None, "A", Row(Kind.SWING, 4)),
+        ("ABAB", None, "B", Row(Kind.SWING, 4)),
+        ("ABABBBBB", None, "B", Row(Kind.SAME, 5)),
         ("ABA", None, "B", Row(Kind.SWING, 0)),
         ("ABAB", None, "C", Row(Kind.STUCK, 0)),
         ("ABC", "xxx", "D", Row(Kind.STUCK, 3)),

@@ -92,6 +92,10 @@ async def test_two_calls_in_turn_are_stopped_too() -> None:
     outcomes = [await ask(gate, arguments=each) for each in asked]
     assert warning(outcomes[3]) == {"kind": "swing", "times": 4, "blockedAt": 6}
     assert [is_stopped(outcome) for outcome in outcomes] == [False] * 6 + [True]
+    for either in (1, 0, 0, 1, 1):  # going on in the same circle is nothing else
+        assert is_stopped(await ask(gate, arguments={"limit": either}))
+    assert isinstance(await ask(gate, arguments={"limit": 2}), Succeeded)
+    assert isinstance(await ask(gate, arguments={"limit": 1}), Succeeded)
 
 
 async def test_other_arguments_with_the_very_same_answer_make_no_progress() -> None:
