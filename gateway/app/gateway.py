@@ -34,7 +34,9 @@ __all__ = ["Gateway"]
 
 _LOG = logging.getLogger(__name__)
 _FIRST_ANSWER_S: Final = 5.0
-_DRAIN_S: Final = 15.0
+_DRAIN_S: Final = 12.0
+"""How long calls under way may go on once the gateway stops; shorter than its server waits to take their answers out."""
+_LAST_S: Final = 3.0
 
 
 class Gateway(Parts):
@@ -44,6 +46,7 @@ class Gateway(Parts):
         super().__init__(config, home, redactor, clock or SystemClock())
         self._stack = AsyncExitStack()
         self._front: Front | None = None
+        self._draining: asyncio.Future[int] | None = None
         self._levels = ServiceLevels(self._expected(), self.store, self.clock)
 
     def _objective(self, server: str) -> Objective | None:
@@ -108,7 +111,7 @@ class Gateway(Parts):
         )
         for work in watches:
             self._background(work)
-        self._stack.push_async_callback(self._drain)
+        self._stack.push_async_callback(self._drained)
         self.runner = build_runner(self, self._noted)
         self._background(self.task_requests.tasks.run())
         self._background(self.task_requests.parked.run())
@@ -208,16 +211,23 @@ class Gateway(Parts):
         probed = self.upstreams.get(server).probed
         return None if probed is None else asdict(probed)
 
-    async def _drain(self) -> None:
-        self.admission.stop()
-        await self.owned.drain(_DRAIN_S)
+    async def _drained(self) -> None:
+        if self._draining is not None:
+            await self._draining
+        await self.owned.drain(_LAST_S)  # what was put on record of the rest
         await self.inventory.flush()
 
     def stop(self) -> None:
-        """End the streams that have no end of their own, and have no call wait for its client's answer any longer."""
-        if self._front is not None:
-            for end in self._front.ends:
-                end()
+        """Admit nothing more, end the streams that have no end of their own, and give calls under way a while to end.
+
+        What has not ended by then is in doubt, and its client is told so. No call waits for its client's answer.
+        """
+        if self._front is None or self._draining is not None:
+            return
+        for end in self._front.ends:
+            end()
+        self.admission.stop()
+        self._draining = asyncio.ensure_future(self.owned.drain(_DRAIN_S))
 
     async def close(self) -> None:
         """Stop admitting, let calls under way end, and leave nothing behind. Works after a failed `start`."""

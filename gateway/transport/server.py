@@ -48,7 +48,7 @@ def build_asgi(endpoint: McpEndpoint, guard: Guard, sides: Sides) -> Asgi:
 
 
 @asynccontextmanager
-async def serving(app: Asgi, listener: socket.socket, *, drain_s: int = 15) -> AsyncIterator[None]:
+async def serving(app: Asgi, listener: socket.socket, *, drain_s: int = 14) -> AsyncIterator[None]:
     """Serve on `listener` until the block ends, then let requests under way finish for up to `drain_s` seconds."""
     config = uvicorn.Config(
         app,

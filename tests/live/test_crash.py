@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -232,6 +233,22 @@ def test_a_gateway_told_to_stop_lets_calls_end_and_leaves_no_process(tmp_path: P
         ends = db.execute("SELECT body FROM events WHERE tool LIKE 'probe.wait%' AND kind != 'call.claimed'").fetchall()
     db.close()
     assert [json.loads(body)["outcome"] for (body,) in ends] == ["succeeded"] * 6
+
+
+def test_a_call_that_outlasts_the_gateway_is_in_doubt_and_its_client_is_told(tmp_path: Path) -> None:
+    (tmp_path / "gateway.yaml").write_text(probes(probe_section(tmp_path / "probe")), encoding="utf-8")
+    running = Running(tmp_path, environment()).start()
+    token = running.token("payer")
+    with ThreadPoolExecutor(1) as client:
+        waits = {"name": "probe_wait", "arguments": {"n": 1}}
+        asked = client.submit(running.rpc, "tools/call", waits, token=token)
+        give_up = time.monotonic() + 10
+        while not received(tmp_path / "probe"):
+            assert time.monotonic() < give_up
+            time.sleep(0.005)
+        assert running.stop() == 0
+        assert '"code":"outcome_unknown"' in asked.result().text
+    assert left_over(tmp_path) == []
 
 
 @pytest.mark.parametrize("era", ["modern", "legacy"])
