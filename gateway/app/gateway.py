@@ -35,7 +35,7 @@ __all__ = ["Gateway"]
 _LOG = logging.getLogger(__name__)
 _FIRST_ANSWER_S: Final = 5.0
 _DRAIN_S: Final = 12.0
-"""How long calls under way may go on once the gateway stops; shorter than its server waits to take their answers out."""
+"""How long calls under way may go on once the gateway stops; its server waits longer, to take their answers out."""
 _LAST_S: Final = 3.0
 
 

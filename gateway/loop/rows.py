@@ -61,7 +61,7 @@ class Rows:
     def ahead(self, key: Key, call: str, tool: str, since_ms: int) -> Row:
         """Return the row that a call would lengthen, as long as it is before it.
 
-        Either call of two in turn belongs to that row: who is refused the one and makes the other goes on in the circle.
+        Either call of two in turn belongs to that row: who is refused the one and makes the other goes on in circles.
         """
         trail = self._trails.get(key)
         if trail is None or trail.at_ms < since_ms:

@@ -19,6 +19,7 @@ __all__ = [
     "PolicyFault",
     "RequestFault",
     "StoreFault",
+    "UnwritableError",
     "fault_of",
 ]
 
@@ -150,6 +151,10 @@ class StoreFault(GatewayError):
     codes = frozenset({"store_unavailable"})
     default_code = "store_unavailable"
     retryable = True
+
+
+class UnwritableError(StoreFault):
+    """What was to be written has no place in this ledger, now or ever: trying again is no use."""
 
 
 class LedgerTampered(GatewayError):

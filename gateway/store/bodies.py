@@ -16,7 +16,7 @@ import orjson
 
 from gateway.codec import CodecError, dump
 from gateway.model.bill import Charge
-from gateway.model.errors import StoreFault
+from gateway.model.errors import UnwritableError
 from gateway.model.facts import RunRef, StepStatus
 from gateway.store.approvals import ApprovalUse
 from gateway.store.ports import Ending, EventKind, Intent, PauseRecord, Record
@@ -145,9 +145,11 @@ def _text(body: dict[str, Any], about: str) -> bytes:
     try:
         text = dump(body)
     except (CodecError, UnicodeEncodeError) as error:
-        raise StoreFault("The call cannot be recorded.", detail=f"{about}: its body is not JSON: {error}") from error
+        raise UnwritableError(
+            "The call cannot be recorded.", detail=f"{about}: its body is not JSON: {error}"
+        ) from error
     if len(text) > _MAX_BYTES:
-        raise StoreFault(
+        raise UnwritableError(
             "The call cannot be recorded.", detail=f"{about}: its body is {len(text)} bytes, more than {_MAX_BYTES}"
         )
     return text

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from gateway.model.bill import Charge
 from gateway.model.clock import Clock
-from gateway.model.errors import StoreFault
+from gateway.model.errors import StoreFault, UnwritableError
 from gateway.model.facts import FactKey, PriorScope, RunRef, Step, StepStatus
 from gateway.store.approvals import Answered, ApprovalAsk, ApprovalChange, ApprovalFilter, ApprovalRow, ApprovalTrail
 from gateway.store.audit import CallRow, RunRow, Totals, audit
@@ -133,13 +133,13 @@ class MemoryStore(MemoryDelegations, MemorySessions, MemorySpending, MemoryTasks
         call = self._calls.get(ending.call_id)
         if call is None or call.end is not None:
             reason = "was never claimed" if call is None else "has ended already"
-            raise StoreFault("The outcome cannot be recorded.", detail=f"{ending.call_id} {reason}")
+            raise UnwritableError("The outcome cannot be recorded.", detail=f"{ending.call_id} {reason}")
         self._end(call, ending, EventKind.CALL_FINISHED)
 
     async def settle(self, ending: Ending) -> None:
         call = self._calls.get(ending.call_id)
         if call is None or call.status is not StepStatus.UNKNOWN or call.end is None:
-            raise StoreFault("Nothing was settled.", detail=f"{ending.call_id} is no call in doubt")
+            raise UnwritableError("Nothing was settled.", detail=f"{ending.call_id} is no call in doubt")
         doubted = call.end.seq
         self._end(call, ending, EventKind.CALL_SETTLED)
         call.doubted_seq = doubted

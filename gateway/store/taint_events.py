@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from gateway.codec import CodecError, dump
-from gateway.model.errors import StoreFault
+from gateway.model.errors import UnwritableError
 from gateway.store.bodies import load
 from gateway.store.chain import broken, check_event
 from gateway.store.ports import Event
@@ -66,4 +66,4 @@ def _text(body: dict[str, Any]) -> bytes:
     try:
         return dump(body)
     except (CodecError, UnicodeEncodeError) as error:
-        raise StoreFault("The taint cannot be recorded.", detail=str(error)) from error
+        raise UnwritableError("The taint cannot be recorded.", detail=str(error)) from error

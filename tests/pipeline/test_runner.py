@@ -243,27 +243,6 @@ async def test_history_that_was_tampered_with_decides_nothing() -> None:
     assert ended.outcome.error.code == "ledger_tampered"
 
 
-@pytest.mark.parametrize("error", [StoreFault("full", detail="disk full"), RuntimeError("a bug")])
-async def test_an_outcome_that_cannot_be_recorded_is_unknown_to_its_caller_too(error: Exception) -> None:
-    store = BreakingStore(FakeClock())
-    gate = Gate(store=store)
-    store.breaks("finish", error)
-    ended = await gate.run("payments_pay")
-    assert isinstance(ended.outcome, Unknown)
-    assert f"#{ended.call.id}" in ended.outcome.error.message
-    assert len(gate.inflight) == 0
-    store.heal()
-    [doubtful] = await gate.store.unfinished()
-    assert doubtful.call_id == ended.call.id
-    repeated = await gate.run("payments_pay")
-    assert isinstance(repeated.outcome, Failed)
-    assert (repeated.outcome.error.code, f"#{ended.call.id}" in repeated.outcome.error.message) == ("in_progress", True)
-    await gate.recorder.recover()
-    again = await gate.run("payments_pay")
-    assert isinstance(again.outcome, Unknown)
-    assert len(gate.servers["payments"].asked) == 1
-
-
 @pytest.mark.parametrize(
     ("error", "code"), [(StoreFault("full"), "store_unavailable"), (RuntimeError("a bug"), "internal")]
 )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from gateway.codec import dump
-from gateway.model.errors import StoreFault
+from gateway.model.errors import StoreFault, UnwritableError
 from gateway.model.facts import StepStatus
 from gateway.store.bodies import compensated_body, load
 from gateway.store.evidence import Evidence, recorded_from, step_from
@@ -177,7 +177,7 @@ def finish(tx: Transaction, ending: Ending, body: bytes, claimed: Told | None = 
     if row is None:
         found = tx.db.execute(_IS_CLAIMED, (ending.call_id,)).fetchone()
         reason = "was never claimed" if found is None else "has ended already"
-        raise StoreFault("The outcome cannot be recorded.", detail=f"{ending.call_id} {reason}")
+        raise UnwritableError("The outcome cannot be recorded.", detail=f"{ending.call_id} {reason}")
     tx.append((ending.at_ms, _FINISHED_KIND, ending.call_id, *row), body)
     if mark is not None:
         tx.append(*mark)
@@ -191,7 +191,7 @@ def settle(tx: Transaction, ending: Ending, body: bytes) -> None:
     told = (ending.status.value, ending.at_ms, seq, ending.call_id)
     row = next(iter(tx.db.execute(_SETTLE, told).fetchall()), None)
     if row is None:
-        raise StoreFault("Nothing was settled.", detail=f"{ending.call_id} is no call in doubt")
+        raise UnwritableError("Nothing was settled.", detail=f"{ending.call_id} is no call in doubt")
     tx.append((ending.at_ms, EventKind.CALL_SETTLED.value, ending.call_id, *row), body)
     _release(tx, ending, seq)
     _compensate(tx, ending)
