@@ -27,14 +27,17 @@ __all__ = ["connect", "issuer_of", "live_definitions", "open_heads", "open_store
 _ASK_S: Final = 20.0
 
 
-def open_store(config: GatewayConfig, home: Home, clock: Clock) -> Store:
-    """Return the configured store, not yet open: `sqlite:///path` relative to the home folder, or `memory:`."""
+def open_store(config: GatewayConfig, home: Home, clock: Clock, key: bytes = b"") -> Store:
+    """Return the configured store, not yet open: `sqlite:///path` relative to the home folder, or `memory:`.
+
+    The `key` is the gateway's own; commands, which deliver no answers, need none.
+    """
     url = config.server.store
     if url == "memory:":
         return MemoryStore(clock)
     path = home.path / url.removeprefix("sqlite:///")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return SqliteStore(path, clock)
+    return SqliteStore(path, clock, key=key)
 
 
 def open_heads(config: GatewayConfig, home: Home, store: Store, clock: Clock) -> Heads | None:

@@ -91,6 +91,7 @@ class Parts:
         self.redactor = redactor
         self.clock = clock
         self.ids: IdSource = RandomIds()
+        self.local_key = load_local_key(home.path / config.identity.local_key)
         self.store = self.keeps()
         self.signing = SigningKey.load(home.private)
         self.heads = open_heads(config, home, self.store, self.clock)
@@ -116,12 +117,11 @@ class Parts:
         self.owned = OwnedTasks()
         self.runs = Runs(self.store, self.clock, self.ids, stopped=self.pauses.check_run)
         self.tokens = TokenIndex(self.store, self.clock)
-        self.local_key = local_key = load_local_key(home.path / config.identity.local_key)
         self.keys = KeyRing(self.clock)
         self.outbox = Outbox(self.store, config.events, home.private, self.clock)
         self.children = Children(self.store, self.tokens, self.clock)
         self.authenticator = Authenticator(config.agents, self._trust(), self.clock)
-        self.session_key = hashlib.sha256(b"toolgate session ids\0" + local_key).digest()
+        self.session_key = hashlib.sha256(b"toolgate session ids\0" + self.local_key).digest()
         self.listing = Listing(self.authenticator, self.admission, self.rules, self._refused, self.inventory.saw)
         self.directory = Directory(self.upstreams, self.rules)
         self.notices = Notices(self.upstreams, self.rules, self.listing, self.directory, self.clock)
@@ -141,7 +141,7 @@ class Parts:
 
     def keeps(self) -> Store:
         """Return what keeps the record, not yet open."""
-        return open_store(self.config, self.home, self.clock)
+        return open_store(self.config, self.home, self.clock, self.local_key)
 
     def entry(self) -> Entry:
         """Return where the calls of agents go in."""

@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from gateway.model.clock import SystemClock
 from gateway.model.facts import StepStatus
 from gateway.store.ports import Recorded
 from gateway.store.sqlite import SqliteStore
 from gateway.store.sqlite.delivering import Delivering
-from tests.store.making import record, step
+from tests.store.making import ending, intent, record, step
 
 
-def made(delivered: int) -> Recorded:
-    return Recorded("c1", "pay", "billing", "run_1", StepStatus.SUCCEEDED, "sha256:1", "k", 0, delivered, {})
+def made(attempt: int) -> Recorded:
+    mark = Delivering().mark("c1", attempt) if attempt else 0
+    return Recorded("c1", "pay", "billing", "run_1", StepStatus.SUCCEEDED, "sha256:1", "k", 0, mark, {})
 
 
 @pytest.mark.parametrize("attempt", [1, 2])
@@ -66,7 +68,7 @@ async def test_a_delivery_is_written_with_the_next_transition(ledger_path: Path,
     await sqlite.deliver("check", 3)
     assert sqlite._writer._drain is None  # no transaction of its own
     await sqlite.record(record("read"))
-    assert delivered(ledger_path) == 3
+    assert delivered(ledger_path) == Delivering().mark("check", 3)
 
 
 async def test_a_delivery_is_written_where_no_transition_follows(ledger_path: Path, sqlite: SqliteStore) -> None:
@@ -75,3 +77,31 @@ async def test_a_delivery_is_written_where_no_transition_follows(ledger_path: Pa
     async with asyncio.timeout(10):
         while not delivered(ledger_path):
             await asyncio.sleep(0.01)
+
+
+async def test_only_the_gateways_own_mark_says_that_an_answer_arrived(tmp_path: Path) -> None:
+    """Else whoever writes into the file that answers of a run arrived has all its effects made twice."""
+    store = SqliteStore(tmp_path / "ledger.db", SystemClock(), key=b"ours")
+    await store.open()
+    for call_id in ("c1", "c2"):
+        await store.claim(intent(call_id, step_key=call_id))
+        await store.finish(ending(call_id))
+        await store.deliver(call_id)
+    await store.close()
+
+    async def arrived(lie: str) -> list[int]:
+        with closing(sqlite3.connect(tmp_path / "ledger.db")) as db, db:
+            db.execute(lie)
+        again = SqliteStore(tmp_path / "ledger.db", SystemClock(), key=b"ours")
+        await again.open()
+        found = [await again.made(call_id) for call_id in ("c1", "c2")]
+        await again.close()
+        return [call.delivered for call in found if call is not None]
+
+    theirs = Delivering(b"theirs").mark("c1", 2)
+    assert await arrived("UPDATE calls SET run_id = run_id") == [1, 1]
+    for lie in ("2", str(theirs), "delivered + (1 << 40)"):
+        assert await arrived(f"UPDATE calls SET delivered = {lie} WHERE call_id = 'c1'") == [0, 1]
+    first = Delivering(b"ours").mark("c1", 1)
+    assert await arrived(f"UPDATE calls SET delivered = {first}") == [1, 0]  # it is of that one call
+    assert await arrived("UPDATE calls SET delivered = 0") == [0, 0]

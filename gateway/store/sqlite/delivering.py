@@ -1,23 +1,40 @@
-"""Which answers have reached their callers, while that is still on its way to the disk."""
+"""Which answers have reached their callers, also while that is still on its way to the disk.
+
+No event tells of it, and a call that was answered is made anew when it comes again: whoever could write into the file
+that answers arrived would have effects made twice. So what stands there is a mark that needs the gateway's own key: the
+attempt, and under it a tag of the call and the attempt. To take a mark away only has a call answered from the record.
+"""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from hashlib import blake2b
+from typing import Final
 
 from gateway.store.ports import Recorded
 
 __all__ = ["Delivering"]
 
+_TAG_BYTES: Final = 5
+_TAG_BITS: Final = 8 * _TAG_BYTES
+
 
 class Delivering:
     """Deliveries that are noted, but perhaps not written; a reading never misses one that was noted before it began."""
 
-    def __init__(self) -> None:
+    def __init__(self, key: bytes = b"") -> None:
+        self._marking = blake2b(b"toolgate deliveries\0" + key, digest_size=_TAG_BYTES)
         self._noted: dict[str, int] = {}
         self._written = 0
 
     def note(self, call_id: str, attempt: int) -> None:
         """Take note that the answer of a call has reached its caller, in this attempt at its run."""
         self._noted[call_id] = attempt
+
+    def mark(self, call_id: str, attempt: int) -> int:
+        """Return what is written of a delivery; that of a later attempt is larger."""
+        marking = self._marking.copy()
+        marking.update(f"{call_id} {attempt}".encode())
+        return attempt << _TAG_BITS | int.from_bytes(marking.digest())
 
     def written(self, call_id: str, attempt: int) -> None:
         """Take note that this is on the disk."""
@@ -36,6 +53,12 @@ class Delivering:
         return self.of(found)
 
     def of(self, recorded: Recorded) -> Recorded:
-        """Return a call as it is read, with what is noted of its delivery."""
+        """Return a call as it is read, its mark, with what is known of its delivery."""
         attempt = self._noted.get(recorded.call_id)
-        return recorded if attempt is None else replace(recorded, delivered=attempt)
+        if attempt is None:
+            if not recorded.delivered:
+                return recorded
+            attempt = recorded.delivered >> _TAG_BITS
+            if self.mark(recorded.call_id, attempt) != recorded.delivered:
+                attempt = 0
+        return replace(recorded, delivered=attempt)

@@ -74,10 +74,11 @@ class SqliteStore:
 
     What a method acknowledged is on the disk, but for `record(durable=False)`, `deliver` and `saw_agents`. After a
     fault of the database the next call connects anew. While another process has the file locked, a call waits for it
-    `patience_s` at most, then it is a `StoreFault` whose detail names the process.
+    `patience_s` at most, then it is a `StoreFault` whose detail names the process. With the `key` it marks answers that
+    were delivered, and believes only its own marks.
     """
 
-    def __init__(self, path: str | Path, clock: Clock, patience_s: float = LOCK_PATIENCE_S) -> None:
+    def __init__(self, path: str | Path, clock: Clock, patience_s: float = LOCK_PATIENCE_S, key: bytes = b"") -> None:
         self._clock = clock
         self._path = Path(path)
         self._patience_s = patience_s
@@ -85,7 +86,7 @@ class SqliteStore:
         self._read_from = Connection(self._path, _prepare_reader, patience_s=patience_s)
         self._writer = Writer(self._write_to)
         self._indexed: IndexedSteps = frozenset()
-        self._delivering = Delivering()
+        self._delivering = Delivering(key)
         self._claimed: dict[str, transitions.Told] = {}  # what is claimed here and has not ended
 
     async def open(self) -> None:
@@ -145,7 +146,7 @@ class SqliteStore:
 
     async def deliver(self, call_id: str, attempt: int = 1) -> None:
         self._delivering.note(call_id, attempt)
-        told = partial(transitions.deliver, call_id=call_id, attempt=attempt)
+        told = partial(transitions.deliver, call_id=call_id, mark=self._delivering.mark(call_id, attempt))
         self._writer.note(told, partial(self._delivering.written, call_id, attempt))
 
     async def made(self, call_id: str) -> Recorded | None:

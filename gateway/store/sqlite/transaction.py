@@ -93,9 +93,9 @@ class Transaction:
         """Count one more call in a run."""
         self._steps[run_id] = self._steps.get(run_id, 0) + 1
 
-    def deliver(self, call_id: str, attempt: int) -> None:
-        """Note that a call's answer reached its caller, in which attempt at its run."""
-        self._delivered.append((attempt, call_id))
+    def deliver(self, call_id: str, mark: int) -> None:
+        """Note that a call's answer reached its caller, with the mark that says in which attempt at its run."""
+        self._delivered.append((mark, call_id))
 
     def write_deliveries(self) -> None:
         """Write the deliveries noted so far, for a transition that asks after them."""

@@ -227,9 +227,9 @@ def record(tx: Transaction, record: Record, body: Text) -> None:
         tx.count_step(record.run_id)
 
 
-def deliver(tx: Transaction, call_id: str, attempt: int) -> None:
-    """Note that a call's answer reached its caller, in which attempt at its run."""
-    tx.deliver(call_id, attempt)
+def deliver(tx: Transaction, call_id: str, mark: int) -> None:
+    """Note that a call's answer reached its caller, with the mark that says in which attempt at its run."""
+    tx.deliver(call_id, mark)
 
 
 def saw_agents(tx: Transaction, sightings: Sequence[AgentSighting]) -> None:
