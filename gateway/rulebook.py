@@ -18,7 +18,7 @@ from gateway.budget.budgets import Budgets, Told
 from gateway.budget.capped import MAX_CALLS
 from gateway.catalog.catalog import Catalog, Live
 from gateway.catalog.config import ToolRule, rule_for
-from gateway.catalog.declared import draft_problems, fallback_problems, hedge_problems
+from gateway.catalog.declared import draft_problems, fallback_problems, hedge_problems, lookup_problems
 from gateway.catalog.lock import Lock, Pin
 from gateway.catalog.own_tools import CALL_TOOL, OWN_PINS, OWN_RULES
 from gateway.catalog.versions import Contracts, contracts, held_at, version_problems
@@ -162,6 +162,7 @@ def build_rules(config: GatewayConfig, written: Written, lock: Lock, live: Mappi
     rules = _rules(config, lock, live, _sources(config, written, lock))
     problems = [
         *fallback_problems(rules.catalog.tools(), config.mcpServers),
+        *lookup_problems(rules.catalog.tools(), config.mcpServers),
         *draft_problems(config.tools, config.agents, config.people),
         *hedge_problems(rules.catalog.tools(), config.tools),
         *probe_problems(config.probes, rules.catalog.find),

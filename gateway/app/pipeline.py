@@ -81,7 +81,7 @@ def build_runner(parts: Parts, noted: Callable[[Call, Outcome], None]) -> Runner
             parts.approving.parking,
         ),
         Execute(parts.executor, parts.upstreams, own, parts.asking, reading),
-        Check(parts.clock, parts.shaping),
+        Check(parts.clock, parts.shaping, parts.doubts.confirm),
         Redact(parts.redactor),
     )
     kit = Kit(parts.recorder, inflight, parts.owned, parts.clock, parts.ids, noted, tasks)

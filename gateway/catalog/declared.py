@@ -14,7 +14,7 @@ from gateway.model.duration import milliseconds
 from gateway.model.problem import Problem
 from gateway.model.tool import Effect, Tool
 
-__all__ = ["answers_of", "draft_problems", "fallback_problems", "hedge_problems"]
+__all__ = ["answers_of", "draft_problems", "fallback_problems", "hedge_problems", "lookup_problems"]
 
 _LAST_ANSWER_MS: Final = 3_600_000
 
@@ -52,6 +52,27 @@ def fallback_problems(tools: Sequence[Tool], servers: Collection[str]) -> list[P
     known = {each.name: each for each in tools}
     silent = set(servers).difference(each.server for each in tools)
     return [problem for tool in tools for problem in _problems(tool, known, silent)]
+
+
+def lookup_problems(tools: Sequence[Tool], servers: Collection[str]) -> list[Problem]:
+    """Return what is wrong with how calls of these tools are looked up; `servers` as above."""
+    known = {each.name: each for each in tools}
+    silent = set(servers).difference(each.server for each in tools)
+    problems = []
+    for tool in tools:
+        asked = "" if tool.lookup is None else tool.lookup.tool
+        if not asked or (asked not in known and asked.partition(".")[0] in silent):
+            continue
+        other = known.get(asked)
+        if other is None:
+            why = f"calls of {tool.name} are looked up with {asked}, which is no tool"
+        elif other.effect is not Effect.READ:
+            why = f"calls of {tool.name} are looked up with {asked}, which has the effect {other.effect}"
+        else:
+            continue
+        fix = f"correct `lookup` in what `tools:` says of {tool.name}"
+        problems.append(Problem("tools", 0, 0, "lookup", why, fix))
+    return problems
 
 
 def draft_problems(

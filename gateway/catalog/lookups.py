@@ -25,6 +25,10 @@ class LookupRule(BaseModel):
     happened: Ensure = Field({"found": True}, description="What its answer says of a call that has happened.")
     absent: Ensure = Field({"found": False}, description="What it says of one that surely has not.")
     result: AdapterRule = Field(default=AdapterRule(), description="From its answer to the result of the call.")
+    after_each: bool = Field(
+        False,
+        description="Ask it after every call too: an effect that it does not know of is in doubt, whatever was said.",
+    )
 
 
 def lookup_of(rule: str | LookupRule | None, *, declared: bool) -> Lookup | None:
@@ -40,4 +44,5 @@ def lookup_of(rule: str | LookupRule | None, *, declared: bool) -> Lookup | None
         assertions(rule.happened),
         assertions(rule.absent),
         result_adapter(rule.result),
+        rule.after_each,
     )

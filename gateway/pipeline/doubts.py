@@ -15,8 +15,9 @@ from gateway.connector.upstream import ToolCall
 from gateway.ledger.entries import Redact, identity_from
 from gateway.ledger.keys import sent_key
 from gateway.ledger.settle import settle_by_lookup
+from gateway.model.call import Call
 from gateway.model.clock import Clock
-from gateway.model.errors import GatewayError, RequestFault
+from gateway.model.errors import GatewayError, OutcomeUnknown, RequestFault
 from gateway.model.facts import StepStatus
 from gateway.model.identity import Credential
 from gateway.model.lookup import BY_CONNECTOR, Lookup
@@ -89,18 +90,29 @@ class Doubts:
             return False
         return True
 
+    async def confirm(self, call: Call) -> None:
+        """Ask whether a call that was answered has happened. Raises `OutcomeUnknown`: that is not what is said."""
+        tool, lookup = call.tool, call.tool.lookup
+        assert lookup is not None
+        asked = self._question(tool, call.id, call.arguments, sent_key(tool, call.identity.agent, call.step_key))
+        try:
+            status, _ = await self._ask_tool(tool, lookup, asked)
+            why = "" if status is StepStatus.SUCCEEDED else f"{lookup.tool} says that it has not happened."
+        except GatewayError as fault:
+            why = f"{lookup.tool} cannot confirm it: {fault.message}"
+        if why:
+            raise OutcomeUnknown(f"{tool.wire_name} was answered (#{call.id}), but {why} Do not repeat it blindly.")
+
+    def _question(self, tool: Tool, call_id: str, arguments: Fields, key: str | None) -> ToolCall:
+        timeout_s = min(tool.deadline_s, _ASK_S)
+        return ToolCall(tool.upstream_name, arguments, call_id, timeout_s, key, method=LOOKUP)
+
     async def _answer(
         self, tool: Tool, lookup: Lookup, recorded: Recorded, arguments: Fields
     ) -> tuple[StepStatus, Fields]:
         """Return whether it happened, and with which result. Raises `GatewayError`: nobody knows."""
-        asked = ToolCall(
-            tool=tool.upstream_name,
-            arguments=arguments,
-            call_id=recorded.call_id,
-            timeout_s=min(tool.deadline_s, _ASK_S),
-            idempotency_key=sent_key(tool, recorded.agent, recorded.step_key),
-            method=LOOKUP,
-        )
+        key = sent_key(tool, recorded.agent, recorded.step_key)
+        asked = self._question(tool, recorded.call_id, arguments, key)
         if lookup != BY_CONNECTOR:
             return await self._ask_tool(tool, lookup, asked)
         try:

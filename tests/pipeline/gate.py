@@ -337,7 +337,7 @@ class Gate:
             Decide(self.inflight, patience_s=self.patience_s),
             Claim(self.recorder, self.under_way(), self.owned, self.redactor, self.approving.parking),
             Execute(self.executor, self.upstreams, self._own(), self.asking, self.reading),
-            Check(self.clock, self.shaping),
+            Check(self.clock, self.shaping, self.doubts.confirm),
             Redact(self.redactor),
         )
 

@@ -1,6 +1,6 @@
 """Stage 9: hold the answer against its contract."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from gateway.model.answers import INCOMPLETE_META, Label, Watch
@@ -22,9 +22,10 @@ class Check:
     And `call.labels`, where there are any. A tool's own error has none: it says itself that something is wrong.
     """
 
-    def __init__(self, clock: Clock, shaping: Shaping) -> None:
+    def __init__(self, clock: Clock, shaping: Shaping, confirm: Callable[[Call], Awaitable[None]]) -> None:
         self._clock = clock
         self._shaping = shaping
+        self._confirm = confirm
 
     def __call__(self, call: Call) -> Step:
         broken = breach(call, call.raw) or _breach_of_contract(call.tool, call.raw)
@@ -38,15 +39,22 @@ class Check:
         labels = () if begun else labels_of(call.tool, call.raw, self._clock)
         if call.source is not None and call.source.fallback:
             labels = (Label.FALLBACK, *dict.fromkeys((*call.source.labels, *labels)))
-        if call.tool.answers.shape is not Watch.OFF and not begun:
-            return self._compared(call, labels)
+        lookup = call.tool.lookup
+        confirms = lookup is not None and lookup.after_each and call.intent and call.raw.get("isError") is not True
+        if (confirms or call.tool.answers.shape is not Watch.OFF) and not begun:
+            return self._compared(call, labels, confirms=confirms)
         if labels:
             call.labels = labels
         call.checked = call.raw
         return None
 
-    async def _compared(self, call: Call, labels: tuple[Label, ...]) -> None:
-        if labels := (*labels, *await self._shaping.judge(call)):
+    async def _compared(self, call: Call, labels: tuple[Label, ...], *, confirms: bool) -> None:
+        """Raises `OutcomeUnknown`: the answer says that it was done, and who is asked after each call does not."""
+        if confirms:
+            await self._confirm(call)
+        if call.tool.answers.shape is not Watch.OFF:
+            labels = (*labels, *await self._shaping.judge(call))
+        if labels:
             call.labels = labels
         call.checked = call.raw
 
