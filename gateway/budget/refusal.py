@@ -36,7 +36,9 @@ def exceeded(short: Sequence[Shortage], now_ms: int) -> LimitFault:
         "freesAt": None if frees is None else _moment(frees),
     }
     retry = None if frees is None else float(-(min(now_ms - frees, 0) // 1000))  # whole seconds, never early
-    return LimitFault(text, code="budget_exceeded", retry_after_s=retry, told={"budget": told})
+    fault = LimitFault(text, code="budget_exceeded", retry_after_s=retry, told={"budget": told})
+    fault.retryable = frees is not None
+    return fault
 
 
 def frees_ms(short: Shortage) -> int | None:

@@ -205,7 +205,7 @@ def _denial(denied: Denied, spelled: Callable[[Remedy], Spelled]) -> tuple[str, 
 
 def _fault(error: GatewayError, *, known: bool) -> tuple[str, dict[str, Any]]:
     """Return a fault as text and as data. Where it is `known` how the call ended, it had no effect."""
-    remedy = ADVICE[error.code]
+    remedy = ADVICE[error.code if known else "outcome_unknown"]
     refusal: dict[str, Any] = {
         "code": error.code,
         "retryable": error.retryable and known,
@@ -213,7 +213,7 @@ def _fault(error: GatewayError, *, known: bool) -> tuple[str, dict[str, Any]]:
         "done": "nothing" if known else "unknown",
         "remedy": remedy,
     }
-    text = f"{error.message} {remedy}" if known and isinstance(error, ConnectorFault) else error.message
+    text = f"{error.message} {remedy}" if isinstance(error, ConnectorFault) else error.message
     refusal |= error.told
     if error.retry_after_s is not None:
         refusal["retryAfter"] = error.retry_after_s

@@ -38,14 +38,14 @@ def test_it_says_what_is_left_what_is_needed_and_when_it_renews() -> None:
 def test_a_call_larger_than_the_budget_never_fits() -> None:
     fault = exceeded([short(needs=2001, used=0)], NOW)
     assert "more than the whole budget" in fault.message
-    assert (fault.retry_after_s, fault.told["budget"]["freesAt"]) == (None, None)
+    assert (fault.retryable, fault.retry_after_s, fault.told["budget"]["freesAt"]) == (False, None, None)
 
 
 def test_a_budget_without_a_window_does_not_renew() -> None:
     fault = exceeded([short("org|calls|", 1, 5, 5)], NOW)
     assert fault.message.startswith("The budget of the organisation is 5 calls: 0 left, this call needs 1.")
     assert "does not renew" in fault.message
-    assert fault.retry_after_s is None
+    assert (fault.retryable, fault.retry_after_s) == (False, None)
 
 
 def test_an_overdrawn_budget_has_nothing_left_and_what_is_measured_is_not_said_to_be_needed() -> None:

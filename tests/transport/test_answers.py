@@ -89,6 +89,7 @@ async def test_every_fault_is_a_result_with_its_code_its_call_what_was_done_and_
 async def test_an_unknown_outcome_is_never_to_be_repeated_by_itself(fault: GatewayError) -> None:
     refusal = (await result_of(Unknown(fault)))["_meta"][REFUSAL_META]
     assert (refusal["code"], refusal["retryable"], refusal["done"]) == (fault.code, False, "unknown")
+    assert refusal["remedy"] == ADVICE["outcome_unknown"]  # not to go on without it
 
 
 async def test_a_limit_says_when() -> None:
