@@ -186,6 +186,7 @@ class Gateway(Parts):
         return {
             "policy_problem": self.policy_problem,
             "files_problem": self.files_problem,
+            "store_problem": self.store.trouble(),
             "bundle": self.rules.current.bundle.digest,
             "credentials": self.credentials.status(),
             "events_problems": self.outbox.problems,

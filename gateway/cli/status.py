@@ -37,6 +37,8 @@ def status(config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = False) -
         lines.append(f"the policies do not load: {found['policy_problem']}")
     if found["files_problem"]:
         lines.append(f"the files are not in force: {found['files_problem']}")
+    if found["store_problem"]:
+        lines.append(f"the ledger cannot be written, so calls are refused: {found['store_problem']}")
     for name, why in found["events_problems"].items():
         lines.append(f"events are not taken by {name}: {why}")
     if found["paused"]:

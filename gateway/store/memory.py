@@ -90,6 +90,9 @@ class MemoryStore(MemoryDelegations, MemorySessions, MemorySpending, MemoryTasks
     async def open(self) -> None:
         """Do nothing: memory is always open."""
 
+    def trouble(self) -> str:
+        return ""
+
     async def close(self) -> None:
         """Do nothing: what was written stays readable until the store itself goes."""
 

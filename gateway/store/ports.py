@@ -473,6 +473,10 @@ class Store(
         """Connect and migrate. Whoever serves calls then awaits `verify()` before the first one."""
         ...
 
+    def trouble(self) -> str:
+        """Return why the last attempt to write failed, for an operator; nothing where it did not."""
+        ...
+
     async def close(self) -> None:
         """Write what is queued and disconnect; works after a failed `open`."""
         ...

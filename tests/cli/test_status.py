@@ -1,8 +1,10 @@
 """`toolgate status` and `toolgate up`: is it up, and if not, why."""
 
 import json
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,17 @@ def test_a_gateway_that_is_up_says_how_its_servers_are(house: House, running: Ru
     assert any(line.split()[:3] == ["probe", "up", "2"] for line in up.output.splitlines())
     data = house.json("status")
     assert (data["up"], data["servers"]["probe"]["quarantined"]) == (True, {})
+
+
+def test_a_ledger_that_cannot_be_written_is_told_until_it_can_be(house: House, running: Running) -> None:
+    assert house.json("status")["store_problem"] == ""
+    with closing(sqlite3.connect(house.path / "gateway.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        running.rpc("tools/call", {"name": "probe_pay"}, token="tg_nobody")
+        assert "the ledger cannot be written" in house.run("status").output
+        other.execute("ROLLBACK")
+    running.rpc("tools/call", {"name": "probe_pay"}, token="tg_nobody")
+    assert "the ledger cannot be written" not in house.run("status").output
 
 
 def test_policies_that_do_not_load_are_told(house: House, running: Running) -> None:

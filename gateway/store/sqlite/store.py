@@ -101,6 +101,9 @@ class SqliteStore:
             await self._write_to.close()
             await self._read_from.close()
 
+    def trouble(self) -> str:
+        return self._writer.trouble
+
     async def claim(self, intent: Intent) -> Claimed:
         body = claim_body(intent)
         transition = partial(transitions.claim, intent=intent, body=body, indexed=self._indexed)

@@ -48,6 +48,8 @@ class Writer:
         self._queue: list[_Waiting] = []
         self._drain: asyncio.Task[None] | None = None
         self._stuck: GatewayError | None = None
+        self.trouble = ""
+        """Why the last attempt to write anything failed; nothing where it did not."""
         self._again: asyncio.TimerHandle | None = None
 
     async def write(self, transition: Transition, *, revocable: bool = False, synced: bool = True) -> Any:
@@ -132,13 +134,14 @@ class Writer:
         try:
             answers, self._known = await self._connection.run(self._committer.commit, transitions, self._known, synced)
         except GatewayError as fault:
+            self.trouble = fault.detail or fault.message
             self._fail(batch, fault)
         except BaseException:
             behind, self._queue = self._queue, []
             self._fail([*batch, *behind], StoreFault("The ledger cannot be written.", detail="the writer stopped"))
             raise
         else:
-            self._stuck = None
+            self._stuck, self.trouble = None, ""
             for waiting, answer in zip(batch, answers, strict=True):
                 _tell(waiting, answer)
                 if waiting.then is not None:
