@@ -50,6 +50,7 @@ from gateway.pipeline.parked import Lobby, Parked
 from gateway.pipeline.polling import Polling
 from gateway.pipeline.rules import Rules, RulesInForce
 from gateway.pipeline.runner import Runner
+from gateway.pipeline.sealing import Seal
 from gateway.pipeline.shaping import Shaping
 from gateway.pipeline.survey import Survey
 from gateway.pipeline.tainting import Tainting
@@ -187,7 +188,14 @@ class Parts:
         shelter = Shelter(self.store, self.store, self.rules, self.clock, self.redactor.record, self.owned, self.pauses)
         polling = Polling(self.executor, self.upstreams, self.asking)
         tasks, approving = Tasks(shelter, polling), self.approving
-        lobby = Lobby(approving.approvals, self.store, self.clock, self.redactor.record, self.owned)
+        lobby = Lobby(
+            approving.approvals,
+            self.store,
+            self.clock,
+            self.redactor.record,
+            self.owned,
+            Seal(self.session_key, "waiting calls"),
+        )
         return TaskRequests(tasks, polling, Parked(tasks, approving.parking, lobby))
 
     def _first_rules(self) -> Rules:

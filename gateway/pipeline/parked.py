@@ -9,7 +9,7 @@ ask about the task once more before its call is made.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from gateway.approval.approvals import Approvals
@@ -17,7 +17,7 @@ from gateway.approval.values import Approval
 from gateway.ledger.parts import Redact
 from gateway.model.call import Call
 from gateway.model.clock import Clock
-from gateway.model.errors import ConnectorFault, GatewayError, IdentityFault, RequestFault
+from gateway.model.errors import ApprovalFault, ConnectorFault, GatewayError, IdentityFault, RequestFault
 from gateway.model.identity import Credential, Identity, principal_of
 from gateway.model.outcome import Denied, Failed, Outcome, Succeeded, Waiting
 from gateway.model.request import CallRequest, Promise
@@ -25,6 +25,7 @@ from gateway.pipeline.parking import Parking, refused_all_the_same
 from gateway.pipeline.polling import Held, wanted_in
 from gateway.pipeline.recalling import outcome_of
 from gateway.pipeline.runner import Ended
+from gateway.pipeline.sealing import Seal
 from gateway.pipeline.sending import task_id_of
 from gateway.pipeline.task_states import KEPT_MS, ended_as, is_of, state_in, times
 from gateway.pipeline.tasks import Tasks
@@ -48,20 +49,28 @@ _LONGEST_PAUSE_S: Final = 60
 _NOT_NOW: Final = frozenset({"rate_limited", "in_progress", "paused", "shutting_down", "store_unavailable"})
 _OF_THIS_REQUEST: Final = frozenset({"progressToken", "traceparent", "tracestate", "baggage"})
 _AT_ONCE_META: Final = "io.modelcontextprotocol/model-immediate-response"
+_WHILE_IT_WAITS: Final = frozenset({"awaits", "request", "sealed", "by"})
+_UNREADABLE: Final = (
+    "It was approved, and what it was called with cannot be read any more: the gateway's key is another one. Make the "
+    "call again: it is carried out then, once."
+)
 Run = Callable[[CallRequest], Awaitable[Ended]]
 
 
+@dataclass(slots=True)
 class Lobby:
-    """What waiting calls stand on: `run` makes one, and is set once there is a pipeline."""
+    """What waiting calls stand on: `run` makes one, and is set once there is a pipeline.
 
-    run: Run
+    `seal` is for what a call holds that must not be kept as it is.
+    """
 
-    def __init__(self, approvals: Approvals, ledger: Ledger, clock: Clock, redact: Redact, owned: OwnedTasks) -> None:
-        self.approvals = approvals
-        self.ledger = ledger
-        self.clock = clock
-        self.redact = redact
-        self.owned = owned
+    approvals: Approvals
+    ledger: Ledger
+    clock: Clock
+    redact: Redact
+    owned: OwnedTasks
+    seal: Seal
+    run: Run = field(init=False)
 
 
 class Parked:
@@ -84,22 +93,20 @@ class Parked:
     async def begin(self, call: Call, approval: Approval, text: str) -> Waiting | None:
         """Return the task as which a call waits for an approval; None where its client can follow none.
 
-        Nor can a call wait so that holds what must not be kept. Raises `StoreFault`.
+        What of it must not be kept is sealed as long as it waits. Raises `StoreFault`.
         """
-        form, asked = wanted_in(call), _asked(call)
+        form = wanted_in(call)
         if form is None or call.request.promised is not None or not self._tasks.has_room(call):
-            return None
-        if self._lobby.redact([call.arguments, asked]) != [call.arguments, asked]:
             return None
         for held in self._tasks.waiting():
             if held.awaits == approval.id and is_of(held.record, call.identity, call.request.endpoint, form):
                 return _waiting(held, approval, text)
-        held = self._waits(call, approval, form, text, asked)
+        held = self._waits(call, approval, form, text)
         await self._tasks.keep(held, {"approval": approval.id})
         self._news.set()
         return _waiting(held, approval, text)
 
-    def _waits(self, call: Call, approval: Approval, form: Form, text: str, asked: Mapping[str, Any]) -> Held:
+    def _waits(self, call: Call, approval: Approval, form: Form, text: str) -> Held:
         task_id, now = task_id_of(call.id), self._clock.now_ms()
         lives_ms = approval.until_ms - now + self._approvals.kept.use_within_ms + KEPT_MS
         told = {"status": "working", "statusMessage": text, **times(now)}
@@ -113,11 +120,25 @@ class Parked:
             "personal": call.identity.method == "jwt",
             "approval": approval.id,
             "awaits": approval.id,
-            "request": asked,
+            **self._kept(call, task_id),
             "state": self._lobby.redact(state),
         }
         record = TaskRecord(task_id, call.id, principal_of(call.identity.itself), True, now + lives_ms, body)
         return Held(record, state, call.answered_later())
+
+    def _kept(self, call: Call, task_id: str) -> Mapping[str, Any]:
+        """Return what is kept to make a call of: readable where nothing in it is secret."""
+        asked = _asked(call)
+        whole = [call.arguments, asked]
+        if self._lobby.redact(whole) == whole:
+            return {"request": asked}
+        return {"sealed": self._lobby.seal.close({"arguments": call.request.arguments, **asked}, task_id)}
+
+    def _asked_in(self, record: TaskRecord) -> Mapping[str, Any]:
+        """Return what is to be made a call of. Raises `ValueError`: it was sealed with a key that is gone."""
+        body, seal = record.body, self._lobby.seal
+        asked: Mapping[str, Any] = seal.open(body["sealed"], record.id) if "sealed" in body else body["request"]
+        return asked
 
     async def run(self) -> None:
         """Make what people approve, and close what they refuse, until cancelled."""
@@ -170,7 +191,11 @@ class Parked:
                 await self._says(held, "It is approved, and is carried out when you next ask about this task.")
                 return
             identity, presented, loopback = None, asking.request.caller.credential, asking.request.caller.loopback
-        asked = held.record.body["request"]
+        try:
+            asked = self._asked_in(held.record)
+        except ValueError:
+            await self._close(held, Failed(ApprovalFault(_UNREADABLE, code="approval_over")))
+            return
         request = CallRequest(
             name=asked["name"],
             arguments=asked.get("arguments", held.call.arguments),
@@ -251,7 +276,7 @@ class Parked:
     async def _close(self, held: Held, outcome: Outcome, call: Call | None = None, status: str = "failed") -> None:
         """Close a task with what came of `call`, or why there was none."""
         assert not isinstance(outcome, Denied | Waiting)
-        body = {name: each for name, each in held.record.body.items() if name not in {"awaits", "request", "by"}}
+        body = {name: each for name, each in held.record.body.items() if name not in _WHILE_IT_WAITS}
         state = {name: each for name, each in held.state.items() if name != "statusMessage"}
         state["lastUpdatedAt"] = times(self._clock.now_ms())["lastUpdatedAt"]
         rpc = None

@@ -22,6 +22,7 @@ from gateway.pipeline.consent import bound_of, is_drafts
 from gateway.pipeline.rules import RulesInForce
 from gateway.pipeline.stages import DecideAgain
 from gateway.policy import people_needed
+from gateway.redaction.redactor import MARK
 from gateway.store.approvals import ApprovalState
 from gateway.store.runs import RunStore
 
@@ -43,6 +44,11 @@ _TOLD: Final[Mapping[str, str]] = {
 _NO_DRAFT: Final = (
     "was approved, and cannot be carried out any more: the policies or the tool changed since, it belongs to another "
     "run, or who approved it is not enough for it. Make the call again for a new draft."
+)
+_NOT_KEPT: Final = (
+    "The arguments hold a secret, or the mask of one. A draft is on record until people have decided, and no secret "
+    "ever is, so none can be made. Make the call without it: what a server has to be shown, the gateway shows it "
+    "(tell the operator), or a person tells it to the server."
 )
 _AS_TASK: Final = "Once it is approved it is carried out, and this task has what comes of it."
 
@@ -139,7 +145,7 @@ class Parking:
         if call.request.draft is not None:
             raise ApprovalFault(f"{call.request.draft} {_NO_DRAFT}", code="approval_over")
         if self._parlour.redact(call.arguments) != call.arguments:
-            raise RequestFault("The arguments hold a secret, or the mask of one: no draft can be made of them.")
+            raise RequestFault(_NOT_KEPT)
         draft = await self._held(call)
         if draft.state is ApprovalState.EDITED:
             draft = await self._approvals.find(draft.edited_to)
@@ -232,8 +238,10 @@ class Parking:
             approval = await self._approvals.decided(approval.id, patience)
         status = approval.status(self._clock.now_ms())
         answer: dict[str, Any] = {"approval": approval.id, "state": status}
-        if status in {ApprovalState.PENDING, ApprovalState.APPROVED}:
-            answer["call"] = self._call(approval)
+        again = self._call(approval)
+        is_whole = MARK not in dump(again["arguments"]).decode()  # else it would be another call, with the mask in it
+        if status in {ApprovalState.PENDING, ApprovalState.APPROVED} and is_whole:
+            answer["call"] = again
         if status == ApprovalState.EDITED:
             answer["call"] = self._call(await self._approvals.find(approval.edited_to))
         told = _denied(approval) if status == ApprovalState.DENIED else _TOLD[status]

@@ -60,6 +60,7 @@ from gateway.pipeline.rollback import Rollback
 from gateway.pipeline.rules import Rules, RulesInForce
 from gateway.pipeline.run_tools import RunTools, Workbench
 from gateway.pipeline.runner import Ended, Kit, Runner
+from gateway.pipeline.sealing import Seal
 from gateway.pipeline.shaping import Shaping
 from gateway.pipeline.stages import Stage
 from gateway.pipeline.stages.admit import Admit
@@ -311,7 +312,8 @@ class Gate:
         shelter = Shelter(self.store, self.store, self.rules, self.clock, self.redactor.record, self.owned, self.pauses)
         polling = Polling(self.executor, self.upstreams, self.asking)
         tasks = Tasks(shelter, polling)
-        lobby = Lobby(self.approving.approvals, self.store, self.clock, self.redactor.record, self.owned)
+        seal = Seal(LOCAL_KEY, "waiting calls")
+        lobby = Lobby(self.approving.approvals, self.store, self.clock, self.redactor.record, self.owned, seal)
         return tasks, TaskRequests(tasks, polling, Parked(tasks, self.approving.parking, lobby))
 
     def _own(self) -> Mapping[str, OwnTool]:

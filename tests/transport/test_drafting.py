@@ -293,6 +293,7 @@ async def test_a_step_that_is_still_running_has_the_draft_wait(writer: Writer) -
 async def test_a_call_that_holds_a_secret_makes_no_draft(writer: Writer) -> None:
     made = await writer.call("payments_pay", {**PAYMENT, "payee": SECRET})
     assert made["_meta"]["io.toolgate/refusal"]["code"] == "invalid_arguments"
+    assert "Make the call without it" in made["content"][0]["text"]
     assert await writer.gate.approving.approvals.listed() == []
 
 

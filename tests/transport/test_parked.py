@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.model.errors import StoreFault
+from gateway.pipeline.sealing import Seal
 from gateway.store.approvals import ApprovalState
 from gateway.store.memory import MemoryStore
 from gateway.store.tasks import TaskRecord
@@ -298,11 +299,40 @@ async def test_a_wish_for_a_task_where_nobody_has_to_be_asked_is_a_task_that_is_
     assert (await client.result(task["taskId"]))["content"] == []
 
 
-async def test_a_call_that_holds_a_secret_waits_as_no_task_as_nothing_could_carry_it_out_later() -> None:
-    house = Waiting("modern")
+KEPT_SECRET = {**PAY, "arguments": {**PAYMENT, "payee": SECRET}}
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_call_that_holds_a_secret_waits_as_a_task_too_and_what_is_kept_of_it_is_sealed(form: str) -> None:
+    first = Waiting(form)
+    task_id = (await (await first.client()).started(KEPT_SECRET))["taskId"]
+    approval = await first.asked()
+    assert SECRET not in str([event.body for event in await first.gate.events()])
+    house = await restarted(first)
+    [held] = house.gate.tasks.waiting()
+    assert (SECRET in str(held.record.body), "sealed" in held.record.body) == (False, True)
+    assert (await house.gate.approving.approvals.find(approval)).asked["arguments"]["payee"] == "[redacted]"
     client = await house.client()
-    result = await result_of(client.begin({**PAY, "arguments": {**PAYMENT, "payee": SECRET}}))
-    assert result["_meta"]["io.toolgate/refusal"]["code"] == "needs_approval"
+    await house.approve()
+    assert (await house.over(client, task_id))["status"] == "completed"
+    assert [call.arguments for call in house.gate.servers["payments"].asked] == [KEPT_SECRET["arguments"]]
+    found = await house.gate.store.find_task(task_id)
+    assert found is not None
+    assert "sealed" not in found.body
+    assert SECRET not in str([event.body for event in await house.gate.events()])
+
+
+async def test_what_was_sealed_with_another_key_is_not_made_and_the_agent_is_told_to_repeat_it() -> None:
+    first = Waiting("modern")
+    task_id = (await (await first.client()).started(KEPT_SECRET))["taskId"]
+    first.gate.task_requests.parked._lobby.seal = Seal(b"another", "waiting calls")
+    client = await first.client()
+    await first.approve()
+    assert (await first.over(client, task_id))["status"] == "failed"
+    code, why = await refused(first, client, task_id)
+    assert (code, "Make the call again" in why, first.paid) == ("approval_over", True, 0)
+    done = await result_of(Peer(first.front).modern("tools/call", KEPT_SECRET))
+    assert (done.get("isError"), first.paid) == (None, 1)
 
 
 class FullStore(MemoryStore):
