@@ -16,6 +16,7 @@ from gateway.config import GatewayConfig
 from gateway.ledger.entries import given_in
 from gateway.ledger.trace import call_events
 from gateway.model.identity import Identity
+from gateway.model.problem import Problem
 from gateway.pipeline.rules import Rules
 from gateway.policy import (
     CaseFile,
@@ -64,10 +65,18 @@ def _unpinned_hint(lock: Path) -> str:
     return "" if lock.exists() else "no tool is pinned yet: run `toolgate up` or `toolgate schema lock` once"
 
 
+def _unseen(server: str) -> Problem:
+    why = f"no tool of {server} is pinned yet, so nothing was said of any"
+    return Problem("gateway.yaml", 0, 0, "not_pinned", why, "run `toolgate up` or `toolgate schema lock` once.")
+
+
 def check_policies(config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = False) -> None:
     """Validate strictly; refuse what can do harm that nothing takes back, and point at what is probably a mistake."""
-    rules = rules_of(loaded_from(config, as_json=as_json), as_json=as_json)
-    warnings, errors = check(rules.bundle), unguarded(rules.bundle)
+    loaded = loaded_from(config, as_json=as_json)
+    rules = rules_of(loaded, as_json=as_json)
+    pinned = {tool.server for tool in rules.bundle.tools.values()}
+    unseen = [_unseen(name) for name in loaded.config.mcpServers if name not in pinned]
+    warnings, errors = [*check(rules.bundle), *unseen], unguarded(rules.bundle)
     lines = [str(problem) for problem in (*errors, *warnings)]
     stands = f"{len(errors)} tool(s) unguarded" if errors else "ok"
     lines.append(

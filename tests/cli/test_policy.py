@@ -66,6 +66,15 @@ def test_policies_over_tools_that_nobody_pinned_say_how_to_pin_them(tmp_path: Pa
     assert "toolgate schema lock" in house.run("policy", "check").output
 
 
+def test_a_server_of_which_nothing_is_pinned_is_not_passed_over_as_ok(house: House) -> None:
+    assert "not_pinned" not in str(house.json("policy", "check")["warnings"])
+    text = (house.path / "gateway.yaml").read_text()
+    house.configure(text.replace("mcpServers:\n", "mcpServers:\n  bank: { command: sh }\n"))
+    checked = house.run("policy", "check")
+    assert (checked.exit_code, "no tool of bank is pinned yet" in checked.output) == (0, True)
+    assert "not_pinned" in house.json("policy", "check")["warnings"][-1]
+
+
 @pytest.mark.parametrize("arguments", [("check",), ("show",), ("matrix",), ("explain", "call_1")])
 def test_a_lock_that_was_edited_by_hand_is_refused(house: House, arguments: tuple[str, ...]) -> None:
     lock = house.path / "gateway.lock"
