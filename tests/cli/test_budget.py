@@ -1,6 +1,9 @@
 """`toolgate budget`: what is allowed, used and left, where the money went, and what the record saved."""
 
+import random
 import time
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +63,35 @@ def test_it_shows_what_is_spent_reserved_and_left_by_scope(house: House) -> None
     assert rows["org", "calls"]["per"] == "week"
     assert shown["costs"] == [{"agent": "payer", "tool": "payments.pay", "unit": "usd", "cost": "250"}]
     assert shown["saved_by_resume"] == {"calls": "1", "usd": "250"}
+
+
+def test_the_sum_of_the_ledger_is_the_invoice_of_the_server_also_across_a_change_of_price(house: House) -> None:
+    """The server bills what it carried out, and knows nothing of who repeated, failed or was refused."""
+    chance = random.Random(20261128)
+    invoice = {"usd": Decimal(0), "fee": Decimal(0)}
+    config = (house.path / "gateway.yaml").read_text("utf-8").replace(BUDGETS, "").replace(", budget: { usd: 750 }", "")
+
+    async def work(store: SqliteStore) -> None:
+        durable: Any = store
+        gate = Gate(PERMIT_ALL, store=durable)
+        for fee in ("0.005", "0.0071"):
+            house.configure(config.replace("cost: { usd: amount }", f"cost: {{ usd: amount, fee: {fee} }}"))
+            budgets = budgets_of(load_now(house.path / "gateway.yaml").config, ["payments.pay"])
+            gate.rules.current = replace(gate.rules.current, budgets=budgets)
+            for number in range(12):
+                amount = chance.choice(["12.34", "0.01", "99.999999"])
+                fails = chance.random() < 0.3
+                gate.servers["payments"].calls.append(answer({"receipt": "r"}, isError=fails))
+                paying = {**PAYMENT, "payment_id": f"p_{fee}_{number}", "amount": float(amount)}
+                for _ in range(1 if fails else 2):  # the second one is answered from the record
+                    await gate.run("payments_pay", paying, run="job")
+                if not fails:
+                    invoice["usd"] += Decimal(amount)
+                    invoice["fee"] += Decimal(fee)
+
+    house.store(work)
+    costs = house.json("budget", "--since", "2020-01-01")["costs"]
+    assert {row["unit"]: Decimal(row["cost"]) for row in costs} == invoice
 
 
 def test_it_says_the_same_to_people(house: House) -> None:
