@@ -14,7 +14,7 @@ from gateway.model.errors import RequestFault
 from gateway.model.identity import Credential, Identity
 from gateway.model.light import light, maker
 from gateway.model.operation import ROOTS_CHANGED, TOOL_CALL, operation
-from gateway.model.outcome import Succeeded, Waiting
+from gateway.model.outcome import Succeeded, Unknown, Waiting
 from gateway.model.request import Caller, CallRequest, DryRun
 from gateway.model.task import GET_TASK, TASK_RESULT, Begun
 from gateway.model.tool import Tool
@@ -105,8 +105,8 @@ class Answer:
         if self.ended is None:
             return ""
         call, outcome = self.ended.call, self.ended.outcome
-        if isinstance(outcome, Waiting) or call.recalled is not None:  # which may be another run's
-            return ""
+        if isinstance(outcome, Waiting | Unknown) or call.recalled is not None:  # which may be another run's
+            return ""  # who was told that nobody knows has yet to get the answer, once somebody does
         task = call.request.task
         if task is not None:
             return task.call_id if isinstance(outcome, Succeeded) and _is_the_end(call, outcome) else ""

@@ -5,8 +5,13 @@ from collections.abc import Callable
 
 import pytest
 
+from gateway.connector import ConnectorFault
+from gateway.ledger.settle import settle
 from gateway.model.errors import UnwritableError
+from gateway.model.facts import StepStatus
 from gateway.model.outcome import Failed, Succeeded, Unknown
+from gateway.pipeline.runner import Ended
+from gateway.transport.kernel import Answer
 from tests.fixtures.clock import FakeClock
 from tests.pipeline.broken import BreakingStore
 from tests.pipeline.gate import Gate
@@ -57,3 +62,39 @@ async def test_an_outcome_that_can_never_be_recorded_is_unknown_to_its_caller_to
     again = await gate.run("payments_pay")
     assert isinstance(again.outcome, Unknown)
     assert len(gate.servers["payments"].asked) == 1
+
+
+async def sent(gate: Gate) -> Ended:
+    """Send a mail, which has no key, and have what came of it arrive as the front does."""
+    ended = await gate.run("mail_send", {"to": "a"})
+    if claimed := Answer({}, ended).claimed_call:
+        await gate.store.deliver(claimed)
+    return ended
+
+
+async def test_who_was_told_that_nobody_knows_gets_the_answer_that_was_written_in_the_end() -> None:
+    store = BreakingStore(FakeClock())
+    gate = Gate(store=store)
+    store.breaks("finish")
+    told = await sent(gate)
+    store.heal()
+    await until(lambda: len(gate.owned) == 0)
+    repeated = await sent(gate)
+    assert isinstance(repeated.outcome, Succeeded)
+    assert repeated.outcome.replayed_from == told.call.id
+    assert (await sent(gate)).call.intent  # that one arrived: the next one is new
+    assert len(gate.servers["mail"].asked) == 2
+
+
+async def test_who_was_told_that_nobody_knows_gets_what_a_person_found_out() -> None:
+    gate = Gate()
+    gate.servers["mail"].calls += [ConnectorFault("no answer", code="timeout")] * 9
+    told = await sent(gate)
+    assert isinstance(told.outcome, Unknown)
+    gate.servers["mail"].calls.clear()
+    said = {"by": "bob@acme.example", "note": "seen"}
+    await settle(gate.store, told.call.id, StepStatus.SUCCEEDED, said, gate.clock.now_ms())
+    repeated = await sent(gate)
+    assert isinstance(repeated.outcome, Succeeded)
+    assert repeated.outcome.replayed_from == told.call.id
+    assert len(gate.servers["mail"].asked) == 1
