@@ -177,6 +177,7 @@ def canonical(value: Any) -> bytes:
 _SAFE_INT: Final = 2**53 - 1
 _PLAIN_FLOAT: Final = 1e15
 _LEAST_FLOAT: Final = 1e-4
+_AS_THEY_ARE: Final = frozenset({str, bool, type(None)})
 
 
 class _NotSimple(Exception):
@@ -190,24 +191,22 @@ def _simple(value: Any) -> Any:
         _NotSimple: it holds a key that is not ASCII, a large number, or a small or very exact fraction.
     """
     kind = type(value)
-    if kind is str or kind is bool or value is None:
-        return value
     if kind is dict:
         members = {}
         for key, item in value.items():
             if type(key) is not str or not key.isascii():
                 raise _NotSimple
-            members[key] = item if type(item) is str else _simple(item)
+            members[key] = item if type(item) in _AS_THEY_ARE else _simple(item)
         return members
-    if kind is list or kind is tuple:
-        return [_simple(item) for item in value]
-    if kind is int and -_SAFE_INT <= value <= _SAFE_INT:
-        return value
-    if kind is float and -_PLAIN_FLOAT < value < _PLAIN_FLOAT:
-        if value.is_integer():
+    if kind is float:
+        if value.is_integer() and -_PLAIN_FLOAT < value < _PLAIN_FLOAT:
             return int(value)
-        if abs(value) >= _LEAST_FLOAT:
+        if _LEAST_FLOAT <= value < _PLAIN_FLOAT or -_PLAIN_FLOAT < value <= -_LEAST_FLOAT:
             return value
+    elif kind in _AS_THEY_ARE or (kind is int and -_SAFE_INT <= value <= _SAFE_INT):
+        return value
+    elif kind is list or kind is tuple:
+        return [item if type(item) in _AS_THEY_ARE else _simple(item) for item in value]
     raise _NotSimple
 
 
