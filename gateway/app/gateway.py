@@ -139,18 +139,17 @@ class Gateway(Parts):
         return task
 
     def _noted(self, call: Call, outcome: Outcome) -> None:
-        known = call.known()
-        identity = call.identity if "identity" in known else None
-        tool = call.tool.name if "tool" in known else ""
-        if identity is None or call.request.caller.credential.kind != "none":  # else the gateway asks in its name
-            self.inventory.saw(identity, call.request.caller.client, tool, refused=not isinstance(outcome, Succeeded))
+        identity, facts, caller = getattr(call, "identity", None), getattr(call, "facts", None), call.request.caller
+        tool = call.tool.name if call.has("tool") else ""
+        if identity is None or caller.credential.kind != "none":  # else the gateway asks in its name
+            self.inventory.saw(identity, caller.client, tool, refused=not isinstance(outcome, Succeeded))
         if isinstance(outcome, Unknown) and call.tool.lookup is not None:
             self.doubts.open.add(call.takes_over.call_id if call.takes_over is not None else call.id)
-        if self.config.slo and "attempts" in known:
+        if self.config.slo and call.has("attempts"):
             code = outcome.error.code if isinstance(outcome, Failed | Unknown) else ""
             self._levels.count(tool, code, call.attempts)
-        if "facts" in known:
-            self.runs.count(call.facts.run.id)
+        if facts is not None:
+            self.runs.count(facts.run.id)
 
     async def reload(self, config: GatewayConfig) -> str:
         """Go by a new configuration from now on; return what is wrong with it, and then the old one stays in force.

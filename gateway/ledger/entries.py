@@ -13,7 +13,7 @@ from gateway.codec import CodecError, digest, dump, verbatim
 from gateway.ledger.charging import cost_texts
 from gateway.ledger.parts import Lasting, Parts, Redact
 from gateway.model.answers import Source
-from gateway.model.bill import Left
+from gateway.model.bill import NO_BILL, Left
 from gateway.model.call import Call
 from gateway.model.decision import Decision, DecisionInput
 from gateway.model.facts import Approval, Approver, FactKey, Facts, Held, RunRef, Step, StepStatus
@@ -87,14 +87,14 @@ class _Entry:
     that `lasts`, it is the same for many who made it of what, and what was decided.
     """
 
-    __slots__ = ("body", "call", "found", "kept", "known", "lasts", "parts", "redact")
+    __slots__ = ("body", "call", "found", "kept", "lasts", "parts", "redact")
 
     def __init__(self, call: Call, redact: Redact, parts: Parts | None) -> None:
         self.call = call
-        self.known = known = call.known()
         self.redact = redact
         self.parts = parts
-        self.lasts = parts is not None and "given" in known and call.given.lasting and call.tool.contract is None
+        given = getattr(call, "given", None)
+        self.lasts = parts is not None and given is not None and given.lasting and call.tool.contract is None
         self.found: dict[str, Any] = {}
         self.kept: Mapping[str, Any] = self.found
         self.body: dict[str, Any] = {}
@@ -106,17 +106,12 @@ class _Entry:
             self.kept = dict(zip(self.found, kept, strict=True))
 
     def find_claim(self) -> None:
-        call, known, found = self.call, self.known, self.found
-        if "identity" in known:
-            found["arguments"] = known.get("arguments", call.request.arguments)
-        if "tool" in known and call.tool.contract is not None:
-            found["sent"] = call.request.arguments
-        if not self.lasts:
-            if "decision" in known:
-                found["decision"] = _said(call.decision)
-            if "given" in known:
-                found["given"] = {"context": call.given.context, "notes": call.given.notes}
-        facts = known.get("facts")
+        call, found = self.call, self.found
+        if self.lasts:  # it was decided, and so came through every stage before that
+            found["arguments"] = call.arguments
+        else:
+            self._find_decided()
+        facts = getattr(call, "facts", None)
         if facts is None:
             return
         if facts.priors:
@@ -124,8 +119,19 @@ class _Entry:
         if facts.held:
             found["held"] = [held.value for held in facts.held.values()]
 
+    def _find_decided(self) -> None:
+        call, found = self.call, self.found
+        if call.has("identity"):
+            found["arguments"] = getattr(call, "arguments", call.request.arguments)
+        if call.has("tool") and call.tool.contract is not None:
+            found["sent"] = call.request.arguments
+        if call.has("decision"):
+            found["decision"] = _said(call.decision)
+        if call.has("given"):
+            found["given"] = {"context": call.given.context, "notes": call.given.notes}
+
     def tell_claim(self) -> None:
-        call, known, kept = self.call, self.known, self.kept
+        call, kept = self.call, self.kept
         request, caller = call.request, call.request.caller
         self.body = body = {
             "received_ms": call.received_ms,
@@ -145,55 +151,57 @@ class _Entry:
             body["draft"] = request.draft
         if request.promised is not None:
             body["task"] = request.promised.task_id
-        if "identity" in known:
+        if "arguments" in kept:
             body["arguments"] = kept["arguments"]
-        if "arguments_digest" in known:
+        if self.lasts or call.has("arguments_digest"):
             body["arguments_digest"] = call.arguments_digest
         self._tell_decided()
-        if "facts" in known:
+        if self.lasts or call.has("facts"):
             body["facts"] = _facts(call.facts, kept)
-        if "bill" in known and call.bill.cost:
-            body["cost"] = cost_texts(call.bill.cost)
+        bill = getattr(call, "bill", NO_BILL)
+        if bill.cost:
+            body["cost"] = cost_texts(bill.cost)
 
     def _tell_decided(self) -> None:
-        call, known, body = self.call, self.known, self.body
+        call, body = self.call, self.body
         if self.parts is not None and self.lasts:
             lasting = call.given, call.decision, call.identity, call.tool
             body[SHARED] = self.parts.shared(lasting, self.redact, _lasting)
             return
         body["tool"] = _tool(call, self.parts)
-        if "identity" in known:
+        if call.has("identity"):
             body["identity"] = _who(call.identity, self.parts)
-        if "decision" in known:
+        if call.has("decision"):
             body["decision"] = _decision(call.decision, self.kept["decision"])
-        if "given" in known:
+        if call.has("given"):
             entities = list(self.redact(call.given.entities))  # by itself: the redactor knows it from call to call
             body["given"] = _given(call.given, entities, self.kept["given"])
 
     def find_end(self, outcome: Outcome) -> None:
-        known, found = self.known, self.found
-        for attempt in known.get("attempts", ()):
+        call, found = self.call, self.found
+        for attempt in getattr(call, "attempts", ()):
             if attempt.get("reason", True):
-                found["attempts"] = self.call.attempts
+                found["attempts"] = call.attempts
                 break
         if isinstance(outcome, Succeeded):
             found["result"] = outcome.result
         elif not isinstance(outcome, Denied | Waiting):
             found["error"] = {"message": outcome.error.message, "detail": outcome.error.detail}
-            if "raw" in known:  # the tool did answer: whoever settles this needs to see what
-                found["raw"] = self.call.raw
+            if call.has("raw"):  # the tool did answer: whoever settles this needs to see what
+                found["raw"] = call.raw
 
     def tell_end(self, outcome: Outcome, ended_ms: int) -> None:
-        call, known, body = self.call, self.known, self.body
+        call, body = self.call, self.body
         body["timing"] = {"received_ms": call.received_ms, "ended_ms": ended_ms}
-        if "attempts" in known:
-            body["attempts"] = self.kept.get("attempts", call.attempts)  # else they are numbers and words of ours
+        attempts = getattr(call, "attempts", None)
+        if attempts is not None:
+            body["attempts"] = self.kept.get("attempts", attempts)  # else they are numbers and words of ours
         if call.source is not None:
             body["source"] = _source(call.source)
         if isinstance(outcome, Succeeded):
             body["outcome"] = "succeeded"
             self._tell_bounded("result")
-            if "labels" in known:
+            if call.labels:
                 body["labels"] = list(call.labels)
             if outcome.replayed_from is not None:
                 body["replayed_from"] = outcome.replayed_from

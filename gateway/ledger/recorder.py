@@ -171,16 +171,19 @@ class Recorder:
 
     def _whole(self, call: Call, outcome: Outcome) -> Record:
         now = self._clock.now_ms()
-        known = call.known()
-        identity = known.get("identity")
+        identity, facts, tool = (
+            getattr(call, "identity", None),
+            getattr(call, "facts", None),
+            getattr(call, "tool", None),
+        )
         body = record_body(call, outcome, now, self._redact, self._parts)
         return _record(
             call.id,
             now,
-            call.facts.run.id if "facts" in known else "",
+            "" if facts is None else facts.run.id,
             ANONYMOUS_AGENT if identity is None else identity.agent,
             "" if identity is None else identity.on_behalf_of or "",
-            call.tool.name if "tool" in known else call.request.name[:_LONGEST_NAME],
+            call.request.name[:_LONGEST_NAME] if tool is None else tool.name,
             body,
             taint=self._taint(call, outcome, body),
         )

@@ -19,12 +19,18 @@ __all__ = ["Call"]
 class Call:
     """A call in flight. Every slot is set once, by the stage named beside it, which a test holds the stages to.
 
-    Plain attributes: a guard on every assignment cost a fortieth of a call. What only some calls have is nothing in the
-    others, which is read without asking first.
+    Slots, and no guard on assignment: either costs a fortieth of a call. What only some calls have is nothing in the
+    others from birth on, which is read without asking first.
 
     Raises:
         AttributeError: a slot is read before its stage: the stages are out of order.
     """
+
+    __slots__ = (
+        *("id", "request", "received_ms", "identity", "tool", "as_task", "arguments", "arguments_digest"),
+        *("bundle", "facts", "bill", "step_key", "recalled", "takes_over", "given", "decision", "charged"),
+        *("intent", "attempts", "source", "raw", "labels", "checked", "carries", "origin", "result"),
+    )
 
     id: str  # at birth
     request: CallRequest  # at birth
@@ -38,25 +44,32 @@ class Call:
     facts: Facts  # gather
     bill: Bill  # gather: what it costs, and the budgets it is charged to
     step_key: str | None  # gather: the idempotency key of this step, or None for reads without one
-    recalled: Any = None  # gather: the recorded call (store.Recorded) that answers this one, if any
-    takes_over: Any = None  # claim: the recorded call in doubt (store.Recorded) that this one makes again, if any
+    recalled: Any  # gather: the recorded call (store.Recorded) that answers this one, if any
+    takes_over: Any  # claim: the recorded call in doubt (store.Recorded) that this one makes again, if any
     given: DecisionInput  # decide: the DecisionInput
     decision: Decision  # decide
     charged: Bill  # claim: what it is charged, the limits of the policies that allowed it among it
-    intent: bool = False  # claim: True when an intent row stands, so that the outcome must be written to it
+    intent: bool  # claim: True when an intent row stands, so that the outcome must be written to it
     attempts: list[Mapping[str, Any]]  # execute: list of attempt records
-    source: Source | None = None  # execute: where the answer is from, unless the tool gave it to this very call
+    source: Source | None  # execute: where the answer is from, unless the tool gave it to this very call
     raw: Mapping[str, Any]  # execute: the tool's raw result object
-    labels: tuple[Label, ...] = ()  # check, or claim where it is from the record: what its reader has to know
+    labels: tuple[Label, ...]  # check, or claim where it is from the record: what its reader has to know
     checked: Mapping[str, Any]  # check: the raw result, known to keep its schema
-    carries: tuple[str, ...] = ()  # execute: labels that the answer brings with it, whatever tool gives it
-    origin: str = ""  # execute: the tool that had given the answer, where it is not this one
+    carries: tuple[str, ...]  # execute: labels that the answer brings with it, whatever tool gives it
+    origin: str  # execute: the tool that had given the answer, where it is not this one
     result: Mapping[str, Any]  # redact: what the agent gets
 
     def __init__(self, call_id: str, request: CallRequest, received_ms: int) -> None:
         self.id = call_id
         self.request = request
         self.received_ms = received_ms
+        self.recalled = None
+        self.takes_over = None
+        self.intent = False
+        self.source = None
+        self.labels = ()
+        self.carries = ()
+        self.origin = ""
 
     @property
     def drafts(self) -> bool:
@@ -64,12 +77,8 @@ class Call:
         return self.tool.drafts and self.request.undoes is None and self.request.promised is None
 
     def has(self, name: str) -> bool:
-        """Tell whether the stage that sets `name` has run."""
-        return name in self.__dict__
-
-    def known(self) -> Mapping[str, Any]:
-        """Return the slots that are set, by name: for whoever asks after many of them."""
-        return self.__dict__
+        """Tell whether the stage that sets `name` has run, and for what only some calls have, whether this one has."""
+        return hasattr(self, name) and (name not in _NOTHING or getattr(self, name) is not _NOTHING[name])
 
     def decided_again(self) -> "Call":
         """Return the same call as it was before `gather`, to decide on fresh facts."""
@@ -93,6 +102,17 @@ class Call:
                 setattr(fresh, name, getattr(self, name))
         return fresh
 
+
+_NOTHING: Final[Mapping[str, Any]] = {
+    "recalled": None,
+    "takes_over": None,
+    "intent": False,
+    "source": None,
+    "labels": (),
+    "carries": (),
+    "origin": "",
+}
+"""What only some calls have, as it is in the others."""
 
 _DECIDED: Final = (
     "identity",

@@ -130,7 +130,7 @@ async def test_nobody_else_reads_it_and_is_told_the_same_as_of_one_that_never_wa
         Identity("payer", "jwt", "c", issuer="https://other.example"),
     ):
         call = await gate.before(Execute, request("results_read", {"handle": note["handle"]}))
-        call.__dict__["identity"] = identity
+        call.identity = identity
         with pytest.raises(Exception, match="Ask for the data again"):
             await gate.kept.read(call)
 
