@@ -36,10 +36,10 @@ class Trust:
     clock_skew_s: int = 30
     children: Children | None = None
 
-    @property
     def generation(self) -> int:
         """A number that changes with what is known of tokens."""
-        return self.tokens.generation + (self.children.generation if self.children is not None else 0)
+        children = self.children
+        return self.tokens.generation if children is None else self.tokens.generation + children.generation
 
     def believe(self, identity: Identity) -> None:
         """Raise `StoreFault` when what is known is too old for this caller to be believed."""
@@ -100,7 +100,7 @@ class Authenticator:
             StoreFault: tokens cannot be checked right now.
         """
         found = self._roster.verified.get(credential.value) if credential.kind == "bearer" else None
-        if found is None or found[2] != self._trust.generation or self._clock.now_ms() >= found[1]:
+        if found is None or found[2] != self._trust.generation() or self._clock.now_ms() >= found[1]:
             return None
         self._trust.believe(found[0])
         return found[0]
@@ -246,7 +246,7 @@ class Authenticator:
         """Remember what a token was found to be."""
         if len(self._roster.verified) >= _MAX_VERIFIED:
             self._roster.verified.clear()
-        self._roster.verified[value] = known, until_ms, self._trust.generation
+        self._roster.verified[value] = known, until_ms, self._trust.generation()
         return known
 
     def _by_local_key(self, value: str, *, loopback: bool) -> Identity:

@@ -50,8 +50,9 @@ class Inventory:
         if tool:
             tally.calls += 1
             if identity is not None:  # a stranger's tool names are a stranger's text
-                name = tool if tool in tally.tools or len(tally.tools) < _MAX_TOOLS else OTHER_TOOLS
-                tally.tools[name] = tally.tools.get(name, 0) + 1
+                tools = tally.tools
+                name = tool if tool in tools or len(tools) < _MAX_TOOLS else OTHER_TOOLS
+                tools[name] = tools.get(name, 0) + 1
 
     async def flush(self) -> None:
         """Write what was seen.

@@ -15,6 +15,7 @@ from gateway.store.ports import Ledger, Recorded
 __all__ = ["NO_STEP", "StepKey", "is_plain_read", "next_step", "sent_key", "step_key"]
 
 _LONGEST: Final = 200
+_READ: Final = Effect.READ
 IsNew = Callable[[str, Hashable], bool]
 """Tells of a run and a step in it that it cannot be on record; False where nobody knows."""
 
@@ -49,7 +50,7 @@ def step_key(
         return f"args:{digest(named)}"
     if explicit is not None:
         return f"key:{explicit}" if len(explicit) <= _LONGEST else f"key:{digest(explicit)}"
-    if tool.effect is Effect.READ:
+    if tool.effect is _READ:
         return None
     return _numbered(run_id, arguments_digest, 0)
 
@@ -99,7 +100,7 @@ async def next_step(ledger: Ledger, run: RunRef, call: Call, is_new: IsNew = _ne
 
 def is_plain_read(tool: Tool, request: CallRequest) -> bool:
     """Tell whether a call has nothing to keep apart: what it asks for it may ask for again, and no key is told."""
-    if tool.effect is not Effect.READ or tool.idempotency_key:
+    if tool.effect is not _READ or tool.idempotency_key:
         return False
     return request.idempotency_key is None and request.repeats is None and request.undoes is None
 

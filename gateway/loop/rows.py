@@ -82,9 +82,10 @@ class Rows:
         self._trails.move_to_end(key)
         if len(self._trails) > self._kept:
             self._trails.popitem(last=False)
-        _lengthen(trail, *call, answer)
+        _lengthen(trail, call[0], call[1], answer)
         trail.at_ms = now_ms
-        return _longest(trail)
+        is_alone = trail.same == 1 and trail.swing < _FIRST_SWING and not trail.varied
+        return _ALONE if is_alone else _longest(trail)
 
 
 def _lengthen(trail: _Trail, call: str, tool: str, answer: int | None) -> None:
@@ -99,8 +100,6 @@ def _lengthen(trail: _Trail, call: str, tool: str, answer: int | None) -> None:
 
 def _longest(trail: _Trail) -> Row:
     kind, times = Kind.SAME, trail.same
-    if times == 1 and trail.swing < _FIRST_SWING and not trail.varied:
-        return _ALONE
     if trail.swing >= _FIRST_SWING and trail.swing > times:
         kind, times = Kind.SWING, trail.swing
     if trail.varied and trail.stuck > times:

@@ -29,6 +29,7 @@ _APART: Final = frozenset({"looping", "cancelled", "dry_run"})
 _INSTEAD: Final = "Do something else: use what you know already, or ask a person."
 
 
+_READ: Final = Effect.READ
 _NEVER: Final = sys.maxsize
 """More calls in a row than anybody makes."""
 
@@ -69,7 +70,9 @@ class Looping:
         Raises:
             RequestFault: `looping`: a row is as long as it may get, and this call would lengthen it.
         """
-        bounds = self._in_force()
+        bounds = self._bounds
+        if bounds.section is not self._rules.current.loops:
+            bounds = self._in_force()
         if bounds.block == _NEVER or self._is_apart(bounds, call):
             return
         since = self._clock.now_ms() - bounds.within_ms
@@ -80,13 +83,15 @@ class Looping:
 
     def saw(self, call: Call, outcome: Outcome) -> Outcome:
         """Count a call that ended; return its outcome, with a warning where it is one of too many."""
-        bounds = self._in_force()
-        if bounds.warn == bounds.block or not call.has("facts"):  # there is neither
+        bounds, facts = self._bounds, getattr(call, "facts", None)
+        if bounds.section is not self._rules.current.loops:
+            bounds = self._in_force()
+        if bounds.warn == bounds.block or facts is None:  # there is neither
             return outcome
         if not _counts(outcome) or self._is_apart(bounds, call):
             return outcome
         now = self._clock.now_ms()
-        key = (call.facts.run.id, call.identity.agent)
+        key = (facts.run.id, call.identity.agent)
         when = now, now - bounds.within_ms
         row = self._rows.saw(key, (_name(call), call.tool.name), _answer(call, outcome), when)
         if row.times % bounds.warn or not isinstance(outcome, Succeeded):
@@ -94,9 +99,7 @@ class Looping:
         return Succeeded(_warned(outcome.result, row, bounds), outcome.replayed_from)
 
     def _in_force(self) -> _Bounds:
-        section = self._rules.current.loops
-        if section is not self._bounds.section:
-            self._bounds = _Bounds.of(section)
+        self._bounds = _Bounds.of(self._rules.current.loops)
         return self._bounds
 
     def _is_apart(self, bounds: _Bounds, call: Call) -> bool:
@@ -119,7 +122,7 @@ def _counts(outcome: Outcome) -> bool:
 
 def _answer(call: Call, outcome: Outcome) -> int | None:
     """Return a number for what a call told its agent; None for an effect's: that it was done again is news enough."""
-    if call.tool.effect is not Effect.READ:
+    if call.tool.effect is not _READ:
         return None
     if not isinstance(outcome, Succeeded):
         return hash(repr(outcome))

@@ -22,7 +22,7 @@ from gateway.model.errors import (
     UnwritableError,
 )
 from gateway.model.identity import Identity
-from gateway.model.light import light
+from gateway.model.light import light, maker
 from gateway.model.outcome import Failed, Outcome, Succeeded, Unknown, Waiting
 from gateway.model.request import CallRequest
 from gateway.model.tool import Effect
@@ -37,6 +37,8 @@ __all__ = ["Ended", "Kit", "Runner"]
 _LOG = logging.getLogger(__name__)
 _MAX_DECISIONS: Final = 8
 _AGAIN_S: Final = 1.0
+_READ: Final = Effect.READ
+_succeeded: Final = maker(Succeeded)
 _Step = Callable[[Call], Step]
 
 
@@ -47,6 +49,9 @@ class Ended:
 
     call: Call
     outcome: Outcome
+
+
+_ended: Final = maker(Ended)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +93,14 @@ class Runner:
         call = Call(self._ids.new("call"), request, self._clock.now_ms())
         call, outcome = await self._up_to_claim(call)
         if outcome is None and call.intent:
-            return Ended(call, await self._owned.run(self._carry_out(call)))
+            return _ended(call, await self._owned.run(self._carry_out(call)))
         if outcome is None:
             try:
-                outcome = await self._walk(call, self._after) or Succeeded(call.result)
+                outcome = await self._walk(call, self._after) or _succeeded(call.result)
             except asyncio.CancelledError:
                 self._abandon(call)
                 raise
-        return Ended(call, await self._record(call, outcome))
+        return _ended(call, await self._record(call, outcome))
 
     async def conclude(self, call: Call, answered: Mapping[str, Any] | GatewayError) -> Outcome:
         """Put on record what came of a claimed call that was answered long after it was made, and return that.
@@ -159,7 +164,7 @@ class Runner:
         outcome: Outcome
         back = call.request.back
         if back is not NOBODY:
-            back.under_way, back.acts = asyncio.current_task(), call.tool.effect is not Effect.READ
+            back.under_way, back.acts = asyncio.current_task(), call.tool.effect is not _READ
         try:
             outcome = await self._walk(call, self._after) or await self._come_of(call)
         except asyncio.CancelledError:  # only its client's word, or a shutdown past its deadline, cancels an owned task
@@ -172,7 +177,7 @@ class Runner:
     async def _come_of(self, call: Call) -> Outcome:
         """Return the outcome of a call that was answered: with its result, or with a task that will have one."""
         try:
-            return (call.as_task and await self._tasks.begin(call)) or Succeeded(call.result)
+            return (call.as_task and await self._tasks.begin(call)) or _succeeded(call.result)
         except OutcomeUnknown as error:
             return Unknown(error)
 
@@ -226,7 +231,7 @@ def _cut_short(call: Call) -> Outcome:
     """Return how a call ended that was called off after it was sent."""
     if not call.request.back.cancelled:
         return Unknown(OutcomeUnknown("The gateway stopped before the answer came."))
-    if call.tool.effect is Effect.READ:
+    if call.tool.effect is _READ:
         return Failed(RequestFault("The client called it off.", code="cancelled"))
     return Unknown(OutcomeUnknown(f"The client called it off while it was under way (#{call.id})."))
 
@@ -241,7 +246,7 @@ def _fault(call: Call, error: GatewayError) -> Outcome:
     """Sort a fault: an effect that may have happened is unknown, anything else failed."""
     if isinstance(error, OutcomeUnknown):
         return Unknown(error)
-    claimed_effect = call.intent and call.tool.effect is not Effect.READ
+    claimed_effect = call.intent and call.tool.effect is not _READ
     if not claimed_effect:
         return Failed(error)
     if call.has("raw"):  # the tool did answer: what follows cannot undo it

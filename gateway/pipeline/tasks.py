@@ -105,7 +105,7 @@ class Tasks:
         spoken, definition = self._polling.spoken_for(call), call.tool.definition
         if call.request.promised is not None:
             return spoken.name if spoken is not None and is_only_task(definition) else ""
-        if self.asks_people and "task" in call.request.more and (spoken is None or not may_be_task(definition)):
+        if "task" in call.request.more and self.asks_people and (spoken is None or not may_be_task(definition)):
             spoken = MODERN  # it is over as it begins
         return spoken.name if spoken is not None and self.has_room(call) else ""
 

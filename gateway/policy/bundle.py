@@ -83,9 +83,12 @@ class Bundle:
         self._shapes = checked.shapes
         self._priors = _counting_imports(checked.priors) if options.imported else checked.priors
         self.fact_shape = checked.facts
-        self._prior_sources = frozenset(query.tool for queries in checked.priors.values() for query in queries)
-        self._reads_budget = any(policy.need.reads(("base", "budget")) for policy in checked.policies)
-        self._reads_confidence = any(policy.need.reads(CONFIDENCE) for policy in checked.policies)
+        self.prior_sources = frozenset(query.tool for queries in checked.priors.values() for query in queries)
+        """The tools whose calls some policy looks back at: those calls are always claimed, reads too."""
+        self.reads_budget = any(policy.need.reads(("base", "budget")) for policy in checked.policies)
+        """Whether some policy asks what is left of budgets."""
+        self.reads_confidence = any(policy.need.reads(CONFIDENCE) for policy in checked.policies)
+        """Whether some policy asks how sure an agent says it is."""
         self._reads_grants = any(policy.need.reads(GRANT) for policy in checked.policies)
         self._tool_entities = {tool.name: tool_entities(tool, self.server(tool.server)) for tool in tools}
         self._for_anyone, self._for_one = _by_principal(checked.policies)
@@ -154,25 +157,10 @@ class Bundle:
         return any(policy.need.reads(TAINT) for policy in self.policies)
 
     @property
-    def prior_sources(self) -> frozenset[str]:
-        """The tools whose calls some policy looks back at: those calls are always claimed, reads too."""
-        return self._prior_sources
-
-    @property
     def prior_indexes(self) -> frozenset[tuple[str, tuple[str, ...]]]:
         """The lookups worth an index: a tool and the argument paths it is found by."""
         queries = (query for found in self._priors.values() for query in found)
         return frozenset((query.tool, tuple(step for step, _ in query.bindings)) for query in queries)
-
-    @property
-    def reads_budget(self) -> bool:
-        """Whether some policy asks what is left of budgets."""
-        return self._reads_budget
-
-    @property
-    def reads_confidence(self) -> bool:
-        """Whether some policy asks how sure an agent says it is."""
-        return self._reads_confidence
 
     @property
     def reads_grants(self) -> bool:

@@ -42,6 +42,7 @@ __all__ = [
 _DIGITS: Final = bytes(ord("0") if ord("0") <= byte <= ord("9") else ord(" ") for byte in range(256))
 _LONG_NUMBER: Final = b"0" * 20
 _MAX_BYTES: Final = 64 * 1024 * 1024
+_RECORDED: Final = EventKind.CALL_RECORDED
 
 
 def claim_body(intent: Intent) -> Text:
@@ -88,7 +89,7 @@ def compensated_body(ending: Ending) -> bytes:
 
 def record_body(record: Record) -> Text:
     """Return the text of a recorded call's event. Raises `StoreFault` when it cannot be written."""
-    if record.kind is EventKind.CALL_RECORDED:
+    if record.kind is _RECORDED:
         return _call_text({}, record)
     return Text(_text(dict(record.body), record.call_id))
 

@@ -11,7 +11,7 @@ from gateway.codec import dump
 from gateway.model.back import AskRefused, Back, Hear
 from gateway.transport.sessions import Session
 from gateway.transport.streams import EventStream, send_stream
-from gateway.transport.wire import RpcRequest, answer_now, send_json
+from gateway.transport.wire import RpcRequest, send_json
 
 __all__ = ["ASK_S", "LEVELS", "HttpBack", "LegacyBack", "OwnBack", "askable", "declared", "progress_token"]
 
@@ -38,7 +38,6 @@ class HttpBack(Back):
     """What goes back on one POST. Without `streaming` (the client does not take event streams) only the answer does."""
 
     ask_s: float = ASK_S
-    _stream: EventStream | None = None
     _sending: "asyncio.Task[None] | None" = None
 
     def __init__(self, send: Send, token: Any, log_level: str, streaming: bool, lane: str = "") -> None:
@@ -48,6 +47,8 @@ class HttpBack(Back):
         self.wants_progress = token is not None
         self.log_level = log_level
         self.lane = lane
+        self._stream: EventStream | None = None
+        self.logs_by_default = self.takes_input_required = self.begins_tasks = False  # not by way of the class: slower
 
     def notify(self, method: str, params: Mapping[str, Any]) -> None:
         if method == _PROGRESS:
@@ -67,12 +68,12 @@ class HttpBack(Back):
             self._sending = asyncio.ensure_future(send_stream(self._send, self._stream))
         return self._stream
 
-    def answered_now(self, body: Any) -> bool:
-        """Send a result where no stream was begun and it takes no waiting, and tell whether it was sent."""
+    def is_whole(self) -> bool:
+        """Tell whether no stream was begun, and begin none any more: the answer is all that is said."""
         if self._stream is not None:
             return False
         self._streaming = False
-        return answer_now(self._send, body)
+        return True
 
     async def answer(
         self,

@@ -16,18 +16,16 @@ class Cycle(RequestResponseCycle):
     """
 
     # What uvicorn's own sets for every request, and few ever change.
-    disconnected = False
-    keep_alive = True
     waiting_for_100_continue = False
     more_body = False
-    response_started = False
-    response_complete = False
     chunked_encoding: bool | None = None
     expected_content_length = 0
     access_log = False
 
     def __init__(self, connection: HttpToolsProtocol, scope: Any, body: bytes, on_response: Callable[[], None]) -> None:
         # Not by way of `super`: this is made for every call.
+        self.disconnected = self.response_started = self.response_complete = False
+        self.keep_alive = True
         self.scope = scope
         self.transport = connection.transport
         self.flow = connection.flow

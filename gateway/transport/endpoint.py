@@ -116,7 +116,11 @@ class McpEndpoint:
             self._door.guard.check_post(head.headers)
             head.cleared = True
         try:
-            raw = await read_body(exchange.receive, head.headers, self._door.body_limit)
+            cycle, limit = exchange.cycle, self._door.body_limit
+            if cycle is not None and len(cycle.body) <= limit:
+                raw = cycle.take_body()
+            else:
+                raw = await read_body(exchange.receive, head.headers, limit)
             request = read_message(raw, responses=not head.modern)
             exchange.asks(request)
             if request.answers:
@@ -133,7 +137,7 @@ class McpEndpoint:
 
     async def _send(self, exchange: Exchange, answer: Answer, body: Mapping[str, Any]) -> None:
         """Send the answer and note that it was delivered, if it was."""
-        claimed = answer.claimed_call
+        claimed = answer.claimed_call()
         if not claimed:
             if not exchange.answered_now(body):
                 await exchange.answer(200, body)

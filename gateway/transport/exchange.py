@@ -29,12 +29,12 @@ LOOPBACK_PEERS: Final = frozenset({"127.0.0.1", "::1"})
 class Exchange:
     """A request on its connection. `request` is None until its body is read; `endpoint` is the virtual one.
 
-    `said` is what its client says of itself in `params._meta`.
+    `said` is what its client says of itself in `params._meta`. `cycle` answers at once, where the request came whole.
     """
 
     __slots__ = (
-        *("_back", "_cycle", "_ends", "_gone", "_lookout", "_stream_after_s", "_watcher"),
-        *("endpoint", "head", "headers", "receive", "request", "said", "scope", "send"),
+        *("_back", "_ends", "_gone", "_lookout", "_stream_after_s", "_watcher"),
+        *("cycle", "endpoint", "head", "headers", "receive", "request", "said", "scope", "send"),
     )
 
     def __init__(
@@ -49,7 +49,7 @@ class Exchange:
         self.said = NOTHING
         self.endpoint = endpoint
         self._lookout = lookout or Lookout()
-        self._cycle = cycle_of(receive)
+        self.cycle = cycle_of(receive)
         self._gone = False
         self._back: HttpBack | None = None
         self._ends: asyncio.Task[Any] | None = None
@@ -66,7 +66,7 @@ class Exchange:
             self.said = known
             return
         self.said = said = Said(meta)
-        if self._cycle is not None and len(self._cycle.body) <= _REMEMBERED:
+        if self.cycle is not None and len(self.cycle.body) <= _REMEMBERED:
             self.head.said, self.head.caller = said, None
 
     def header_lines(self) -> list[tuple[str, str]]:
@@ -117,7 +117,9 @@ class Exchange:
     def answered_now(self, body: Any) -> bool:
         """Send a result where that takes no waiting, and tell whether it was sent."""
         back = self._back
-        return answer_now(self.send, body) if back is None else back.answered_now(body)
+        if self.cycle is None or (back is not None and not back.is_whole()):
+            return False
+        return answer_now(self.cycle, body)
 
     async def answer(
         self,
@@ -145,7 +147,7 @@ class Exchange:
             RpcError: the client called the request off.
         """
         if until_gone:
-            self._ends = asyncio.current_task() if self._cycle is None else self._cycle.task
+            self._ends = asyncio.current_task() if self.cycle is None else self.cycle.task
         self._stream_after_s = stream_after_s
         entry = self._lookout.add(self._look_after)
         try:
@@ -163,20 +165,20 @@ class Exchange:
             entry.over = True
             if self._watcher is not None:
                 self._watcher.cancel()
-            if self._cycle is not None:
-                self._cycle.on_gone = None
+            if self.cycle is not None:
+                self.cycle.on_gone = None
 
     def _look_after(self) -> None:
         """Look after the connection from now on."""
         loop = asyncio.get_running_loop()
-        if self._cycle is None:
+        if self.cycle is None:
             self._watcher = loop.create_task(self._watch(self._ends, self._stream_after_s))
             return
         self._watcher = loop.call_later(self._stream_after_s, self._stream)
-        if self._cycle.disconnected:
+        if self.cycle.disconnected:
             self._end()
         else:
-            self._cycle.on_gone = self._end
+            self.cycle.on_gone = self._end
 
     def _end(self) -> None:
         """The client has gone."""
@@ -213,8 +215,8 @@ class Exchange:
         """Tell whether the connection is closed already, without waiting."""
         if self._gone:
             return True
-        if self._cycle is not None:
-            if self._cycle.disconnected:
+        if self.cycle is not None:
+            if self.cycle.disconnected:
                 self._left()
             return self._gone
         look = asyncio.ensure_future(self.receive())

@@ -53,12 +53,13 @@ Answering = Callable[[Asked], Coroutine[Any, Any, Answer]]
 class ModernBack(Back):
     """The way back to a client that repeats its request: its latest POST carries notifications."""
 
-    takes_input_required = True
     ask_s: float = ASK_S
 
     def __init__(self, way: HttpBack, capabilities: Mapping[str, Any]) -> None:
         self._way = way
         self._gone = ""
+        self.takes_input_required = True
+        self.logs_by_default = self.begins_tasks = self.was_asked = False  # not by way of the class: slower
         self.capabilities = capabilities
         self.declares = way.declares
         self.lane = way.lane

@@ -99,7 +99,6 @@ class Answer:
     ended: Ended | None = None
     page: str = ""
 
-    @property
     def claimed_call(self) -> str:
         """The id of the claimed call whose outcome this is, now or from the record; empty for anything else."""
         if self.ended is None:
@@ -118,6 +117,9 @@ class Answer:
     def attempt(self) -> int:
         """Which attempt at its run the call belongs to."""
         return self.ended.call.facts.run.attempt if self.ended is not None and self.ended.call.has("facts") else 1
+
+
+_answered: Final = maker(Answer)
 
 
 class Kernel:
@@ -245,7 +247,7 @@ class Kernel:
             result = success(ended.call, ended.outcome)
             if links_in(result.get("content")):
                 await follow_back(self._directory, ended.call, asked.endpoint, result)
-            return Answer(result, ended)
+            return _answered(result, ended)
         return self._unanswered(asked, ended)
 
     def _unanswered(self, asked: Asked, ended: Ended) -> Answer:

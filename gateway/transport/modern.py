@@ -8,6 +8,7 @@ from typing import Any, Final
 from gateway.codec import dump
 from gateway.model.back import Back
 from gateway.model.identity import Identity, principal_of
+from gateway.model.light import maker
 from gateway.model.operation import TOOL_CALL
 from gateway.model.request import Caller
 from gateway.pipeline.notices import Notices, Subscriber
@@ -30,6 +31,7 @@ _SUBSCRIPTION_META: Final = f"{_ENVELOPE}subscriptionId"
 _MIRROR_PREFIX: Final = "mcp-param-"
 _PROGRESS: Final = "progressToken"
 _GOODBYE_S: Final = 2.0
+_asked: Final = maker(Asked)
 _MAX_URIS: Final = 1000
 _MAX_LISTENED: Final = 256 * 1024
 _INTERACTIVE: Final = frozenset({"tools/call", "prompts/get", "resources/read"})
@@ -81,15 +83,15 @@ class Modern:
             return await self._discover(exchange.endpoint, identity)
         if method == TOOL_CALL:
             self._check_param_headers(exchange, request.params)
-        said = exchange.said
+        said, head = exchange.said, exchange.head
         capabilities, level = said.capabilities, said.level
         token = progress_token(request.params) if _PROGRESS in said.meta else None
         lane = _lane(identity, capabilities, level) if capabilities or level else ""
-        way = HttpBack(exchange.send, token, level, exchange.head.takes_streams, lane)
+        way = HttpBack(exchange.send, token, level, head.takes_streams, lane)
         way.declares = said.declares
         exchange.goes_back(way)
         back = ModernBack(way, capabilities) if method in _INTERACTIVE else way
-        asked = Asked(method, request.params, caller, exchange.headers, back, exchange.endpoint, exchange.plain)
+        asked = _asked(method, request.params, caller, head.headers, back, exchange.endpoint, head.plain and said.plain)
         if method in TASK_REQUESTS:
             _check_task_header(exchange, request.params)
             way.capabilities = capabilities

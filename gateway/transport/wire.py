@@ -7,8 +7,8 @@ from typing import Any, Final
 from starlette.types import Receive, Send
 
 from gateway.codec import CodecError, dump, parse
-from gateway.model.light import light
-from gateway.transport.cycle import cycle_of
+from gateway.model.light import light, maker
+from gateway.transport.cycle import Cycle
 
 __all__ = [
     "ClientGone",
@@ -71,6 +71,9 @@ class RpcRequest:
     answers: bool = False
 
 
+_request: Final = maker(RpcRequest)
+
+
 async def read_body(receive: Receive, headers: Mapping[str, str], limit: int) -> bytes:
     """Read the whole body.
 
@@ -78,9 +81,6 @@ async def read_body(receive: Receive, headers: Mapping[str, str], limit: int) ->
         HttpRefusal: 413 over `limit` bytes.
         ClientGone: the client went away, or the server lost patience (see bounded.py).
     """
-    cycle = cycle_of(receive)
-    if cycle is not None and len(cycle.body) <= limit:
-        return cycle.take_body()
     declared = headers.get("content-length", "")
     if declared.isdigit() and int(declared[:20]) > limit:
         raise HttpRefusal(413, f"The request body is larger than {limit} bytes.")
@@ -126,7 +126,7 @@ def read_message(raw: bytes, *, responses: bool = False) -> RpcRequest:
     params = body.get("params")
     request_id = body.get("id")
     if type(method) is str and type(params) is dict and type(request_id) in _IDS and body.get("jsonrpc") == "2.0":
-        return RpcRequest(method, params, request_id, body)  # nearly every one
+        return _request(method, params, request_id, body)  # nearly every one
     if responses and body.get("jsonrpc") == "2.0" and "method" not in body and ("result" in body or "error" in body):
         return RpcRequest("", {}, None, body, answers=True)
     if body.get("jsonrpc") != "2.0" or not isinstance(method, str):
@@ -137,14 +137,11 @@ def read_message(raw: bytes, *, responses: bool = False) -> RpcRequest:
         raise HttpRefusal(400, "params must be an object.")
     if "id" in body and (isinstance(request_id, bool) or not isinstance(request_id, str | int)):
         raise HttpRefusal(400, "id must be a string or an integer.")
-    return RpcRequest(method, params, request_id, body)
+    return _request(method, params, request_id, body)
 
 
-def answer_now(send: Send, body: Any) -> bool:
+def answer_now(cycle: Cycle, body: Any) -> bool:
     """Answer 200 with a JSON body where that takes no waiting; False: nothing was sent, and `send_json` has to."""
-    cycle = cycle_of(send)
-    if cycle is None:
-        return False
     raw = dump(body)
     return cycle.answer(200, _JSON_LINES % len(raw), raw)
 

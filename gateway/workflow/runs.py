@@ -28,6 +28,7 @@ _MAX_NAME: Final = 256
 _MAX_KEY: Final = 200
 _PREFIX: Final = "run_"
 _BELIEVED_MS: Final = 1_000
+_OPEN: Final = RunStatus.OPEN
 Joins = Callable[[RunRef], bool]
 """Tells whether the policies let the caller join a run that is another's."""
 
@@ -317,7 +318,7 @@ class Runs:
 
 
 def _check_open(run: RunRef) -> None:
-    if run.status != RunStatus.OPEN:
+    if run.status != _OPEN:
         raise RequestFault(
             f"The run was {run.status} by an operator: nothing more is done in it. Begin other work under a name of "
             "its own.",

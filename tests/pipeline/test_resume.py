@@ -37,7 +37,7 @@ class Agent:
         ended = await self.gate.run(tool, arguments, self.name, run=self.run, attempt=self.attempt)
         outcome = ended.outcome
         if arrives and isinstance(outcome, Succeeded):
-            claimed = Answer({}, ended).claimed_call
+            claimed = Answer({}, ended).claimed_call()
             if claimed:
                 await self.gate.store.deliver(claimed, ended.call.facts.run.attempt)
         return ended

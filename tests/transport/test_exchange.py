@@ -318,7 +318,7 @@ def test_what_a_client_repeats_is_read_once_and_what_it_changes_anew() -> None:
 
     def after(params: dict[str, Any], client: ClientInfo | None = None) -> tuple[Any, Any]:
         again = exchange()
-        again.head, again._cycle = head, cycle
+        again.head, again.cycle = head, cycle
         again.asks(RpcRequest("m", params, 1, {}))
         return again.said, again.caller("2026-07-28", client or again.said.client)
 
@@ -335,7 +335,7 @@ def test_what_a_client_repeats_is_read_once_and_what_it_changes_anew() -> None:
 
 def test_what_is_large_is_not_remembered() -> None:
     made = exchange()
-    made._cycle = type("Whole", (), {"body": b" " * 4097})()  # type: ignore[assignment]  # of a cycle, only this counts
+    made.cycle = type("Whole", (), {"body": b" " * 4097})()  # type: ignore[assignment]  # of a cycle, only this counts
     made.asks(RpcRequest("m", {"_meta": {"a": "b"}}, 1, {}))
     assert made.said.meta == {"a": "b"}
     assert made.head.said is not made.said

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from dataclasses import dataclass
+from typing import Final
 
 from gateway.budget.capped import capped
 from gateway.budget.refusal import exceeded
@@ -27,6 +28,7 @@ from gateway.store.ports import Claimed, ClaimVerdict, Recorded, StepUse
 __all__ = ["Claim", "UnderWay", "makes_step"]
 
 _LOG = logging.getLogger(__name__)
+_READ: Final = Effect.READ
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ class Claim:
     def _may_skip(call: Call) -> bool:
         if call.request.task is not None:
             return True
-        reads = call.tool.effect is Effect.READ and not call.as_task
+        reads = call.tool.effect is _READ and not call.as_task
         return reads and not call.charged.charges and not makes_step(call)
 
     async def _in_doubt(self, call: Call, recorded: Recorded) -> Outcome | None:
