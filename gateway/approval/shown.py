@@ -16,7 +16,7 @@ def visible(text: str) -> str:
     That is whatever is no letter, mark, number, sign or plain space: controls, bidi and zero-width characters, tags,
     blanks of any width, private and unassigned code points; and variation selectors.
     """
-    return "".join(char if _is_plain(char) else _escape(char) for char in text)
+    return text.translate({ord(char): _escape(char) for char in set(text) if not _is_plain(char)})
 
 
 def laid_out(value: Any) -> list[str]:

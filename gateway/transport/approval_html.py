@@ -3,6 +3,7 @@
 import difflib
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +21,8 @@ __all__ = ["Sheet", "queue_html", "sheet_html", "sign_in_html"]
 
 _TEXT: Final = re.compile(r'("(?:[^"\\]|\\.)*")')
 _MOST_KINDS: Final = 40
+_MOST_COMPARED: Final = 4_000
+"""Lines of arguments, before and after, that are compared: what it takes grows with their square."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ def sheet_html(sheet: Sheet, visitor: Visitor) -> tuple[str, str]:
     parts = [
         _signed_in(visitor),
         f"<p><b>{_text(told['state'])}</b>: {_text(told['message'] or 'A person has to approve it.')}</p>",
-        f"<h2>Arguments, all of them, in the order given</h2><pre>{_lines(shown)}</pre>{_kinds(shown)}",
+        f'<h2>Arguments, all of them, in the order given</h2><pre class="exact">{_lines(shown)}</pre>{_kinds(shown)}',
         _changes(sheet.old, shown),
         f"<h2>The call</h2>{_list(_facts(sheet, told))}",
         _section("Said so far", [_vote(vote) for vote in told["votes"]]),
@@ -122,10 +125,12 @@ def _facts(sheet: Sheet, told: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _changes(old: Approval | None, shown: Sequence[str]) -> str:
     if old is None:
         return ""
-    marks = {"- ": "del", "+ ": "ins", "  ": "span"}
-    diff = [line for line in difflib.ndiff(as_written(old.asked["arguments"]), shown) if line[:2] in marks]
-    rows = (f"<{(mark := marks[line[:2]])}>{line[:2]}{_marked(line[2:])}</{mark}>" for line in diff)
-    return f"<h2>Changed by a person, from {_text(old.id)}</h2><pre>{'<br>'.join(rows)}</pre>"
+    before, said = as_written(old.asked["arguments"]), "There is too much of it to be compared here."
+    if len(before) + len(shown) <= _MOST_COMPARED:
+        marks = {"-": "del", "+": "ins", " ": "span"}
+        diff = [line for line in difflib.unified_diff(before, shown, lineterm="") if line[0] in marks][2:]
+        said = "".join(f"<{(mark := marks[line[0]])}>{line[0]} {_marked(line[1:])}</{mark}>\n" for line in diff)
+    return f'<h2>Changed by a person, from {_text(old.id)}</h2><pre class="exact">{said}</pre>'
 
 
 def _priors(approval: Approval) -> list[str]:
@@ -133,7 +138,7 @@ def _priors(approval: Approval) -> list[str]:
         return []
     return [
         f"{_text(name)}: {_text(step.tool)}, {_text(str(step.status))} {_moment(step.at_ms)} (#{_text(step.call_id)}), "
-        f"with <pre>{_lines(as_written({'arguments': step.arguments, 'output': step.output}))}</pre>"
+        f'with <pre class="exact">{_lines(as_written({"arguments": step.arguments, "output": step.output}))}</pre>'
         for name, step in facts_from(approval.asked).priors.items()
     ]
 
@@ -202,9 +207,11 @@ def _list(rows: Iterable[tuple[str, str]]) -> str:
 
 def _kinds(shown: Sequence[str]) -> str:
     kinds = unusual("".join(shown))
-    more = f" and {len(kinds) - _MOST_KINDS} more" if len(kinds) > _MOST_KINDS else ""
+    more = f" and {len(kinds) - _MOST_KINDS} more." if len(kinds) > _MOST_KINDS else "."
     told = ", ".join(escape(each) for each in kinds[:_MOST_KINDS])
-    return f"<p>Characters beyond ASCII in them: {told}{more}. Some look like others.</p>" if kinds else ""
+    if any(unicodedata.bidirectional(each[0]) in {"R", "AL"} for each in kinds):
+        more += f"</p><p>As texts that are written from right to left read:</p><pre>{_lines(shown)}</pre><p>"
+    return f"<p>Characters beyond ASCII in them: {told}{more} Some look like others.</p>" if kinds else ""
 
 
 def _lines(lines: Sequence[str]) -> str:
@@ -218,8 +225,9 @@ def _marked(line: str) -> str:
 
 def _editable(value: Any) -> str:
     """Return a JSON value as it is edited: what cannot be seen is written as the escapes that JSON has for it."""
-    lines = json.dumps(value, indent=2, ensure_ascii=False).split("\n")
-    return "\n".join("".join(c if visible(c) == c else json.dumps(c)[1:-1] for c in line) for line in lines)
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    hidden = {char for char in set(text) if char != "\n" and visible(char) != char}
+    return text.translate({ord(char): json.dumps(char)[1:-1] for char in hidden})
 
 
 def _json(value: Any) -> str:

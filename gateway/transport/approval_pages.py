@@ -1,5 +1,6 @@
 """The pages on which people decide about approvals: what waits for them, and each call whole, once they showed who."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from html import escape
 from typing import Final
@@ -76,7 +77,7 @@ class ApprovalPages:
                 if approval.run
                 else (),
             )
-            return page(*sheet_html(sheet, visitor))
+            return page(*await asyncio.to_thread(sheet_html, sheet, visitor))  # it may be megabytes
 
         return await self._known(request, work)
 

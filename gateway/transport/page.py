@@ -27,6 +27,7 @@ _STYLE: Final = (
     "button{white-space:normal;cursor:pointer}"
     "textarea,pre{font-family:ui-monospace,monospace}"
     "pre{border:1px solid;padding:.5rem;white-space:pre-wrap}"
+    ".exact,.exact bdi{unicode-bidi:isolate-override;direction:ltr}"  # every character in its place
     "h2{font-size:1.1rem;margin:1.5rem 0 .25rem}"
     "dl{display:grid;grid-template-columns:minmax(6rem,auto) 1fr;gap:.25rem .75rem;margin:0}"
     "dd{margin:0;min-width:0}"

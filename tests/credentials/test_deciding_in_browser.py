@@ -1,5 +1,6 @@
 """A person follows the link of a call that waits, logs in, and decides: in a real browser, at any issuer."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,28 @@ async def test_a_person_with_a_token_edits_and_refuses_in_their_browser(
         await browser.write("form:has(button[value=deny]) input[name=why]", "not today\n")
         await browser.until("bob@acme.example denied")
         assert "not today" in (await call(client, "payments_pay", made)).content[0].text  # type: ignore[union-attr]
+
+
+_PLACES = """
+const text = [...document.querySelectorAll('pre.exact bdi')].find(each => each.innerText.includes('12')).firstChild;
+return [...text.data].map((_, at) => {
+  const range = document.createRange();
+  range.setStart(text, at);
+  range.setEnd(text, at + 1);
+  return range.getBoundingClientRect().left;
+});
+"""
+
+
+async def test_letters_that_are_written_from_right_to_left_turn_nothing_around(gate: Inside, browser: Chromium) -> None:
+    await browser.fresh()
+    async with gate.client("modern") as client:
+        link = await waits(client, payment(reference="\u05d0\u05d1 12 , 34 \u05d2 ) 5"))
+    await browser.open(link)
+    await browser.write("button[value=login]", "\n")
+    await browser.until("As texts that are written from right to left read")
+    places = await asyncio.to_thread(browser.driver.execute_script, _PLACES)
+    assert places == sorted(places)
 
 
 async def sent_to_log_in(browser: Browser, gate: Inside) -> str:
