@@ -214,6 +214,7 @@ class _Connection(asyncio.Protocol):
         self._drained: asyncio.TimerHandle | None = None
         self._reading = Reading()
         self._before = 0
+        self._owed = self._paced = 0.0
         self._reset()
 
     def _reset(self) -> None:
@@ -300,7 +301,7 @@ class _Connection(asyncio.Protocol):
             return
         if self._answer is None:
             return
-        if (began or self._burst > _MANY_EVENTS) and not self._complete:
+        if (began or self._burst) and not self._complete:
             self._rest_from(time.thread_time() - began if began else 0.0)
         if self._complete:
             if first:
@@ -336,9 +337,12 @@ class _Connection(asyncio.Protocol):
         """Read slower where what a server says takes long: it is the time of everybody else's calls.
 
         All connections to one server take a quarter of it together, and of each no more than 5,000 events a second are
-        read.
+        read, in however small pieces they come.
         """
-        rest_s = self._burst * _EVENT_S if self._burst > _MANY_EVENTS else 0.0
+        now = self.loop.time()
+        self._owed = max(self._owed - (now - self._paced), 0.0) + self._burst * _EVENT_S
+        self._paced = now
+        rest_s = self._owed if self._owed > _MANY_EVENTS * _EVENT_S else 0.0
         if spent_s > _LONG_S:
             rest_s = max(rest_s, spent_s * _REST_FACTOR * (1 + self._client.resting))
         if rest_s and self.usable:

@@ -56,6 +56,21 @@ FAULTS: list[tuple[Callable[[Exchange], Awaitable[None]], str, str]] = [
 ]
 
 
+async def test_an_endless_flood_of_large_events_is_read_no_faster_than_leaves_time_for_others(start: Start) -> None:
+    async with FaultServer(faults={"fault": faults.endless_notifications}) as server:
+        upstream = await start({"url": server.url, "max_message_bytes": 2_000_000_000})
+        call = asyncio.ensure_future(upstream.call(asked("fault")))
+        while not server.calls("fault"):
+            await asyncio.sleep(0)
+        [connection] = upstream._shared.wire._client._open  # type: ignore[attr-defined]
+        async with asyncio.timeout(20):
+            while connection._transport.is_reading():
+                await asyncio.sleep(0)
+        assert connection.usable
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+
+
 @pytest.mark.parametrize(("fault", "code", "message"), FAULTS, ids=lambda value: getattr(value, "__name__", ""))
 async def test_a_fault_ends_its_own_call_and_no_other(start: Start, fault: Any, code: str, message: str) -> None:
     gate = asyncio.Event()
