@@ -21,6 +21,7 @@ from gateway.catalog.config import ToolRule, rule_for
 from gateway.catalog.declared import draft_problems, fallback_problems, hedge_problems, lookup_problems
 from gateway.catalog.lock import Lock, Pin
 from gateway.catalog.own_tools import CALL_TOOL, OWN_PINS, OWN_RULES
+from gateway.catalog.screening import screen
 from gateway.catalog.versions import Contracts, contracts, held_at, version_problems
 from gateway.config.model import OWN_SERVERS, GatewayConfig
 from gateway.facts.config import FactsSection
@@ -206,6 +207,8 @@ def rules_on_record(config: GatewayConfig, bundles: Sequence[Mapping[str, Any]])
     tools = {one["name"]: one for bundle in bundles for one in bundle["tools"]}
     lock = Lock()
     for one in tools.values():
+        if screen(one["definition"]):  # of another gateway: none is pinned here
+            continue
         pin = Pin(one["version"], one["digest"], Effect(one["effect"]), one["definition"], True)
         pins = lock.servers.get(one["server"], {})
         lock = lock.with_server(one["server"], {**pins, str(one["definition"]["name"]): pin})

@@ -36,6 +36,13 @@ async def recorded_run(ledger: Events, run_id: str, config: GatewayConfig, redac
         Unplayable: there is nothing of it, or this version cannot read what it was decided by.
         StoreFault: the ledger cannot be read.
     """
+    try:
+        return await _read(ledger, run_id, config, redactor)
+    except (PolicyLoadError, LookupError, TypeError, AttributeError) as error:
+        raise Unplayable(f"this version of the gateway cannot read what is on record of {run_id}: {error!r}") from None
+
+
+async def _read(ledger: Events, run_id: str, config: GatewayConfig, redactor: Redactor) -> tuple[Tape, Rules]:
     lines = [line async for line in call_lines(ledger, EventFilter(run_id=run_id, limit=_EVERYTHING))]
     tape = Tape(run_id, lines, redactor.record)
     if not len(tape):
@@ -46,7 +53,7 @@ async def recorded_run(ledger: Events, run_id: str, config: GatewayConfig, redac
         raise Unplayable(f"the policies that decided in {run_id} are not on record, and so not the tools either")
     try:
         return tape, rules_on_record(config, bundles)
-    except (PolicyLoadError, LookupError, TypeError, ValueError) as error:
+    except ValueError as error:
         raise Unplayable(f"this version of the gateway cannot read what decided in {run_id}: {error}") from None
 
 

@@ -115,7 +115,7 @@ async def _play(
 def _scratch(loaded: Loaded) -> Iterator[Home]:
     """Make a folder for what the gateway keeps while it serves, with this machine's key for local agents in it."""
     key = load_local_key(home_of(loaded).path / loaded.config.identity.local_key)
-    folder = Path(tempfile.mkdtemp(prefix="toolgate-cassette-"))
+    folder = Path(tempfile.mkdtemp(prefix="cassette-", dir=home_of(loaded).private))
     try:
         home = Home(folder)
         create_private(home.private / "local.key", key)

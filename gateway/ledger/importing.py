@@ -6,17 +6,19 @@ to an agent again, on facts of this ledger.
 """
 
 import hashlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gateway.codec import dump, parse
 from gateway.ledger.moved import EXPORTED, TAKEN_BACK
 from gateway.ledger.proof import NoProof, Proof, prove
+from gateway.ledger.trace import CallLine, line_of
 from gateway.model.facts import RunRef, StepStatus
 from gateway.store.bodies import load
 from gateway.store.imports import IMPORTED, ImportedCall, ImportedRun
 from gateway.store.ports import Event, EventFilter, EventKind
+from gateway.store.removable import SHARED
 from gateway.store.runs import RunStatus
 
 __all__ = ["Shown", "imported_run", "shown_run"]
@@ -25,6 +27,7 @@ _STARTS: Final = frozenset({EventKind.CALL_CLAIMED, EventKind.CALL_RECORDED})
 _ENDS: Final = frozenset({EventKind.CALL_FINISHED, EventKind.CALL_SETTLED})
 _NOT_OURS: Final = ("decision", "given", "facts", "cost")
 _TERMS: Final = ("claim", "ending")
+_LATEST_MS: Final = 253_402_300_799_999
 Json = Mapping[str, Any]
 
 
@@ -36,11 +39,14 @@ def imported_run(lines: Sequence[bytes], jwks: Json, by: str, now_ms: int) -> Im
     """
     proof, run_id = _proven(lines, jwks)
     read = _Run(run_id)
-    for line in lines:
-        told = parse(line).get("event")
-        if told is not None and told["run_id"] == run_id:
-            read.take(told, load(told["body"].encode()))
-    opened = read.at_rest()
+    try:
+        for event in _shown(lines):
+            if event.run_id == run_id:
+                read.take(event, load(event.body.encode()))
+        opened, calls = read.at_rest(), read.calls()
+        owner, key, source = (str(opened[name]) for name in ("owner", "key", "source"))
+    except (LookupError, TypeError, AttributeError) as error:  # signed, but not by a gateway that this one understands
+        raise NoProof(f"{run_id} cannot be read by this version of the gateway ({error!r})") from None
     grounds = {
         "source": proof.kid,
         "head": {"seq": proof.seq, "hash": proof.hash, "at_ms": proof.signed_ms},
@@ -48,8 +54,7 @@ def imported_run(lines: Sequence[bytes], jwks: Json, by: str, now_ms: int) -> Im
         "exported_ms": proof.made_ms,
         "file": f"sha256:{hashlib.sha256(b''.join(lines)).hexdigest()}",
     }
-    owner, key, source = (str(opened[name]) for name in ("owner", "key", "source"))
-    return ImportedRun(RunRef(run_id, owner, source), key, read.opened_ms, now_ms, by, grounds, read.calls())
+    return ImportedRun(RunRef(run_id, owner, source), key, read.opened_ms, now_ms, by, grounds, calls)
 
 
 def _proven(lines: Sequence[bytes], jwks: Json) -> tuple[Proof, str]:
@@ -80,15 +85,28 @@ def shown_run(lines: Sequence[bytes], jwks: Json) -> Shown:
         NoProof: it was not signed by one of these keys, or was changed.
     """
     _, run_id = _proven(lines, jwks)
-    shown = []
+    return Shown(run_id, [*_shown(lines)])
+
+
+def _shown(lines: Sequence[bytes]) -> Iterator[Event]:
+    """Yield the events in a file that was proven, its bundles as the events that kept them."""
     for line in lines:
         [(kind, told)] = parse(line).items()
         if kind == "event":
-            shown.append(Event(**{**told, "kind": EventKind(told["kind"]), "prev_hash": told.get("prev_hash", "")}))
+            yield _event(told)
         elif kind == "bundle":
             about = (0, 0, EventKind.BUNDLE_KEPT, told["digest"], "", "", "", "")
-            shown.append(Event(*about, dump(told).decode(), "", ""))
-    return Shown(run_id, shown)
+            yield Event(*about, dump(told).decode(), "", "")
+
+
+def _event(told: Json) -> Event:
+    """Return an event in a file that was proven. Raises `NoProof`: it is not told of as events are."""
+    at_ms, kind = told["at_ms"], told["kind"]
+    texts = (kind, *(told[name] for name in ("call_id", "run_id", "agent", "on_behalf_of", "tool", "body", "hash")))
+    is_when = type(at_ms) is int and 0 <= at_ms <= _LATEST_MS
+    if not (is_when and all(isinstance(text, str) for text in texts) and kind in set(EventKind)):
+        raise NoProof(f"event {told['seq']} is not told of as events are")
+    return Event(**{**told, "kind": EventKind(kind), "prev_hash": told.get("prev_hash", "")})
 
 
 class _Run:
@@ -97,18 +115,18 @@ class _Run:
     def __init__(self, run_id: str) -> None:
         self._run_id = run_id
         self._opened: Json | None = None
-        self._starts: dict[str, tuple[Json, Json]] = {}
-        self._ends: dict[str, tuple[Json, Json]] = {}
+        self._starts: dict[str, tuple[Event, Json]] = {}
+        self._ends: dict[str, tuple[Event, Json]] = {}
         self._undone: dict[str, str] = {}  # by the call that took it back
         self._at_rest = False
         self.export = ""
         self.opened_ms = 0
 
-    def take(self, event: Json, body: Json) -> None:
+    def take(self, event: Event, body: Json) -> None:
         """Take note of an event of the run."""
-        kind, call_id = event["kind"], event["call_id"]
+        kind, call_id = event.kind, event.call_id
         if kind == EventKind.RUN_OPENED:
-            self._opened, self.opened_ms = body, event["at_ms"]
+            self._opened, self.opened_ms = body, event.at_ms
         elif kind == EventKind.RUN_CANCELLED:
             raise NoProof(f"{self._run_id} was cancelled, and goes on nowhere")
         elif kind == EventKind.ADMIN and body.get("what") in {EXPORTED, TAKEN_BACK}:
@@ -124,14 +142,16 @@ class _Run:
 
     def at_rest(self) -> Json:
         """Return how the run was opened. Raises `NoProof`: it is not whole, or may have gone on meanwhile."""
-        if self._opened is None or self._opened.get("status") != RunStatus.OPEN:
+        told = self._opened or {}
+        named = all(isinstance(told.get(name), str) for name in ("owner", "key", "source"))
+        if self._opened is None or not named or told.get("status") != RunStatus.OPEN:
             raise NoProof(f"the file does not say how {self._run_id} was opened")
         if not self._at_rest:
             raise NoProof(f"{self._run_id} was not paused when it was exported, and may have gone on since")
         if not self.export:
             raise NoProof(f"{self._run_id} may still go on there; write it with: toolgate runs export {self._run_id}")
         for call_id, (start, _) in self._starts.items():
-            if start["kind"] == EventKind.CALL_CLAIMED and self._status(call_id) in _OPEN:
+            if start.kind == EventKind.CALL_CLAIMED and self._status(call_id) in _OPEN:
                 raise NoProof(f"call {call_id} is under way or in doubt; it has to be settled where it was made")
         return self._opened
 
@@ -145,26 +165,34 @@ class _Run:
         return StepStatus.EXECUTING if ended is None else str(ended[1]["ending"]["status"])
 
     def _is_made(self, call_id: str) -> bool:
-        is_claimed = self._starts[call_id][0]["kind"] == EventKind.CALL_CLAIMED
+        is_claimed = self._starts[call_id][0].kind == EventKind.CALL_CLAIMED
         return is_claimed and self._status(call_id) == StepStatus.SUCCEEDED
 
     def _call(self, call_id: str, made: set[str]) -> ImportedCall:
         start, asked = self._starts[call_id]
-        about = start["agent"], start["on_behalf_of"], start["tool"]
+        about = start.agent, start.on_behalf_of, start.tool
         ended = self._ends.get(call_id)
+        _check_showable(line_of(start, None if ended is None else ended[0]))
+        digest = asked.get("arguments_digest", "")
+        if not isinstance(digest, str):
+            raise TypeError(f"call {call_id} is not told of as calls are")
         if ended is None or call_id not in made:
             whole = asked if ended is None else {**asked, **ended[1]}
-            return ImportedCall(call_id, start["at_ms"], *about, _ours(start, whole))
+            return ImportedCall(call_id, start.at_ms, *about, _ours(start, whole))
         end, answer = ended
         terms = asked["claim"]
+        key = terms["step_key"]
+        named = (terms["arguments_digest"], "" if key is None else key, *terms["consumes"])
+        if not all(isinstance(each, str) for each in named):
+            raise TypeError(f"call {call_id} is not told of as calls are")
         return ImportedCall(
             call_id,
-            start["at_ms"],
+            start.at_ms,
             *about,
             _ours(start, asked),
             claimed=True,
             ended=_ours(end, answer),
-            ended_ms=end["at_ms"],
+            ended_ms=end.at_ms,
             arguments_digest=terms["arguments_digest"],
             step_key=terms["step_key"],
             consumes=tuple(one for one in terms["consumes"] if one in made),
@@ -175,14 +203,28 @@ class _Run:
 _OPEN: Final = frozenset({StepStatus.EXECUTING, StepStatus.UNKNOWN})
 
 
+def _check_showable(line: CallLine) -> None:
+    """Let a call in that commands can show here. Raises `TypeError`: it is not what a gateway writes."""
+    told = (line.outcome, line.code, line.message, *line.policies, *line.labels)
+    words = all(isinstance(each, str) for each in told)
+    is_when = type(line.at_ms) is int and 0 <= line.at_ms <= _LATEST_MS
+    if not (words and is_when and isinstance(line.ended.get("attempts", []), list)):
+        raise TypeError(f"call {line.call_id} is not told of as calls are")
+
+
 def _if_made(call_id: str, made: set[str]) -> str:
     return call_id if call_id in made else ""
 
 
-def _ours(event: Json, body: Json) -> dict[str, Any]:
-    """Return a body with what the other gateway thought of it put aside."""
+def _ours(event: Event, body: Json) -> dict[str, Any]:
+    """Return a body with what the other gateway thought of it put aside.
+
+    Raises `TypeError`: it hides what would be taken for this gateway's own once it is written here.
+    """
+    if SHARED in body:
+        raise TypeError(f"event {event.seq} is not told of as events are")
     kept = {name: value for name, value in body.items() if name not in _NOT_OURS and name not in _TERMS}
     there = {name: body[name] for name in _NOT_OURS if name in body}
     before = {"before": body[IMPORTED]} if IMPORTED in body else {}
-    mark = {"seq": event["seq"], "hash": event["hash"], **before}
+    mark = {"seq": event.seq, "hash": event.hash, **before}
     return {**kept, **({"there": there} if there else {}), IMPORTED: mark}

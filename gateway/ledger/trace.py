@@ -18,6 +18,7 @@ __all__ = [
     "call_events",
     "call_lines",
     "latest_lines",
+    "line_of",
     "one_line",
     "run_lines",
     "tail",
@@ -85,7 +86,7 @@ async def one_line(ledger: Ledger, call_id: str) -> CallLine | None:
     start = next((event for event in events if event.kind in _STARTS), None)
     if start is None:
         return None
-    line = _line(start, _end_in(events))
+    line = line_of(start, _end_in(events))
     return replace(line, outcome=_COMPENSATED) if any(map(_took_back, events)) else line
 
 
@@ -112,18 +113,18 @@ async def call_lines(ledger: Events, wanted: EventFilter) -> AsyncIterator[CallL
     async for event in ledger.events(replace(wanted, limit=_EVERYTHING, latest=False)):
         if event.kind in _ENDS and event.call_id in running:
             if event.kind is EventKind.CALL_SETTLED or not _in_doubt(event):
-                yield _line(running.pop(event.call_id), event)
+                yield line_of(running.pop(event.call_id), event)
         elif event.kind in _STARTS and left > 0:
             left -= 1
             if event.kind is EventKind.CALL_RECORDED:
-                yield _line(event, None)
+                yield line_of(event, None)
             else:
                 running[event.call_id] = event
         if left <= 0 and not running:
             return
     for start in running.values():
         events = await call_events(ledger, start.call_id)  # it may have ended outside the times asked for
-        yield _line(start, _end_in(events))
+        yield line_of(start, _end_in(events))
 
 
 async def latest_lines(ledger: Ledger, wanted: EventFilter) -> list[CallLine]:
@@ -183,7 +184,8 @@ def _in_doubt(event: Event) -> bool:
     return _body(event).get("outcome") == "unknown"
 
 
-def _line(start: Event, end: Event | None) -> CallLine:
+def line_of(start: Event, end: Event | None) -> CallLine:
+    """Return the call that an event begins, or tells of as a whole, and `end` ends."""
     asked = _body(start)
     ended = asked if start.kind is EventKind.CALL_RECORDED else ({} if end is None else _body(end))
     identity, decision = _part(asked, "identity"), _part(asked, "decision")

@@ -45,6 +45,7 @@ class _Step:
     who: str
     line: CallLine = field(repr=False)
     digests: frozenset[str]
+    outcome: Outcome
     again: bool
     played: bool = False
 
@@ -57,6 +58,9 @@ class Tape:
     """The calls of a run in their order, and what has been played of them. `redact` takes secrets out of the report.
 
     What asks about a task, reads on in a long answer or is no tool call cannot be played; nor can what is not kept.
+
+    Raises:
+        LookupError, TypeError, AttributeError, ValueError: the lines are not what a gateway writes.
     """
 
     def __init__(self, run_id: str, lines: Iterable[CallLine], redact: Redact) -> None:
@@ -99,20 +103,20 @@ class Tape:
         digests = {asked.get("arguments_digest") or digest(asked["arguments"])}
         if "sent" in asked:  # what an agent that is held at another version sent
             digests.add(digest(asked["sent"]))
-        step = _Step(n, who, line, frozenset(digests), line.replayed_from in self._calls)
+        step = _Step(n, who, line, frozenset(digests), _outcome(line), line.replayed_from in self._calls)
         self._steps.append(step)
         for each in digests:
             self._alike.setdefault((who, line.tool, each, _is_dry(line)), deque()).append(step)
 
-    def find(self, who: str, tool: str, wanted: str, *, is_dry: bool) -> CallLine | None:
-        """Return the call that answers this one, and take note of it; None where there is none left."""
+    def find(self, who: str, tool: str, wanted: str, *, is_dry: bool) -> tuple[CallLine, Outcome] | None:
+        """Return the call that answers this one and how, and take note of it; None where there is none left."""
         alike = self._alike.get((who, tool, wanted, is_dry))
         while alike:
             step = alike.popleft()
             if not step.played:  # under the digest of another version of its arguments
                 step.played = True
                 self._note_order(step)
-                return step.line
+                return step.line, step.outcome
         return None
 
     def _note_order(self, step: _Step) -> None:
@@ -210,10 +214,10 @@ class Player:
             told = "The arguments hold a value that JSON cannot carry exactly."
             raise RequestFault(told, detail=str(error)) from None
         name, who = request.name if tool is None else tool.name, owner_of(call.identity)
-        line = self._tape.find(who, name, wanted, is_dry=request.dry_run is not None)
-        if line is not None:
-            call.labels = tuple(map(Label, line.labels))
-            return _outcome(line)
+        found = self._tape.find(who, name, wanted, is_dry=request.dry_run is not None)
+        if found is not None:
+            call.labels = tuple(label for label in Label if label in found[0].labels)
+            return found[1]
         if request.operation is None:
             call.tool = self._rules.current.catalog_at(request.endpoint).resolve(request.name)
             self._validate(call)

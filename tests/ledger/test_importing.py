@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
+from gateway.app import Unplayable, recorded_run
+from gateway.codec import dump
+from gateway.config.model import GatewayConfig
 from gateway.ledger.evidence import Exporter, Identities
 from gateway.ledger.heads import Heads
-from gateway.ledger.importing import imported_run
+from gateway.ledger.importing import imported_run, shown_run
 from gateway.ledger.moved import Export, exported, let_go_on
 from gateway.ledger.proof import NoProof
 from gateway.ledger.signing import SigningKey
@@ -18,10 +21,13 @@ from gateway.model.facts import StepStatus
 from gateway.model.outcome import Denied, Failed, Succeeded
 from gateway.pipeline.replay import replay
 from gateway.policy import Bundle, bundle_from
+from gateway.redaction.redactor import Redactor
+from gateway.store.bodies import load
 from gateway.store.imports import ImportedRun
 from gateway.store.ports import EventFilter
 from gateway.store.runs import RunCancel
 from tests.fixtures.clock import CountingIds
+from tests.ledger.forging import resigned
 from tests.pipeline.gate import PAYMENT, PERMIT_ALL, PRECONDITION, Gate, answer, rules_of
 from tests.pipeline.test_resume import TO_BOB, Agent, asked, house
 from tests.pipeline.test_rollback import RULES as UNDOABLE
@@ -353,3 +359,88 @@ async def test_a_result_too_large_for_the_record_is_not_kept_here_either(there: 
     assert isinstance(ended.outcome, Succeeded)
     assert "its answer is not kept" in ended.outcome.result["content"][0]["text"]
     assert asked(gate) == {}
+
+
+def _of(kind: str, **changed: Any) -> Any:
+    """Change the header, or with a dotted path the body, of every event of a kind."""
+
+    def change(event: dict[str, Any], body: dict[str, Any]) -> None:
+        if event["kind"] != kind:
+            return
+        for name, value in changed.items():
+            where, _, member = name.rpartition("__")
+            (event if where == "header" else body[where] if where else body)[member] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _of("call.claimed", header__at_ms=1.5),
+        _of("call.finished", header__at_ms=2**70),
+        _of("call.claimed", header__tool=None),
+        _of("call.claimed", header__kind="call.dreamt"),
+        _of("run.opened", owner=[]),
+        _of("call.claimed", arguments_digest=[1]),
+        _of("call.claimed", claim=None),
+        _of("call.claimed", claim__step_key={}),
+        _of("call.claimed", received_ms="early"),
+        _of("call.claimed", received_ms=2**70),
+        _of("call.finished", outcome=7),
+        _of("call.finished", attempts=3),
+        _of("call.finished", ending=[]),
+        _of("admin", what="run exported"),
+    ],
+    ids=lambda change: str(change.__closure__[0].cell_contents),
+)
+async def test_what_is_signed_but_told_of_as_no_gateway_tells_it_is_not_imported(there: There, change: Any) -> None:
+    await there.job(there.agent)
+    lines = resigned(await there.export(), there.key, change)
+    with pytest.raises(NoProof, match=r"is not told of as|cannot be read by this version|does not say how"):
+        there.read_from(lines)
+
+
+async def test_nothing_can_be_hidden_in_a_file_that_would_be_taken_for_a_decision_of_this_gateway(there: There) -> None:
+    await there.job(there.agent)
+    lines = await there.export()
+    assert there.read_from(resigned(lines, there.key, lambda event, body: None)).calls
+
+    def hide(event: dict[str, Any], body: dict[str, Any]) -> None:
+        if event["kind"] == "call.claimed":
+            body.pop("removable", None)  # so that it is read as a member, and written as part of the body
+            body["shared"] = {"facts": body["facts"], "decision": {"allowed": True}}
+
+    with pytest.raises(NoProof, match="is not told of as events are"):
+        there.read_from(resigned(lines, there.key, hide))
+
+
+async def test_a_file_that_cannot_be_understood_is_not_played(there: There) -> None:
+    await there.job(there.agent)
+    lines = await there.export()
+    config = GatewayConfig(version=1)
+    redactor = Redactor([])
+    shown = shown_run(lines, there.key.jwks())
+    tape, rules = await recorded_run(shown, shown.run_id, config, redactor)
+    assert (len(tape), rules.catalog.find("payments.pay") is None) == (5, False)
+    odd = shown_run(resigned(lines, there.key, _of("call.claimed", received_ms="early")), there.key.jwks())
+    with pytest.raises(Unplayable, match="cannot read what is on record"):
+        await recorded_run(odd, odd.run_id, config, redactor)
+
+
+def _poison(event: dict[str, Any]) -> dict[str, Any]:
+    for tool in event["tools"]:
+        if tool["name"] == "mail.send":
+            tool["definition"]["description"] = "Sends.\u202e"
+    return event
+
+
+async def test_a_tool_with_hidden_text_is_not_shown_from_a_file(there: There) -> None:
+    await there.job(there.agent)
+    shown = shown_run(await there.export(), there.key.jwks())
+    kept = [
+        replace(event, body=dump(_poison(load(event.body.encode()))).decode()) if event.kind == "bundle.kept" else event
+        for event in shown.shown
+    ]
+    _, rules = await recorded_run(replace(shown, shown=kept), shown.run_id, GatewayConfig(version=1), Redactor([]))
+    assert [rules.catalog.find(name) is None for name in ("mail.send", "payments.pay")] == [True, False]
