@@ -20,6 +20,7 @@ from gateway.catalog.catalog import Catalog, Live
 from gateway.catalog.config import ToolRule, rule_for
 from gateway.catalog.declared import draft_problems, fallback_problems, hedge_problems, lookup_problems
 from gateway.catalog.lock import Lock, Pin
+from gateway.catalog.names import canonical_name
 from gateway.catalog.own_tools import CALL_TOOL, OWN_PINS, OWN_RULES
 from gateway.catalog.screening import screen
 from gateway.catalog.versions import Contracts, contracts, held_at, version_problems
@@ -39,12 +40,14 @@ from gateway.policy import (
     PolicySource,
     ServerEntity,
     Trial,
+    Undecided,
     WorkflowSection,
     bundle_from,
     compile_allow,
     compile_drafts,
     compile_quarantine,
     compile_separation,
+    compile_undecided,
     compile_workflows,
     field_problems,
     is_open_world,
@@ -63,6 +66,7 @@ __all__ = [
     "recatalogued",
     "rules_on_record",
     "rules_without_policies",
+    "undecided_in",
 ]
 
 _OPTIONS: Final = LoadOptions(fulfils=frozenset({"redact", MAX_CALLS, SELF_APPROVAL[0]}))
@@ -242,8 +246,25 @@ def _sources(config: GatewayConfig, written: Written, lock: Lock) -> tuple[Polic
     quarantined = [name for name, standing in config.standing().items() if standing.quarantined]
     environments = {name: about.environment for name, about in config.abouts().items() if about.environment}
     of_agents = dict.fromkeys(config.agents, config.server.environment) | _own_environments(config)
-    shut = (*compile_quarantine(quarantined), *compile_separation(of_agents, environments))
+    new = undecided_in(config, lock)
+    shut = (
+        *compile_quarantine(quarantined),
+        *compile_separation(of_agents, environments),
+        *compile_undecided(new, allowed),
+    )
     return (*own, *shut, *compile_allow(allowed), *compile_workflows(config.workflows, tools), *written)
+
+
+def undecided_in(config: GatewayConfig, lock: Lock) -> list[Undecided]:
+    """Return the servers about which nobody has decided, where that is to keep agents from them."""
+    if config.server.new_servers == "open":
+        return []
+    new = lock.undecided(config.mcpServers)
+    return [Undecided(server, _reviewed(server, lock.servers.get(server, {}))) for server in new]
+
+
+def _reviewed(server: str, pins: Mapping[str, Pin]) -> tuple[str, ...]:
+    return tuple(canonical_name(server, name) for name, pin in sorted(pins.items()) if pin.reviewed)
 
 
 def _rules(config: GatewayConfig, lock: Lock, live: Mapping[str, Live], sources: tuple[PolicySource, ...]) -> Rules:

@@ -5,7 +5,7 @@ from gateway.app.front import operator_token
 from gateway.app.gateway import Gateway
 from gateway.app.opening import issuer_of, live_definitions, open_heads, open_store, policy_trial
 from gateway.home import Home
-from gateway.rulebook import build_rules, read_policies
+from gateway.rulebook import build_rules, read_policies, undecided_in
 
 __all__ = [
     "Cassette",
@@ -21,4 +21,5 @@ __all__ = [
     "policy_trial",
     "read_policies",
     "recorded_run",
+    "undecided_in",
 ]

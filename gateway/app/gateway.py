@@ -23,11 +23,11 @@ from gateway.ledger.retention import Retention
 from gateway.model.call import Call
 from gateway.model.clock import Clock, SystemClock
 from gateway.model.outcome import Failed, Outcome, Succeeded, Unknown
-from gateway.policy import PolicyLoadError
+from gateway.policy import PolicyLoadError, open_to_any
 from gateway.redaction.redactor import Redactor
 from gateway.resilience.config import Objective
 from gateway.resilience.slo import Expected, ServiceLevels
-from gateway.rulebook import build_rules, read_policies
+from gateway.rulebook import build_rules, read_policies, undecided_in
 from gateway.transport.guard import Guard
 
 __all__ = ["Gateway"]
@@ -158,7 +158,8 @@ class Gateway(Parts):
         with a restart.
         """
         try:
-            lock = pin_new(Lock.read(self.home.lock), self.survey.live, config.tools)
+            lock = Lock.read(self.home.lock).begun_with(self.lock.decided)
+            lock = pin_new(lock, self.survey.live, config.tools)
             written = await asyncio.to_thread(read_policies, config, self.home, lock, self.trial)
             lock = pin_new(lock, self.survey.live, config.tools)  # whatever answered meanwhile
             rules = build_rules(config, written, lock, self.survey.live)
@@ -182,6 +183,7 @@ class Gateway(Parts):
         """Return how every server stands, and what is wrong with the policies and with following the files, as JSON."""
         tools = self.rules.current.catalog.tools()
         breakers, abouts = self.executor.breakers(), self.rules.current.abouts
+        new = {each.server for each in undecided_in(self.config, self.lock)}
         return {
             "policy_problem": self.policy_problem,
             "files_problem": self.files_problem,
@@ -189,6 +191,7 @@ class Gateway(Parts):
             "bundle": self.rules.current.bundle.digest,
             "credentials": self.credentials.status(),
             "events_problems": self.outbox.problems,
+            "wildcards": open_to_any(self.rules.current.bundle),
             "paused": [pause.scope for pause in self.pauses.now()],
             "servers": {
                 name: {
@@ -196,6 +199,7 @@ class Gateway(Parts):
                     "since_ms": health.since_ms,
                     "error": health.error,
                     "about": abouts[name].told() if name in abouts else {},
+                    "undecided": name in new,
                     "probe": self._probed(name),
                     "slo": self._levels.standing(name),
                     "breaker": str(breakers[name].state) if name in breakers else "closed",

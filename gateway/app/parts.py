@@ -109,7 +109,7 @@ class Parts:
         self.policy_problem = self.refused_problem = ""  # the latter is of files that are not in force
         self.written: Written | PolicyLoadError = ()
         self.files_problem = ""  # kept by whoever follows the files
-        self.lock = Lock.read(home.lock)
+        self.lock = Lock.read(home.lock).begun_with(config.mcpServers)
         self.rules = RulesInForce(self._first_rules())
         self.approving = Approving(
             Ground(self.store, self.rules, self.clock, self.ids, redactor.record), config.approvals

@@ -3,8 +3,8 @@
 import json
 import os
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +62,15 @@ def _hinted_effect(definition: Mapping[str, Any]) -> Effect:
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """Every pin, by server and the server's own tool name; `kept` are older versions that agents are held at."""
+    """Every pin, by server and the server's own tool name; `kept` are older versions that agents are held at.
+
+    `decided` are the servers that were there from the beginning, or that a person has decided about since; none in a
+    lock of before there were any.
+    """
 
     servers: Mapping[str, Mapping[str, Pin]] = field(default_factory=dict)
     kept: Mapping[str, Mapping[str, Mapping[int, Pin]]] = field(default_factory=dict)
+    decided: frozenset[str] = frozenset()
 
     @classmethod
     def read(cls, path: Path) -> "Lock":
@@ -87,11 +92,12 @@ class Lock:
                 for server, tools in document["servers"].items()
             }
             kept = {server: _read_kept(tools) for server, tools in document.get("kept", {}).items()}
+            decided = frozenset(map(str, document.get("decided", ())))
         except (CodecError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise LockError(
                 f"{path}: not a lock file ({error}); restore it from version control or run `toolgate schema lock`"
             ) from None
-        return cls(servers, kept)
+        return cls(servers, kept, decided)
 
     def write(self, path: Path) -> None:
         """Write the file whole or not at all."""
@@ -103,6 +109,7 @@ class Lock:
                 for server, tools in sorted(self.servers.items())
             },
             **({"kept": kept} if kept else {}),
+            **({"decided": sorted(self.decided)} if self.decided else {}),
         }
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".gateway.lock.")
         try:
@@ -116,7 +123,23 @@ class Lock:
 
     def with_server(self, server: str, pins: Mapping[str, Pin]) -> "Lock":
         """Return this lock with the server's pins replaced."""
-        return Lock({**self.servers, server: pins}, self.kept)
+        return replace(self, servers={**self.servers, server: pins})
+
+    def begun_with(self, servers: Iterable[str]) -> "Lock":
+        """Return the lock of a gateway that begins with these servers.
+
+        Of an empty one they are decided about, by whoever wrote them down first; of one that says nothing of it, those
+        that it knows.
+        """
+        return self if self.decided else self.deciding(self.servers or servers)
+
+    def deciding(self, servers: Iterable[str]) -> "Lock":
+        """Return this lock with a person's decision about these servers."""
+        return replace(self, decided=self.decided.union(servers))
+
+    def undecided(self, servers: Iterable[str]) -> list[str]:
+        """Return which of these servers nobody has decided about."""
+        return sorted(set(servers) - self.begun_with(servers).decided)
 
     def keeping(self, server: str, tool: str, pin: Pin) -> "Lock":
         """Return this lock with a version of a tool kept beside the present one."""
@@ -128,7 +151,7 @@ class Lock:
         return self._with_kept(server, tool, {number: pin for number, pin in versions.items() if number != version})
 
     def _with_kept(self, server: str, tool: str, versions: Mapping[int, Pin]) -> "Lock":
-        return Lock(self.servers, {**self.kept, server: {**self.kept.get(server, {}), tool: versions}})
+        return replace(self, kept={**self.kept, server: {**self.kept.get(server, {}), tool: versions}})
 
 
 def _read_pin(entry: Mapping[str, Any]) -> Pin:

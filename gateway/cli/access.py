@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from gateway.app import build_rules, policy_trial, read_policies
+from gateway.app import build_rules, policy_trial, read_policies, undecided_in
 from gateway.catalog.catalog import NEW
 from gateway.catalog.lock import Lock
 from gateway.catalog.names import canonical_name
@@ -166,7 +166,7 @@ def _undecided(loaded: Loaded) -> Mapping[str, list[str]]:
     """Return the tools that nobody decided about.
 
     `new` were offered after their server was pinned, as the running gateway sees it, and may be called by nobody;
-    `unreviewed` were pinned as the first that were seen.
+    `unreviewed` were pinned as the first that were seen. `new_servers` came after the others: no wildcard opens them.
     """
     gateway = running(loaded)
     told = gateway.ask("/-/status") if gateway is not None else None
@@ -174,7 +174,12 @@ def _undecided(loaded: Loaded) -> Mapping[str, list[str]]:
     new = sorted(name for each in servers for name, why in each["quarantined"].items() if why == NEW)
     lock = Lock.read(home_of(loaded).lock)
     pins = [(canonical_name(server, name), pin) for server, each in lock.servers.items() for name, pin in each.items()]
-    return {"new": new, "unreviewed": sorted(name for name, pin in pins if not pin.reviewed)}
+    servers_new = [each.server for each in undecided_in(loaded.config, lock)]
+    return {
+        "new": new,
+        "new_servers": servers_new,
+        "unreviewed": sorted(name for name, pin in pins if not pin.reviewed),
+    }
 
 
 def _data(found: _Reviewed, undecided: Mapping[str, list[str]], digest: str, since_ms: int) -> dict[str, Any]:
@@ -233,6 +238,8 @@ def _lines(data: Mapping[str, Any], owners: Mapping[str, str]) -> Iterable[str]:
     yield ""
     if data["new"]:
         yield f"new, and nobody may call them: {', '.join(data['new'])} (toolgate schema diff, then approve)"
+    for server in data["new_servers"]:
+        yield f'new, and opened by no wildcard before somebody decides: {server} (toolgate schema approve "{server}.*")'
     if data["unreviewed"]:
         number, pin = len(data["unreviewed"]), "toolgate schema approve"
         yield f"pinned as they were first seen, reviewed by nobody: {number} tool(s) ({pin}; --json names them)"

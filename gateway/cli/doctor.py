@@ -8,11 +8,16 @@ from typing import Annotated, Final
 
 import typer
 
+from gateway.app import build_rules, policy_trial, read_policies, undecided_in
+from gateway.catalog.lock import Lock, LockError
 from gateway.cli.checks import Check
-from gateway.cli.loaded import load_now
+from gateway.cli.loaded import Loaded, load_now
 from gateway.cli.output import FAILED, emit
+from gateway.cli.place import home_of
 from gateway.cli.servers import probe_servers
+from gateway.cli.status import opened
 from gateway.config import ConfigError, GatewayConfig
+from gateway.policy import PolicyLoadError, open_to_any
 
 __all__ = ["Check", "Probe", "doctor", "examine"]
 
@@ -52,6 +57,7 @@ def examine(config: Path, *, fix: bool, probe: Probe | None = None) -> Iterable[
     yield from _modes(config.parent / ".toolgate", fix=fix)
     yield from _policies(config.parent, loaded.config)
     yield from _programs(loaded.config)
+    yield from _access(loaded)
     if probe is not None:
         yield from probe(loaded.config, config)
 
@@ -79,6 +85,22 @@ def _policies(folder: Path, config: GatewayConfig) -> Iterable[Check]:
             yield Check(
                 "policies", ok=False, message=f"{folder / name} does not exist", fix=f"mkdir -p {folder / name}"
             )
+
+
+def _access(loaded: Loaded) -> Iterable[Check]:
+    """What wildcards open, and to whom; nothing where that cannot be told yet, or the files do not load."""
+    home = home_of(loaded)
+    if not home.lock.exists():
+        return
+    try:
+        lock = Lock.read(home.lock)
+        trial = policy_trial(home)
+        rules = build_rules(loaded.config, read_policies(loaded.config, home, lock, trial), lock, {})
+    except (LockError, PolicyLoadError):
+        return
+    new = [each.server for each in undecided_in(loaded.config, lock)]
+    for line in opened(open_to_any(rules.bundle), new):
+        yield Check("access", ok=True, message=line, warning=" is new: " in line)
 
 
 def _programs(config: GatewayConfig) -> Iterable[Check]:

@@ -59,7 +59,7 @@ def lock(
         if found:
             raise typer.Exit(FAILED)
         return
-    fresh = pin_new(pinned, live, loaded.config.tools)
+    fresh = pin_new(pinned, live, loaded.config.tools).deciding(live)
     fresh.write(home.lock)
     added = sum(len(pins) for server, pins in fresh.servers.items() if server not in pinned.servers)
     emit({"pinned": added, "drift": found}, [f"pinned {added} tool(s) in {home.lock.name}"], as_json=as_json)
@@ -101,6 +101,8 @@ def approve(
         pinned = pinned.with_server(server, {**pinned.servers.get(server, {}), name: pin})
         if keep and old is not None and old.version != pin.version:
             pinned = pinned.keeping(server, name, old)
+        if all(pin.reviewed for pin in pinned.servers[server].values()):
+            pinned = pinned.deciding([server])
     pinned.write(home.lock)
     with_store(loaded, lambda store: _note(store, accepted, by))
     for called, pin in accepted.items():

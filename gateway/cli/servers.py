@@ -34,7 +34,7 @@ def pin_schemas(config: Path) -> int:
     home = Home(loaded.path.parent)
     lock = Lock.read(home.lock)
     live, _ = ask_servers(loaded)
-    fresh = pin_new(lock, live, loaded.config.tools)
+    fresh = pin_new(lock, live, loaded.config.tools).deciding(loaded.config.mcpServers)
     fresh.write(home.lock)
     return sum(len(pins) for server, pins in fresh.servers.items() if server not in lock.servers)
 

@@ -1,6 +1,6 @@
 """`toolgate status`: is it up, and how are its servers."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,8 +13,9 @@ from gateway.cli.servers import breaker_text, slo_text
 from gateway.connector.about import About
 from gateway.model.clock import SystemClock
 
-__all__ = ["status"]
+__all__ = ["opened", "status"]
 
+_MOST: Final = 10
 _UNITS: Final = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
 
 
@@ -41,6 +42,7 @@ def status(config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = False) -
         lines.append(f"the ledger cannot be written, so calls are refused: {found['store_problem']}")
     for name, why in found["events_problems"].items():
         lines.append(f"events are not taken by {name}: {why}")
+    lines += opened(found["wildcards"], [name for name, each in found["servers"].items() if each["undecided"]])
     if found["paused"]:
         lines.append(f"paused: {', '.join(found['paused'])} (toolgate pause shows why)")
     for each in found["credentials"]:
@@ -48,6 +50,16 @@ def status(config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = False) -
             whose = f" of {each['user']}" if each["user"] else ""
             lines.append(f"credential{whose} for {', '.join(each['servers'])} is dead: {each['reason']}; {each['fix']}")
     emit({"up": True, **found}, lines, as_json=as_json)
+
+
+def opened(wildcards: Mapping[str, Sequence[str]], new: Sequence[str]) -> Iterable[str]:
+    """Yield which servers nobody has decided about, and to whom wildcards open whatever there is."""
+    for name in new:
+        yield f'{name} is new: wildcards open nothing of it before somebody decides: toolgate schema approve "{name}.*"'
+    told = [f"{agent} ({', '.join(permits[:3])})" for agent, permits in wildcards.items()]
+    if told:
+        more = f" and {len(told) - _MOST} more" if len(told) > _MOST else ""
+        yield f"open by a wildcard, every server there is, to: {', '.join(told[:_MOST])}{more}"
 
 
 def _whom_to_ask(found: Mapping[str, Any]) -> Iterable[str]:

@@ -75,6 +75,11 @@ class ServerSection(BaseModel):
         False, description="Answer a read before its row is committed: faster, and a crash may lose the last rows."
     )
 
+    new_servers: Literal["held", "open"] = Field(
+        "held",
+        description="What a wildcard in `allow:` or a policy opens of a server that comes after the others: held, "
+        "nothing before a person decides (`toolgate schema approve`), unless an agent's `allow:` names it; open, all.",
+    )
     list_limit: ListLimit = Field(
         150, description="How many tools an agent is listed; who may see more finds them with tools_search."
     )

@@ -28,6 +28,7 @@ from gateway.policy.phases import PHASE, phased
 from gateway.policy.policies import LoadOptions, Policy
 from gateway.policy.problem import PolicyLoadError
 from gateway.policy.quarantine import compile_quarantine
+from gateway.policy.reach import open_to_any
 from gateway.policy.recorded import bundle_from
 from gateway.policy.separation import compile_separation
 from gateway.policy.source import PolicySource, sources_under
@@ -35,6 +36,7 @@ from gateway.policy.sugar import compile_workflows
 from gateway.policy.temporal import lowered
 from gateway.policy.tighten import allowing, keeping_to
 from gateway.policy.trial import Trial
+from gateway.policy.undecided import Undecided, compile_undecided, naming
 from gateway.policy.unguarded import unguarded
 
 __all__ = [
@@ -57,6 +59,7 @@ __all__ = [
     "Rule",
     "ServerEntity",
     "Trial",
+    "Undecided",
     "Verdict",
     "WorkflowSection",
     "allowing",
@@ -67,6 +70,7 @@ __all__ = [
     "compile_drafts",
     "compile_quarantine",
     "compile_separation",
+    "compile_undecided",
     "compile_workflows",
     "could_be_approved",
     "could_be_granted",
@@ -84,9 +88,11 @@ __all__ = [
     "may_ask",
     "may_do",
     "may_join",
+    "naming",
     "on_environment",
     "on_run",
     "on_scope",
+    "open_to_any",
     "people_needed",
     "phased",
     "read_cases",

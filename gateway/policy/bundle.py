@@ -99,7 +99,7 @@ class Bundle:
         self.decided: dict[int, tuple[DecisionInput, Decision]] = {}
         """What was decided on lasting inputs, by the objects they are."""
         self._outlook = lru_cache(maxsize=_OUTLOOKS)(self._build_outlook)
-        self._operations = Operations(checked.policies, self._known_agent, self._candidates, self.server, self.people)
+        self._operations = Operations(checked.policies, self._known_agent, self.candidates, self.server, self.people)
         self._operation_situation = lru_cache(maxsize=_OPERATION_SITUATIONS)(self._build_situation)
         self._large_situation = lru_cache(maxsize=_LARGE_SITUATIONS)(self._build_situation)
 
@@ -289,13 +289,13 @@ class Bundle:
     def _build_situation(self, head: bytes, entities: bytes) -> Situation:
         principal, action, resource = parse(head)
         request = Request(principal, action, resource, tuple(parse(entities)))
-        return Situation(request, entities, tuple(self._candidates(Uid(**principal))))
+        return Situation(request, entities, tuple(self.candidates(Uid(**principal))))
 
     def _build_outlook(self, granted: bool, *key: *_Key) -> Outlook:
         request = self._request(*key)
-        return outlook_of(tuple(self._candidates(Uid(**request.principal))), request, granted=granted)
+        return outlook_of(tuple(self.candidates(Uid(**request.principal))), request, granted=granted)
 
-    def _candidates(self, principal: Uid) -> Iterator[Policy]:
+    def candidates(self, principal: Uid) -> Iterator[Policy]:
         """Yield the policies whose scope does not name another principal."""
         yield from self._for_anyone
         yield from self._for_one.get(principal, ())
