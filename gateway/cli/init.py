@@ -30,6 +30,7 @@ from gateway.config.importing import DEFAULT_POLICY, Import, import_hosts
 from gateway.credentials.fault import CredentialFault
 from gateway.credentials.secrets import SecretStore
 from gateway.model.clock import Clock, SystemClock
+from gateway.store.private_file import write_private
 
 __all__ = ["Pin", "Setup", "init"]
 
@@ -172,7 +173,7 @@ class Setup:
     def _remember(self, path: Path) -> None:
         paths = sorted({*map(str, self.imported()), str(path)})
         self._memory.parent.mkdir(mode=0o700, exist_ok=True)
-        self._memory.write_text(json.dumps(paths), "utf-8")
+        write_private(self._memory, json.dumps(paths).encode())
 
     @property
     def _memory(self) -> Path:

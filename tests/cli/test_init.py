@@ -39,6 +39,12 @@ def imported(desktop: Path) -> Any:
     return toolgate("init", "--no-pin", "--config", desktop.parent / "gateway.yaml", "--host-file", desktop, "--yes")
 
 
+def test_doctor_finds_no_file_of_what_init_made_that_others_could_use(desktop: Path) -> None:
+    imported(desktop)
+    told = toolgate("doctor", "--offline", "--config", desktop.parent / "gateway.yaml").output
+    assert "can be used by other users" not in told
+
+
 def test_the_servers_are_behind_the_gateway_and_the_host_starts_only_it(desktop: Path) -> None:
     result = imported(desktop)
     assert result.exit_code == 0, result.output
