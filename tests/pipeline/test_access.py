@@ -9,7 +9,7 @@ from gateway.ledger.retention import Retention
 from gateway.model.identity import Identity
 from gateway.model.request import DryRun
 from gateway.pipeline.access import AccessReview, Checked, Held, Less, Tighter
-from gateway.policy import Bundle, PolicySource, compile_allow
+from gateway.policy import Bundle, Outlook, PolicySource, compile_allow
 from gateway.store.ports import EventFilter
 from tests.pipeline.gate import DEFINITIONS, PAYMENT, PRECONDITION, Gate, answer, request
 from tests.pipeline.people import a_gate, asked
@@ -95,6 +95,19 @@ async def test_documents_are_grants_of_their_own_and_what_cannot_be_told_apart_i
     _, less, _ = await reviewed(gate, allow, READ)
     assert less["payer"].allow == ["mail.send"]
     assert less["payer"].left == ("mail.resources/read", "mail.resources/subscribe")
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        'context.base.delegatedScopes.contains("pay")',
+        'context.base has delegator && context.base.delegator in Gateway::Role::"cashiers"',
+    ],
+)
+async def test_what_an_agents_token_may_say_of_a_call_is_taken_to_be_said(condition: str) -> None:
+    permit = f'permit (principal, action == Gateway::Action::"payments.pay", resource) when {{ {condition} }};'
+    held, _, _ = await reviewed(gate_with({}, f'@id("by") {permit}'), {}, f'@id("by") {permit}')
+    assert held["payer"].granted == {"payments.pay": Outlook.CONDITIONAL}
 
 
 async def test_what_may_answer_in_the_place_of_a_tool_and_what_takes_it_back_stays() -> None:
