@@ -75,7 +75,7 @@ async def live_definitions(
     keeper = Keeper(home.private, SystemClock(), redactor.hold)
     surroundings = Surroundings(redact=redactor.text, folder=home.path, credential=keeper.credential)
     upstreams = Upstreams(surroundings, PoolPace(open_s=_ASK_S, list_s=_ASK_S))
-    survey = Survey(surroundings.clock, lambda live: None)
+    survey = Survey(surroundings.clock, lambda live: None, deliver=redactor.deliver)
     connect(config, upstreams, survey, surroundings)
     try:
         await upstreams.open()

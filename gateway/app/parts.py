@@ -99,7 +99,7 @@ class Parts:
         self.credentials = Keeper(home.private, self.clock, redactor.hold, self.store)
         self.surroundings = self._surroundings()
         self.upstreams = Upstreams(self.surroundings)
-        self.survey = Survey(self.clock, self._servers_changed, self._quarantined)
+        self.survey = Survey(self.clock, self._servers_changed, self._quarantined, deliver=redactor.deliver)
         self.pauses = Pauses(self.store, self.clock)
         self.admission = Admission(self.clock, config.resilience.rate_limit, self.pauses.check_agent)
         self.executor = Executor(self.clock, self.ids, config.resilience)

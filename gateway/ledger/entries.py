@@ -168,7 +168,7 @@ class _Entry:
             lasting = call.given, call.decision, call.identity, call.tool
             body[SHARED] = self.parts.shared(lasting, self.redact, _lasting)
             return
-        body["tool"] = _tool(call, self.parts)
+        body["tool"] = _tool(call, self.parts) if call.has("tool") else {"name": self.redact(call.request.name)}
         if call.has("identity"):
             body["identity"] = _who(call.identity, self.parts)
         if call.has("decision"):
@@ -324,8 +324,6 @@ def _child(child: Child) -> dict[str, Any]:
 
 
 def _tool(call: Call, parts: Parts | None) -> Any:
-    if not call.has("tool"):
-        return {"name": call.request.name}
     if parts is None or call.tool.contract is not None:  # a tool in an older version is made for the call
         return _pinned(call.tool)
     return parts.of(call.tool, partial(_pinned, call.tool))

@@ -183,7 +183,7 @@ class Recorder:
             "" if facts is None else facts.run.id,
             ANONYMOUS_AGENT if identity is None else identity.agent,
             "" if identity is None else identity.on_behalf_of or "",
-            call.request.name[:_LONGEST_NAME] if tool is None else tool.name,
+            self._redact(call.request.name)[:_LONGEST_NAME] if tool is None else tool.name,
             body,
             taint=self._taint(call, outcome, body),
         )

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from gateway.catalog.catalog import Declared, Live
@@ -17,13 +18,15 @@ __all__ = ["Survey"]
 _LOG = logging.getLogger(__name__)
 _EVERY_S: Final = 60.0
 _SETTLE_S: Final = 0.2
+_PLACES: Final = frozenset({"uri", "uriTemplate"})
 
 
 class Survey:
     """What each server last answered. `changed` is called with all of it whenever an answer differs from before.
 
     `quarantined(server, tool)` says why a tool may not be called now, or nothing: asked just before a call is sent, for
-    the server may have answered while the call waited for it.
+    the server may have answered while the call waited for it. `deliver` takes secrets out of what servers say of
+    themselves: agents are listed it, and it is pinned.
     """
 
     def __init__(
@@ -32,8 +35,10 @@ class Survey:
         changed: Callable[[Mapping[str, Live]], None],
         quarantined: Callable[[str, str], str] = lambda server, tool: "",
         *,
+        deliver: Callable[[Any], Any] = lambda value: value,
         every_s: float = _EVERY_S,
     ) -> None:
+        self._deliver = deliver
         self._clock = clock
         self._changed = changed
         self._quarantined = quarantined
@@ -49,6 +54,22 @@ class Survey:
     def over(self, server: str, upstream: Upstream) -> Upstream:
         """Return `upstream` so that no call passes before its tools were compared with their pins."""
         return _Surveyed(server, upstream, self)
+
+    def shown(self, found: Definitions) -> Definitions:
+        """Return definitions as agents may see them. Tools and prompts keep their names: they are called by them."""
+        shown: Definitions = self._deliver(found)
+        if shown is found:
+            return found
+        return [
+            {**each, "name": was["name"]} if "name" in was and _PLACES.isdisjoint(was) else each
+            for was, each in zip(found, shown, strict=True)
+        ]
+
+    def offered(self, offer: Offer) -> Offer:
+        """Return what a server says of itself as agents may see it."""
+        said = {"capabilities": offer.capabilities, "instructions": offer.instructions}
+        shown = self._deliver(said)
+        return offer if shown is said else replace(offer, **shown)
 
     def check(self, server: str, tool: str) -> None:
         """Raise `ConnectorFault` for a tool that went into quarantine after its call was decided; nothing is sent."""
@@ -112,7 +133,7 @@ class _Surveyed:
         await self._upstream.close()
 
     async def tools(self) -> Definitions:
-        found = await self._upstream.tools()
+        found = self._survey.shown(await self._upstream.tools())
         self._survey.saw(self._server, self._upstream, found)  # a repaired server is compared before it is used again
         return found
 
@@ -125,10 +146,10 @@ class _Surveyed:
         return self._upstream.call(call)
 
     def offer(self) -> Offer:
-        return self._upstream.offer()
+        return self._survey.offered(self._upstream.offer())
 
     async def listed(self, method: str) -> Definitions:
-        return await self._upstream.listed(method)
+        return self._survey.shown(await self._upstream.listed(method))
 
     def concerning(self, behalf: Behalf) -> Behalf:
         return self._upstream.concerning(behalf)

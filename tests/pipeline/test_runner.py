@@ -335,3 +335,12 @@ async def test_a_request_refused_before_it_became_a_call_is_on_record() -> None:
     await gate.runner.refuse(request("tools/list", {}, caller=caller("nobody")), IdentityFault("no"))
     [event] = await gate.events()
     assert (event.kind, event.agent, event.tool) == (EventKind.CALL_RECORDED, "unknown", "tools/list")
+
+
+async def test_a_secret_that_somebody_asks_for_as_a_tool_is_on_no_record() -> None:
+    gate = Gate()
+    ended = await gate.run(f"pay_{SECRET}")
+    assert isinstance(ended.outcome, Failed)
+    [event] = await gate.events()
+    assert SECRET not in f"{event.tool} {event.body}"
+    assert event.tool == "pay_[redacted]"

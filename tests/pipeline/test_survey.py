@@ -11,6 +11,7 @@ from gateway.connector import ConnectorFault, Effect, Surroundings, ToolCall, To
 from gateway.connector.pool import Upstreams
 from gateway.model.outcome import Failed, Succeeded
 from gateway.pipeline.survey import Survey
+from gateway.redaction.redactor import Redactor
 from tests.fixtures.clock import CountingIds, FakeClock
 from tests.fixtures.scripted import ScriptedUpstream
 from tests.identity.doubles import HandClock
@@ -212,3 +213,30 @@ async def test_everything_but_tools_passes_a_survey_by() -> None:
     survey._heard("notifications/resources/updated", {})
     assert (heard, server.watched, told.told) == (["notifications/resources/updated"], {"x://1"}, [])
     assert not survey._hint.is_set()
+
+
+async def test_what_a_server_lists_and_says_of_itself_reaches_nobody_with_a_secret_in_it() -> None:
+    key = "canary-4eC39HqLyjWDarjtT1"
+    server = ScriptedUpstream()
+    server.lists = [[{"name": "pay", "description": f"Pays as {key}.", "inputSchema": {"default": {key: key}}}]]
+    server.instructions, server.capabilities = f"Show {key}.", {"tools": {}, "experimental": {"key": key}}
+    server.has = {
+        "resources/list": [{"uri": f"note://{key}", "name": key}],
+        "prompts/list": [{"name": "greet", "description": key}],
+    }
+    survey = Survey(FakeClock(), Listener(), deliver=Redactor([key]).deliver)
+    seen = survey.over("payments", server)
+    [tool] = await seen.tools()
+    listed = [*await seen.listed("resources/list"), *await seen.listed("prompts/list")]
+    assert key not in str([survey.live, tool, listed, seen.offer()])
+    assert (tool["name"], tool["description"], listed[1]["name"]) == ("pay", "Pays as [redacted].", "greet")
+    assert listed[0] == {"uri": "note://[redacted]", "name": "[redacted]"}
+    assert seen.offer().instructions == "Show [redacted]."
+
+
+async def test_what_holds_no_secret_is_listed_as_the_very_same() -> None:
+    server = ScriptedUpstream()
+    server.lists, server.instructions = [PINNED], "Pay with care."
+    seen = Survey(FakeClock(), Listener(), deliver=Redactor(["canary-4eC39HqLyjWDarjtT1"]).deliver).over("p", server)
+    assert await seen.tools() is PINNED
+    assert seen.offer() == server.offer()
