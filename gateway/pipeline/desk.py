@@ -221,6 +221,8 @@ class Desk:
     def _check(self, by: str, approval: Approval, *, refusing: bool = False) -> Approver:
         """Return the person if the policies let them decide this; refusing needs no other person."""
         person, rules = self._person(by), self._rules.current
+        if "removed" in approval.asked:
+            raise ApprovalRefused("approval_over", f"What {approval.id} was about is removed: its time is over.")
         names = approval.asked["tools"] if approval.standing else [approval.tool]
         for name in names:
             tool = rules.catalog.find(name)

@@ -8,6 +8,9 @@ from gateway.approval.config import ApprovalsSection
 from gateway.approval.values import ApprovalRefused
 from gateway.model.outcome import Failed, Succeeded
 from gateway.pipeline.desk import Grant
+from gateway.store.approvals import ApprovalAsk, ApprovalChange
+from gateway.store.memory import MemoryStore
+from tests.fixtures.clock import FakeClock
 from tests.pipeline.gate import PAYMENT, PERMIT_ALL, Gate
 from tests.pipeline.people import ASK, LEADS, TWO, a_gate, asked, is_done, paid, shown
 
@@ -146,6 +149,21 @@ async def test_what_was_answered_in_time_or_only_expires_is_not_late() -> None:
     await asked(never)
     never.clock.passed += 24 * 3600
     assert await never.approving.approvals.overdue() == []
+
+
+class Busy(MemoryStore):
+    """One in which somebody else was always a moment faster."""
+
+    async def change_approval(self, change: ApprovalChange, opens: ApprovalAsk | None = None) -> bool:
+        return False
+
+
+async def test_who_answers_at_the_very_moment_is_not_late() -> None:
+    clock = FakeClock()
+    gate = a_gate(approvals=due("1h"), clock=clock, store=Busy(clock))
+    await asked(gate)
+    clock.passed += 3600
+    assert await gate.approving.approvals.overdue() == []
 
 
 async def test_only_who_may_answer_is_to_answer() -> None:

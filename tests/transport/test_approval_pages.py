@@ -11,6 +11,7 @@ import pytest
 
 from gateway.approval.config import ApprovalsSection
 from gateway.identity.tokens import Tokens
+from gateway.ledger.retention import Retention
 from gateway.model.errors import StoreFault
 from gateway.pipeline.desk import Grant
 from gateway.store.approvals import ApprovalFilter, ApprovalTrail
@@ -281,6 +282,20 @@ async def test_what_is_over_says_what_became_of_it_and_offers_nothing() -> None:
     assert not re.search(r'value="(approve|deny|edit|withdraw)"', bob.at.text)
     await bob.open("/-/approve/apr_no")
     assert (bob.at.status_code, "There is no approval" in bob.text) == (404, True)
+
+
+async def test_what_retention_removed_is_said_to_be() -> None:
+    front = fronting()
+    approval = await asked(front.gate)
+    await front.gate.approving.desk.approve("bob", approval)
+    assert is_done((await front.gate.run("payments_pay")).outcome)
+    await passes(front, 200 * 86_400)
+    assert await Retention(front.gate.store, lambda: 180 * 86_400_000, front.gate.clock).run() > 0
+    bob = await window(front)
+    said = await bob.open(f"/-/approve/{approval}")
+    assert ("used: removed by retention" in said, bob.at.status_code) == (True, 200)
+    await bob.send(f"/-/approve/{approval}", deed="deny", why="late", key=bob.key)
+    assert (bob.at.status_code, "its time is over" in bob.text) == (409, True)
 
 
 async def test_who_may_not_decide_is_told_why_and_may_look() -> None:
