@@ -57,14 +57,14 @@ def connect(  # noqa: PLR0913, PLR0917  # its options
     """Have a user let the gateway act for them at a server: opens the page where they consent."""
     loaded = loaded_from(config)
     sought = _sought(loaded, server)
-    behalf = _behalf(loaded, user, issuer)
+    behalf = _behalf(loaded, user, issuer, server)
     vault = Vault(home_of(loaded).private, os.environ)
     oauth = OAuth(sought, Accounts(vault), SystemClock(), loaded.path.parent)
 
     async def ask() -> Account:
         async with listening(port) as loopback, asyncio.timeout(span_ms(wait) / 1000):
             consent = await Consent.asked(oauth, loopback.redirect, vault, SystemClock())
-            say(f"Open this page as {user or 'the gateway'} and consent:\n\n{consent.url}\n")
+            say(f"{_whose(server, user)}:\n\n{consent.url}\n")
             if browser:
                 webbrowser.open(consent.url)
             account = await loopback.account(consent)
@@ -80,7 +80,7 @@ def connect(  # noqa: PLR0913, PLR0917  # its options
 def disconnect(server: Server, user: User = "", issuer: By = "", config: ConfigPath = Path("gateway.yaml")) -> None:
     """Forget a user's consent; what the authorization server has on file is withdrawn there."""
     loaded = loaded_from(config)
-    behalf = _behalf(loaded, user, issuer)
+    behalf = _behalf(loaded, user, issuer, server)
     vault = Vault(home_of(loaded).private, os.environ)
     try:
         there = vault.remove(account_name(server, behalf.user, behalf.issuer))
@@ -156,14 +156,26 @@ def _unknown(loaded: Loaded, server: str) -> Refused:
     return Refused("unknown_server", f"no server is called {server!r}", f"there: {known}")
 
 
-def _behalf(loaded: Loaded, user: str, issuer: str) -> Behalf:
+def _whose(server: str, user: str) -> str:
+    """Return what whoever runs the command is to do, and with whose account at the server."""
+    if user:
+        return f"Have {user} open this page, log in to {server} with their own account, and consent"
+    return (
+        f"Open this page, log in to {server} with the account that the gateway itself is to have there, and consent. "
+        "It lists the server's tools, unless `list_as` names a user, and agents that act for no user work with it"
+    )
+
+
+def _behalf(loaded: Loaded, user: str, issuer: str, server: str) -> Behalf:
     """Return whom an account is of: two issuers may each have a user of that name."""
     if not user:
         return Behalf()
     issuers = sorted({agent.auth.jwt.issuer for agent in loaded.config.agents.values() if agent.auth.jwt})
     if issuer not in issuers and (issuer or len(issuers) != 1):
-        known = ", ".join(issuers) or "none: users are known from agents' JWTs only"
-        fail_with(Refused("issuer", "say who vouches for the user: --issuer", f"there: {known}"))
+        if not issuers:
+            hint = f"leave `--user` out (and `list_as`): the gateway's own: toolgate credential connect {server}"
+            fail_with(Refused("issuer", "users are known from agents' JWTs, and no agent has `auth: { jwt: … }`", hint))
+        fail_with(Refused("issuer", "say who vouches for the user: --issuer", f"there: {', '.join(issuers)}"))
     return Behalf(user, issuer or issuers[0])
 
 

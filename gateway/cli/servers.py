@@ -1,10 +1,11 @@
 """The servers behind the gateway, asked directly: for pinning their schemas and for looking after their health."""
 
 import asyncio
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from gateway.app import Home, live_definitions
 from gateway.catalog.catalog import Live, pin_new
@@ -17,6 +18,9 @@ from gateway.config import GatewayConfig
 from gateway.connector.about import UNSAID, About
 
 __all__ = ["ask_servers", "breaker_text", "pin_schemas", "probe_servers", "slo_text"]
+
+_COMMAND: Final = re.compile(r"`(toolgate [^`]+)`")
+"""What a server's fault says to run."""
 
 
 def ask_servers(loaded: Loaded) -> tuple[Mapping[str, Live], Mapping[str, str]]:
@@ -47,7 +51,8 @@ def probe_servers(config: GatewayConfig, path: Path) -> Iterable[Check]:
     abouts = config.abouts()
     for name in config.mcpServers:
         if name in silent:
-            fix = "run its command by hand, or correct its entry under mcpServers"
+            command = _COMMAND.search(silent[name])
+            fix = command[1] if command else "run its command by hand, or correct its entry under mcpServers"
             fix += f"; or {words}" if (words := abouts.get(name, UNSAID).words()) else ""
             yield Check(f"server {name}", ok=False, message=silent[name] or "it did not answer", fix=fix)
             continue

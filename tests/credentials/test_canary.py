@@ -266,7 +266,10 @@ def test_a_renewed_secret_reaches_a_running_gateway(house: Running, oauth: Autho
 
 def test_accounts_are_listed_and_forgotten(house: Running) -> None:
     commands = House(house.home)
-    connect(house)
+    checks = commands.json("doctor")["checks"]
+    [unconnected] = [each for each in checks if each["name"] == "server users"]
+    assert (unconnected["ok"], unconnected["fix"]) == (False, "toolgate credential connect users")
+    assert "with the account that the gateway itself is to have there" in connect(house)
     [row] = commands.json("credential", "list")
     assert (row["server"], row["user"]) == ("users", "-")
     assert "no longer connected" in commands.run("credential", "disconnect", "users").output
@@ -276,7 +279,7 @@ def test_accounts_are_listed_and_forgotten(house: Running) -> None:
         (("connect", "own"), "no_accounts"),
         (("connect", "nobody"), "unknown_server"),
         (("renew", "nobody"), "unknown_server"),
-        (("connect", "users", "--user", "alice"), "issuer"),
+        (("connect", "users", "--user", "alice"), "the gateway's own: toolgate credential connect users"),
     ):
         done = commands.run("credential", *command)
         assert (done.exit_code, told in done.output) == (1, True), done.output
