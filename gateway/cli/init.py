@@ -30,7 +30,7 @@ from gateway.config.importing import DEFAULT_POLICY, Import, import_hosts
 from gateway.credentials.fault import CredentialFault
 from gateway.credentials.secrets import SecretStore
 from gateway.model.clock import Clock, SystemClock
-from gateway.store.private_file import write_private
+from gateway.store.private_file import PrivateFileError, write_private
 
 __all__ = ["Pin", "Setup", "init"]
 
@@ -60,7 +60,7 @@ def init(
             setup.take_out(hosts)
         else:
             setup.put_in(hosts)
-    except (HostFileError, CredentialFault, OSError) as error:
+    except (HostFileError, CredentialFault, PrivateFileError, OSError) as error:
         fail_with(Refused(getattr(error, "code", "host_file"), str(error), "nothing was changed in that file"))
 
 
@@ -172,7 +172,6 @@ class Setup:
 
     def _remember(self, path: Path) -> None:
         paths = sorted({*map(str, self.imported()), str(path)})
-        self._memory.parent.mkdir(mode=0o700, exist_ok=True)
         write_private(self._memory, json.dumps(paths).encode())
 
     @property

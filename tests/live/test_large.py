@@ -1,5 +1,6 @@
 """A server of a thousand tools behind the gateway, used by clients that know nothing of large catalogs."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -48,6 +49,9 @@ endpoints:
 async def office(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Inside]:
     home: Path = tmp_path_factory.mktemp("office")
     async with inside(home, CONFIG) as running:
+        async with asyncio.timeout(60):
+            while "office" not in running.gateway.lock.servers:  # a busy machine takes long to start it
+                await asyncio.sleep(0.05)
         yield running
 
 
