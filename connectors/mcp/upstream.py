@@ -205,8 +205,8 @@ class McpUpstream:
 
     def _repeats(self, connection: Connection, errand: Errand, failed: Exception) -> Callable[[], Awaitable[Any]]:
         """Return what makes an attempt each time it is called; the first one has `failed` already."""
-        faults = iter((failed,))
-        return lambda: self._once(connection, errand, next(faults, None))
+        faults = [failed]
+        return lambda: self._once(connection, errand, faults.pop() if faults else None)
 
     async def _once(self, connection: Connection, errand: Errand, failed: Exception | None) -> Any:
         """Send the request, or go on where sending it has `failed` already."""
@@ -222,6 +222,8 @@ class McpUpstream:
             # Refused unread for headers that the tool's schema asks for: learn the schema, then ask again.
             if error.code != _HEADER_MISMATCH or call.method != TOOL_CALL or call.tool in self._mirrored:
                 raise
+        finally:
+            del failed  # it knows this frame, and would be kept by it
         await self._list(connection, TOOLS_LIST, self._clock.monotonic() + errand.deadline.left())
         return await self._send(connection, errand)
 

@@ -76,6 +76,7 @@ class Flights:
             for arrival in passenger.waiting or ():
                 if not arrival.done():
                     arrival.set_result(answer)
+            del answer  # a fault knows this frame, and would be kept by it
 
 
 def _suits(leader: Passenger, passenger: Passenger) -> bool:

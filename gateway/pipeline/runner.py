@@ -169,6 +169,9 @@ class Runner:
             outcome = await self._walk(call, self._after) or await self._come_of(call)
         except asyncio.CancelledError:  # only its client's word, or a shutdown past its deadline, cancels an owned task
             outcome = _cut_short(call)
+        finally:
+            if back is not NOBODY:  # nothing withdraws it any more, and a fault in its outcome knows the way back
+                back.under_way = None
         if isinstance(outcome, Waiting):
             self._inflight.end(call.id, recorded=False)
             return outcome

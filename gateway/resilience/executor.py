@@ -176,6 +176,7 @@ class Executor:
             raise
         finally:
             self._overseer.end(wait)
+            del wait  # its task may end with a fault that knows this frame, and would be kept by it
 
     def _wait_s(self, tool: Tool, call: ToolCall, fault: GatewayError, attempt: _Attempt) -> float | None:
         """Return how long to wait before the next attempt, in seconds, or None if there must be none."""

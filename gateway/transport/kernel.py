@@ -257,7 +257,10 @@ class Kernel:
             raise fault
         error = rpc_error(ended.outcome)
         if error is not None:
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # it knows this frame, and would be kept by it
         page = page_of(ended.outcome)
         if page is not None:
             return _sent_to(page, asked, ended)

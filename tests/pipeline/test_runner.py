@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from gateway.connector import ConnectorFault
+from gateway.connector import ConnectorFault, ToolCall
+from gateway.model.back import Back
 from gateway.model.call import Call
 from gateway.model.errors import (
     GatewayError,
@@ -26,6 +27,7 @@ from gateway.pipeline.runner import Ended, Runner
 from gateway.pipeline.stages.execute import Execute
 from gateway.store.ports import Claimed, ClaimVerdict, EventFilter, EventKind, Intent
 from tests.fixtures.clock import FakeClock
+from tests.fixtures.leftovers import left_of, without_collecting
 from tests.pipeline.broken import BreakingStore
 from tests.pipeline.gate import PAYMENT, PERMIT_ALL, PRECONDITION, SECRET, Gate, answer, caller, request, settle
 
@@ -51,6 +53,23 @@ async def failing(gate: Gate, tool: str, error: Exception) -> Ended:
         raise error
 
     return await executing(gate, fail).run(request(tool, {} if tool == "payments_list" else PAYMENT))
+
+
+@pytest.mark.parametrize("tool", ["payments_list", "payments_pay"])
+async def test_nothing_is_left_of_a_fault_once_its_outcome_is_gone(tool: str) -> None:
+    async def refuse(call: ToolCall) -> None:
+        raise ConnectorFault("left behind", code="rejected")
+
+    gate = Gate()
+    gate.servers["payments"].calls.append(refuse)
+    with without_collecting():
+        back = Back()
+        ended = await gate.runner.run(request(tool, {} if tool == "payments_list" else PAYMENT, back=back))
+        assert isinstance(ended.outcome, Failed)
+        del ended
+        gate.noted.clear()
+        await settle()
+        assert (back.under_way, left_of("left behind")) == (None, [])
 
 
 async def body(gate: Gate, call_id: str) -> dict[str, Any]:

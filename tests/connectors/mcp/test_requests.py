@@ -1,12 +1,15 @@
 """Every kind of request goes out whole and comes back whole, a server's errors among it."""
 
+import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from gateway.connector import Offer, ToolCall
+from gateway.connector import ConnectorFault, Offer, ToolCall
 from tests.connectors.mcp.conftest import Start, asked, build, fault_of, stdio
 from tests.fixtures.fault_http import Exchange, Fault, FaultServer
+from tests.fixtures.leftovers import left_of, without_collecting
 
 ERAS = ["modern", "legacy"]
 SAYS_ALL = {"prompts": {}, "resources": {"subscribe": True}, "x-unknown": None}
@@ -98,6 +101,17 @@ async def test_a_refusal_by_http_status_alone_is_no_json_rpc_error(start: Start)
     async with FaultServer(on_method={"prompts/get": refuse}) as server:
         upstream = await start({"url": server.url})
         assert (await fault_of(upstream.call(of("prompts/get", {"name": "p"})))).rpc is None
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_nothing_is_left_of_an_error_that_nobody_has_any_more(start: Start, era: str) -> None:
+    async with FaultServer(era, on_method={"tools/call": failing(-32000, "left behind")}) as server:
+        upstream = await start({"url": server.url})
+        with without_collecting():
+            with suppress(ConnectorFault):
+                await upstream.call(asked("do"))
+            await asyncio.sleep(0)
+            assert left_of("left behind") == []
 
 
 async def test_a_refused_handshake_keeps_the_servers_error() -> None:
