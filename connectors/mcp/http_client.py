@@ -19,6 +19,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from connectors.mcp.event_stream import EventStream
 from connectors.mcp.http_reply import KnownHeads, Reply, what_follows
+from connectors.mcp.tempo import Tempo
 from gateway.connector import ConnectorFault, TimedOut, Tunnel, Unavailable
 
 __all__ = ["HttpClient", "HttpLimits", "Reading", "Tls"]
@@ -31,8 +32,6 @@ _MAX_INTERIM: Final = 8
 _DRAIN_S: Final = 1.0
 _CLOSE_S: Final = 1.0
 _LEAST_WAIT_S: Final = 0.005
-_MANY_EVENTS: Final = 256
-_EVENT_S: Final = 0.0002
 _LARGE: Final = 8 * 1024
 _LONG_S: Final = 0.005
 _REST_FACTOR: Final = 4
@@ -214,7 +213,7 @@ class _Connection(asyncio.Protocol):
         self._drained: asyncio.TimerHandle | None = None
         self._reading = Reading()
         self._before = 0
-        self._owed = self._paced = 0.0
+        self._tempo = Tempo()
         self._reset()
 
     def _reset(self) -> None:
@@ -339,10 +338,7 @@ class _Connection(asyncio.Protocol):
         All connections to one server take a quarter of it together, and of each no more than 5,000 events a second are
         read, in however small pieces they come.
         """
-        now = self.loop.time()
-        self._owed = max(self._owed - (now - self._paced), 0.0) + self._burst * _EVENT_S
-        self._paced = now
-        rest_s = self._owed if self._owed > _MANY_EVENTS * _EVENT_S else 0.0
+        rest_s = self._tempo.rest_after(self._burst, self.loop.time())
         if spent_s > _LONG_S:
             rest_s = max(rest_s, spent_s * _REST_FACTOR * (1 + self._client.resting))
         if rest_s and self.usable:

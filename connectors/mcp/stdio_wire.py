@@ -10,6 +10,7 @@ from connectors.mcp.awaited import Awaited
 from connectors.mcp.ears import Ears
 from connectors.mcp.error_log import ErrorLog
 from connectors.mcp.process import Child, Command
+from connectors.mcp.tempo import Tempo
 from connectors.mcp.wire import Ear, answer_to, encode
 from gateway.connector import CodecError, ConnectorFault, Notice, Unavailable, dump, parse
 
@@ -17,8 +18,6 @@ __all__ = ["Noise", "StdioWire"]
 
 _MAX_UNSENT: Final = 16 * 1024 * 1024
 _MAX_NOISE: Final = 1000
-_MANY_MESSAGES: Final = 256
-_MESSAGE_S: Final = 0.0002
 _NOT_RUNNING: Final = "The server is not running."
 _ID_FIRST: Final = re.compile(rb'\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"id"\s*:\s*(\d{1,18})\s*,')
 _ID_LAST: Final = re.compile(rb'[,{]\s*"id"\s*:\s*(\d{1,18})\s*(?:,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*$')
@@ -56,6 +55,7 @@ class StdioWire:
         self._skipping = False
         self._noise_run = 0
         self._burst = 0
+        self._tempo = Tempo()
         self._gone = _NOT_RUNNING
         self.noise = Noise()
 
@@ -132,10 +132,11 @@ class StdioWire:
                 self._silence()
                 return
             self._extend(following)
-        if self._burst > _MANY_MESSAGES and self._child is not None:
-            # No faster than 5,000 a second: a server that says more takes the time of everybody else's calls.
-            self._child.rest(self._burst * _MESSAGE_S)
-        self._burst = 0
+        if self._burst:
+            rest_s = self._tempo.rest_after(self._burst, asyncio.get_running_loop().time())
+            self._burst = 0
+            if rest_s and self._child is not None:
+                self._child.rest(rest_s)
 
     def _extend(self, part: bytes) -> None:
         self._line += part
