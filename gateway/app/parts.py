@@ -173,7 +173,7 @@ class Parts:
         pages = Pages(self.credentials, self.store, recognising, self.clock)
         pages.told = self.notices.completed
         self.approving.found_at(pages.site)
-        return pages, Visitors(recognising, pages.site, self.clock)
+        return pages, Visitors(recognising, pages.site, self.store, self.clock)
 
     def _known(self) -> Known:
         people = {name: (name, *person.aliases) for name, person in self.config.people.items()}

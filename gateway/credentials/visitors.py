@@ -14,10 +14,12 @@ from typing import Any, Final, Protocol
 
 from gateway.credentials.fault import CredentialFault, GrantRefused
 from gateway.credentials.flow import Login, Profile
+from gateway.credentials.keeper import Book
 from gateway.credentials.pages import PageRefused
 from gateway.credentials.site import Site
 from gateway.model.clock import Clock
 from gateway.model.errors import IdentityFault
+from gateway.store.ports import EventKind, Record
 
 __all__ = ["BACK", "PATH", "KnowsPeople", "Visitor", "Visitors"]
 
@@ -85,8 +87,9 @@ class _Leaving:
 class Visitors:
     """Everybody who has shown who they are, the latest thousand."""
 
-    def __init__(self, knows: KnowsPeople, site: Site, clock: Clock) -> None:
+    def __init__(self, knows: KnowsPeople, site: Site, book: Book, clock: Clock) -> None:
         self.site = site
+        self._book = book
         self._knows = knows
         self._clock = clock
         self._here: dict[str, Visitor] = {}
@@ -122,8 +125,8 @@ class Visitors:
         still = partial(self._knows.person_of_token, bearer)
         try:
             return self._enter(await still(), "token", still)
-        except IdentityFault:
-            raise PageRefused(_STRANGER) from None
+        except IdentityFault as fault:
+            raise await self._stranger("token", fault.detail) from None
 
     async def leave_to(self, issuer: str, onward: str) -> tuple[str, str]:
         """Return where a browser goes to log in, and its secret till then; after that it goes `onward`.
@@ -152,12 +155,13 @@ class Visitors:
         if left is None or self._clock.now_ms() >= left.until_ms:
             raise PageRefused(_LATE, 404)
         if not hmac.compare_digest(left.browser, _digest(browser)):
+            await self._stranger(f"login at {left.issuer}", "another browser came back")
             raise PageRefused("This login was begun in another browser, so it counts for nothing here.")
         try:
             id_token = await left.login.given(came)
             person, still = await self._knows.person_of_login(id_token, left.issuer, left.login.nonce)
-        except IdentityFault:
-            raise PageRefused(_STRANGER) from None
+        except IdentityFault as fault:
+            raise await self._stranger(f"login at {left.issuer}", fault.detail) from None
         except (GrantRefused, CredentialFault) as refused:
             raise PageRefused(f"You are not logged in: {refused}. Open the link again.") from None
         return self._enter(person, f"login at {left.issuer}", still), left.onward
@@ -165,6 +169,12 @@ class Visitors:
     def forget(self, browser: str) -> None:
         """Have nobody sit at a browser any more."""
         self._here.pop(_digest(browser), None)
+
+    async def _stranger(self, shown: str, why: str) -> PageRefused:
+        """Put on record that somebody did not show to be one of the people. Raises `StoreFault`."""
+        about = {"what": "approval page refused", "by": "approval page", "shown": shown, "why": why}
+        await self._book.record(Record("", self._clock.now_ms(), "", "", "", "", about, EventKind.ADMIN))
+        return PageRefused(_STRANGER)
 
     def _enter(self, person: str, shown: str, still: Callable[[], Awaitable[str]]) -> str:
         browser, now = secrets.token_urlsafe(32), self._clock.now_ms()

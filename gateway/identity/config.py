@@ -262,7 +262,9 @@ class IdentityConfig(BaseModel):
         default=[], description="OAuth scopes a client should ask for."
     )
     logins: Annotated[list[LoginSection], Field(max_length=32), AfterValidator(_one_each)] = Field(
-        default=[], description="Where users show who they are before they connect an account to a server."
+        default=[],
+        description="Where users show who they are before they connect an account to a server, and people before they "
+        "decide about approvals.",
     )
     trust_domain: str = Field(
         "",

@@ -10,6 +10,7 @@ import pytest_asyncio
 
 from gateway.identity.tokens import Tokens
 from gateway.model.clock import RandomIds
+from gateway.store.ports import EventFilter
 from tests.credentials.authority import SECRET, Authority
 from tests.credentials.consenting import Browser, browsing
 from tests.fixtures.chromium import Chromium
@@ -160,6 +161,8 @@ async def test_a_login_that_was_begun_in_another_browser_counts_for_nothing(gate
         theirs.at = mine.at
         assert "begun in another browser" in (await theirs.follow()).text
         assert "Who are you?" in (await theirs.open(page)).text
+    events = [each.body async for each in gate.gateway.store.events(EventFilter()) if each.kind == "admin"]
+    assert any("another browser came back" in each for each in events)
 
 
 async def test_a_login_that_took_too_long_counts_for_nothing(gate: Inside) -> None:

@@ -87,7 +87,7 @@ class Front:
         gate.pages.site.serve_at("127.0.0.1", 8750, "")
         gate.approving.found_at(gate.pages.site)
         recognising = Recognising(lambda: known, people, KeyRing(gate.clock), gate.clock)
-        visitors = Visitors(recognising, gate.pages.site, gate.clock)
+        visitors = Visitors(recognising, gate.pages.site, gate.store, gate.clock)
         sides = Sides(
             self.leases,
             self.gate.listing.identify,

@@ -153,6 +153,9 @@ async def test_what_is_no_persons_token_opens_no_page(token: str) -> None:
     assert "none of the people whom this gateway knows" in said
     assert (stranger.at.status_code, stranger.cookie) == (403, "")
     assert "payments" not in said
+    [refusal] = [event.body for event in await front.gate.events() if event.kind == "admin"]
+    assert '"what":"approval page refused"' in refusal
+    assert stranger.token == "" or stranger.token not in refusal
 
 
 async def test_who_loses_their_token_or_their_place_among_the_people_is_out_at_once() -> None:
