@@ -223,9 +223,10 @@ class _Entry:
                     self._tell_bounded("raw")
 
     def _tell_bounded(self, name: str) -> None:
-        value, body = self.kept[name], self.body
+        value, body, text = self.kept[name], self.body, self.call.text
         try:
-            text = dump(value)
+            if text is None or value is not self.call.result:
+                text = dump(value)
             if len(text) <= MAX_RESULT_BYTES:
                 body[name] = value if self.parts is None else verbatim(text)
             else:

@@ -29,7 +29,7 @@ class Call:
     __slots__ = (
         *("id", "request", "received_ms", "identity", "tool", "as_task", "arguments", "arguments_digest"),
         *("bundle", "facts", "bill", "step_key", "recalled", "takes_over", "given", "decision", "charged"),
-        *("intent", "attempts", "source", "raw", "labels", "checked", "carries", "origin", "result"),
+        *("intent", "attempts", "source", "raw", "labels", "checked", "carries", "origin", "result", "text"),
     )
 
     id: str  # at birth
@@ -58,6 +58,7 @@ class Call:
     carries: tuple[str, ...]  # execute: labels that the answer brings with it, whatever tool gives it
     origin: str  # execute: the tool that had given the answer, where it is not this one
     result: Mapping[str, Any]  # redact: what the agent gets
+    text: bytes | None  # redact: the JSON of that, if it had to be written to look for secrets
 
     def __init__(self, call_id: str, request: CallRequest, received_ms: int) -> None:
         self.id = call_id
@@ -70,6 +71,7 @@ class Call:
         self.labels = ()
         self.carries = ()
         self.origin = ""
+        self.text = None
 
     @property
     def drafts(self) -> bool:
@@ -111,6 +113,7 @@ _NOTHING: Final[Mapping[str, Any]] = {
     "labels": (),
     "carries": (),
     "origin": "",
+    "text": None,
 }
 """What only some calls have, as it is in the others."""
 

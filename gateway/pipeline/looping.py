@@ -128,6 +128,8 @@ def _answer(call: Call, outcome: Outcome) -> int | None:
         return hash(repr(outcome))
     try:
         result = outcome.result
+        if call.text is not None and result is call.result and "_meta" not in result:
+            return hash(call.text)
         if "_meta" in result:
             result = {name: value for name, value in result.items() if name != "_meta"}
         return hash(dump(result))

@@ -63,6 +63,14 @@ class Redactor:
             value = rewrite(value, known)
         return mask_fields(value, fields) if fields and isinstance(value, Mapping) else value
 
+    def shown(self, value: Any) -> tuple[Any, bytes | None]:
+        """Return what an agent may see of a result, and the JSON of that if it is at hand."""
+        known = self._known
+        text = known.json_of(value)
+        if text is None or known.may_be_in(text.decode()):
+            return self.deliver(value), None
+        return value, text
+
     def record(self, value: Any) -> Any:
         """Return what may be kept of a value: no known secret, nothing under a secret's name, nothing like a token.
 
@@ -111,12 +119,15 @@ class _Known:
 
     def text_of(self, value: Any) -> str:
         """Return a text in which whatever secret is in `value` can be found."""
-        if self._written_as_they_are:
-            try:
-                return dump(value).decode()
-            except (CodecError, UnicodeEncodeError):
-                pass
-        return "\0".join(texts_in(value, numbers=bool(self.numbers)))
+        text = self.json_of(value)
+        return "\0".join(texts_in(value, numbers=bool(self.numbers))) if text is None else text.decode()
+
+    def json_of(self, value: Any) -> bytes | None:
+        """Return the JSON of `value`, if there is such and whatever secret is in `value` can be found in it."""
+        try:
+            return dump(value) if self._written_as_they_are else None
+        except (CodecError, UnicodeEncodeError):
+            return None
 
     def may_be_in(self, text: str) -> bool:
         # Most secrets are one long run of letters and digits; a short text without such a run holds none of them,

@@ -12,13 +12,19 @@ __all__ = ["Redact", "delivered", "masked_fields"]
 
 
 class Redact:
-    """Sets `call.result`: the answer without known secrets and without the fields an obligation names."""
+    """Sets `call.result`: the answer without known secrets and without the fields an obligation names.
+
+    And `call.text`, its JSON, where that is at hand: for whoever else needs it.
+    """
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
 
     def __call__(self, call: Call) -> None:
-        call.result = delivered(self._redactor, call, call.checked)
+        if call.decision.obligations or call.tool.method == GET_TASK:
+            call.result = delivered(self._redactor, call, call.checked)
+        else:
+            call.result, call.text = self._redactor.shown(call.checked)
 
 
 def delivered(redactor: Redactor, call: Call, result: Mapping[str, Any]) -> Mapping[str, Any]:
