@@ -12,7 +12,7 @@ from gateway.model.request import CallRequest
 from gateway.model.tool import Effect, Tool
 from gateway.store.ports import Ledger, Recorded
 
-__all__ = ["NO_STEP", "StepKey", "is_plain_read", "next_step", "sent_key", "step_key"]
+__all__ = ["NO_STEP", "StepKey", "is_plain_read", "new_step", "next_step", "sent_key", "step_key"]
 
 _LONGEST: Final = 200
 _READ: Final = Effect.READ
@@ -96,6 +96,16 @@ async def next_step(ledger: Ledger, run: RunRef, call: Call, is_new: IsNew = _ne
     if not of_run or tool.once_per_run or not _is_over(held, run):
         return StepKey(first, held)
     return await _first_unfinished(ledger, run, call)
+
+
+def new_step(run: RunRef, call: Call, is_new: IsNew) -> StepKey | None:
+    """Return the key of a call that names no step of its own and `is_new`; None: `next_step` has to say."""
+    tool, request = call.tool, call.request
+    named = request.idempotency_key is not None or request.repeats is not None or request.draft is not None
+    if named or request.undoes is not None or tool.idempotency_key or call.drafts:
+        return None
+    first = step_key(tool, run.id, call.arguments, call.arguments_digest, None)
+    return StepKey(first) if first is None or is_new(run.id, (call.identity.agent, tool.name, first)) else None
 
 
 def is_plain_read(tool: Tool, request: CallRequest) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from gateway.budget.budgets import Budgets
 from gateway.ledger.entries import facts_from
-from gateway.ledger.keys import NO_STEP, StepKey, is_plain_read, next_step
+from gateway.ledger.keys import NO_STEP, StepKey, is_plain_read, new_step, next_step
 from gateway.ledger.recollection import Recollection, Recollections
 from gateway.model.bill import NO_BILL, Left
 from gateway.model.call import Call
@@ -78,7 +78,7 @@ class Gather:
         return None if self._took_short_way(call, rules) else self._gather(call, rules)
 
     def _took_short_way(self, call: Call, rules: Rules) -> bool:
-        """Gather the facts of a plain read about which all is remembered that matters: nothing to wait for."""
+        """Gather the facts of a plain call about which all is remembered that matters: nothing to wait for."""
         request, tool = call.request, call.tool
         if self._plain[0] is not rules:
             self._plain = rules, {}
@@ -87,9 +87,12 @@ class Gather:
             is_plain = self._plain[1][tool.name] = _is_plain(rules, tool)
         if not is_plain or request.task is not None or request.promised is not None or request.dry_run is not None:
             return False
-        run = self._runs.here(call.identity, request) if is_plain_read(tool, request) else None
+        run = self._runs.here(call.identity, request)
         taint = None if run is None else self._tainting.known(call.identity, run)
         if run is None or taint is None:
+            return False
+        step = NO_STEP if is_plain_read(tool, request) else new_step(run, call, self._runs.is_new)
+        if step is None:
             return False
         now, agent = self._clock.now_ms(), call.identity.agent
         call.bill = rules.budgets.bill(call, run.id, now)
@@ -97,7 +100,7 @@ class Gather:
             return False
         environment = rules.environments.get(agent, self._environment)
         confidence = _confidence(request.meta) if rules.bundle.reads_confidence else None
-        call.step_key = None
+        call.step_key = step.key
         call.facts = _facts(
             now, run, self._runs.steps(run.id), {}, None, environment, taint=taint, confidence=confidence
         )

@@ -177,13 +177,16 @@ async def test_a_binding_takes_only_a_scalar_that_is_there(path: str, value: Any
     assert (None if lookup is None else lookup.values) == (None if value is None else (("theirs", value),))
 
 
-async def test_the_facts_of_a_read_are_the_same_whether_or_not_there_is_something_to_wait_for() -> None:
+@pytest.mark.parametrize(("tool", "arguments"), [("payments_list", {}), ("payments_pay", PAYMENT)])
+async def test_the_facts_are_the_same_whether_or_not_there_is_something_to_wait_for(
+    tool: str, arguments: dict[str, Any]
+) -> None:
     gate = Gate()
     await gate.run("payments_list", {})
-    at_once = await gate.before(Gather, request("payments_list", {}))
+    at_once = await gate.before(Gather, request(tool, arguments))
     gather = next(stage for stage in gate.stages if isinstance(stage, Gather))
     assert gather(at_once) is None
-    waited = await gate.before(Gather, request("payments_list", {}))
+    waited = await gate.before(Gather, request(tool, arguments))
     gate.rules.current = replace(gate.rules.current, people={"ann": Approver("ann", (), ())})
     taken = gather(waited)
     assert isinstance(taken, Coroutine)
@@ -200,12 +203,13 @@ async def test_the_facts_of_a_read_are_the_same_whether_or_not_there_is_somethin
         request("payments_list", {}, idempotency_key="k"),
         request("payments_list", {}, attempt="second"),
         request("payments_list", {}, dry_run=DryRun()),
+        request("payments_pay", idempotency_key="k"),
         request("payments_pay"),
     ],
 )
 async def test_what_has_to_be_looked_up_is(asked: CallRequest) -> None:
     gate = Gate()
-    await gate.run("payments_list", {})
+    await gate.run("payments_pay")
     call = await gate.before(Gather, asked)
     taken = next(stage for stage in gate.stages if isinstance(stage, Gather))(call)
     assert isinstance(taken, Coroutine)
