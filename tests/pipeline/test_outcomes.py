@@ -67,7 +67,7 @@ async def test_an_outcome_that_can_never_be_recorded_is_unknown_to_its_caller_to
 async def sent(gate: Gate) -> Ended:
     """Send a mail, which has no key, and have what came of it arrive as the front does."""
     ended = await gate.run("mail_send", {"to": "a"})
-    if claimed := Answer({}, ended).claimed_call:
+    if claimed := Answer({}, ended).claimed_call():
         await gate.store.deliver(claimed)
     return ended
 
