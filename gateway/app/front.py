@@ -59,7 +59,7 @@ def build_front(parts: Parts, guard: Guard, status: Callable[[], Mapping[str, An
     legacy = Legacy(kernel, sessions, parts.notices, welcome, desk)
     ends = (parts.notices.stop, sessions.stop, inputs.stop, parts.task_requests.stop, parts.pages.stop, legacy.stop)
     eras = Eras(Modern(kernel, inputs, parts.notices, welcome, desk), legacy)
-    endpoint = McpEndpoint(kernel, eras, Door(guard, parts.challenge, parts.store.deliver))
+    endpoint = McpEndpoint(kernel, eras, Door(guard, parts.challenge, parts.recollections.deliver))
     rollback = Rollback(parts.runner, parts.store, parts.rules, parts.owned, parts.clock)
     reports = UsageReports(parts.store, parts.rules, parts.clock, parts.redactor.record)
     sides = Sides(

@@ -26,6 +26,7 @@ from gateway.identity.metadata import challenge, resource_metadata
 from gateway.identity.people import PeopleDoor
 from gateway.identity.recognising import Known, Recognising
 from gateway.identity.token_index import TokenIndex
+from gateway.ledger.recollection import Recollections
 from gateway.ledger.recorder import Recorder
 from gateway.ledger.signing import SigningKey
 from gateway.model.clock import Clock, IdSource, RandomIds
@@ -56,7 +57,7 @@ from gateway.pipeline.survey import Survey
 from gateway.pipeline.tainting import Tainting
 from gateway.pipeline.task_requests import TaskRequests
 from gateway.pipeline.tasks import Shelter, Tasks
-from gateway.policy import PolicyLoadError, may_ask
+from gateway.policy import PHASE, PolicyLoadError, may_ask
 from gateway.redaction.redactor import Redactor
 from gateway.resilience.admission import Admission
 from gateway.resilience.executor import Executor
@@ -133,7 +134,7 @@ class Parts:
         self.looping = Looping(self.rules, self.clock, OWN_SERVERS)
         self.kept = Kept(self.rules, self.clock, self.ids)
         self.tainting = Tainting(self.rules, Taints(self.store, self.clock))
-        self.recorder = self._recorder()
+        self.recorder, self.recollections = self._recorder()
         self.shaping = Shaping(self.store, self.clock, redactor.record, OWN_SERVERS)
         self.probing = Probing(self.upstreams, self._watched(), self.store, self.clock, self.ids)
         self.asking = Asking(self.recorder, redactor, self.clock, self.ids, self.elicited)
@@ -180,9 +181,10 @@ class Parts:
         identity = self.config.identity
         return Known(list(self.config.agents.values()), identity.logins, people, identity.clock_skew)
 
-    def _recorder(self) -> Recorder:
+    def _recorder(self) -> tuple[Recorder, Recollections]:
         early = self.config.server.early_reads
-        return Recorder(self.store, self.clock, self.redactor.record, self.tainting, durable_reads=not early)
+        recorder = Recorder(self.store, self.clock, self.redactor.record, self.tainting, durable_reads=not early)
+        return recorder, Recollections(self.store, OWN_SERVERS, frozenset({PHASE}))
 
     def _tasks(self) -> TaskRequests:
         shelter = Shelter(self.store, self.store, self.rules, self.clock, self.redactor.record, self.owned, self.pauses)

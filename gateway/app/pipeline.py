@@ -6,9 +6,7 @@ from gateway.app.opening import issuer_of
 from gateway.app.parts import Parts
 from gateway.cache.results import ResultCache
 from gateway.catalog.own_tools import READ_RESULT
-from gateway.config.model import OWN_SERVERS
 from gateway.identity.delegations import Bounds, Delegations
-from gateway.ledger.recollection import Recollections
 from gateway.model.call import Call
 from gateway.model.outcome import Outcome
 from gateway.pipeline.delegating import Delegating
@@ -30,7 +28,6 @@ from gateway.pipeline.stages.identify import Identify
 from gateway.pipeline.stages.redact import Redact
 from gateway.pipeline.stages.resolve import Resolve
 from gateway.pipeline.stages.validate import Validate
-from gateway.policy import PHASE
 
 __all__ = ["build_runner"]
 
@@ -39,7 +36,7 @@ def build_runner(parts: Parts, noted: Callable[[Call, Outcome], None]) -> Runner
     """Return the pipeline over the parts; `noted` is told of every call once its outcome is recorded."""
     inflight, tasks = InFlight(), parts.task_requests.tasks
     environment = parts.config.server.environment
-    recollections = Recollections(parts.store, OWN_SERVERS, frozenset({PHASE}))
+    recollections = parts.recollections
     joining = Joining(parts.rules, parts.clock, environment)
     bench = Workbench(parts.runs, parts.store, recollections, joining, parts.rules, parts.clock)
     delegations = Delegations(

@@ -1,13 +1,15 @@
 """What a run has recorded when its caller begins it anew: which of it is repeated, and where the caller strays."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from gateway.ledger.forking import Origin, origin_in
+from gateway.model.call import Call
 from gateway.model.facts import Expected, RunRef, StepStatus
 from gateway.model.task import TASK_METHODS
+from gateway.model.tool import Effect
 from gateway.store.bodies import load
 from gateway.store.ports import Event, EventFilter, EventKind, Ledger, Recorded
 from gateway.store.runs import told_caller
@@ -16,6 +18,7 @@ __all__ = ["Recollection", "Recollections"]
 
 _EVERYTHING: Final = 2**31 - 1
 _CACHED: Final = 256
+_GIVEN: Final = 10_000
 _ENDS: Final = frozenset({EventKind.CALL_FINISHED, EventKind.CALL_SETTLED})
 
 
@@ -23,7 +26,7 @@ _ENDS: Final = frozenset({EventKind.CALL_FINISHED, EventKind.CALL_SETTLED})
 class _Step:
     """A recorded step: `keyed` where its step key finds it, `by` the call that it answered in this attempt.
 
-    One `before` the run is of the run that it was forked from.
+    One `before` the run is of the run that it was forked from; `delivered` says that its answer arrived in this one.
     """
 
     n: int
@@ -33,6 +36,11 @@ class _Step:
     keyed: bool
     before: bool = False
     by: str = ""
+    delivered: bool = False
+
+
+Answers = Callable[[_Step], bool]
+"""Tells of a step that has answered a call already whether it answers another."""
 
 
 class Recollection:
@@ -65,17 +73,13 @@ class Recollection:
         found.by = by
         return found.call_id
 
-    def begun_with(self, tool: str, digest: str, by: str, *, once: bool) -> str:
-        """Return the call of the run this one was forked from that the call `by` repeats, or nothing.
-
-        Each answers one call, the first one every further one of a tool that is called `once` in a run.
-        """
+    def begun_with(self, tool: str, digest: str, by: str, answers: Answers) -> _Step | None:
+        """Return the step of the run this one was forked from that the call `by` repeats, and take it."""
         alike = self._before.get((tool, digest), ())
-        found = next((step for step in alike if step.by in {"", by} or once), None)
-        if found is None:
-            return ""
-        found.by = by
-        return found.call_id
+        found = next((step for step in alike if step.by in {"", by} or answers(step)), None)
+        if found is not None:
+            found.by = by
+        return found
 
     def repeated(self, call_id: str, by: str) -> None:
         """Note that the call `by` repeated a recorded one."""
@@ -100,6 +104,7 @@ class Recollections:
         self._apart = apart
         self._steps = steps
         self._held: OrderedDict[tuple[str, str, int], Recollection] = OrderedDict()
+        self._given: OrderedDict[str, _Step] = OrderedDict()
 
     def is_apart(self, tool: str) -> bool:
         """Tell whether a tool's calls are no steps: they are never answered from the record.
@@ -120,6 +125,35 @@ class Recollections:
         if len(self._held) > _CACHED:
             self._held.popitem(last=False)
         return held
+
+    async def begun_with(self, recollection: Recollection, call: Call) -> Recorded | None:
+        """Return the call of the run this one was forked from that `call` repeats. Raises `StoreFault`.
+
+        Each answers one call. An effect answers again until its answer arrived, and where its tool is called once in a
+        run; it does so although its answer is not kept, whereas such a read is made again.
+        """
+        tool = call.tool
+        is_read = tool.effect is Effect.READ
+
+        def answers(step: _Step) -> bool:
+            return tool.once_per_run or not (is_read or step.delivered)
+
+        step = recollection.begun_with(tool.name, call.arguments_digest, call.id, answers)
+        if step is None:
+            return None
+        if not is_read:
+            self._given[call.id] = step
+            if len(self._given) > _GIVEN:
+                self._given.popitem(last=False)
+        return await self.call(step.call_id, whole=is_read)
+
+    def deliver(self, call_id: str, attempt: int) -> Awaitable[None]:
+        """Note that the answer of a call arrived; of one that a fork was answered with, in the fork alone."""
+        return self._ledger.deliver(call_id, attempt) if call_id not in self._given else self._arrived(call_id)
+
+    async def _arrived(self, call_id: str) -> None:
+        step = self._given.pop(call_id)
+        step.delivered = step.delivered or step.by == call_id
 
     async def call(self, call_id: str, *, whole: bool = True) -> Recorded | None:
         """Return a recorded call, hash-checked; None where its `whole` answer is not kept. Raises `StoreFault`."""

@@ -17,7 +17,7 @@ from gateway.model.operation import ROOTS_CHANGED, TOOL_CALL, operation
 from gateway.model.outcome import Succeeded, Unknown, Waiting
 from gateway.model.request import Caller, CallRequest, DryRun
 from gateway.model.task import GET_TASK, TASK_RESULT, Begun
-from gateway.model.tool import Tool
+from gateway.model.tool import Effect, Tool
 from gateway.pipeline.directory import Directory, Place
 from gateway.pipeline.elicited import ELICIT
 from gateway.pipeline.entry import Entry
@@ -104,8 +104,10 @@ class Answer:
         if self.ended is None:
             return ""
         call, outcome = self.ended.call, self.ended.outcome
-        if isinstance(outcome, Waiting | Unknown) or call.recalled is not None:  # which may be another run's
+        if isinstance(outcome, Waiting | Unknown):
             return ""  # who was told that nobody knows has yet to get the answer, once somebody does
+        if call.recalled is not None:  # a read; or an effect of another run, whose answer arrives in this one
+            return call.id if call.tool.effect is not Effect.READ and isinstance(outcome, Succeeded) else ""
         task = call.request.task
         if task is not None:
             return task.call_id if isinstance(outcome, Succeeded) and _is_the_end(call, outcome) else ""

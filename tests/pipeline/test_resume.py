@@ -39,7 +39,7 @@ class Agent:
         if arrives and isinstance(outcome, Succeeded):
             claimed = Answer({}, ended).claimed_call()
             if claimed:
-                await self.gate.store.deliver(claimed, ended.call.facts.run.attempt)
+                await self.gate.recollections.deliver(claimed, ended.call.facts.run.attempt)
         return ended
 
     async def call(self, tool: str, arguments: Mapping[str, Any] = PAYMENT, **more: Any) -> Any:

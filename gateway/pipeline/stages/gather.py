@@ -14,7 +14,7 @@ from gateway.model.call import Call
 from gateway.model.clock import Clock
 from gateway.model.facts import Expected, Facts, PriorQuery, PriorScope, RunRef, Step, StepStatus
 from gateway.model.light import maker
-from gateway.model.tool import Effect, Tool
+from gateway.model.tool import Tool
 from gateway.pipeline.consent import Consents
 from gateway.pipeline.holding import held_by
 from gateway.pipeline.joining import Joining
@@ -175,25 +175,15 @@ class Gather:
         if self._recollections.is_apart(call.tool.name):
             return repeats, None
         recollection = await self._recollections.of(run, owner_of(call.identity))
-        before = await self._begun_with(call, recollection)
+        before = await self._recollections.begun_with(recollection, call)
         if before is not None:
+            call.recalled = before
             return before, None
         if repeats is not None:
             recollection.repeated(repeats.call_id, call.id)
         elif step.key is None:
             repeats = await self._recalled(call, recollection)
         return repeats, None if repeats is not None else recollection.expected()
-
-    async def _begun_with(self, call: Call, recollection: Recollection) -> Recorded | None:
-        """Return the call of the run that this one was forked from which answers this one; no effect is made again."""
-        once = call.tool.once_per_run
-        call_id = recollection.begun_with(call.tool.name, call.arguments_digest, call.id, once=once)
-        if not call_id:
-            return None
-        recorded = await self._recollections.call(call_id, whole=call.tool.effect is Effect.READ)
-        if recorded is not None:
-            call.recalled = recorded
-        return recorded
 
     async def _recalled(self, call: Call, recollection: Recollection) -> Recorded | None:
         """Return the recorded read that answers this one; one whose answer was not kept whole is made again."""
