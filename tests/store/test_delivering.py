@@ -27,7 +27,7 @@ async def test_a_delivery_that_is_written_while_it_is_read_for_is_seen(attempt: 
 
     async def read() -> Recorded:
         if len(rows) == 2:
-            delivering.written("c1", attempt)
+            delivering.written({"c1": attempt})
         return rows.pop(0)
 
     delivering.note("c1", attempt)
@@ -41,8 +41,7 @@ async def test_what_is_noted_and_not_written_is_seen_without_reading_again() -> 
 
     async def read() -> Recorded:
         reads.append(1)
-        delivering.written("another", 1)
-        delivering.written("c1", 1)  # an earlier attempt's; the later one is still to be written
+        delivering.written({"another": 1, "c1": 1})  # an earlier attempt's; the later one is still to be written
         return made(1)
 
     delivering.note("c1", 2)

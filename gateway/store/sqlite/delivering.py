@@ -5,7 +5,7 @@ that answers arrived would have effects made twice. So what stands there is a ma
 attempt, and under it a tag of the call and the attempt. To take a mark away only has a call answered from the record.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from hashlib import blake2b
 from typing import Final
@@ -30,17 +30,29 @@ class Delivering:
         """Take note that the answer of a call has reached its caller, in this attempt at its run."""
         self._noted[call_id] = attempt
 
+    def __bool__(self) -> bool:
+        return bool(self._noted)
+
+    def to_write(self) -> Mapping[str, int]:
+        """Return what is to be written, by call: the attempt in which its answer arrived."""
+        return self._noted.copy()
+
     def mark(self, call_id: str, attempt: int) -> int:
         """Return what is written of a delivery; that of a later attempt is larger."""
         marking = self._marking.copy()
         marking.update(f"{call_id} {attempt}".encode())
         return attempt << _TAG_BITS | int.from_bytes(marking.digest())
 
-    def written(self, call_id: str, attempt: int) -> None:
-        """Take note that this is on the disk."""
+    def marks(self, attempts: Mapping[str, int]) -> list[tuple[int, str]]:
+        """Return what is written of deliveries, each with its call."""
+        return [(self.mark(call_id, attempt), call_id) for call_id, attempt in attempts.items()]
+
+    def written(self, attempts: Mapping[str, int]) -> None:
+        """Take note that these are on the disk."""
         self._written += 1
-        if self._noted.get(call_id) == attempt:  # else a later attempt is still to be written
-            del self._noted[call_id]
+        for call_id, attempt in attempts.items():
+            if self._noted.get(call_id) == attempt:  # else a later attempt is still to be written
+                del self._noted[call_id]
 
     async def reading(self, read: Callable[[], Awaitable[Recorded | None]]) -> Recorded | None:
         """Return what `read` finds, and of it that it was delivered."""

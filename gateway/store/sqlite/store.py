@@ -84,9 +84,9 @@ class SqliteStore:
         self._patience_s = patience_s
         self._write_to = Connection(self._path, self._prepare_writer, create=True, patience_s=patience_s)
         self._read_from = Connection(self._path, _prepare_reader, patience_s=patience_s)
-        self._writer = Writer(self._write_to)
-        self._indexed: IndexedSteps = frozenset()
         self._delivering = Delivering(key)
+        self._writer = Writer(self._write_to, self._delivering)
+        self._indexed: IndexedSteps = frozenset()
         self._claimed: dict[str, transitions.Told] = {}  # what is claimed here and has not ended
 
     async def open(self) -> None:
@@ -149,8 +149,7 @@ class SqliteStore:
 
     async def deliver(self, call_id: str, attempt: int = 1) -> None:
         self._delivering.note(call_id, attempt)
-        told = partial(transitions.deliver, call_id=call_id, mark=self._delivering.mark(call_id, attempt))
-        self._writer.note(told, partial(self._delivering.written, call_id, attempt))
+        self._writer.linger()
 
     async def made(self, call_id: str) -> Recorded | None:
         await self._writer.flush()  # a read may have been recorded lazily

@@ -41,7 +41,6 @@ class Transaction:
 
     __slots__ = (
         "_appended",
-        "_delivered",
         "_ends",
         "_is_sure",
         "_shares",
@@ -62,7 +61,6 @@ class Transaction:
         self._is_sure = head is None
         self.seq, self.hash = self._written = read_head(db) if head is None else head
         self._steps: dict[str, int] = {}
-        self._delivered: list[tuple[int, str]] = []
 
     def append(self, told: Told, body: bytes, share: Share | None = None) -> int:
         """Append one event; return its seq. It is in the table after the next `write_events` or `settle`.
@@ -93,22 +91,15 @@ class Transaction:
         """Count one more call in a run."""
         self._steps[run_id] = self._steps.get(run_id, 0) + 1
 
-    def deliver(self, call_id: str, mark: int) -> None:
-        """Note that a call's answer reached its caller, with the mark that says in which attempt at its run."""
-        self._delivered.append((mark, call_id))
-
-    def write_deliveries(self) -> None:
-        """Write the deliveries noted so far, for a transition that asks after them."""
-        if self._delivered:
-            self.cursor.executemany(_DELIVER, self._delivered)
-            self._delivered = []
+    def deliver(self, marks: Sequence[tuple[int, str]]) -> None:
+        """Note that answers reached their callers: the marks that say in which attempt at its run, and the calls."""
+        self.cursor.executemany(_DELIVER, marks)
 
     def settle(self) -> None:
         """Write what the transitions of this transaction left to the end so far."""
         self.write_events()
         if not self._is_sure and read_head(self.db) != self._written:
             raise _Behind
-        self.write_deliveries()
         if self._steps:
             self.cursor.executemany(_COUNT, self._steps.items())
             self._steps.clear()

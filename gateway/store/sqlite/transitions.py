@@ -19,7 +19,6 @@ from gateway.store.sqlite.transaction import Transaction
 __all__ = [
     "SIGHTING_COLUMNS",
     "claim",
-    "deliver",
     "finish",
     "record",
     "saw_agents",
@@ -111,7 +110,6 @@ def _holder(tx: Transaction, intent: Intent) -> Evidence | None:
     if tx.db.execute(_IS_HELD, key).fetchone() is None:  # the usual answer, for much less than the evidence
         return None
     tx.write_events()
-    tx.write_deliveries()
     return find_holder(tx.db, *key)
 
 
@@ -225,11 +223,6 @@ def record(tx: Transaction, record: Record, body: Text) -> None:
         tx.append(*mark)
     if is_call:
         tx.count_step(record.run_id)
-
-
-def deliver(tx: Transaction, call_id: str, mark: int) -> None:
-    """Note that a call's answer reached its caller, with the mark that says in which attempt at its run."""
-    tx.deliver(call_id, mark)
 
 
 def saw_agents(tx: Transaction, sightings: Sequence[AgentSighting]) -> None:

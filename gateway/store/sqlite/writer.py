@@ -1,15 +1,17 @@
 """The one writer: transitions queue, and all that wait go into the next transaction together."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from gateway.model.errors import GatewayError, StoreFault
 from gateway.model.light import light, maker
 from gateway.store.chain import GENESIS, Head
 from gateway.store.sqlite.connection import Connection
-from gateway.store.sqlite.transaction import Committer, Transition
+from gateway.store.sqlite.delivering import Delivering
+from gateway.store.sqlite.transaction import Committer, Transaction, Transition
 
 __all__ = ["Writer"]
 
@@ -21,11 +23,10 @@ _LINGER_S: Final = 0.05
 @light
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """A queued transition; `answer` is None for a lazy one, `then` is called once it is written."""
+    """A queued transition; `answer` is None for a lazy one."""
 
     transition: Transition
     answer: asyncio.Future[Any] | None = None
-    then: Callable[[], None] | None = None
     revocable: bool = False
     synced: bool = False
 
@@ -37,11 +38,12 @@ class Writer:
     """Commits transitions in the order in which they were queued, as many at a time as are waiting.
 
     What nobody waits for and could not be written is tried again with the next transition, and every `retry_s` seconds.
-    What was only noted goes with the next transition, or `linger_s` later.
+    What is noted of deliveries goes with the next transition, before it.
     """
 
-    def __init__(self, connection: Connection, retry_s: float = _RETRY_S) -> None:
+    def __init__(self, connection: Connection, delivering: Delivering, retry_s: float = _RETRY_S) -> None:
         self._connection = connection
+        self._delivering = delivering
         self._retry_s = retry_s
         self._committer = Committer()
         self._known: Head = (0, GENESIS)
@@ -84,15 +86,14 @@ class Writer:
             raise StoreFault("The ledger cannot be written.", detail=f"{_MOST_LAZY} records wait already")
         self._enqueue(_waiting(transition))
 
-    def note(self, transition: Transition, then: Callable[[], None] | None = None) -> None:
-        """Queue a transition that nobody waits for, to go with the next one; `then` is called once it is written."""
-        self._queue.append(_waiting(transition, then=then))
+    def linger(self) -> None:
+        """Write deliveries that are noted soon, should no transition come that they can go with."""
         if self._drain is None and self._again is None:
             self._again = asyncio.get_running_loop().call_later(_LINGER_S, self._retry)
 
     async def flush(self) -> None:
         """Wait until everything queued so far is written. Raises `StoreFault` when it cannot be."""
-        if self._queue or self._drain is not None:
+        if self._queue or self._delivering or self._drain is not None:
             await self.write(_nothing)
 
     def rest(self) -> None:
@@ -111,18 +112,20 @@ class Writer:
 
     def _retry(self) -> None:
         self._again = None
-        self._start(unasked=True)
+        if self._queue or self._delivering:
+            self._start(unasked=True)
 
     async def _write_all(self, *, unasked: bool) -> None:
         try:
-            while self._queue and (unasked or not self._is_stuck_unasked()):
+            while (self._queue or (unasked and self._delivering)) and (unasked or not self._is_stuck_unasked()):
                 unasked = False
                 batch, self._queue = self._queue, []
                 await self._write_batch([w for w in batch if not (w.revocable and _is_abandoned(w))])
         finally:
             self._drain = None
-            if self._queue and self._again is None:
-                self._again = asyncio.get_running_loop().call_later(self._retry_s, self._retry)
+            if self._again is None and (self._queue or self._delivering):
+                wait_s = self._retry_s if self._stuck is not None else _LINGER_S
+                self._again = asyncio.get_running_loop().call_later(wait_s, self._retry)
 
     def _is_stuck_unasked(self) -> bool:
         """Tell whether the last attempt failed and nobody waits for the next: then a caller makes it, or the timer."""
@@ -130,11 +133,16 @@ class Writer:
 
     async def _write_batch(self, batch: list[_Waiting]) -> None:
         synced = any(waiting.synced for waiting in batch)
-        transitions = [waiting.transition for waiting in batch]
+        delivered = self._delivering.to_write()
+        transitions: list[Transition] = [
+            partial(_deliver, self._delivering.marks(delivered)),
+            *[waiting.transition for waiting in batch],
+        ]
         try:
             answers, self._known = await self._connection.run(self._committer.commit, transitions, self._known, synced)
         except GatewayError as fault:
             self.trouble = fault.detail or fault.message
+            self._stuck = fault if delivered else self._stuck
             self._fail(batch, fault)
         except BaseException:
             behind, self._queue = self._queue, []
@@ -142,10 +150,9 @@ class Writer:
             raise
         else:
             self._stuck, self.trouble = None, ""
-            for waiting, answer in zip(batch, answers, strict=True):
+            for waiting, answer in zip(batch, answers[1:], strict=True):
                 _tell(waiting, answer)
-                if waiting.then is not None:
-                    waiting.then()
+            self._delivering.written(delivered)
 
     def _fail(self, batch: list[_Waiting], fault: GatewayError) -> None:
         lazy = [waiting for waiting in batch if waiting.answer is None]
@@ -158,6 +165,11 @@ class Writer:
 
 def _nothing(transaction: object) -> None:
     del transaction
+
+
+def _deliver(marks: Sequence[tuple[int, str]], transaction: Transaction) -> None:
+    if marks:
+        transaction.deliver(marks)
 
 
 def _is_abandoned(waiting: _Waiting) -> bool:
