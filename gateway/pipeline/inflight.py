@@ -18,20 +18,22 @@ class InFlight:
     """Calls between claim and outcome, and those that ended just now."""
 
     def __init__(self) -> None:
-        self._ends: dict[str, asyncio.Event] = {}
+        self._ends: dict[str, asyncio.Event | None] = {}  # None while nobody waits for it
         self._recent: deque[str] = deque(maxlen=_RECENT)
 
     def begin(self, call_id: str) -> None:
         """Note that `call_id` was claimed by this process."""
-        self._ends[call_id] = asyncio.Event()
+        self._ends[call_id] = None
 
     def end(self, call_id: str, *, recorded: bool = True) -> None:
         """Note that nobody carries `call_id` out any more, and whether its outcome is `recorded`; wakes who waits."""
-        event = self._ends.pop(call_id, None)
+        if call_id not in self._ends:
+            return
+        event = self._ends.pop(call_id)
         if event is not None:
             event.set()
-            if recorded:
-                self._recent.append(call_id)
+        if recorded:
+            self._recent.append(call_id)
 
     def carries(self, call_id: str) -> bool:
         """Tell whether this process is carrying the call out."""
@@ -42,9 +44,11 @@ class InFlight:
 
         True at once for a call that ended just now: whoever asks may have read the ledger a moment before that.
         """
-        event = self._ends.get(call_id)
-        if event is None:
+        if call_id not in self._ends:
             return call_id in self._recent
+        event = self._ends[call_id]
+        if event is None:
+            event = self._ends[call_id] = asyncio.Event()
         try:
             async with asyncio.timeout(patience_s):
                 await event.wait()

@@ -54,8 +54,8 @@ class Writer:
         """Why the last attempt to write anything failed; nothing where it did not."""
         self._again: asyncio.TimerHandle | None = None
 
-    async def write(self, transition: Transition, *, revocable: bool = False, synced: bool = True) -> Any:
-        """Return the transition's answer once it is on the disk; one that is not `synced` once it is committed.
+    def write(self, transition: Transition, *, revocable: bool = False, synced: bool = True) -> asyncio.Future[Any]:
+        """Give the transition's answer once it is on the disk; one that is not `synced` once it is committed.
 
         What is committed outlives the process; only what is synced outlives the machine. A `revocable` one is dropped
         when its caller is cancelled before its transaction began.
@@ -63,9 +63,9 @@ class Writer:
         Raises:
             StoreFault: it was not written. Whatever else the transition raises.
         """
-        answer = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._enqueue(_waiting(transition, answer, revocable=revocable, synced=synced))
-        return await answer
+        return answer
 
     async def write_lazily(self, transition: Transition) -> None:
         """Return once the transition is queued; it is written before anything queued later.
@@ -104,15 +104,15 @@ class Writer:
 
     def _enqueue(self, waiting: _Waiting) -> None:
         self._queue.append(waiting)
-        self._start()
-
-    def _start(self, *, unasked: bool = False) -> None:
         if self._drain is None:
-            self._drain = asyncio.get_running_loop().create_task(self._write_all(unasked=unasked))
+            self._start(unasked=False)
+
+    def _start(self, *, unasked: bool) -> None:
+        self._drain = asyncio.get_running_loop().create_task(self._write_all(unasked=unasked))
 
     def _retry(self) -> None:
         self._again = None
-        if self._queue or self._delivering:
+        if self._drain is None and (self._queue or self._delivering):
             self._start(unasked=True)
 
     async def _write_all(self, *, unasked: bool) -> None:
