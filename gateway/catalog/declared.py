@@ -49,15 +49,13 @@ def fallback_problems(tools: Sequence[Tool], servers: Collection[str]) -> list[P
     `servers` are those configured. The tools of one that has never answered are not known yet: naming one is no
     problem, and until it is known it answers nothing.
     """
-    known = {each.name: each for each in tools}
-    silent = set(servers).difference(each.server for each in tools)
+    known, silent = _seen(tools, servers)
     return [problem for tool in tools for problem in _problems(tool, known, silent)]
 
 
 def lookup_problems(tools: Sequence[Tool], servers: Collection[str]) -> list[Problem]:
     """Return what is wrong with how calls of these tools are looked up; `servers` as above."""
-    known = {each.name: each for each in tools}
-    silent = set(servers).difference(each.server for each in tools)
+    known, silent = _seen(tools, servers)
     problems = []
     for tool in tools:
         asked = "" if tool.lookup is None else tool.lookup.tool
@@ -108,6 +106,11 @@ def hedge_problems(tools: Sequence[Tool], rules: dict[str, ToolRule]) -> list[Pr
         fix = f"take `hedge` away from {tool.name}, or say `idempotent: true` of a read for which that holds"
         problems.append(Problem("tools", 0, 0, "hedge", why, fix))
     return problems
+
+
+def _seen(tools: Sequence[Tool], servers: Collection[str]) -> tuple[Mapping[str, Tool], set[str]]:
+    """Return the tools by name, and the servers that were never heard of."""
+    return {each.name: each for each in tools}, set(servers).difference(each.server for each in tools)
 
 
 def _problems(tool: Tool, known: Mapping[str, Tool], silent: Collection[str]) -> Iterator[Problem]:
