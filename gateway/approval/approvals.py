@@ -48,6 +48,7 @@ class Approvals:
         self._ids = ids
         self._ring = ring
         self.kept = kept
+        self._next_due_ms = 0
 
     def now_ms(self) -> int:
         """Return what time it is for approvals."""
@@ -176,15 +177,20 @@ class Approvals:
 
     async def overdue(self) -> list[Approval]:
         """Put on record which approvals nobody has answered in time; return those that were not on record as that."""
-        if self.kept.answer_within_ms >= self.kept.expires_ms:
+        now, within = self._clock.now_ms(), self.kept.answer_within_ms
+        if within >= self.kept.expires_ms or now < self._next_due_ms:
             return []
-        now, late = self._clock.now_ms(), []
+        late, soonest = [], now + within  # what is asked from now on is due then at the earliest
         for approval in await self.listed():
-            if approval.is_pending(now) and now >= approval.due_ms and not approval.overdue:
-                kind = EventKind.APPROVAL_OVERDUE, approval.state
-                found = replace(approval, overdue=True)
-                if await self._store.change_approval(_change(found, kind, now, found.until_ms, found.votes)):
-                    late.append(found)
+            if not approval.is_pending(now) or approval.overdue:
+                continue
+            found, kind = replace(approval, overdue=True), (EventKind.APPROVAL_OVERDUE, approval.state)
+            change = _change(found, kind, now, found.until_ms, found.votes)
+            if now >= approval.due_ms and await self._store.change_approval(change):
+                late.append(found)
+            else:
+                soonest = min(soonest, approval.due_ms)
+        self._next_due_ms = soonest
         return late
 
     async def expire(self) -> int:

@@ -175,7 +175,8 @@ class ApprovalPages:
     def _marked(self, response: Response, browser: str) -> Response:
         """Have the browser known again, by a secret that no other one has; links from elsewhere bring it along."""
         secure = self._visitors.site.is_secure
-        response.set_cookie(self._cookie, browser, secure=secure, httponly=True, samesite="lax")
+        path = "/" if secure else PATH  # without TLS, other servers of this machine would be sent it with every request
+        response.set_cookie(self._cookie, browser, path=path, secure=secure, httponly=True, samesite="lax")
         return response
 
 

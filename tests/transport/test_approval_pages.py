@@ -210,17 +210,18 @@ async def passes(front: Front, seconds: int) -> None:
     await front.tokens.refresh()
 
 
-async def cookie_of(front: Front) -> str:
-    carol = await window(front, "carol")
-    form = {"deed": "token", "token": carol.token}
-    answered = await front.send("POST", "/-/approve", data=form, headers={"origin": ORIGIN})
+async def cookie_of(person: Window) -> str:
+    form = {"deed": "token", "token": person.token}
+    answered = await person.front.send("POST", "/-/approve", data=form, headers={"origin": ORIGIN})
     return str(answered.headers["set-cookie"])
 
 
 async def test_the_cookie_is_for_the_gateway_alone_where_browsers_come_by_tls() -> None:
     front = fronting()
+    carol = await window(front, "carol")
+    assert "Path=/-/approve;" in await cookie_of(carol)
     front.gate.pages.site.serve_at("127.0.0.1", 8750, "https://gate.example")
-    cookie = await cookie_of(front)
+    cookie = await cookie_of(carol)
     assert cookie.startswith("__Host-toolgate-person=")
     for each in ("Secure", "Path=/", "HttpOnly", "SameSite=lax"):
         assert each in cookie
