@@ -11,12 +11,13 @@ import typer
 from gateway.cli.acting import As, acting_on_run
 from gateway.cli.loaded import Loaded
 from gateway.cli.moving import export_run, fork_run, import_run
-from gateway.cli.output import Refused, done, emit, fail_with, table
+from gateway.cli.output import Refused, done, emit, fail_with, say, table
 from gateway.cli.passport import passport
 from gateway.cli.place import AsJson, ConfigPath, loaded_from, with_store
 from gateway.cli.playing import serve_run
 from gateway.cli.rollback import rollback
 from gateway.cli.taint import add_commands
+from gateway.ledger.forking import Origin, origin_of
 from gateway.ledger.moved import let_go_on
 from gateway.ledger.settle import settle
 from gateway.ledger.trace import CallLine, one_line, run_lines
@@ -75,15 +76,18 @@ def show(
 ) -> None:
     """Show a run's calls in order: tool, outcome, why, how long."""
 
-    async def work(store: Store) -> list[CallLine] | None:
+    async def work(store: Store) -> tuple[list[CallLine], Origin | None] | None:
         if await store.find_run(run) is None:
             return None
-        return await run_lines(store, run)
+        return await run_lines(store, run), await origin_of(store, run)
 
-    lines = with_store(loaded_from(config, as_json=as_json), work, as_json=as_json)
-    if lines is None:
+    found = with_store(loaded_from(config, as_json=as_json), work, as_json=as_json)
+    if found is None:
         fail_with(Refused("unknown_run", f"there is no run {run!r}; list them: toolgate runs list"), as_json=as_json)
+    lines, origin = found
     rows = [_step(number, line) for number, line in enumerate(lines, 1)]
+    if origin is not None and not as_json:
+        say(f"a fork of {origin.run}, whose first calls are on record there")
     emit(
         rows, table([{key: str(value) for key, value in row.items()} for row in rows]) or ["no calls"], as_json=as_json
     )
@@ -229,13 +233,14 @@ def _run(each: RunSummary) -> dict[str, Any]:
 
 
 def _step(number: int, line: CallLine) -> dict[str, Any]:
+    marks = "(imported)" if IMPORTED in line.asked else "", "(from the record)" if line.replayed_from else ""
     return {
         "n": number,
         "call": line.call_id,
         "when": _time(line.at_ms),
         "agent": line.who,
         "tool": line.tool,
-        "outcome": " ".join(filter(None, (line.outcome, line.code, "(imported)" if IMPORTED in line.asked else ""))),
+        "outcome": " ".join(filter(None, (line.outcome, line.code, *marks))),
         "ms": "-" if line.duration_ms is None else line.duration_ms,
     }
 

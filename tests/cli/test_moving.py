@@ -93,7 +93,10 @@ def test_a_paused_run_goes_on_under_another_gateway(two: Two) -> None:
     assert ended.outcome.result["structuredContent"] == {"receipt": "r_1"}
     assert done == 0  # nothing was asked of any server
     steps = two.here.json("runs", "show", run)
-    assert [each["outcome"] for each in steps] == ["succeeded (imported)"] * 2 + ["succeeded"] * 2
+    assert [each["outcome"] for each in steps] == [
+        *["succeeded (imported)"] * 2,
+        *["succeeded (from the record)"] * 2,
+    ]
     assert two.here.json("verify")["ok"] is True
     [spent] = [two.here.json("budget", "--since", "2001-01-01")["costs"]]
     assert spent == []
@@ -234,6 +237,7 @@ def test_a_run_is_forked_and_what_was_done_behind_that_is_named(two: Two) -> Non
     runs = {each["run"]: each for each in two.there.json("runs", "list")}
     assert (runs[told["run"]]["calls"], runs[told["run"]]["attempts"], runs[source]["calls"]) == (0, 2, 2)
     assert two.there.json("verify")["ok"] is True
+    assert f"a fork of {source}, whose first calls" in two.there.run("runs", "show", told["run"]).output
     two.there.run("runs", "pause", told["run"])
     exported = two.there.run("runs", "export", told["run"], "-o", str(two.file))
     assert (exported.exit_code, f"on record of {source} only" in exported.output) == (1, True)
