@@ -56,13 +56,15 @@ def serve_run(  # noqa: PLR0913, PLR0917 - each option is one a person may want
     strayed, or left something out.
     """
     loaded = loaded_from(config, as_json=as_json)
+    if stdio and stdio not in loaded.config.agents:
+        fail_with(Refused("unknown_agent", f"there is no agent {stdio!r}", "add it under `agents:`"), as_json=as_json)
+    if report is not None and not report.absolute().parent.is_dir():  # known before an agent has run for an hour
+        fail_with(Refused("unwritable", f"there is no folder for {report}"), USAGE, as_json=as_json)
     shown = _file(Path(run), loaded, key, as_json) if Path(run).is_file() else None
     redactor = Redactor(loaded.secrets)
     log_to_stderr(redactor)
     try:
         told = asyncio.run(_play(loaded, redactor, (run, shown), (port, stdio)))
-        if report is not None:
-            report.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     except Unplayable as error:
         fail_with(Refused("unplayable", str(error), "toolgate runs list shows the runs"), as_json=as_json)
     except GatewayError as error:
@@ -71,10 +73,20 @@ def serve_run(  # noqa: PLR0913, PLR0917 - each option is one a person may want
         fail_with(Refused("private_file", str(error)), as_json=as_json)
     except OSError as error:
         fail_with(Refused("cannot_serve", str(error)), USAGE, as_json=as_json)
-    if stdio:  # standard output is the agent's
+    _conclude(told, report, None if stdio else as_json)
+
+
+def _conclude(told: Mapping[str, Any], report: Path | None, as_json: bool | None) -> None:
+    """Print the report, on stderr where standard output is the agent's (None), and write it; then exit."""
+    if as_json is None:
         typer.echo("\n".join(_lines(told)), err=True)
     else:
         emit(told, _lines(told), as_json=as_json)
+    if report is not None:
+        try:
+            report.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        except OSError as error:
+            fail_with(Refused("unwritable", f"{report}: {error.strerror}"), USAGE)
     if not told["as_recorded"]:
         raise typer.Exit(FAILED)
 
@@ -167,7 +179,9 @@ def _speak(home: Home, agent: str, stop: asyncio.Event) -> None:
 
 
 def _lines(told: Mapping[str, Any]) -> list[str]:
-    lines = [f"{told['matched']} calls were answered as in {cell(told['run'])}, which has {told['steps']}"]
+    lines = [
+        f"{told['matched']} calls were answered as in {cell(told['run'])}, which has {told['steps']} without repeats"
+    ]
     lines += [f"  diverged  {cell(one['tool'])}: {cell(one['why'])}" for one in told["diverged"]]
     lines += [f"  not made  step {one['step']}, {cell(one['tool'])} (#{one['call']})" for one in told["missing"]]
     lines += [f"  late      step {one['step']}, {cell(one['tool'])}, after step {one['after']}" for one in told["late"]]

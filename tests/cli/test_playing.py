@@ -56,3 +56,10 @@ def test_an_address_that_is_taken_is_refused(house: House) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         code, said = refused(house, str(run), "--port", str(taken.getsockname()[1]))
     assert (code, "cannot_serve" in said) == (2, True)
+
+
+def test_what_would_only_fail_in_the_end_is_refused_in_the_beginning(house: House, tmp_path: Path) -> None:
+    code, said = refused(house, "run_1", "--stdio", "nobody")
+    assert (code, "unknown_agent: there is no agent 'nobody'" in said) == (1, True)
+    code, said = refused(house, "run_1", "--report", str(tmp_path / "nowhere" / "report.json"))
+    assert (code, "unwritable" in said) == (2, True)
