@@ -239,7 +239,7 @@ def _lines(data: Mapping[str, Any], owners: Mapping[str, str]) -> Iterable[str]:
     if data["new"]:
         yield f"new, and nobody may call them: {', '.join(data['new'])} (toolgate schema diff, then approve)"
     for server in data["new_servers"]:
-        yield f'new, and opened by no wildcard before somebody decides: {server} (toolgate schema approve "{server}.*")'
+        yield f'new, and only for agents whose `allow:` names it: {server} (toolgate schema approve "{server}.*")'
     if data["unreviewed"]:
         number, pin = len(data["unreviewed"]), "toolgate schema approve"
         yield f"pinned as they were first seen, reviewed by nobody: {number} tool(s) ({pin}; --json names them)"

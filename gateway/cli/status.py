@@ -55,7 +55,8 @@ def status(config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = False) -
 def opened(wildcards: Mapping[str, Sequence[str]], new: Sequence[str]) -> Iterable[str]:
     """Yield which servers nobody has decided about, and to whom wildcards open whatever there is."""
     for name in new:
-        yield f'{name} is new: wildcards open nothing of it before somebody decides: toolgate schema approve "{name}.*"'
+        decide = f'toolgate schema approve "{name}.*"'
+        yield f"{name} is new: for agents whose `allow:` names it, until somebody decides: {decide}"
     told = [f"{agent} ({', '.join(permits[:3])})" for agent, permits in wildcards.items()]
     if told:
         more = f" and {len(told) - _MOST} more" if len(told) > _MOST else ""

@@ -69,7 +69,7 @@ def test_a_server_that_comes_later_is_open_to_whom_it_is_named_for_and_to_all_on
         assert refused["code"] == "denied"
         status, doctor = house.run("status").output, house.run("doctor", "--offline").output
         for told in (status, doctor):
-            assert "late is new: wildcards open nothing of it before somebody decides" in told
+            assert "late is new: for agents whose `allow:` names it, until somebody decides" in told
             assert 'toolgate schema approve "late.*"' in told
             assert "open by a wildcard, every server there is, to: desk (allow.desk)" in told
         assert house.json("status")["servers"]["late"]["undecided"]
@@ -105,7 +105,7 @@ def test_a_person_who_pins_servers_by_a_command_has_decided(house: House, pin: C
     pin(house)
     adds_a_server(house)
     assert "late is new" in house.run("doctor", "--offline").output
-    assert "opened by no wildcard before somebody decides: late" in house.run("access", "review").output
+    assert "new, and only for agents whose `allow:` names it: late" in house.run("access", "review").output
     pin(house)
     assert "late is new" not in house.run("doctor", "--offline").output
 
