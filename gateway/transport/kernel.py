@@ -353,6 +353,7 @@ class Kernel:
             return await self._directory.prompt(name, asked.endpoint)
         except RequestFault as fault:
             await self.refuse(asked.caller, asked.method, fault)
+            self._check_offered(asked, "prompts")
             raise recorded(RpcError(_INVALID_PARAMS, fault.message)) from None
 
     async def _place(self, asked: Asked, uri: str) -> Place:
@@ -362,9 +363,15 @@ class Kernel:
             return await self._directory.resource(uri, asked.endpoint, identity)
         except RequestFault as fault:
             await self.refuse(asked.caller, asked.method, fault)
+            self._check_offered(asked, "resources")
             missing = fault.code == "unknown_tool"
             code = -32002 if missing else _INVALID_PARAMS
             raise recorded(RpcError(code, fault.message, data={"uri": uri})) from None
+
+    def _check_offered(self, asked: Asked, capability: str) -> None:
+        """Raise `RpcError`, as each server would, where none of the endpoint has a capability; that is on record."""
+        if not self._directory.has(capability, asked.endpoint):
+            raise recorded(RpcError(_METHOD_NOT_FOUND, "Method not found", status=404, data=asked.method)) from None
 
     async def govern(self, asked: Asked, what: Tool, arguments: Mapping[str, Any], task: Begun | None = None) -> Answer:
         """Have something that is no tool done, through the same pipeline; `task` is what it is about, if it is one."""

@@ -6,6 +6,7 @@ import pytest
 
 from tests.pipeline.gate import PAYMENT, Gate, answer
 from tests.transport.front import LEGACY, Front, bearer
+from tests.transport.peer import Peer
 
 CALL = {"name": "payments_pay", "arguments": PAYMENT}
 VERSIONS = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"]
@@ -203,3 +204,15 @@ async def test_a_run_may_be_named_in_a_header() -> None:
         await front.legacy("tools/call", {"name": "payments_list"}, mcp_session_id=session, toolgate_run=run)
     runs = [event.run_id for event in await front.gate.events() if event.tool]
     assert runs[0] == runs[1] != runs[2]
+
+
+async def test_what_no_server_has_at_all_is_answered_as_such_a_server_would() -> None:
+    ref = {"ref": {"type": "ref/prompt", "name": "p"}, "argument": {"name": "a", "value": ""}}
+    named = {"prompts/get": {"name": "p"}, "resources/read": {"uri": "u://u"}, "completion/complete": ref}
+    peer = Peer(Front())
+    await peer.initialize()
+    for method, params in named.items():
+        for reply in (peer.modern(method, params), peer.legacy(method, params)):
+            await reply.ended()
+            assert reply.messages[0]["error"] == {"code": -32601, "message": "Method not found", "data": method}
+    assert len([event for event in await peer.front.gate.events() if event.tool in named]) == 2 * len(named)
