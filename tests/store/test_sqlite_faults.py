@@ -13,6 +13,7 @@ import pytest
 
 from gateway.model.errors import LedgerTampered, StoreFault
 from gateway.model.facts import StepStatus
+from gateway.store.memory import MemoryStore
 from gateway.store.ports import EventFilter
 from gateway.store.sightings import AgentSighting
 from gateway.store.sqlite import SqliteStore
@@ -111,11 +112,13 @@ async def test_a_full_disk_is_a_fault_and_later_calls_work_again(sqlite: SqliteS
     )
     assert all(isinstance(answer, StoreFault) for answer in answers)
     assert "SQLITE_FULL" in answers[0].detail  # type: ignore[union-attr]  # narrowed above
+    assert "SQLITE_FULL" in sqlite.trouble()
     assert await sqlite.verify() == 1
     assert [recorded.call_id for recorded in await sqlite.unfinished()] == ["c0"]
     await limit_pages(sqlite, 1_000_000)
     await sqlite.claim(intent("c1", arguments=big))
     await sqlite.finish(ending("c0", body=big))
+    assert sqlite.trouble() == MemoryStore(FakeClock()).trouble() == ""
     assert await sqlite.verify() == 3
 
 
