@@ -77,7 +77,7 @@ def seal(prev_hash: str, header: Header, body: bytes, share: Share | None = None
 def content_of(header: Header, body: bytes, share: Share | None = None) -> str:
     """Return what the chain commits to of one event, 64 hex digits. `body` as in `seal`. Raises `CodecError`."""
     kept, rest = parted(body, share)
-    return hashlib.sha256(b"%b\n%b\n%b" % (dump(header), kept, rest.encode())).hexdigest()
+    return hashlib.sha256(b"\n".join((dump(header), kept, rest.encode()))).hexdigest()
 
 
 def chained(prev_hash: str, content: str) -> str:

@@ -97,7 +97,7 @@ def _digest(rest: bytes) -> str:
 
 
 def _joined(rest: bytes, share: str) -> str:
-    return hashlib.sha256(b"%b\n%b" % (rest, share.encode())).hexdigest()
+    return hashlib.sha256(b"\n".join((rest, share.encode()))).hexdigest()
 
 
 @lru_cache(maxsize=_SHARES)

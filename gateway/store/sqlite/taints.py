@@ -46,8 +46,9 @@ def mark_of_ending(tx: Transaction, ending: Ending) -> Mark | None:
 
 def mark_of_record(tx: Transaction, record: Record) -> Mark | None:
     """Return the mark of a call recorded whole, to be appended behind it; None where it carries nothing."""
-    about = (record.run_id, record.agent, record.on_behalf_of, record.tool)
-    return _mark(tx, about, record) if record.taint else None
+    if not record.taint:
+        return None
+    return _mark(tx, (record.run_id, record.agent, record.on_behalf_of, record.tool), record)
 
 
 def _mark(tx: Transaction, about: tuple[str, str, str, str], call: Ending | Record) -> Mark:
