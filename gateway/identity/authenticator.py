@@ -100,10 +100,14 @@ class Authenticator:
             StoreFault: tokens cannot be checked right now.
         """
         found = self._roster.verified.get(credential.value) if credential.kind == "bearer" else None
-        if found is None or found[2] != self._trust.generation() or self._clock.now_ms() >= found[1]:
+        trust = self._trust
+        if found is None or found[2] != trust.generation() or self._clock.now_ms() >= found[1]:
             return None
-        self._trust.believe(found[0])
-        return found[0]
+        identity = found[0]
+        trust.tokens.believe()
+        if identity.child is not None:
+            trust.believe(identity)
+        return identity
 
     async def identify(self, credential: Credential, *, loopback: bool) -> Identity:
         """Return the verified agent behind `credential`. `loopback`: the peer is on this machine.

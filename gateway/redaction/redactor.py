@@ -76,15 +76,17 @@ class Redactor:
 
         A tuple stands for what never changes, down to its leaves: what is to be kept of it is remembered.
         """
-        return self._constant(value) if type(value) is tuple else self._at_rest(value)
+        if type(value) is not tuple:
+            return self._at_rest(value)
+        known = self._constants.get(id(value))
+        return known[1] if known is not None and known[0] is value else self._constant(value)
 
     def _constant(self, value: tuple[Any, ...]) -> Any:
-        known = self._constants.get(id(value))
-        if known is None or known[0] is not value:
-            if len(self._constants) >= _CONSTANTS:
-                self._constants = {}
-            known = self._constants[id(value)] = value, self._at_rest(value)
-        return known[1]
+        if len(self._constants) >= _CONSTANTS:
+            self._constants = {}
+        kept = self._at_rest(value)
+        self._constants[id(value)] = value, kept
+        return kept
 
     def _at_rest(self, value: Any) -> Any:
         known = self._known

@@ -100,10 +100,8 @@ class Gather:
             return False
         environment = rules.environments.get(agent, self._environment)
         confidence = _confidence(request.meta) if rules.bundle.reads_confidence else None
-        call.step_key = step.key
-        call.facts = _facts(
-            now, run, self._runs.steps(run.id), {}, None, environment, taint=taint, confidence=confidence
-        )
+        call.step_key, steps = step.key, self._runs.steps(run.id)
+        call.facts = _facts(now, run, steps, {}, None, environment, None, None, None, taint, None, {}, confidence)
         self._looping.check(call, run.id)
         return True
 
