@@ -70,23 +70,25 @@ class Recorder:
         """Write the intent of a decided call and take its locks. Raises `StoreFault`: then nothing may be sent."""
         if call.has("bundle") and not self._bundles.has(call.bundle):
             await self._bundles.keep(call.bundle)
-        identity = call.identity
-        intent = _intent(
-            call_id=call.id,
-            at_ms=self._clock.now_ms(),
-            run_id=call.facts.run.id,
-            session=call.request.caller.session or "",
-            agent=identity.agent,
-            on_behalf_of=identity.on_behalf_of or "",
-            tool=call.tool.name,
-            arguments_digest=call.arguments_digest,
-            step_key=call.step_key,
-            body=claim_body(call, self._redact, self._parts),
-            uses=tuple(uses),
-            approval=_relied_on(call.facts.approval),
-            grant=_relied_on(call.facts.grant),
-            charges=_bill(call).charges,
-            facts=tuple(FactUse(held.key, held.version) for held in call.facts.held.values()),
+        identity, facts = call.identity, call.facts
+        held = tuple([FactUse(each.key, each.version) for each in facts.held.values()]) if facts.held else ()
+        body = claim_body(call, self._redact, self._parts)
+        intent = _intent(  # by place, as all that is made for every call
+            call.id,
+            self._clock.now_ms(),
+            facts.run.id,
+            call.request.caller.session or "",
+            identity.agent,
+            identity.on_behalf_of or "",
+            call.tool.name,
+            call.arguments_digest,
+            call.step_key,
+            body,
+            tuple(uses),
+            _relied_on(facts.approval),
+            _relied_on(facts.grant),
+            _bill(call).charges,
+            held,
         )
         return await self._ledger.claim(intent)
 
@@ -121,17 +123,8 @@ class Recorder:
         returns = tuple(use.id for use in relied if use is not None)
         result = outcome.result if isinstance(outcome, Succeeded) else None
         charges = settled(_bill(call), status, result, now - call.received_ms)
-        ending = _ending(
-            call.id,
-            now,
-            status,
-            body,
-            release=released,
-            returns=returns,
-            charges=charges,
-            compensates=call.request.undoes.call_id if call.request.undoes is not None else "",
-            taint=taint,
-        )
+        undone = call.request.undoes.call_id if call.request.undoes is not None else ""
+        ending = _ending(call.id, now, status, body, released, returns, undone, charges, taint)
         await self._ledger.finish(ending)
         self._marked(call, taint)
 
@@ -243,11 +236,8 @@ def _relied_on(given: Approval | None) -> ApprovalUse | None:
 
 def _status(outcome: Outcome) -> StepStatus:
     """Tell what counts as history: a tool that answered with its own error, or with a question, did not succeed."""
-    match outcome:
-        case Succeeded(result):
-            unfinished = result.get("isError") is True or result.get("resultType") == "input_required"
-            return StepStatus.FAILED if unfinished else StepStatus.SUCCEEDED
-        case Unknown():
-            return StepStatus.UNKNOWN
-        case _:
-            return StepStatus.FAILED
+    if isinstance(outcome, Succeeded):
+        result = outcome.result
+        unfinished = result.get("isError") is True or result.get("resultType") == "input_required"
+        return StepStatus.FAILED if unfinished else StepStatus.SUCCEEDED
+    return StepStatus.UNKNOWN if isinstance(outcome, Unknown) else StepStatus.FAILED
