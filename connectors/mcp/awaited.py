@@ -31,6 +31,10 @@ class Awaited:
         self._waiting[number] = asyncio.get_running_loop().create_future()
         return number
 
+    def unawaited(self) -> int:
+        """Return the number of a request whose answer nobody waits for."""
+        return next(self._numbers)
+
     def forget(self, number: int) -> None:
         """Wait for that answer no longer."""
         self._waiting.pop(number, None)

@@ -12,7 +12,7 @@ from connectors.mcp.error_log import ErrorLog
 from connectors.mcp.process import Child, Command
 from connectors.mcp.tempo import Tempo
 from connectors.mcp.wire import Ear, answer_to, encode
-from gateway.connector import CodecError, ConnectorFault, Notice, Unavailable, dump, parse
+from gateway.connector import CodecError, ConnectorFault, Notice, TimedOut, Unavailable, dump, parse
 
 __all__ = ["Noise", "StdioWire"]
 
@@ -22,6 +22,8 @@ _NOT_RUNNING: Final = "The server is not running."
 _ID_FIRST: Final = re.compile(rb'\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"id"\s*:\s*(\d{1,18})\s*,')
 _ID_LAST: Final = re.compile(rb'[,{]\s*"id"\s*:\s*(\d{1,18})\s*(?:,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*$')
 _HEAD: Final = 256
+_MUTE_S: Final = 30.0
+"""A server that lets a call time out and then says nothing at all for so long is stuck."""
 
 
 @dataclass(slots=True)
@@ -57,6 +59,9 @@ class StdioWire:
         self._burst = 0
         self._tempo = Tempo()
         self._gone = _NOT_RUNNING
+        self._begun: dict[int, float] = {}
+        self._heard_at = 0.0
+        self._mute_s = _MUTE_S
         self.noise = Noise()
 
     @property
@@ -97,11 +102,29 @@ class StdioWire:
         self, method: str, params: Mapping[str, Any], headers: bytes, timeout_s: float, ear: Ear | None = None
     ) -> Any:
         number = self._awaited.begin()
+        self._begun[number] = asyncio.get_running_loop().time()
         try:
             self._write(encode(number, method, params, ear))
             return await self._awaited.result(number, timeout_s, ear)
+        except TimedOut:
+            self._doubt(self._begun[number])
+            raise
         finally:
+            del self._begun[number]
             self._awaited.forget(number)
+
+    def _doubt(self, began: float) -> None:
+        """Nothing was heard of the server since a call began that has timed out: see whether it says anything."""
+        child = self._child
+        if child is not None and self._heard_at < began:
+            self._say(dump({"jsonrpc": "2.0", "id": self._awaited.unawaited(), "method": "ping"}))
+            asyncio.get_running_loop().call_later(self._mute_s, self._end_if_mute, child, began)
+
+    def _end_if_mute(self, child: Child, began: float) -> None:
+        """End a server that is stuck, so that the next call finds another; it may still be busy with an older call."""
+        is_busy = any(begun <= began for begun in self._begun.values())
+        if self._child is child and self._heard_at < began and not is_busy:
+            self._give_up("The server answered nothing any more, and was ended.")
 
     def _write(self, message: bytes) -> None:
         child = self._child
@@ -124,6 +147,7 @@ class StdioWire:
         self._awaited.fail_all(Unavailable(why, detail=self._log.tail()))
 
     def _output(self, data: bytes) -> None:
+        self._heard_at = asyncio.get_running_loop().time()
         first, *others = data.split(b"\n")
         self._extend(first)
         for following in others:
@@ -193,8 +217,11 @@ class StdioWire:
 
     def _silence(self) -> None:
         """End a server that floods the gateway with lines that answer nothing: reading them would starve the others."""
-        self._gone = "The server wrote a flood of what is not MCP, and was ended."
-        self._fail_all(self._gone)
+        self._give_up("The server wrote a flood of what is not MCP, and was ended.")
+
+    def _give_up(self, why: str) -> None:
+        self._gone = why
+        self._fail_all(why)
         if self._child is not None:
             self._child.kill()
 

@@ -9,7 +9,7 @@ import pytest
 
 from connectors.mcp.error_log import ErrorLog
 from gateway.connector import ConnectorFault
-from tests.connectors.mcp.conftest import Start, asked, build, stdio
+from tests.connectors.mcp.conftest import Start, asked, build, fault_of, stdio
 from tests.fixtures.clock import FakeClock
 
 ERAS = ["modern", "legacy"]
@@ -196,6 +196,33 @@ async def test_a_server_that_writes_a_flood_of_what_is_not_mcp_is_ended(start: S
         await upstream.call(asked("noise"))
     assert (caught.value.code, caught.value.sent) == ("unavailable", True)
     assert text(await upstream.call(asked("echo", {"n": 1}))) == '{"n": 1}'
+
+
+def impatient(upstream: Any) -> None:
+    upstream._shared.wire._mute_s = 0.05
+
+
+async def test_a_server_that_is_stuck_is_ended_and_the_next_call_finds_another(start: Start) -> None:
+    upstream = await start(stdio("modern"))
+    impatient(upstream)
+    await upstream.call(asked("echo"))
+    assert (await fault_of(upstream.call(asked("stuck", timeout_s=0.2)))).code == "timeout"
+    fault = await fault_of(upstream.call(asked("echo", timeout_s=20)))
+    assert (fault.code, "answered nothing any more" in fault.message) == ("unavailable", True)
+    assert text(await upstream.call(asked("echo", {"n": 1}))) == '{"n": 1}'
+
+
+async def test_a_server_that_still_answers_others_or_is_busy_with_an_older_call_is_not_stuck(start: Start) -> None:
+    upstream = await start(stdio("modern"))
+    impatient(upstream)
+    older = asyncio.ensure_future(upstream.call(asked("busy", timeout_s=20)))
+    await asyncio.sleep(0)
+    assert (await fault_of(upstream.call(asked("hang", timeout_s=0.2)))).code == "timeout"
+    assert text(await older) == "done"
+    assert (await fault_of(upstream.call(asked("hang", timeout_s=0.2)))).code == "timeout"
+    process = upstream._shared.wire._child  # type: ignore[attr-defined]
+    assert text(await upstream.call(asked("busy", timeout_s=20))) == "done"
+    assert upstream._shared.wire._child is process  # type: ignore[attr-defined]
 
 
 async def test_the_last_words_of_a_server_count(start: Start) -> None:
