@@ -1,6 +1,7 @@
 """The forms in which a known secret may turn up in a text."""
 
 import base64
+import html
 import json
 from collections.abc import Iterable
 from typing import Final
@@ -15,7 +16,10 @@ _MIN_ENCODED: Final = 8
 
 
 def needles(secrets: Iterable[str]) -> tuple[str, ...]:
-    """Return every text to look for, longest first: plain, URL-encoded, inside JSON, and in base64 at any offset."""
+    """Return every text to look for, longest first.
+
+    That is each secret plain, URL-encoded, inside JSON or HTML, and in base64 at any offset.
+    """
     found: set[str] = set()
     for secret in secrets:
         if len(secret) >= MIN_SECRET:
@@ -28,7 +32,8 @@ def _forms(secret: str) -> set[str]:
     escaped = {quote(raw, safe=""), quote(raw, safe="/"), quote_plus(raw)}
     lower = {_lower_escapes(text) for text in escaped}
     in_json = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
-    return {secret} | escaped | lower | in_json | _base64_forms(raw)
+    in_html = {html.escape(secret), html.escape(secret, quote=False)}
+    return {secret} | escaped | lower | in_json | in_html | _base64_forms(raw)
 
 
 def _lower_escapes(text: str) -> str:

@@ -1,6 +1,7 @@
 """What an agent sees: everything but the gateway's own secrets."""
 
 import base64
+import html
 import json
 import re
 from collections.abc import Callable
@@ -47,6 +48,8 @@ def test_what_merely_looks_secret_passes_unchanged() -> None:
         quote_plus,
         lambda s: json.dumps(s),
         lambda s: json.dumps({"error": f"bad key {s}"}, ensure_ascii=False),
+        html.escape,
+        lambda s: html.escape(s, quote=False),
         lambda s: base64.b64encode(s.encode()).decode(),
         lambda s: base64.urlsafe_b64encode(s.encode()).decode().rstrip("="),
         *(
