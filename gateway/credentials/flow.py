@@ -14,7 +14,7 @@ from gateway.credentials.fault import GrantRefused, unusable
 from gateway.credentials.fetch import Fetch, Where
 from gateway.model.clock import Clock
 
-__all__ = ["CodeFlow", "ConsentDenied", "Login", "NotOurs", "Profile", "check_page"]
+__all__ = ["CodeFlow", "ConsentDenied", "Login", "NotOurs", "Profile", "check_page", "logins_at"]
 
 
 class NotOurs(Exception):
@@ -38,13 +38,16 @@ def check_page(issuer: Issuer, *, by_nonce: bool = False) -> None:
 
 
 class CodeFlow:
-    """One question at one authorization server, on one redirect URI, good for one answer."""
+    """One question at one authorization server, on one redirect URI, good for one answer.
 
-    def __init__(self, endpoint: TokenEndpoint, redirect: str) -> None:
+    `drawn` are its state and its verifier, where whoever asks can tell them again; else they are drawn here.
+    """
+
+    def __init__(self, endpoint: TokenEndpoint, redirect: str, drawn: tuple[str, str] = ("", "")) -> None:
         self.endpoint: Final = endpoint
-        self.state: Final = secrets.token_urlsafe(32)
+        self.state: Final = drawn[0] or secrets.token_urlsafe(32)
         self._redirect = redirect
-        self._verifier: Final = secrets.token_urlsafe(64)
+        self._verifier: Final = drawn[1] or secrets.token_urlsafe(64)
         self._used = False
 
     def url(self, wanted: Mapping[str, str]) -> str:
@@ -103,12 +106,21 @@ class Profile(Protocol):
         ...
 
 
+async def logins_at(profile: Profile, issuer: str, clock: Clock) -> TokenEndpoint:
+    """Return the token endpoint of the issuer of that URL, where people can be sent. Raises `ConnectorFault`."""
+    host = urlsplit(issuer).hostname
+    fetch = Fetch(Where({host} if host else ()), None)
+    found = await issuer_at(fetch, issuer)
+    check_page(found, by_nonce=True)
+    return TokenEndpoint(found, Client(profile.client_id, profile.secret), fetch, clock)
+
+
 class Login:
     """One person asked once, at their issuer, who they are (OpenID Connect Core §3.1)."""
 
-    def __init__(self, flow: CodeFlow) -> None:
+    def __init__(self, flow: CodeFlow, nonce: str = "") -> None:
         self.flow: Final = flow
-        self.nonce: Final = secrets.token_urlsafe(32)
+        self.nonce: Final = nonce or secrets.token_urlsafe(32)
 
     @classmethod
     async def at(cls, profile: Profile, issuer: str, where: tuple[str, Clock]) -> "Login":
@@ -116,13 +128,8 @@ class Login:
 
         Raises `ConnectorFault`.
         """
-        host = urlsplit(issuer).hostname
-        fetch = Fetch(Where({host} if host else ()), None)
-        found = await issuer_at(fetch, issuer)
-        check_page(found, by_nonce=True)
         redirect, clock = where
-        endpoint = TokenEndpoint(found, Client(profile.client_id, profile.secret), fetch, clock)
-        return cls(CodeFlow(endpoint, redirect))
+        return cls(CodeFlow(await logins_at(profile, issuer, clock), redirect))
 
     @property
     def url(self) -> str:

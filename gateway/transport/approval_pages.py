@@ -13,7 +13,7 @@ from starlette.routing import Route
 from gateway.approval.values import Approval, ApprovalRefused
 from gateway.codec import CodecError, parse
 from gateway.credentials.pages import PageRefused
-from gateway.credentials.visitors import BACK, PATH, Visitor, Visitors
+from gateway.credentials.visitors import BACK, LOGIN_S, PATH, Visitor, Visitors
 from gateway.ledger.trace import latest_lines
 from gateway.model.clock import Clock
 from gateway.model.errors import GatewayError
@@ -90,8 +90,8 @@ class ApprovalPages:
             if said.get("deed") == "token":
                 return self._marked(_again(here), await self._visitors.by_token(said.get("token", "").strip()))
             if said.get("deed") == "login":
-                url, browser = await self._visitors.leave_to(said.get("issuer", ""), here)
-                return self._marked(onward(url), browser)
+                url, (name, kept) = await self._visitors.leave_to(said.get("issuer", ""), here)
+                return self._given(onward(url), self._of_login(name), kept, LOGIN_S)
             return await self._known(request, lambda visitor: self._deed(request, visitor, said))
 
         return await self._answer(work)
@@ -103,8 +103,10 @@ class ApprovalPages:
             pairs = parse_qsl(request.scope["query_string"].decode("latin-1"))
             if len({name for name, _ in pairs}) != len(pairs):
                 raise PageRefused("This is not what was asked for.", 400)
-            browser, here = await self._visitors.back(dict(pairs), self._browser(request))
-            return self._marked(_again(here), browser)
+            browser, here, name = await self._visitors.back(
+                dict(pairs), lambda name: request.cookies.get(self._of_login(name), "")
+            )
+            return self._marked(self._given(_again(here), self._of_login(name), "", 0), browser)
 
         return await self._answer(work)
 
@@ -169,14 +171,20 @@ class ApprovalPages:
     def _cookie(self) -> str:
         return "__Host-toolgate-person" if self._visitors.site.is_secure else "toolgate-person"
 
+    def _of_login(self, name: str) -> str:
+        return f"{self._cookie}-{name}"
+
     def _browser(self, request: Request) -> str:
         return request.cookies.get(self._cookie, "")
 
     def _marked(self, response: Response, browser: str) -> Response:
         """Have the browser known again, by a secret that no other one has; links from elsewhere bring it along."""
+        return self._given(response, self._cookie, browser)
+
+    def _given(self, response: Response, name: str, value: str, lasts_s: int | None = None) -> Response:
         secure = self._visitors.site.is_secure
         path = "/" if secure else PATH  # without TLS, other servers of this machine would be sent it with every request
-        response.set_cookie(self._cookie, browser, path=path, secure=secure, httponly=True, samesite="lax")
+        response.set_cookie(name, value, lasts_s, path=path, secure=secure, httponly=True, samesite="lax")
         return response
 
 

@@ -1,6 +1,7 @@
 """A person follows the link of a call that waits, logs in, and decides: in a real browser, at any issuer."""
 
 import asyncio
+from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -172,8 +173,44 @@ async def test_a_login_that_took_too_long_counts_for_nothing(gate: Inside) -> No
         assert "has had its time" in (await browser.follow()).text
 
 
+async def test_strangers_who_are_sent_to_log_in_push_nobody_out_and_have_the_issuer_asked_once(
+    gate: Inside, server: Authority
+) -> None:
+    async with browsing() as mine, browsing() as theirs:
+        page = await sent_to_log_in(mine, gate)
+        asked = server.count()["metadata"]
+        for _ in range(1001):
+            sent = await theirs.http.post(page, data={"deed": "login", "issuer": server.url})
+            theirs.http.cookies.clear()
+        assert (sent.status_code, server.count()["metadata"]) == (200, asked)
+        assert "You are <b><bdi>bob@acme.example" in (await mine.follow()).text
+
+
+async def test_a_person_can_log_in_from_two_links_at_once_and_stays_who_they_are_meanwhile(gate: Inside) -> None:
+    async with browsing() as browser:
+        page = await sent_to_log_in(browser, gate)
+        first = browser.at
+        await sent_to_log_in(browser, gate)
+        for tab in (first, browser.at):
+            browser.at = tab
+            assert "You are <b><bdi>bob@acme.example" in (await browser.follow()).text
+        await browser.http.post(page, data={"deed": "login", "issuer": "https://nobody.example"})
+        assert "You are <b><bdi>bob@acme.example" in (await browser.open(page)).text
+        assert all(not name.startswith("toolgate-person-") for name in browser.http.cookies)
+
+
+async def test_what_a_browser_keeps_of_a_login_leads_nowhere_else(gate: Inside) -> None:
+    async with browsing() as browser:
+        await sent_to_log_in(browser, gate)
+        [cookie] = [each for each in browser.http.cookies.jar if each.name.startswith("toolgate-person-")]
+        whole = b64decode(f"{cookie.value}==").replace(b" /-/approve", b" https://evil.example")
+        cookie.value = b64encode(whole).decode().rstrip("=")
+        assert "begun in another browser" in (await browser.follow()).text
+
+
 async def test_an_issuer_that_does_not_answer_is_said_so(gate: Inside, server: Authority) -> None:
     async with browsing() as browser:
+        gate.clock.ms += 300_000  # what it said before is believed for so long
         server.control(metadata={"authorization_endpoint": None})
         page = gate.url.replace("/mcp", "/-/approve")
         sent = await browser.http.post(page, data={"deed": "login", "issuer": server.url})
