@@ -92,7 +92,7 @@ def approve(
     loaded = loaded_from(config)
     by = acting(loaded, person)
     home = home_of(loaded)
-    pinned, live = _lock(home, False), _live(loaded, False)
+    pinned, live = _lock(home, False).begun_with(loaded.config.mcpServers), _live(loaded, False)
     accepted: dict[str, Pin] = {}
     for server, name, definition in _meant(tool, live):
         called = canonical_name(server, name)

@@ -110,6 +110,25 @@ def test_a_person_who_pins_servers_by_a_command_has_decided(house: House, pin: C
     assert "late is new" not in house.run("doctor", "--offline").output
 
 
+def test_what_is_approved_in_a_lock_of_before_servers_were_decided_about_shuts_no_server_that_it_knows(
+    house: House,
+) -> None:
+    adds_a_server(house)
+    pin_as_a_command(house)
+    path = house.path / "gateway.lock"
+    old = json.loads(path.read_bytes())
+    del old["decided"]
+    path.write_text(json.dumps(old), "utf-8")
+    assert house.run("schema", "approve", "probe.pay", "--yes").exit_code == 0
+    assert " is new: " not in house.run("doctor", "--offline").output
+
+
+def test_whoever_approves_before_the_first_start_shuts_none_of_the_servers_that_are_there(house: House) -> None:
+    adds_a_server(house)
+    assert house.run("schema", "approve", "probe.pay", "--yes").exit_code == 0
+    assert " is new: " not in house.run("doctor", "--offline").output
+
+
 def test_a_gateway_begins_with_the_servers_it_is_given_also_those_that_answer_later(tmp_path: Path) -> None:
     path = tmp_path / "gateway.lock"
     pins = {"pay": Pin.of({"name": "pay"})}
