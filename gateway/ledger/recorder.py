@@ -10,6 +10,7 @@ from gateway.ledger.parts import Parts, Redact
 from gateway.model.bill import NO_BILL, Bill
 from gateway.model.call import Call
 from gateway.model.clock import Clock
+from gateway.model.errors import StoreFault, UnwritableError
 from gateway.model.facts import Approval, StepStatus
 from gateway.model.identity import ANONYMOUS_AGENT
 from gateway.model.light import maker
@@ -22,6 +23,7 @@ from gateway.store.ports import Claimed, Ending, Intent, Ledger, Record, Recorde
 __all__ = ["Carrying", "Recorder"]
 
 _LONGEST_NAME: Final = 256
+_AGAIN_S: Final = 1.0
 _intent: Final = maker(Intent)
 _record: Final = maker(Record)
 _ending: Final = maker(Ending)
@@ -127,6 +129,21 @@ class Recorder:
         ending = _ending(call.id, now, status, body, released, returns, undone, charges, taint)
         await self._ledger.finish(ending)
         self._marked(call, taint)
+
+    async def end_later(self, call: Call, outcome: Outcome) -> None:
+        """Write what came of a call once the store can be written again: what is known need not become a doubt.
+
+        As its ending where it was claimed; of one that was not, whole.
+        """
+        while True:
+            await self._clock.sleep(_AGAIN_S)
+            try:
+                is_claimed = call.takes_over is not None or await self.knows(call)
+                return await (self.finish if is_claimed else self.record)(call, outcome)
+            except UnwritableError:
+                return None
+            except StoreFault:
+                continue
 
     async def _end_doubt(self, call: Call, outcome: Outcome) -> None:
         before: Recorded = call.takes_over

@@ -12,15 +12,7 @@ from gateway.ledger.recorder import Recorder
 from gateway.model.back import NOBODY
 from gateway.model.call import Call
 from gateway.model.clock import Clock, IdSource
-from gateway.model.errors import (
-    ConnectorFault,
-    GatewayError,
-    LimitFault,
-    OutcomeUnknown,
-    RequestFault,
-    StoreFault,
-    UnwritableError,
-)
+from gateway.model.errors import ConnectorFault, GatewayError, LimitFault, OutcomeUnknown, RequestFault, StoreFault
 from gateway.model.identity import Identity
 from gateway.model.light import light, maker
 from gateway.model.outcome import Failed, Outcome, Succeeded, Unknown, Waiting
@@ -36,7 +28,6 @@ __all__ = ["Ended", "Kit", "Runner"]
 
 _LOG = logging.getLogger(__name__)
 _MAX_DECISIONS: Final = 8
-_AGAIN_S: Final = 1.0
 _READ: Final = Effect.READ
 _succeeded: Final = maker(Succeeded)
 _Step = Callable[[Call], Step]
@@ -197,7 +188,7 @@ class Runner:
             _LOG.exception("the outcome of call %s could not be recorded", call.id)
             said = f"The call was sent, but its outcome could not be recorded (#{call.id}). Do not repeat it blindly."
             if isinstance(error, StoreFault):  # who repeats it meanwhile is told that it is under way
-                self._owned.start(self._finish_later(call, outcome))
+                self._owned.start(self._recorder.end_later(call, outcome))
             outcome = Unknown(OutcomeUnknown(said, detail=_as_fault(error).detail))
         finally:
             self._inflight.end(call.id, recorded=recorded)
@@ -205,17 +196,6 @@ class Runner:
                 self._inflight.end(again(before), recorded=recorded)
         self._noted(call, outcome)
         return outcome
-
-    async def _finish_later(self, call: Call, outcome: Outcome) -> None:
-        """Record an outcome once the store can be written again: what is known need not become a doubt."""
-        while True:
-            await self._clock.sleep(_AGAIN_S)
-            try:
-                return await self._recorder.finish(call, outcome)
-            except UnwritableError:
-                return None
-            except StoreFault:
-                continue
 
     async def _record(self, call: Call, outcome: Outcome) -> Outcome:
         """Record a call that made no claim; one that cannot be recorded did not happen, and is put on record later."""

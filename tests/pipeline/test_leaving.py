@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from gateway.model.clock import Clock
-from gateway.model.outcome import Succeeded
+from gateway.model.errors import LedgerTampered
+from gateway.model.outcome import Failed, Succeeded
 from gateway.pipeline.runner import Ended
 from gateway.store.ports import Claimed, EventFilter, EventKind, Intent
 from gateway.store.sqlite import SqliteStore
@@ -81,13 +82,18 @@ def asked(gate: Gate) -> list[Any]:
     return [each for each in gate.servers["payments"].asked if each.tool == "pay"]
 
 
-async def _left_while_claiming(gate: Gate) -> None:
+async def _leaves_while_claiming(gate: Gate) -> None:
     task = asyncio.ensure_future(gate.run("payments_pay"))
     await settle()
     await cancelled(task)
     await settle()
-    assert (len(gate.inflight), len(gate.owned)) == (0, 0)
+    assert len(gate.inflight) == 0
     assert gate.servers["payments"].asked == []
+
+
+async def _left_while_claiming(gate: Gate) -> None:
+    await _leaves_while_claiming(gate)
+    assert len(gate.owned) == 0
 
 
 async def test_a_caller_that_leaves_during_the_claim_gives_it_back() -> None:
@@ -117,14 +123,44 @@ async def test_a_caller_that_leaves_during_a_claim_that_was_not_had_is_recorded_
 
 
 @pytest.mark.parametrize("name", ["made", "finish"])
-async def test_a_claim_that_cannot_be_given_back_is_told_to_the_log(
+async def test_a_claim_that_cannot_be_given_back_now_is_given_back_once_the_store_can_be_written(
     name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = SlowStore(FakeClock(), written=True)
     gate = Gate(store=store)
     store.breaks(name)
-    await _left_while_claiming(gate)
+    await _leaves_while_claiming(gate)
     assert "store_unavailable" in caplog.text
+    store.may_go_on.set()
+    meanwhile = await gate.run("payments_pay")
+    assert isinstance(meanwhile.outcome, Failed)
+    assert meanwhile.outcome.error.code == "in_progress"
+    store.heal()
+    assert await gate.owned.drain(60.0) == 0
+    again = await gate.run("payments_pay")
+    assert again.outcome == Succeeded({"content": []})
+
+
+async def test_a_claim_whose_history_was_tampered_with_is_not_given_back(caplog: pytest.LogCaptureFixture) -> None:
+    store = SlowStore(FakeClock(), written=True)
+    gate = Gate(store=store)
+    store.breaks("made", LedgerTampered("It was changed.", seq=1))
+    await _left_while_claiming(gate)
+    assert "ledger_tampered" in caplog.text
+
+
+async def test_a_call_that_was_left_and_never_claimed_is_on_record_once_the_store_can_be_written() -> None:
+    store = SlowStore(FakeClock(), written=False)
+    gate = Gate(store=store)
+    task = asyncio.ensure_future(gate.run("payments_pay"))
+    await settle()
+    store.breaks("record")
+    await cancelled(task)
+    await settle()
+    store.heal()
+    assert await gate.owned.drain(60.0) == 0
+    [left] = [event for event in await gate.events() if event.tool]
+    assert (left.kind, json.loads(left.body)["error"]["code"]) == (EventKind.CALL_RECORDED, "cancelled")
 
 
 async def test_a_caller_that_leaves_at_any_moment_leaves_one_ending_in_a_ledger_on_disk(tmp_path: Path) -> None:

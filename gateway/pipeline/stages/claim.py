@@ -10,7 +10,7 @@ from gateway.budget.refusal import exceeded
 from gateway.ledger.recorder import Recorder
 from gateway.model.answers import Label
 from gateway.model.call import Call
-from gateway.model.errors import GatewayError, LimitFault, OutcomeUnknown, RequestFault
+from gateway.model.errors import GatewayError, LimitFault, OutcomeUnknown, RequestFault, StoreFault
 from gateway.model.facts import StepStatus
 from gateway.model.outcome import Failed, Outcome, Succeeded, Unknown
 from gateway.model.tool import Effect
@@ -110,13 +110,17 @@ class Claim:
     async def _give_back(self, call: Call) -> None:
         """End a claim whose caller left while it was being written, if it was: nothing was sent."""
         gone = Failed(RequestFault("The caller went away before the call was made.", code="cancelled"))
+        recorded = False
         try:
             write = self._recorder.finish if await self._recorder.knows(call) else self._recorder.record
             await write(call, gone)
+            recorded = True
         except GatewayError as error:  # nobody waits for this any more: the log is the only one to tell
             _LOG.error("call %s, which its caller left, could not be recorded: %s", call.id, error.code)
+            if isinstance(error, StoreFault):
+                self._owned.start(self._recorder.end_later(call, gone))
         finally:
-            self._inflight.end(call.id)
+            self._inflight.end(call.id, recorded=recorded)
 
     @staticmethod
     def _may_skip(call: Call) -> bool:
