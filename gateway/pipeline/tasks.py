@@ -248,11 +248,14 @@ class Tasks:
 
     async def revive(self) -> frozenset[str]:
         """Take up the tasks that an earlier process left open; return the ids of their calls, which still live."""
-        await self._store.forget_tasks(self._clock.now_ms())
+        now = self._clock.now_ms()
         for record in await self._store.open_tasks():
             held = await self.from_record(record)
-            if held is not None and held.record.is_open:
+            if held is None:  # what was called was let go of: nobody can go on with it, and nothing of it stays
+                await self._store.save_task(replace(record, is_open=False, until_ms=0), now)
+            elif held.record.is_open:
                 self._open[record.id] = held
+        await self._store.forget_tasks(now)
         return frozenset(held.call_id for held in self._open.values())
 
     async def run(self) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from gateway.approval.config import ApprovalsSection
+from gateway.ledger.retention import Retention
 from gateway.model.errors import StoreFault
 from gateway.pipeline.sealing import Seal
 from gateway.store.approvals import ApprovalState
@@ -333,6 +335,19 @@ async def test_what_was_sealed_with_another_key_is_not_made_and_the_agent_is_tol
     assert (code, "Make the call again" in why, first.paid) == ("approval_over", True, 0)
     done = await result_of(Peer(first.front).modern("tools/call", KEPT_SECRET))
     assert (done.get("isError"), first.paid) == (None, 1)
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_nothing_sealed_outlives_what_retention_leaves_of_its_call(form: str) -> None:
+    first = Waiting(form, approvals=ApprovalsSection(wait_s=0, expires="7d"))
+    task_id = (await (await first.client()).started(KEPT_SECRET))["taskId"]
+    first.gate.clock.passed += 2 * 86_400
+    assert await Retention(first.gate.store, lambda: 86_400_000, first.gate.clock).run() == 1
+    house = await restarted(first)
+    assert (house.gate.tasks.waiting(), await house.gate.store.find_task(task_id)) == ([], None)
+    gone = await (await house.client()).send("tasks/get", {"taskId": task_id}).ended()
+    assert "error" in gone.messages[-1]
+    assert (await house.gate.approving.approvals.find(await house.asked())).used == 0  # whoever repeats the call has it
 
 
 class FullStore(MemoryStore):
