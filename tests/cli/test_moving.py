@@ -123,9 +123,11 @@ def test_what_is_no_run_of_that_gateway_is_not_imported(two: Two, tmp_path: Path
     two.pay(two.there, answer({"receipt": "r_1"}))
     run = two.run_there()
     two.there.run("runs", "pause", run)
-    assert two.export(run).exit_code == 0
+    two.file.write_text("somebody else's")
     taken = two.export(run)
     assert (taken.exit_code, "unwritable" in taken.output) == (2, True)
+    two.file.unlink()
+    assert two.export(run).exit_code == 0
     text = two.file.read_text()
     two.file.write_text(text.replace("r_1", "r_2"))
     altered = two.taken()
@@ -186,6 +188,22 @@ def test_a_run_that_was_exported_goes_on_here_only_where_a_person_says_why(two: 
     two.there.run("runs", "pause", run)
     assert two.there.run("runs", "resume", run).exit_code == 0  # as any other run
     assert two.there.json("verify")["ok"] is True
+
+
+@pytest.mark.parametrize("name", ["another.jsonl", "none/another.jsonl"])
+def test_a_run_that_was_exported_is_not_exported_to_a_second_place(two: Two, name: str) -> None:
+    two.pay(two.there, answer({"receipt": "r_1"}))
+    run = two.run_there()
+    two.there.run("runs", "pause", run)
+    assert two.export(run).exit_code == 0
+    another = two.file.parent / name
+    refused = two.there.run("runs", "export", run, "-o", str(another))
+    said = refused.output.replace("\n", " ")
+    assert (refused.exit_code, "exported it as exp_" in said, another.exists()) == (1, True, False)
+    assert two.there.run("runs", "unpause", run).exit_code == 1
+    assert two.there.run("runs", "unpause", run, "--force", "the file was lost").exit_code == 0
+    two.there.run("runs", "pause", run)
+    assert two.there.run("runs", "export", run, "-o", str(two.file.parent / "another.jsonl")).exit_code == 0
 
 
 def test_a_run_whose_file_could_not_be_written_is_still_here(two: Two) -> None:
