@@ -26,6 +26,9 @@ from gateway.transport.page import form_of, onward, page
 __all__ = ["ApprovalPages"]
 
 _MOST_BYTES: Final = 1024 * 1024
+_OF_A_STRANGER: Final = 16 * 1024
+"""Bytes that are read of somebody who has not shown who they are: reading them keeps all others waiting."""
+
 _STEPS: Final = 20
 _SIGN_IN: Final = "Show who you are to see what waits for you to decide."
 
@@ -85,7 +88,8 @@ class ApprovalPages:
         """Take who somebody is, or what they decide; then show the page anew."""
 
         async def work() -> Response:
-            said = await form_of(request, _MOST_BYTES)
+            known = await self._visitors.find(self._browser(request))
+            said = await form_of(request, _OF_A_STRANGER if known is None else _MOST_BYTES)
             here = request.url.path
             if said.get("deed") == "token":
                 return self._marked(_again(here), await self._visitors.by_token(said.get("token", "").strip()))

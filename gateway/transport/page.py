@@ -35,6 +35,7 @@ _STYLE: Final = (
     "ins,del{color:#000;background:#bfb;text-decoration:none}"
     "del{background:#fbb}"
 )
+_MOST_FIELDS: Final = 16
 _STYLE_HASH: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 _SAFE: Final[Mapping[str, str]] = {
     "Cache-Control": "no-store",
@@ -75,7 +76,9 @@ async def form_of(request: Request, most_bytes: int) -> Mapping[str, str]:
             raw += chunk
             if len(raw) > most_bytes:
                 raise PageRefused("This is more than a form of this page holds.", 413)
-        return dict(parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict"))
+        return dict(
+            parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS)
+        )
     except ClientDisconnect:
         raise PageRefused("The browser went away.", 400) from None
     except ValueError:

@@ -382,6 +382,11 @@ async def test_what_is_no_form_is_refused() -> None:
     for body, status in ((b"deed=%ff", 400), (b"\xff", 400), (b"why=" + b"x" * 1_100_000, 413), (b"", 403)):
         sent = await front.send("POST", "/-/approve", content=body, headers=headers)
         assert sent.status_code == status, body[:20]
+    for body, status in ((b"why=x&" * 17, 400), (b"why=" + b"x" * 16_384, 413)):  # of whom nobody knows, little is read
+        sent = await front.send("POST", "/-/approve", content=body, headers={"origin": ORIGIN})
+        assert sent.status_code == status, body[:20]
+    sent = await front.send("POST", "/-/approve", content=b"why=" + b"x" * 1_000_000, headers=headers)
+    assert sent.status_code == 403
     assert (await front.send("GET", "/-/approve/back?state=a&state=b")).status_code == 400
     assert (await front.send("GET", "/-/approve/back?state=a")).status_code == 404
     sent = await front.send("POST", "/-/approve", data={"deed": "login", "issuer": "https://evil.example"})
