@@ -27,6 +27,14 @@ def test_a_question_that_stays_the_same_is_answered_once_and_another_bundle_answ
     assert decide(allowing, replace(given, lasting=False)) == decide(allowing, given)
 
 
+def test_of_very_many_lasting_questions_not_all_answers_are_kept_and_each_is_right() -> None:
+    bundle = load(PERMIT_ALL)
+    given = decision_input(bundle, Identity("payer", "token", "t"), PAY, PAYMENT, facts())
+    asked = [replace(given) for _ in range(4100)]
+    assert all(decide(bundle, each) == decide(bundle, given) for each in asked)
+    assert len(bundle.decided) < len(asked)
+
+
 def test_of_very_many_callers_none_is_kept_for_ever_and_each_is_answered() -> None:
     bundle = load(PERMIT_ALL)
     callers = [Identity("payer", "token", f"t{number}") for number in range(1030)]
