@@ -93,6 +93,9 @@ def approve(
     by = acting(loaded, person)
     home = home_of(loaded)
     pinned, live = _lock(home, False).begun_with(loaded.config.mcpServers), _live(loaded, False)
+    if _is_bare(tool, live):
+        _approve_bare(loaded, pinned, tool, (by, not yes))
+        return
     accepted: dict[str, Pin] = {}
     for server, name, definition in _meant(tool, live):
         called = canonical_name(server, name)
@@ -107,6 +110,24 @@ def approve(
     with_store(loaded, lambda store: _note(store, accepted, by))
     for called, pin in accepted.items():
         done(f"{called} is version {pin.version} now; a running gateway goes by it at once")
+
+
+def _is_bare(pattern: str, live: Mapping[str, Live]) -> bool:
+    """Tell whether a whole server is meant that offers no tools: prompts, perhaps, or documents."""
+    server = pattern.removesuffix(".*")
+    return server != pattern and server in live and not live[server].definitions
+
+
+def _approve_bare(loaded: Loaded, pinned: Lock, pattern: str, deed: tuple[str, bool]) -> None:
+    by, ask = deed
+    if ask and not typer.confirm(f"Accept {pattern}, which has no tools?"):
+        raise typer.Exit(FAILED)
+    server = pattern.removesuffix(".*")
+    pinned.with_server(server, pinned.servers.get(server, {})).deciding([server]).write(home_of(loaded).lock)
+    body = {"what": "server approved", "by": by}
+    told = Record("", SystemClock().now_ms(), "", "", "", pattern, body, EventKind.ADMIN)
+    with_store(loaded, lambda store: store.record(told))
+    done(f"{server} is decided about; a running gateway goes by it at once")
 
 
 def _accepted(called: str, old: Pin | None, definition: Mapping[str, object], *, ask: bool) -> Pin:

@@ -2,18 +2,22 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateway.catalog.lock import Lock, Pin
 from gateway.cli.servers import pin_schemas
+from gateway.store.ports import Event, EventFilter
+from gateway.store.sqlite import SqliteStore
 from tests.cli.house import House
 from tests.live.probe_server import tool
 from tests.live.running import Running, refusal
 
+LATE = (tool("read"), tool("write"))
 AGENTS = 'agents: { desk: { allow: ["*"] }, sales: { allow: ["late.*"] } }\n'
 
 
@@ -33,12 +37,12 @@ def up(house: House) -> Iterator[Running]:
         running.stop()
 
 
-def adds_a_server(house: House, name: str = "late") -> None:
+def adds_a_server(house: House, name: str = "late", tools: Sequence[Mapping[str, Any]] = LATE) -> None:
     text = (house.path / "gateway.yaml").read_text("utf-8")
     probe = text[text.index("  probe:") : text.index("agents:")]
     folder = house.path / name
     folder.mkdir()
-    (folder / "tools.json").write_text(json.dumps([tool("read"), tool("write")]), "utf-8")
+    (folder / "tools.json").write_text(json.dumps(tools), "utf-8")
     late = probe.replace("  probe:", f"  {name}:").replace(f'PROBE_DIR: "{house.path}"', f'PROBE_DIR: "{folder}"')
     house.configure(text.replace(probe, probe + late))
 
@@ -108,6 +112,23 @@ def test_a_person_who_pins_servers_by_a_command_has_decided(house: House, pin: C
     assert "new, and only for agents whose `allow:` names it: late" in house.run("access", "review").output
     pin(house)
     assert "late is new" not in house.run("doctor", "--offline").output
+
+
+def test_a_server_without_tools_is_approved_as_a_whole(house: House) -> None:
+    pin_as_a_command(house)
+    adds_a_server(house, tools=[])
+    assert "late is new" in house.run("doctor", "--offline").output
+    assert house.run("schema", "approve", "late.*", typed="n\n").exit_code == 1
+    assert "late is new" in house.run("doctor", "--offline").output
+    approved = house.run("schema", "approve", "late.*", typed="y\n")
+    assert (approved.exit_code, "late is decided about" in approved.output) == (0, True)
+    assert "late is new" not in house.run("doctor", "--offline").output
+
+    async def events(store: SqliteStore) -> list[Event]:
+        return [event async for event in store.events(EventFilter(tool="late.*"))]
+
+    [told] = house.store(events)
+    assert json.loads(told.body)["what"] == "server approved"
 
 
 def test_what_is_approved_in_a_lock_of_before_servers_were_decided_about_shuts_no_server_that_it_knows(
