@@ -41,7 +41,9 @@ LOGIN_S: Final = 600
 _ISSUER_MS: Final = 300_000
 """How long what an issuer says of itself is believed: strangers can have it asked no more often."""
 
-_MOST: Final = 1_000
+_MOST_EACH: Final = 16
+"""Browsers of one person: who logs in again and again pushes out themselves, and nobody else."""
+
 _STRANGER: Final = "That shows none of the people whom this gateway knows. Nothing was done."
 _LATE: Final = "This login has had its time. Open the link again."
 
@@ -97,7 +99,7 @@ class _Leaving:
 
 
 class Visitors:
-    """Everybody who has shown who they are, the latest thousand."""
+    """Everybody who has shown who they are, each in their latest browsers."""
 
     def __init__(self, knows: KnowsPeople, site: Site, book: Book, clock: Clock) -> None:
         self.site = site
@@ -231,8 +233,8 @@ class Visitors:
     def _enter(self, person: str, shown: str, still: Callable[[], Awaitable[str]]) -> str:
         browser, now = secrets.token_urlsafe(32), self._clock.now_ms()
         self._here[_digest(browser)] = Visitor(person, shown, now + _LONGEST_MS, now + _IDLE_MS, still)
-        while len(self._here) > _MOST:
-            del self._here[next(iter(self._here))]
+        for each in [key for key, visitor in self._here.items() if visitor.person == person][:-_MOST_EACH]:
+            del self._here[each]
         return browser
 
 

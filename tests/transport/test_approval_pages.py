@@ -362,6 +362,23 @@ async def test_a_standing_approval_is_shown_too() -> None:
     assert '"amount"' in said
 
 
+async def test_who_logs_in_again_and_again_puts_nobody_else_out_and_has_a_few_browsers_at_most() -> None:
+    front = fronting()
+    bob, eve = await window(front), await window(front, "eve")
+    await bob.open("/-/approve")
+    seats = []
+    for _ in range(1001):
+        await eve._go("POST", "/-/approve", data={"deed": "token", "token": eve.token}, headers={"origin": ORIGIN})
+        seats.append(eve.cookie)
+    assert "You are bob" in await bob.open("/-/approve")
+    known = [cookie for cookie in seats if await sits_there(front, cookie)]
+    assert known == seats[-16:]
+
+
+async def sits_there(front: Front, cookie: str) -> bool:
+    return "You are" in (await front.send("GET", "/-/approve", headers={"cookie": cookie})).text
+
+
 async def test_who_leaves_is_nobody_any_more() -> None:
     front = fronting()
     bob = await window(front)
