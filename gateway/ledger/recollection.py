@@ -11,6 +11,7 @@ from gateway.model.facts import Expected, RunRef, StepStatus
 from gateway.model.task import TASK_METHODS
 from gateway.model.tool import Effect
 from gateway.store.bodies import load
+from gateway.store.imports import IMPORTED
 from gateway.store.ports import Event, EventFilter, EventKind, Ledger, Recorded
 from gateway.store.runs import told_caller
 
@@ -219,7 +220,10 @@ def _step_in(event: Event, body: Mapping[str, Any]) -> _Step | None:
 
 
 def _repeat_in(event: Event, body: Mapping[str, Any]) -> _Step | None:
-    """Return the step of an earlier attempt, or of another run, that a call was answered with."""
-    if body.get("outcome") != "succeeded" or "replayed_from" not in body:
+    """Return the step of an earlier attempt, or of another run, that a call was answered with.
+
+    What another gateway says of that is not believed: it could name a call of anybody's here.
+    """
+    if body.get("outcome") != "succeeded" or "replayed_from" not in body or IMPORTED in body:
         return None
     return _Step(0, event.tool, body.get("arguments_digest", ""), body["replayed_from"], keyed=False)

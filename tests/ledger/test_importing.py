@@ -28,6 +28,7 @@ from gateway.store.ports import EventFilter
 from gateway.store.runs import RunCancel
 from tests.fixtures.clock import CountingIds
 from tests.ledger.forging import resigned
+from tests.ledger.test_forking import fork
 from tests.pipeline.gate import PAYMENT, PERMIT_ALL, PRECONDITION, Gate, answer, rules_of
 from tests.pipeline.test_resume import TO_BOB, Agent, asked, house
 from tests.pipeline.test_rollback import RULES as UNDOABLE
@@ -413,6 +414,24 @@ async def test_nothing_can_be_hidden_in_a_file_that_would_be_taken_for_a_decisio
 
     with pytest.raises(NoProof, match="is not told of as events are"):
         there.read_from(resigned(lines, there.key, hide))
+
+
+@pytest.mark.parametrize("victim", [("fraud_check", PAYMENT), ("payments_list", {"limit": 7})])
+async def test_no_file_has_an_agent_given_the_answer_to_a_call_of_another(there: There, victim: Any) -> None:
+    """A repeat in the file says that it was answered with a call, which is one of this gateway's, of another agent."""
+    await there.agent.call("payments_list", {})
+    await there.agent.call("fraud_check")
+    ids = CountingIds()
+    for _ in range(1000):
+        ids.new("of the other gateway")
+    gate = house(ids=ids)
+    gate.servers[victim[0].partition("_")[0]].calls.insert(0, answer({"n": "secret", "result": "passed"}))
+    stolen = (await Agent(gate, "other", run="private").ended(*victim)).call.id
+    lines = resigned(await there.export(), there.key, _of("call.recorded", replayed_from=stolen))
+    await gate.store.import_run(there.read_from(lines))
+    agent = await fork(gate, 2, await there.run_id())
+    told = [(await agent.call("payments_list", {}))["n"], (await agent.call("fraud_check"))["n"]]
+    assert told == ["payments-1", "fraud-1"]  # each was made
 
 
 async def test_a_file_that_cannot_be_understood_is_not_played(there: There) -> None:
