@@ -1,6 +1,7 @@
 """Writes calls to the ledger: the intent before, the outcome after, and in one piece what needs no intent."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from gateway.ledger.bundles import Bundles
@@ -162,7 +163,10 @@ class Recorder:
                 charges=settled_later(before.claim_body, succeeded=not failed),
                 compensates=before.claim_body.get("undoes", ""),
             )
-            await self._ledger.settle(ending)
+            with suppress(
+                UnwritableError
+            ):  # the doubt was ended meanwhile: what this call came to is on record as well
+                await self._ledger.settle(ending)
         await self.record(call, outcome)
 
     async def record(self, call: Call, outcome: Outcome) -> None:

@@ -268,6 +268,33 @@ async def test_made_again_and_refused_it_has_failed_and_its_key_is_free(gate: Ga
     assert await gate.store.verify() > 0
 
 
+async def test_made_again_it_is_on_record_also_where_a_person_settled_it_meanwhile(gate: Gate) -> None:
+    call_id = await doubtful(gate, "payments_settle")
+
+    async def meanwhile(call: ToolCall) -> Mapping[str, Any]:
+        said = {"by": "os:op", "note": "the bank says so"}
+        await settle(gate.store, call_id, StepStatus.SUCCEEDED, said, gate.clock.now_ms())
+        return answer({"receipt": "r_1"})
+
+    gate.servers["payments"].calls.append(meanwhile)
+    ended = await gate.run("payments_settle")
+    assert structured(ended.outcome) == {"receipt": "r_1"}
+    assert await gate.kinds(ended.call.id) == [EventKind.CALL_RECORDED]
+
+
+async def test_made_again_while_the_store_fails_it_is_on_record_in_the_end() -> None:
+    store = BreakingStore(FakeClock())
+    gate = Gate(store=store)
+    call_id = await doubtful(gate, "payments_settle")
+    store.breaks("record")
+    ended = await gate.run("payments_settle")
+    assert isinstance(ended.outcome, Unknown)
+    store.heal()
+    assert await gate.owned.drain(60.0) == 0
+    assert await gate.kinds(ended.call.id) == [EventKind.CALL_RECORDED]
+    assert (await settled(gate, call_id)).status is StepStatus.SUCCEEDED
+
+
 async def test_two_repeats_at_once_make_it_once(gate: Gate) -> None:
     await doubtful(gate, "payments_settle")
     go = asyncio.Event()
