@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from gateway.approval.approvals import Approvals
-from gateway.approval.values import Approval
+from gateway.approval.values import Approval, ApprovalRefused
 from gateway.ledger.parts import Redact
 from gateway.model.call import Call
 from gateway.model.clock import Clock
@@ -54,6 +54,7 @@ _UNREADABLE: Final = (
     "It was approved, and what it was called with cannot be read any more: the gateway's key is another one. Make the "
     "call again: it is carried out then, once."
 )
+_GONE: Final = "Nothing is on record any more of what people were asked about it. Make the call again."
 Run = Callable[[CallRequest], Awaitable[Ended]]
 
 
@@ -173,13 +174,22 @@ class Parked:
         async with held.lock:
             if not held.awaits or held.record.id in self._under_way:
                 return
-            approval, now = await self._approvals.find(held.awaits), self._clock.now_ms()
-            if approval.is_usable(now):
+            approval, now = await self._found(held), self._clock.now_ms()
+            if approval is None:
+                await self._close(held, Failed(ApprovalFault(_GONE, code="approval_over")))
+            elif approval.is_usable(now):
                 await self._make(held, call, now)
             elif approval.used_by:
                 await self._made_by(held, approval.used_by)
             elif not approval.is_pending(now):
                 await self._close(held, Failed(await self._parking.refusal(approval)))
+
+    async def _found(self, held: Held) -> Approval | None:
+        """Return what a task waits for; None where somebody took it out of the database. Raises `StoreFault`."""
+        try:
+            return await self._approvals.find(held.awaits)
+        except ApprovalRefused:
+            return None
 
     async def _make(self, held: Held, asking: Call | None, now: int) -> None:
         if now < held.next_try_ms:
@@ -259,12 +269,12 @@ class Parked:
         async with held.lock:
             if not held.awaits:  # it was over a moment before
                 return
-            approval = await self._approvals.find(held.awaits)
-            while approval.state in {ApprovalState.PENDING, ApprovalState.APPROVED}:
+            approval = await self._found(held)
+            while approval is not None and approval.state in {ApprovalState.PENDING, ApprovalState.APPROVED}:
                 if held.record.id in self._under_way or approval.used_by:
                     raise RequestFault("It was approved and is being carried out: it cannot be called off any more.")
                 await self._approvals.void(approval, "its task was called off by who asked")
-                approval = await self._approvals.find(held.awaits)
+                approval = await self._found(held)
             gone = RequestFault("It was called off before it was carried out.", code="cancelled")
             await self._close(held, Failed(gone), status="cancelled")
 

@@ -16,7 +16,7 @@ from gateway.store.tasks import TaskRecord
 from tests.fixtures.clock import FakeClock
 from tests.pipeline.gate import rules_of, settle
 from tests.pipeline.people import PEOPLE, POLICIES, changed_policies
-from tests.transport.tasking import FORBID, FORMS, PAY
+from tests.transport.tasking import FORBID, FORMS, PAY, result_of
 from tests.transport.waiting import Waiting, refused, restarted
 
 
@@ -206,3 +206,44 @@ async def begun(house: Waiting) -> Waiting:
 async def quiet() -> AsyncIterator[None]:
     yield
     await settle()
+
+
+class Emptied(MemoryStore):
+    """Somebody has taken an approval out of it."""
+
+    gone = ""
+
+    async def find_approval(self, approval_id: str) -> ApprovalTrail | None:
+        return None if approval_id == self.gone else await super().find_approval(approval_id)
+
+
+async def test_a_task_whose_approval_somebody_removed_is_over_and_the_others_go_on(house: Waiting) -> None:
+    clock = FakeClock()
+    store = Emptied(clock)
+    house = Waiting(house.form, store=store, clock=clock)
+    client = await house.client()
+    lost = (await client.started(PAY))["taskId"]
+    store.gone = await house.asked()
+    other = (await client.started({**PAY, "arguments": {**PAY["arguments"], "amount": 7}}))["taskId"]
+    [newest, _] = await house.gate.approving.approvals.listed()
+    await house.gate.approving.desk.approve("bob", newest.id)
+    running = asyncio.ensure_future(house.parked.run())
+    while house.gate.tasks.waiting() and not running.done():
+        await asyncio.sleep(0)
+    assert not running.done()
+    code, text = await refused(house, client, lost)
+    assert (code, "Make the call again" in text, house.paid) == ("approval_over", True, 1)
+    assert (await client.get(other))["status"] == "completed"
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_task_whose_approval_somebody_removed_can_be_called_off(house: Waiting) -> None:
+    clock = FakeClock()
+    store = Emptied(clock)
+    house = Waiting(house.form, store=store, clock=clock)
+    client = await house.client()
+    task_id = (await client.started(PAY))["taskId"]
+    store.gone = await house.asked()
+    await result_of(client.send("tasks/cancel", {"taskId": task_id}))
+    assert (await client.get(task_id))["status"] == "cancelled"
