@@ -4,7 +4,7 @@ Nothing here knows a policy: whether some consents are enough is asked of whoeve
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
@@ -181,7 +181,7 @@ class Approvals:
         if within >= self.kept.expires_ms or now < self._next_due_ms:
             return []
         late, soonest = [], now + within  # what is asked from now on is due then at the earliest
-        for approval in await self.listed():
+        async for approval in self._open():
             if not approval.is_pending(now) or approval.overdue:
                 continue
             found, kind = replace(approval, overdue=True), (EventKind.APPROVAL_OVERDUE, approval.state)
@@ -192,6 +192,18 @@ class Approvals:
                 soonest = min(soonest, approval.due_ms)
         self._next_due_ms = soonest
         return late
+
+    async def _open(self) -> AsyncIterator[Approval]:
+        """Yield all that waits or can be used, however many others somebody has had asked since, the newest first."""
+        before_seq = 0
+        while True:
+            wanted = ApprovalFilter(standing=False, is_open=True, before_seq=before_seq, limit=_AT_ONCE)
+            found = await self._store.list_approvals(wanted)
+            for trail in found:
+                yield approval_from(trail)
+            if len(found) < _AT_ONCE:
+                return
+            before_seq = found[-1].row.asked_seq
 
     async def expire(self) -> int:
         """Put on record which approvals have ended unused; return how many."""

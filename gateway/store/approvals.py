@@ -131,11 +131,15 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalFilter:
-    """Which approvals to list: `is_open` ones only, those that end by `until_ms` (0: whenever), the newest first."""
+    """Which approvals to list: `is_open` ones only, those that end by `until_ms` (0: whenever), the newest first.
+
+    `before_seq` is for going on behind the last of an earlier list: those whose row has a smaller `asked_seq` (0: all).
+    """
 
     standing: bool | None = None
     is_open: bool = False
     until_ms: int = 0
+    before_seq: int = 0
     limit: int = 1000
 
 

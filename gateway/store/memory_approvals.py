@@ -93,6 +93,7 @@ class Shelf:
             if (row.is_open or not wanted.is_open)
             and wanted.standing in {None, row.standing}
             and (not wanted.until_ms or row.until_ms <= wanted.until_ms)
+            and (not wanted.before_seq or row.asked_seq < wanted.before_seq)
         ]
         return [self._trail(row) for row in rows[: wanted.limit]]
 

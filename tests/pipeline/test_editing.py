@@ -151,6 +151,16 @@ async def test_what_was_answered_in_time_or_only_expires_is_not_late() -> None:
     assert await never.approving.approvals.overdue() == []
 
 
+async def test_what_is_late_is_told_however_much_was_asked_after_it() -> None:
+    gate = a_gate(approvals=due("1h"))
+    first = await asked(gate)
+    gate.clock.passed += 1800
+    for amount in range(1001):
+        await asked(gate, {**PAYMENT, "amount": amount})
+    gate.clock.passed += 1800
+    assert [each.id for each in await gate.approving.approvals.overdue()] == [first]
+
+
 class Busy(MemoryStore):
     """One in which somebody else was always a moment faster."""
 

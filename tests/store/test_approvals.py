@@ -211,6 +211,8 @@ async def test_lists_are_narrowed_and_begin_with_the_newest(store: Store) -> Non
     assert await ids(standing=True, is_open=True) == []
     assert await ids(standing=False, is_open=True, limit=2) == ["apr_3", "apr_2"]
     assert await ids(is_open=True, until_ms=T0 + 1) == ["apr_1", "apr_0"]
+    [_, second] = await store.list_approvals(ApprovalFilter(standing=False, limit=2))
+    assert await ids(before_seq=second.row.asked_seq) == ["apr_1", "apr_0"]
 
 
 async def test_what_cannot_be_written_opens_nothing(store: Store) -> None:

@@ -142,6 +142,8 @@ def list_all(db: sqlite3.Connection, wanted: ApprovalFilter) -> list[ApprovalTra
         sql, values = f"{sql} AND standing = ?", [int(wanted.standing)]
     if wanted.until_ms:
         sql, values = f"{sql} AND until_ms <= ?", [*values, wanted.until_ms]
+    if wanted.before_seq:
+        sql, values = f"{sql} AND asked_seq < ?", [*values, wanted.before_seq]
     db.execute("BEGIN")
     try:
         rows = db.execute(f"{sql} ORDER BY asked_seq DESC LIMIT ?", (*values, wanted.limit)).fetchall()
