@@ -54,8 +54,9 @@ def export_run(
     export = Export(RandomIds().new("exp"), acting(loaded, ""), (to or file.name)[:500])
 
     async def work(store: Store) -> int:
-        ref = await _sealed(store, run, export)
+        ref, since_ms = await _sealed(store, run, export)
         try:
+            await _check_rest(store, run, since_ms)  # nobody let it go on in between
             return await write_bundle(loaded, store, EventFilter(run_id=run, limit=_EVERYTHING), Identities(), file)
         except BaseException:
             await store.record(taken_back(ref, export, export.by, "the file was not written", _now_ms()))
@@ -65,8 +66,8 @@ def export_run(
     done(f"{run}: {written} lines in {file}, exported as {export.id}. It does not go on here any more")
 
 
-async def _sealed(store: Store, run: str, export: Export) -> RunRef:
-    """Have a paused run go on nowhere here; return it once nothing of it is under way."""
+async def _sealed(store: Store, run: str, export: Export) -> tuple[RunRef, int]:
+    """Have a paused run, of which nothing is under way, go on nowhere here; return it, and since when it is paused."""
     ref = await store.find_run(run)
     if ref is None:
         raise RequestFault(f"There is no run {run!r}; list them: toolgate runs list")
@@ -85,8 +86,7 @@ async def _sealed(store: Store, run: str, export: Export) -> RunRef:
     await _check_rest(store, run, pause.since_ms)
     await store.record(exported(ref, export, _now_ms()))
     await store.put_pause(replace(pause, by=export.by, reason=export.words))
-    await _check_rest(store, run, pause.since_ms)  # nobody let it go on in between
-    return ref
+    return ref, pause.since_ms
 
 
 def _now_ms() -> int:
