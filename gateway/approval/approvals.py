@@ -20,10 +20,13 @@ from gateway.store.approvals import (
 )
 from gateway.store.ports import EventKind
 
-__all__ = ["Approvals", "Enough", "Kept"]
+__all__ = ["MOST_LISTED", "Approvals", "Enough", "Kept"]
 
 Enough = Callable[[Approval, Sequence[Vote]], bool]
 """Tells whether these consents are all that the call needs."""
+
+MOST_LISTED: Final = 1000
+"""Approvals that are listed at once, the newest of all."""
 
 _POLL_S: Final = 0.25
 _TRIES: Final = 20
@@ -66,7 +69,7 @@ class Approvals:
             raise ApprovalRefused("unknown_approval", f"There is no approval {approval_id!r}.")
         return approval_from(trail)
 
-    async def listed(self, *, standing: bool = False, is_open: bool = True, limit: int = 1000) -> list[Approval]:
+    async def listed(self, *, standing: bool = False, is_open: bool = True, limit: int = MOST_LISTED) -> list[Approval]:
         """Return approvals, the newest first."""
         found = await self._store.list_approvals(ApprovalFilter(standing=standing, is_open=is_open, limit=limit))
         now = self._clock.now_ms()

@@ -332,6 +332,16 @@ async def test_the_list_puts_first_what_its_reader_may_decide() -> None:
     assert (await front.gate.approving.approvals.find(one)).votes == ()
 
 
+async def test_a_list_that_is_cut_says_so() -> None:
+    front = fronting()
+    bob = await window(front)
+    for amount in range(999):
+        await asked(front.gate, {**PAYMENT, "amount": amount})
+    assert "Only the newest" not in await bob.open("/-/approve")
+    await asked(front.gate, {**PAYMENT, "amount": 999})
+    assert "Only the newest of what waits are listed here." in await bob.open("/-/approve")
+
+
 async def test_the_evidence_is_what_the_rules_relied_on_and_what_the_run_did_before() -> None:
     front = fronting(PERMIT_ALL, PRECONDITION, ASK, LEADS)
     front.gate.servers["fraud"].calls.append(answer({"result": "passed", "score": 3}))
