@@ -131,7 +131,8 @@ class Recollections:
         """Return the call of the run this one was forked from that `call` repeats. Raises `StoreFault`.
 
         Each answers one call. An effect answers again until its answer arrived, and where its tool is called once in a
-        run; it does so although its answer is not kept, whereas such a read is made again.
+        run; it does so although its answer is not kept, whereas such a read is made again. What was taken back since
+        is made under another key.
         """
         tool = call.tool
         is_read = tool.effect is Effect.READ
@@ -142,11 +143,15 @@ class Recollections:
         step = recollection.begun_with(tool.name, call.arguments_digest, call.id, answers)
         if step is None:
             return None
-        if not is_read:
-            self._given[call.id] = step
-            if len(self._given) > _GIVEN:
-                self._given.popitem(last=False)
-        return await self.call(step.call_id, whole=is_read)
+        recorded = await self.call(step.call_id, whole=is_read)
+        if is_read or recorded is None:
+            return recorded
+        if recorded.status is StepStatus.COMPENSATED and call.request.idempotency_key is not None:
+            return None  # as its refusal says
+        self._given[call.id] = step
+        if len(self._given) > _GIVEN:
+            self._given.popitem(last=False)
+        return recorded
 
     def deliver(self, call_id: str, attempt: int) -> Awaitable[None]:
         """Note that the answer of a call arrived; of one that a fork was answered with, in the fork alone."""

@@ -212,6 +212,10 @@ async def test_a_call_in_doubt_or_taken_back_cannot_be_the_beginning_of_a_fork()
     refused = await forked.ended("payments_pay")
     assert isinstance(refused.outcome, Failed)
     assert "its effect was taken back since" in refused.outcome.error.message
+    assert "use another key" in refused.outcome.error.message
+    again = await gate.run("payments_pay", PAYMENT, run=forked.run, idempotency_key="another")
+    assert isinstance(again.outcome, Succeeded)
+    assert (again.outcome.replayed_from, len(gate.servers["payments"].asked)) == (None, 4)
 
 
 async def test_a_fork_says_where_it_begins_and_no_other_run_does() -> None:
