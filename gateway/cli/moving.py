@@ -18,7 +18,7 @@ from gateway.cli.policy import rules_of
 from gateway.ledger.evidence import Identities
 from gateway.ledger.forking import Planned, origin_of, plan_fork
 from gateway.ledger.importing import imported_run
-from gateway.ledger.moved import Export, export_of, exported, taken_back
+from gateway.ledger.moved import Export, elsewhere, export_of, exported, taken_back
 from gateway.ledger.proof import NoProof
 from gateway.ledger.trace import CallLine
 from gateway.model.clock import RandomIds
@@ -79,10 +79,7 @@ async def _sealed(store: Store, run: str, export: Export) -> tuple[RunRef, int]:
         raise RequestFault(f"{run} is a fork: its first calls are on record of {origin.run} only. Export that one.")
     before = await export_of(store, run)
     if before is not None:
-        raise RequestFault(
-            f"{run} is not here any more: {before.words}. Where it surely does not go on there, take it back first, "
-            f'with: toolgate runs unpause {run} --force "WHY"'
-        )
+        raise elsewhere(run, before)
     await _check_rest(store, run, pause.since_ms)
     await store.record(exported(ref, export, _now_ms()))
     await store.put_pause(replace(pause, by=export.by, reason=export.words))

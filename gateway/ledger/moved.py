@@ -8,7 +8,7 @@ from gateway.model.facts import RunRef
 from gateway.store.bodies import load
 from gateway.store.ports import EventFilter, EventKind, Events, PauseRecord, Record, Store
 
-__all__ = ["EXPORTED", "TAKEN_BACK", "Export", "export_of", "exported", "let_go_on", "taken_back"]
+__all__ = ["EXPORTED", "TAKEN_BACK", "Export", "elsewhere", "export_of", "exported", "let_go_on", "taken_back"]
 
 EXPORTED: Final = "run exported"
 """What the event says in its member `what` that an export leaves behind."""
@@ -72,6 +72,14 @@ def _check_reason(run_id: str, export: Export, reason: str) -> None:
             f"{run_id} does not go on here: {export.words}. Where it surely does not go on there, let it go on here "
             f'with: toolgate runs unpause {run_id} --force "WHY"'
         )
+
+
+def elsewhere(run_id: str, export: Export) -> RequestFault:
+    """Return the refusal of what is for where a run is now."""
+    return RequestFault(
+        f"{run_id} is not here any more: {export.words}. Where it surely does not go on there, take it back first, "
+        f'with: toolgate runs unpause {run_id} --force "WHY"'
+    )
 
 
 def exported(run: RunRef, export: Export, at_ms: int) -> Record:

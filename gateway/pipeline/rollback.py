@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.ledger.moved import elsewhere, export_of
 from gateway.ledger.trace import CallLine, run_lines
 from gateway.ledger.undoing import Step, plan
 from gateway.model.clock import Clock
@@ -72,7 +73,7 @@ class Rollback:
         It goes on when whoever asked waits no longer.
 
         Raises:
-            RequestFault: there is no such run.
+            RequestFault: there is no such run, or it goes on elsewhere.
             StoreFault: it cannot be recorded; then nothing more was undone.
         """
         if run_id in self._under_way:
@@ -88,6 +89,9 @@ class Rollback:
 
     async def _roll_back(self, run_id: str, by: str, after: int) -> Report:
         planned = await self.plan(run_id, after)
+        export = await export_of(self._store, run_id)
+        if export is not None:  # it would be taken back there once more
+            raise elsewhere(run_id, export)
         await self._tell(planned, by, "rollback begun", {"after": after, **planned.described()})
         undone: list[Mapping[str, Any]] = []
         stopped: Mapping[str, Any] = {}

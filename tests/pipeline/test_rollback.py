@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from gateway.catalog.config import ToolRule, Undo
+from gateway.ledger.moved import Export, exported, taken_back
 from gateway.ledger.settle import settle as settle_call
 from gateway.model.errors import ConnectorFault, OutcomeUnknown, RequestFault
 from gateway.model.facts import StepStatus
@@ -68,6 +69,20 @@ async def test_effects_are_taken_back_last_first_and_reads_left_alone() -> None:
     whats = [event.body for event in await gate.events() if event.kind is EventKind.ADMIN]
     assert ["rollback begun" in whats[0], "rollback ended" in whats[1], len(whats)] == [True, True, 2]
     await gate.store.verify()
+
+
+async def test_a_run_that_goes_on_elsewhere_is_taken_back_there_and_not_here_as_well() -> None:
+    gate = await paid("a")
+    run = await gate.store.find_run(await run_of(gate))
+    assert run is not None
+    export = Export("exp_1", "os:op", "the other house")
+    await gate.store.record(exported(run, export, gate.clock.now_ms()))
+    with pytest.raises(RequestFault, match="os:op exported it as exp_1 to the other house"):
+        await undo(gate)
+    assert sent(gate) == []
+    await gate.store.record(taken_back(run, export, "os:op", "the file was lost", gate.clock.now_ms()))
+    assert (await undo(gate)).described()["complete"] is True
+    assert sent(gate) == ["a"]
 
 
 async def test_a_second_rollback_finds_nothing_left_to_do() -> None:
