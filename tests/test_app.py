@@ -1,5 +1,6 @@
 """The composed gateway: what is in force, and what stays in force when a file goes wrong."""
 
+import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator
@@ -80,6 +81,18 @@ async def test_a_server_is_pinned_on_first_use_and_its_tools_are_listed(house: H
         assert await listed(gateway) == ["probe_pay", *RUN_TOOLS]
         assert (house.path / "gateway.lock").exists()
         assert gateway.status()["servers"]["probe"]["state"] == "up"
+
+
+async def test_a_part_that_stops_by_an_error_is_told_in_the_log(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    async def watch() -> None:
+        raise KeyError("apr_1")
+
+    async with up(house) as gateway:
+        caplog.clear()
+        await asyncio.wait([gateway._background(watch())])
+        await asyncio.sleep(0)
+    [told] = [each for each in caplog.records if each.exc_info]
+    assert "has stopped" in told.message
 
 
 async def test_limits_change_at_once_and_a_rule_for_a_tool_wins_over_the_servers(house: House) -> None:

@@ -130,6 +130,7 @@ class Gateway(Parts):
 
     def _background(self, work: Awaitable[None]) -> "asyncio.Future[None]":
         task = asyncio.ensure_future(work)
+        task.add_done_callback(_tell_of_its_end)
 
         async def end() -> None:
             task.cancel()
@@ -237,3 +238,9 @@ class Gateway(Parts):
         """Stop admitting, let calls under way end, and leave nothing behind. Works after a failed `start`."""
         self.stop()
         await self._stack.aclose()
+
+
+def _tell_of_its_end(task: "asyncio.Future[None]") -> None:
+    """Tell of what ends by an error, and not with the gateway: nobody waits for what goes on beside the calls."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _LOG.error("a part of the gateway has stopped; restart it, and report this", exc_info=error)
