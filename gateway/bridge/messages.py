@@ -7,11 +7,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-__all__ = ["Malformed", "Message", "addressed", "error", "header_value", "is_answer_to", "parse", "read", "tool_error"]
+__all__ = [
+    "Malformed",
+    "Message",
+    "addressed",
+    "error",
+    "header_value",
+    "is_answer_to",
+    "parse",
+    "read",
+    "refused",
+    "tool_error",
+]
 
 VERSION_KEY: Final = "io.modelcontextprotocol/protocolVersion"
 _NAMED_BY: Final[Mapping[str, str]] = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 _PRINTABLE: Final = re.compile(r"[\x20-\x7e]*")
+_TOO_LARGE: Final = frozenset({413, 431})
+_PASSING: Final = frozenset({408, 425, 429})
+"""Statuses below 500 that say nothing against the request itself."""
+
+_LASTING: Final = frozenset({"outcome_unknown", "rejected", "too_large"})
+"""Codes of what another try would not change."""
+
 _SENTINEL: Final = re.compile(r"=\?base64\?.*\?=")
 
 
@@ -107,11 +125,21 @@ def error(identifier: str | float | None, code: int, text: str, reason: str = ""
     return json.dumps({"jsonrpc": "2.0", "id": identifier, "error": body}).encode()
 
 
+def refused(message: Message, status: int) -> bytes:
+    """Return the answer to a request that the gateway refused with an HTTP status alone."""
+    why = f"The gateway answered with HTTP status {status}."
+    if status >= 500 or status in _PASSING:
+        return tool_error(message, "unavailable", why)
+    if status in _TOO_LARGE:
+        return tool_error(message, "too_large", f"{why} The message, or the name in it, is too long: send less.")
+    return tool_error(message, "rejected", f"{why} Repeating the request unchanged will not help.")
+
+
 def tool_error(message: Message, reason: str, text: str) -> bytes:
     """Return the answer to a failed request: a result the model reads for a tool call, else a JSON-RPC error."""
     if message.method != "tools/call":
         return error(message.id, -32603, text, reason)
-    refusal = {"code": reason, "retryable": reason != "outcome_unknown"}
+    refusal = {"code": reason, "retryable": reason not in _LASTING}
     result: dict[str, Any] = {
         "content": [{"type": "text", "text": text}],
         "isError": True,

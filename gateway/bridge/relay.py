@@ -9,13 +9,16 @@ from typing import Any, Final
 
 from gateway.bridge.channel import Exchange, Lost, NotSent
 from gateway.bridge.launch import GatewayDown, Launcher, Line
-from gateway.bridge.messages import Malformed, Message, addressed, error, is_answer_to, parse, read, tool_error
+from gateway.bridge.messages import Malformed, Message, addressed, error, is_answer_to, parse, read, refused, tool_error
 from gateway.bridge.session import Session
 
 __all__ = ["Output", "Relay"]
 
 _ATTEMPTS: Final = 4  # one lost, one refused, one session renewed, one that gets through
 _LISTEN_AGAIN_S: Final = 1.0
+_LONGEST_NAME: Final = 10_000
+"""Characters of a name, which also travels in the head of the request: four bytes each in base64 still fit there."""
+
 _UNKNOWN: Final = (
     "The gateway went away while this call was under way, so its outcome is unknown: it may have taken effect. "
     "Do not simply repeat it. Check with a read, or ask an operator to look at `toolgate trace`."
@@ -104,6 +107,9 @@ class Relay:
             self._cancel(message)
         elif not message.is_request:
             self._tell(message)
+        elif message.modern_version and len(message.name) > _LONGEST_NAME:
+            why = f"The name of what is asked for is longer than {_LONGEST_NAME} characters: nothing was sent."
+            self._output.write(tool_error(message, "too_large", why))
         elif message.method == "initialize":
             self._carry(message, _Flight())
         else:
@@ -198,8 +204,7 @@ class Relay:
         """
         if exchange.status >= 400:
             refusal = next((answer for p in exchange.messages() if (answer := addressed(message, read(p)))), None)
-            why = f"The gateway answered with HTTP status {exchange.status}."
-            self._output.write(refusal or tool_error(message, "unavailable", why))
+            self._output.write(refusal or refused(message, exchange.status))
             return True
         for payload in exchange.messages():
             value = read(payload)

@@ -13,16 +13,21 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from gateway.transport.cycle import Cycle
 from gateway.transport.head import Head
 
-__all__ = ["HEAD_BYTES", "HEAD_LINES", "REQUEST_S", "BoundedHttp", "Familiar"]
+__all__ = ["HEAD_BYTES", "HEAD_LINES", "REQUEST_S", "BoundedHttp", "Familiar", "Malformed"]
 
 HEAD_BYTES: Final = 64 * 1024
 HEAD_LINES: Final = 200
 REQUEST_S: Final = 30.0
 _TOO_LARGE: Final = "The head of the request is too large."
+_TOO_LARGE_ANSWER: Final = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Content-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(_TOO_LARGE), _TOO_LARGE.encode())
+)
 _MOST_WAITING: Final = 100
 """Requests on one connection that wait for the one before them."""
 
 _MALFORMED: Final = "Invalid HTTP request received."
+_TELL_AGAIN_S: Final = 60.0
 _TUNNEL: Final = "There is no proxy here."
 _END: Final = b"\r\n\r\n"
 _FAMILIAR: Final = 512
@@ -65,6 +70,22 @@ class Familiar:
         self._known[head] = len(data) - end, kept
 
 
+class Malformed:
+    """How many requests were not HTTP: whoever sends a flood of them must not fill the log."""
+
+    def __init__(self) -> None:
+        self._untold = 0
+        self._told_at: float | None = None
+
+    def count(self, now: float) -> int:
+        """Count one more; return how many there were since they were told of, once in 60 s, else 0."""
+        self._untold += 1
+        if self._told_at is not None and now - self._told_at < _TELL_AGAIN_S:
+            return 0
+        told, self._untold, self._told_at = self._untold, 0, now
+        return told
+
+
 class BoundedHttp(HttpToolsProtocol):
     """Ends a connection whose request head exceeds HEAD_BYTES or HEAD_LINES, or that takes REQUEST_S for a request.
 
@@ -74,12 +95,14 @@ class BoundedHttp(HttpToolsProtocol):
 
     request_s = REQUEST_S
     familiar: Familiar | None = None
+    malformed: Malformed
     _served: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
         self._in_head = True
         self._begun = False
+        self._too_large = False
         self._received = 0
         self._whole = b""
         self._idle_since = 0.0
@@ -113,20 +136,28 @@ class BoundedHttp(HttpToolsProtocol):
         if self._deadline is None:
             self._deadline = self.loop.call_later(self.request_s, self.transport.close)
         if self._in_head and self._received > HEAD_BYTES:
-            self.send_400_response(_TOO_LARGE)
+            self._refuse_head()
 
     def _parse(self, data: bytes) -> None:
         """As uvicorn's, but a request that offers another protocol is read as any other: its parser drops the body."""
         try:
             self.parser.feed_data(data)
         except HttpParserError:
-            self.logger.warning(_MALFORMED)
+            if self._too_large:
+                self._refuse_head()
+                return
+            if times := self.malformed.count(self.loop.time()):
+                self.logger.warning("%s (%d since last told)", _MALFORMED, times)
             self.send_400_response(_MALFORMED)
         except HttpParserUpgrade as declined:
             self._whole = b""
             again = self._head_without_upgrade() + data[declined.args[0] :]
             self.parser = HttpRequestParser(self)  # the other one takes no more where the client wants to close
             self._parse(again)
+
+    def _refuse_head(self) -> None:
+        self.transport.write(_TOO_LARGE_ANSWER)
+        self.transport.close()
 
     def _head_without_upgrade(self) -> bytes:
         kept = [line for line in self.headers if line[0] not in _UPGRADING]
@@ -156,7 +187,8 @@ class BoundedHttp(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         if len(self.headers) > HEAD_LINES or (self._received > HEAD_BYTES and self._head_bytes() > HEAD_BYTES):
-            raise ValueError(_TOO_LARGE)  # the parser ends the connection with 400
+            self._too_large = True
+            raise ValueError(_TOO_LARGE)  # it ends the parser
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
                 raise ValueError(_TUNNEL)

@@ -11,7 +11,7 @@ import uvicorn
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
-from gateway.transport.bounded import BoundedHttp, Familiar
+from gateway.transport.bounded import BoundedHttp, Familiar, Malformed
 from gateway.transport.endpoint import McpEndpoint
 from gateway.transport.guard import Guard
 from gateway.transport.head import Head
@@ -53,7 +53,7 @@ async def serving(app: Asgi, listener: socket.socket, *, drain_s: int = 14) -> A
     config = uvicorn.Config(
         app,
         interface="asgi3",  # which uvicorn takes only coroutine functions for by itself
-        http=type("Http", (BoundedHttp,), {"familiar": Familiar()}),
+        http=type("Http", (BoundedHttp,), {"familiar": Familiar(), "malformed": Malformed()}),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -16,6 +16,8 @@ from gateway.bridge.relay import Output, Relay
 from gateway.bridge.stdio import run
 from tests.bridge.fake_gateway import FakeGateway
 
+LONGEST_LINE = 256 * 1024
+
 
 class Bridge:
     """A bridge on its own thread, driven as a host drives it: lines in, lines out."""
@@ -33,7 +35,7 @@ class Bridge:
         self._thread.start()
 
     def _run(self) -> None:
-        run(self._relay, self._lines, longest=4096)
+        run(self._relay, self._lines, longest=LONGEST_LINE)
         os.close(self._writes)
 
     def say(self, message: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.bridge.conftest import Bridge
+from tests.bridge.conftest import LONGEST_LINE, Bridge
 from tests.bridge.fake_gateway import MODERN, FakeGateway
 
 META = {"_meta": {MODERN: "2026-07-28"}}
@@ -81,6 +81,19 @@ def test_a_stateless_request_names_itself_in_its_headers(
     )
 
 
+@pytest.mark.parametrize("letter", ["x", "\U0001f4b0"])
+def test_a_name_that_no_head_of_a_request_could_carry_is_refused_for_good_and_a_shorter_one_is_sent(
+    bridge: Bridge, gateway: FakeGateway, letter: str
+) -> None:
+    bridge.call(1, letter * 10_001, **META)
+    assert bridge.hear()["result"]["structuredContent"] == {"code": "too_large", "retryable": False}
+    assert gateway.received == []
+    bridge.call(2, letter * 10_000, **META)
+    assert bridge.hear()["result"]["echo"]["name"] == letter * 10_000
+    bridge.call(3, letter * 10_001)
+    assert bridge.hear()["result"]["echo"]["name"] == letter * 10_001
+
+
 def test_a_streamed_answer_arrives_message_by_message_on_one_line_each(bridge: Bridge) -> None:
     bridge.call(1, "flow")
     assert bridge.hear()["method"] == "notifications/progress"
@@ -128,7 +141,7 @@ def test_more_requests_than_the_limit_are_refused_and_say_so(make_bridge: Any, g
         (b'{"id":true,"method":"x"}\n', -32600),
         (b'{"id":{},"method":"x"}\n', -32600),
         (b'{"id":1,"method":5}\n', -32600),
-        (b'"' + b"x" * 20000 + b'"\n', -32600),
+        pytest.param(b'"' + b"x" * LONGEST_LINE + b'"\n', -32600, id="too long"),
     ],
 )
 def test_a_line_that_is_no_message_is_answered_with_an_error_and_the_next_is_served(
@@ -146,13 +159,26 @@ def test_a_refusal_without_an_id_is_given_the_id_of_its_request(bridge: Bridge) 
     assert bridge.hear() == {"jsonrpc": "2.0", "id": 7, "error": {"code": -32003, "message": "origin"}}
 
 
-@pytest.mark.parametrize("status", ["500", "413", "404", "oops"])
-def test_an_answer_that_is_not_json_rpc_becomes_one_the_model_can_read(bridge: Bridge, status: str) -> None:
+@pytest.mark.parametrize(
+    ("status", "code", "retryable"),
+    [
+        ("500", "unavailable", True),
+        ("429", "unavailable", True),
+        ("413", "too_large", False),
+        ("431", "too_large", False),
+        ("404", "rejected", False),
+        ("oops", "unavailable", True),
+    ],
+)
+def test_an_answer_that_is_not_json_rpc_becomes_one_the_model_can_read(
+    bridge: Bridge, status: str, code: str, retryable: bool
+) -> None:
     bridge.call(7, status, **META)
     result = bridge.hear()["result"]
     assert result["isError"] is True
     assert result["resultType"] == "complete"
     assert status.replace("oops", "500") in result["content"][0]["text"]
+    assert result["structuredContent"] == {"code": code, "retryable": retryable}
 
 
 def test_the_answer_of_the_host_to_a_request_of_the_gateway_is_delivered(bridge: Bridge, gateway: FakeGateway) -> None:
@@ -243,7 +269,7 @@ def test_a_goodbye_that_nobody_hears_is_no_trouble(bridge: Bridge, gateway: Fake
 
 
 def test_an_unfinished_line_longer_than_the_limit_is_refused_at_the_end(bridge: Bridge) -> None:
-    bridge.say(b"x" * 4096)
+    bridge.say(b"x" * LONGEST_LINE)
     assert json.loads(bridge.leave())["error"]["code"] == -32600
 
 

@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from gateway.transport.bounded import HEAD_BYTES, HEAD_LINES, BoundedHttp
+from gateway.transport.bounded import HEAD_BYTES, HEAD_LINES, BoundedHttp, Malformed
 
 
 class Impatient(BoundedHttp):
@@ -41,7 +41,8 @@ async def connected(
     config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False)
     config.load()
     state = ServerState()
-    server = await asyncio.get_running_loop().create_server(lambda: kind(config, state, {}), "127.0.0.1", 0)
+    http = type("Http", (kind,), {"malformed": Malformed()})
+    server = await asyncio.get_running_loop().create_server(lambda: http(config, state, {}), "127.0.0.1", 0)
     reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
     try:
         yield reader, writer
@@ -167,8 +168,25 @@ async def test_a_large_body_does_not_count_as_head() -> None:
 async def test_a_head_over_the_bounds_ends_the_connection(head: bytes) -> None:
     async with connected(BoundedHttp) as (reader, writer):
         writer.write(head)
-        assert await status(reader) == 400
+        assert await answer(reader) == (431, b"The head of the request is too large.")
         assert await reader.read() == b""
+
+
+def test_a_flood_of_requests_that_are_not_http_is_told_of_once_a_minute_and_counted() -> None:
+    malformed = Malformed()
+    assert [malformed.count(now) for now in (0.0, 1.0, 59.0, 60.0, 61.0, 121.0)] == [1, 0, 0, 3, 0, 2]
+
+
+async def test_requests_that_are_not_http_are_each_refused_but_not_each_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with connected(BoundedHttp) as (reader, writer):
+        other, beside = await asyncio.open_connection(*writer.get_extra_info("peername"))
+        for to, said in ((writer, b"\x16\x03\x01\r\n\r\n"), (beside, b"no http\r\n\r\n")):
+            to.write(said)
+            assert await status(reader if to is writer else other) == 400
+        beside.close()
+    assert [record.getMessage() for record in caplog.records] == ["Invalid HTTP request received. (1 since last told)"]
 
 
 @pytest.mark.parametrize(

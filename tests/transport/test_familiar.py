@@ -9,7 +9,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from gateway.transport.bounded import BoundedHttp, Familiar
+from gateway.transport.bounded import BoundedHttp, Familiar, Malformed
 from gateway.transport.wire import ClientGone, read_body, send_json
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -51,6 +51,7 @@ async def serving(app: App, keep_s: int = 60) -> AsyncIterator[Callable[[], "asy
 
     class Http(BoundedHttp):
         familiar = Familiar()
+        malformed = Malformed()
 
     server = await asyncio.get_running_loop().create_server(lambda: Http(config, state, {}), "127.0.0.1", 0)
     opened: list[asyncio.StreamWriter] = []
