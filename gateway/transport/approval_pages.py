@@ -152,6 +152,8 @@ class ApprovalPages:
     async def _known(self, request: Request, work: Callable[[Visitor], Awaitable[Response]]) -> Response:
         async def known() -> Response:
             visitor = await self._visitors.find(self._browser(request))
+            if visitor is None and self._is_beside(request):
+                return _again(f"{self._visitors.site.base}{request.url.path}")
             if visitor is None:
                 return page("Who are you?", sign_in_html(self._visitors.issuers(), _SIGN_IN))
             await self._desk.known(visitor.person)
@@ -170,6 +172,14 @@ class ApprovalPages:
             return _refused(str(refused), STATUS.get(refused.code, 400))
         except GatewayError as fault:
             return _refused(fault.message, 503)
+
+    def _is_beside(self, request: Request) -> bool:
+        """Whether a browser came under another name of this machine: from a login it comes back under ours.
+
+        What it keeps of the login goes to the name it was kept for, and to no other.
+        """
+        site, host = self._visitors.site, request.headers.get("host", "").lower()
+        return site.is_local and request.method == "GET" and f"http://{host}" != site.base
 
     @property
     def _cookie(self) -> str:

@@ -137,6 +137,19 @@ async def test_a_stranger_learns_nothing_not_even_whether_there_is_such_an_appro
     assert await asked(front.gate) == approval
 
 
+@pytest.mark.parametrize("host", ["localhost:8750", "[::1]:8750"])
+async def test_a_stranger_who_came_by_another_name_of_this_machine_is_sent_to_where_a_login_leads_back(
+    host: str,
+) -> None:
+    front = fronting()
+    path = f"/-/approve/{await asked(front.gate)}"
+    sent = await front.send("GET", path, headers={"host": host})
+    assert (sent.status_code, sent.headers["location"]) == (303, f"{ORIGIN}{path}")
+    assert "Who are you?" in (await front.send("GET", path)).text
+    front.gate.pages.site.serve_at("127.0.0.1", 8750, "https://gate.example")
+    assert "Who are you?" in (await front.send("GET", path, headers={"host": host})).text
+
+
 @pytest.mark.parametrize("token", ["", "tg_1_00", "an agent's", "revoked", "somebody who is not configured"])
 async def test_what_is_no_persons_token_opens_no_page(token: str) -> None:
     front = fronting()
