@@ -29,7 +29,7 @@ help:
 	@echo 'make test          run the tests            (ARGS="-k name" narrows, COVERAGE=95 adds the branch-coverage gates)'
 	@echo 'make check         lint, types, import layers, shape limits, documentation that is true'
 	@echo 'make bench         what the gateway costs per call, beside a bare forwarder (ARGS=--instructions counts with valgrind, --beside is the rest)'
-	@echo 'make test-clients  real agent SDKs through the gateway, each in its own environment'
+	@echo 'make test-clients  real agent SDKs through the gateway, each in its own environment (ARGS=fastmcp chooses)'
 	@echo 'make test-resume   agents of two frameworks killed in a 50-step job, with or without the gateway (ARGS=--every, --few)'
 	@echo 'make conformance   the official MCP suite with and without the gateway (ARGS="--only modern" narrows)'
 	@echo 'make lock          bring requirements.lock up to date with pyproject.toml (needs uv)'

@@ -1,5 +1,6 @@
 """`make test-clients`: real agent SDKs list and call through a real gateway, each in its own environment.
 
+`ARGS="fastmcp typescript"` runs the clients with one of these words in their names.
 Environments are kept in `.clients/` beside the project, so that only the first run installs.
 """
 
@@ -9,8 +10,9 @@ import subprocess
 import sys
 import tempfile
 import venv
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.live.running import ROOT, payments_gateway
@@ -80,29 +82,55 @@ def passed(name: str, command: Sequence[str | Path], folder: str, env: Mapping[s
     return done.returncode == 0
 
 
-def main() -> int:
-    """Run every client; 0 when all could list and call, and were told why a call was denied."""
-    failed = []
-    with tempfile.TemporaryDirectory(prefix="toolgate-clients-") as folder, payments_gateway(Path(folder)) as gateway:
-        token = gateway.token("payer")
-        url = f"{gateway.url}/mcp"
-        env = {**os.environ, "TOOLGATE_URL": url, "TOOLGATE_TOKEN": token}
-        runs = [(client, script) for client in CLIENTS for script in client.scripts]
-        commands = {f"{client.requirement} {script.name}": [python_of(client), script] for client, script in runs}
-        for name, command in commands.items():
-            if not passed(name, [*command, url, token], folder, env):
-                failed.append(name)
-        ours = [sys.executable, "-m"]
-        on_node = {
-            "inspector 2.12.0, HTTP and stdio, every era": ["tests.clients.with_inspector", f"{folder}/gateway.yaml"],
-            "TypeScript SDK 1.32 and 2.4, mcp-remote 0.15": ["tests.clients.with_typescript"],
-        }
-        for name, (module, *more) in on_node.items():
-            if not passed(name, [*ours, module, url, token, *more], folder, {**env, "PYTHONPATH": str(ROOT)}):
-                failed.append(name)
-    print(f"{len(runs) + len(on_node) - len(failed)} passed, {len(failed)} failed")
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One client to be run with one script: what it is called, and its command but for the URL and the token."""
+
+    name: str
+    command: Callable[[], Sequence[str | Path]]
+    more: Sequence[str] = ()
+
+
+def runs_of(folder: str) -> list[Run]:
+    """Return every run there is; a command installs what it needs."""
+    python = [
+        Run(f"{client.name}: {client.requirement}, {script.name}", partial(_on_python, client, script))
+        for client in CLIENTS
+        for script in client.scripts
+    ]
+    ours = ["env", f"PYTHONPATH={ROOT}", sys.executable, "-m"]
+    return [
+        *python,
+        Run(
+            "inspector 2.12, HTTP and stdio, every era",
+            lambda: [*ours, "tests.clients.with_inspector"],
+            [f"{folder}/gateway.yaml"],
+        ),
+        Run("typescript: SDK 1.32 and 2.4, mcp-remote 0.15", lambda: [*ours, "tests.clients.with_typescript"]),
+    ]
+
+
+def _on_python(client: Agent, script: Path) -> list[str | Path]:
+    return [python_of(client), script]
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the clients that the words choose, without any all of them; 0 when all could do what they must."""
+    failed = 0
+    with tempfile.TemporaryDirectory(prefix="toolgate-clients-") as folder:
+        every = runs_of(folder)
+        runs = [run for run in every if not words or any(word in run.name for word in words)]
+        if not runs:
+            print(f"No client is called {' or '.join(words)}. There are:", *(run.name for run in every), sep="\n  ")
+            return 2
+        with payments_gateway(Path(folder)) as gateway:
+            url, token = f"{gateway.url}/mcp", gateway.token("payer")
+            env = {**os.environ, "TOOLGATE_URL": url, "TOOLGATE_TOKEN": token}
+            for run in runs:
+                failed += not passed(run.name, [*run.command(), url, token, *run.more], folder, env)
+    print(f"{len(runs) - failed} passed, {failed} failed")
     return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
