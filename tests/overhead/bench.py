@@ -3,7 +3,8 @@
 Counts user-space instructions of the process under test (`perf stat`), or its CPU time where the machine has no
 counters; both are read as ratios to the forwarder. Wall time on a shared machine is printed, never judged.
 `make bench ARGS=--instructions` has valgrind count instead: slower, exact on any machine, and without any wall time.
-`make bench ARGS=--beside` prints only what the gateway takes beside its calls, and how that grows.
+`make bench ARGS=--beside` prints only what the gateway takes beside its calls, and how that grows;
+`BENCH_LEDGER=10000000` before it makes the largest ledger that large (7 GB of disk, two minutes).
 """
 
 import os
