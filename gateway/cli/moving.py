@@ -16,7 +16,7 @@ from gateway.cli.output import USAGE, Refused, cell, done, emit, fail_with
 from gateway.cli.place import AsJson, ConfigPath, loaded_from, with_store
 from gateway.cli.policy import rules_of
 from gateway.ledger.evidence import Identities
-from gateway.ledger.forking import Planned, origin_of, plan_fork
+from gateway.ledger.forking import Planned, plan_fork
 from gateway.ledger.importing import imported_run
 from gateway.ledger.moved import Export, elsewhere, export_of, exported, taken_back
 from gateway.ledger.proof import NoProof
@@ -74,9 +74,6 @@ async def _sealed(store: Store, run: str, export: Export) -> tuple[RunRef, int]:
     pause = next((each for each in await store.pauses() if each.scope == f"run:{run}"), None)
     if pause is None:
         raise RequestFault(f"{run} may still go on here. First: toolgate runs pause {run}")
-    origin = await origin_of(store, run)
-    if origin is not None:
-        raise RequestFault(f"{run} is a fork: its first calls are on record of {origin.run} only. Export that one.")
     before = await export_of(store, run)
     if before is not None:
         raise elsewhere(run, before)
@@ -117,7 +114,9 @@ def import_run(
         hint = "add it under `agents:` if it is the same one, with rights of its own here"
         fail_with(Refused("unknown_agent", f"the run belongs to {agent}, and there is no agent of that name", hint))
     with_store(loaded, lambda store: store.import_run(run))
-    done(f"{run.run.id} of {run.run.owner} is here with {len(run.calls)} calls, and begins anew when its agent calls")
+    behind = f", behind {run.begins.at} of {run.source}" if run.begins is not None else ""
+    done(f"{run.run.id} of {run.run.owner} is here with {len(run.calls)} calls{behind}")
+    done("it begins anew when its agent calls")
     done(f"for an agent that does not name its run, say so first: toolgate runs resume {run.run.id}")
 
 

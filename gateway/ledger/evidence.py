@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from gateway.codec import dump
 from gateway.ledger.bundles import kept_bundle
+from gateway.ledger.forking import first_calls, origin_in
 from gateway.ledger.heads import Heads
 from gateway.ledger.signing import SigningKey
 from gateway.ledger.trace import call_events
@@ -105,6 +106,8 @@ class Exporter:
             if event.kind not in _OTHERS:
                 self._show(event, shown)
                 shown.calls[event.call_id] = None
+                origin = origin_in(event)
+                shown.calls |= {} if origin is None else await first_calls(self._ledger, origin)
         read: set[str] = set()
         while left := [one for one in shown.calls if one not in read]:
             for call_id in left:

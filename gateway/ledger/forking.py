@@ -15,10 +15,11 @@ from gateway.store.bodies import load
 from gateway.store.imports import FORKED, Fork
 from gateway.store.ports import Event, EventFilter, EventKind, Ledger
 
-__all__ = ["Origin", "Planned", "origin_in", "origin_of", "plan_fork"]
+__all__ = ["Origin", "Planned", "first_calls", "origin_in", "origin_of", "plan_fork"]
 
 _ENDED: Final = frozenset({"succeeded", "failed", "denied", "waiting"})
 _FIRST: Final = 16
+_EVERYTHING: Final = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,12 @@ async def origin_of(ledger: Ledger, run_id: str) -> Origin | None:
         if origin is not None:
             return origin
     return None
+
+
+async def first_calls(ledger: Ledger, origin: Origin) -> dict[str, None]:
+    """Return the calls that a fork begins with, in their order. Raises `StoreFault`."""
+    wanted = EventFilter(run_id=origin.run, limit=_EVERYTHING)
+    return {event.call_id: None async for event in ledger.events(wanted) if event.seq <= origin.until_seq}
 
 
 async def plan_fork(ledger: Ledger, run: RunRef, at: int) -> Planned:

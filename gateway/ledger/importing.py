@@ -7,16 +7,17 @@ to an agent again, on facts of this ledger.
 
 import hashlib
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from gateway.codec import dump, parse
+from gateway.ledger.forking import Origin, origin_in
 from gateway.ledger.moved import EXPORTED, TAKEN_BACK
 from gateway.ledger.proof import NoProof, Proof, prove
 from gateway.ledger.trace import CallLine, line_of
 from gateway.model.facts import RunRef, StepStatus
 from gateway.store.bodies import load
-from gateway.store.imports import IMPORTED, ImportedCall, ImportedRun
+from gateway.store.imports import FIRST, IMPORTED, ImportedCall, ImportedFork, ImportedRun
 from gateway.store.ports import Event, EventFilter, EventKind
 from gateway.store.removable import SHARED
 from gateway.store.runs import RunStatus
@@ -41,9 +42,8 @@ def imported_run(lines: Sequence[bytes], jwks: Json, by: str, now_ms: int) -> Im
     read = _Run(run_id)
     try:
         for event in _shown(lines):
-            if event.run_id == run_id:
-                read.take(event, load(event.body.encode()))
-        opened, calls = read.at_rest(), read.calls()
+            read.take(event, load(event.body.encode()))
+        opened, calls, begins = read.at_rest(), read.calls(), read.begins()
         owner, key, source = (str(opened[name]) for name in ("owner", "key", "source"))
     except (LookupError, TypeError, AttributeError) as error:  # signed, but not by a gateway that this one understands
         raise NoProof(f"{run_id} cannot be read by this version of the gateway ({error!r})") from None
@@ -54,7 +54,7 @@ def imported_run(lines: Sequence[bytes], jwks: Json, by: str, now_ms: int) -> Im
         "exported_ms": proof.made_ms,
         "file": f"sha256:{hashlib.sha256(b''.join(lines)).hexdigest()}",
     }
-    return ImportedRun(RunRef(run_id, owner, source), key, read.opened_ms, now_ms, by, grounds, calls)
+    return ImportedRun(RunRef(run_id, owner, source), key, read.opened_ms, now_ms, by, grounds, calls, begins)
 
 
 def _proven(lines: Sequence[bytes], jwks: Json) -> tuple[Proof, str]:
@@ -110,7 +110,7 @@ def _event(told: Json) -> Event:
 
 
 class _Run:
-    """The events of one run, in their order."""
+    """The events of one run, in their order, and of the calls of others that it rests on."""
 
     def __init__(self, run_id: str) -> None:
         self._run_id = run_id
@@ -119,26 +119,34 @@ class _Run:
         self._ends: dict[str, tuple[Event, Json]] = {}
         self._undone: dict[str, str] = {}  # by the call that took it back
         self._at_rest = False
+        self._forked: tuple[Origin, int] | None = None
         self.export = ""
         self.opened_ms = 0
 
     def take(self, event: Event, body: Json) -> None:
-        """Take note of an event of the run."""
+        """Take note of an event of the run, or of a call that it rests on."""
         kind, call_id = event.kind, event.call_id
+        if kind in _STARTS:
+            self._starts[call_id] = (event, body)
+        elif kind in _ENDS:
+            self._ends[call_id] = (event, body)
+        elif kind == EventKind.CALL_COMPENSATED:
+            self._undone[body["compensated_by"]] = call_id
+        elif event.run_id == self._run_id:
+            self._take_deed(event, body)
+
+    def _take_deed(self, event: Event, body: Json) -> None:
+        kind, origin = event.kind, origin_in(event)
         if kind == EventKind.RUN_OPENED:
             self._opened, self.opened_ms = body, event.at_ms
+        elif origin is not None:
+            self._forked = origin, body["at"]
         elif kind == EventKind.RUN_CANCELLED:
             raise NoProof(f"{self._run_id} was cancelled, and goes on nowhere")
         elif kind == EventKind.ADMIN and body.get("what") in {EXPORTED, TAKEN_BACK}:
             self.export = str(body["export"]) if body["what"] == EXPORTED else ""
         elif kind == EventKind.ADMIN and body.get("scope") == f"run:{self._run_id}":
             self._at_rest = body.get("deed") == "paused"
-        elif kind in _STARTS:
-            self._starts[call_id] = (event, body)
-        elif kind in _ENDS:
-            self._ends[call_id] = (event, body)
-        elif kind == EventKind.CALL_COMPENSATED:
-            self._undone[body["compensated_by"]] = call_id
 
     def at_rest(self) -> Json:
         """Return how the run was opened. Raises `NoProof`: it is not whole, or may have gone on meanwhile."""
@@ -150,15 +158,44 @@ class _Run:
             raise NoProof(f"{self._run_id} was not paused when it was exported, and may have gone on since")
         if not self.export:
             raise NoProof(f"{self._run_id} may still go on there; write it with: toolgate runs export {self._run_id}")
-        for call_id, (start, _) in self._starts.items():
-            if start.kind == EventKind.CALL_CLAIMED and self._status(call_id) in _OPEN:
+        for call_id in self._own():
+            if self._starts[call_id][0].kind == EventKind.CALL_CLAIMED and self._status(call_id) in _OPEN:
                 raise NoProof(f"call {call_id} is under way or in doubt; it has to be settled where it was made")
         return self._opened
 
     def calls(self) -> list[ImportedCall]:
         """Return the calls, as they are to be put on record here."""
-        made = {call_id for call_id in self._starts if self._is_made(call_id)}
-        return [self._call(call_id, made) for call_id in self._starts]
+        own = self._own()
+        made = {call_id for call_id in own if self._is_made(call_id)}
+        return [self._call(call_id, made) for call_id in own]
+
+    def begins(self) -> ImportedFork | None:
+        """Return with which calls of another run this one begins, or None where it is no fork.
+
+        What was answered from the record there is that record. What was taken back since answers nothing any more.
+        """
+        if self._forked is None:
+            return None
+        origin, at = self._forked
+        if not (isinstance(origin.run, str) and type(origin.until_seq) is type(at) is int):
+            raise TypeError(f"{self._run_id} does not say where it begins")
+        over = {*self._undone.values()}
+        first = [one for one in self._first(origin) if one not in over and self._starts[one][0].run_id != self._run_id]
+        made = {call_id for call_id in first if self._is_made(call_id)}
+        return ImportedFork(origin.run, at, [_as_first(self._call(call_id, made)) for call_id in first])
+
+    def _own(self) -> list[str]:
+        return [call_id for call_id, (start, _) in self._starts.items() if start.run_id == self._run_id]
+
+    def _first(self, origin: Origin) -> dict[str, None]:
+        shown = [
+            (call_id, body)
+            for call_id, (start, body) in self._starts.items()
+            if start.run_id == origin.run and start.seq <= origin.until_seq
+        ]
+        # What was imported there could name a call of anybody's; it has an answer of its own.
+        answered = ((call_id, "" if IMPORTED in body else body.get("replayed_from", "")) for call_id, body in shown)
+        return dict.fromkeys(by if by in self._starts else call_id for call_id, by in answered)
 
     def _status(self, call_id: str) -> str:
         ended = self._ends.get(call_id)
@@ -178,7 +215,8 @@ class _Run:
             raise TypeError(f"call {call_id} is not told of as calls are")
         if ended is None or call_id not in made:
             whole = asked if ended is None else {**asked, **ended[1]}
-            return ImportedCall(call_id, start.at_ms, *about, _ours(start, whole))
+            digest = digest or asked.get("claim", {}).get("arguments_digest", "")
+            return ImportedCall(call_id, start.at_ms, *about, _ours(start, whole), arguments_digest=digest)
         end, answer = ended
         terms = asked["claim"]
         key = terms["step_key"]
@@ -210,6 +248,11 @@ def _check_showable(line: CallLine) -> None:
     is_when = type(line.at_ms) is int and 0 <= line.at_ms <= _LATEST_MS
     if not (words and is_when and isinstance(line.ended.get("attempts", []), list)):
         raise TypeError(f"call {line.call_id} is not told of as calls are")
+
+
+def _as_first(call: ImportedCall) -> ImportedCall:
+    """Return a call that a fork begins with, as it is to be put on record."""
+    return replace(call, asked={**call.asked, IMPORTED: {**call.asked[IMPORTED], FIRST: True}}, consumes=())
 
 
 def _if_made(call_id: str, made: set[str]) -> str:

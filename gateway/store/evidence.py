@@ -7,7 +7,7 @@ from typing import Any, Final
 from gateway.model.facts import Step, StepStatus
 from gateway.store.bodies import load
 from gateway.store.chain import broken, check_event
-from gateway.store.imports import IMPORTED
+from gateway.store.imports import FIRST, IMPORTED
 from gateway.store.ports import Event, Recorded, StepLookup
 
 __all__ = ["Evidence", "holds", "recorded_from", "recorded_whole", "step_from"]
@@ -90,19 +90,20 @@ def recorded_whole(event: Event, following: str | None) -> Recorded:
 def holds(claim: Event, lookup: StepLookup) -> bool:
     """Tell whether a claim's arguments have the values looked for at their dotted paths, compared as JSON.
 
-    One that was imported only where such are looked for.
+    One that was imported only where such are looked for, and never where it is what a fork begins with.
 
     Raises:
         LedgerTampered: the body is not what a ledger writes.
     """
-    may_be_imported = not lookup.imported and _IMPORTED in claim.body
+    may_be_imported = _IMPORTED in claim.body
     if not lookup.values and not may_be_imported:
         return True
     try:
         body = load(claim.body.encode())
     except ValueError:
         raise broken(claim.seq, "was changed after it was written") from None
-    if may_be_imported and IMPORTED in body:
+    mark = body.get(IMPORTED) if may_be_imported else None
+    if mark is not None and (not lookup.imported or mark.get(FIRST)):
         return False
     return all(_same(_at(body.get("arguments"), path), value) for path, value in lookup.values)
 

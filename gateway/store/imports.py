@@ -6,10 +6,23 @@ from typing import Any, Final, Protocol
 
 from gateway.model.facts import RunRef
 
-__all__ = ["FORKED", "IMPORTED", "Fork", "ForkedRun", "ImportStore", "ImportedCall", "ImportedRun"]
+__all__ = [
+    "FIRST",
+    "FORKED",
+    "IMPORTED",
+    "Fork",
+    "ForkedRun",
+    "ImportStore",
+    "ImportedCall",
+    "ImportedFork",
+    "ImportedRun",
+]
 
 IMPORTED: Final = "imported"
 """The member of a call's body that says which event of the other ledger it repeats."""
+
+FIRST: Final = "first"
+"""The member in it that says that a fork begins with the call: it answers there, and is a step nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +54,18 @@ class ImportedCall:
 
 
 @dataclass(frozen=True, slots=True)
+class ImportedFork:
+    """That an imported run begins as `source` did, with its first `at` calls: those in `calls`, in their order.
+
+    They are put on record under `source`, which is no run here by that. What is on record there already stays as it is.
+    """
+
+    source: str
+    at: int
+    calls: Sequence[ImportedCall] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class ImportedRun:
     """A run with its calls in the order in which they were made. `told` says where it is from, and on what grounds."""
 
@@ -51,11 +76,18 @@ class ImportedRun:
     by: str
     told: Mapping[str, Any] = field(repr=False)
     calls: Sequence[ImportedCall] = field(repr=False)
+    begins: ImportedFork | None = None
+
+    @property
+    def source(self) -> str:
+        """The run that it was forked from, or nothing."""
+        return "" if self.begins is None else self.begins.source
 
     @property
     def callers(self) -> list[str]:
-        """Who made calls in it, its owner first."""
-        return list(dict.fromkeys((self.run.owner, *(call.who for call in self.calls))))
+        """Who made calls in it, or those it begins with, its owner first."""
+        first = () if self.begins is None else self.begins.calls
+        return list(dict.fromkeys((self.run.owner, *(call.who for call in (*first, *self.calls)))))
 
 
 FORKED: Final = "run forked"
@@ -96,7 +128,8 @@ class ImportStore(Protocol):
         it, unless it asks for imported steps too.
 
         Raises:
-            RequestFault: the run, its name, or one of its calls or step keys is on record already.
+            RequestFault: the run, its name, or one of its calls or step keys is on record already; of the calls that a
+            fork begins with, as another call than that one.
         """
         ...
 

@@ -19,12 +19,14 @@ from gateway.store.importing import (
     begins_of_fork,
     ending_of,
     intent_of,
-    on_record,
     provenance_of,
+    provenance_of_beginning,
     provenance_of_fork,
     record_of,
+    start_in,
+    unrecorded,
 )
-from gateway.store.imports import ForkedRun, ImportedRun
+from gateway.store.imports import ForkedRun, ImportedCall, ImportedRun
 from gateway.store.memory_approvals import Shelf
 from gateway.store.memory_delegations import MemoryDelegations
 from gateway.store.memory_facts import Board
@@ -335,18 +337,28 @@ class MemoryStore(MemoryDelegations, MemorySessions, MemorySpending, MemoryTasks
         return self._taints.clear(clearing)
 
     async def import_run(self, imported: ImportedRun) -> None:
-        self._check_new(imported)
+        self._runs.check_new(imported.run, imported.key)
+        first, until_seq = unrecorded(imported, lambda call_id: start_in(self._events, call_id), self._held_by)
         self._runs.open(imported.run, imported.key, imported.opened_ms)
         self._append(*provenance_of(imported))
+        for call in first:
+            until_seq = max(until_seq, self._import(call, imported.source))
+        if imported.begins is not None:
+            self._append(*provenance_of_beginning(imported, imported.begins, until_seq))
         for call in imported.calls:
-            if call.claimed:
-                intent = intent_of(imported, call)
-                self._write_claim(intent, None, claim_body(intent).whole())
-                await self.finish(ending_of(call))
-            else:
-                self._put(record_of(imported, call))
+            self._import(call, imported.run.id)
         for begin in begins_of(imported):
             self._runs.begin(begin)
+
+    def _import(self, call: ImportedCall, run_id: str) -> int:
+        seq = len(self._events) + 1
+        if not call.claimed:
+            self._put(record_of(call, run_id))
+            return seq
+        intent = intent_of(call, run_id)
+        self._write_claim(intent, None, claim_body(intent).whole())
+        self._end(self._calls[call.call_id], ending_of(call), EventKind.CALL_FINISHED)
+        return seq
 
     async def fork_run(self, forked: ForkedRun) -> None:
         self._runs.open(forked.run, forked.key, forked.at_ms)
@@ -355,14 +367,9 @@ class MemoryStore(MemoryDelegations, MemorySessions, MemorySpending, MemoryTasks
         for begin in begins_of_fork(forked):
             self._runs.begin(begin)
 
-    def _check_new(self, imported: ImportedRun) -> None:
-        self._runs.check_new(imported.run, imported.key)
-        for call in imported.calls:
-            if call.call_id in self._calls:
-                raise on_record(f"The call {call.call_id}")
-            held = self._holder(call.agent, call.tool, call.step_key)
-            if call.claimed and held is not None:
-                raise on_record(f"The effect of call {call.call_id} of {call.tool}, as call {held.intent.call_id},")
+    def _held_by(self, call: ImportedCall) -> str | None:
+        held = self._holder(call.agent, call.tool, call.step_key)
+        return None if held is None else held.intent.call_id
 
     async def put_fact(self, put: FactPut) -> FactAnswer:
         return self._board.put(put)

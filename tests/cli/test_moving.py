@@ -256,9 +256,32 @@ def test_a_run_is_forked_and_what_was_done_behind_that_is_named(two: Two) -> Non
     assert (runs[told["run"]]["calls"], runs[told["run"]]["attempts"], runs[source]["calls"]) == (0, 2, 2)
     assert two.there.json("verify")["ok"] is True
     assert f"a fork of {source}, whose first calls" in two.there.run("runs", "show", told["run"]).output
-    two.there.run("runs", "pause", told["run"])
-    exported = two.there.run("runs", "export", told["run"], "-o", str(two.file))
-    assert (exported.exit_code, f"on record of {source} only" in exported.output) == (1, True)
+
+
+def test_a_fork_goes_on_under_another_gateway(two: Two) -> None:
+    two.pay(two.there, answer({"receipt": "r_1"}))
+    source = two.run_there()
+    forked = two.there.json("runs", "fork", source, "--at", "2")["run"]
+    two.there.run("runs", "pause", forked)
+    assert two.there.run("runs", "export", forked, "-o", str(two.file)).exit_code == 0
+    taken = two.taken()
+    assert (taken.exit_code, f"{forked} of payer is here with 0 calls, behind 2 of {source}" in taken.output) == (
+        0,
+        True,
+    )
+
+    async def work(store: SqliteStore) -> Any:
+        durable: Any = store
+        gate = Gate(PERMIT_ALL, store=durable)
+        ended = await gate.run("payments_pay", run=forked)
+        return ended.outcome, sum(len(server.asked) for server in gate.servers.values())
+
+    outcome, done = two.here.store(work)
+    assert isinstance(outcome, Succeeded)
+    assert (outcome.result["structuredContent"], done) == ({"receipt": "r_1"}, 0)
+    assert f"a fork of {source}, whose first calls" in two.here.run("runs", "show", forked).output
+    assert two.here.json("verify")["ok"] is True
+    assert two.there.run("runs", "fork", source, "--at", "1").exit_code == 0  # that is where it was
 
 
 def test_no_run_is_forked_that_is_not_there_or_not_so_long(two: Two) -> None:

@@ -8,7 +8,7 @@ import pytest
 from gateway.model.errors import RequestFault, StoreFault
 from gateway.model.facts import RunRef, StepStatus
 from gateway.store.bodies import load
-from gateway.store.imports import Fork, ForkedRun, ImportedCall, ImportedRun
+from gateway.store.imports import Fork, ForkedRun, ImportedCall, ImportedFork, ImportedRun
 from gateway.store.ports import ClaimVerdict, EventFilter, EventKind, Store
 from gateway.store.runs import Attempt, RunCancel
 from tests.store.making import T0, intent, lookup, record, step
@@ -160,3 +160,31 @@ async def test_a_fork_is_told_of_in_both_runs_and_begun_anew_for_all_who_made_it
     with pytest.raises(StoreFault):
         await store.fork_run(replace(forked, key="another"))
     assert await store.verify() == 6
+
+
+async def test_what_an_imported_fork_begins_with_is_on_record_once_and_under_the_run_it_is_of(store: Store) -> None:
+    first = [made("check", "fraud.check", asked={"arguments": {}, "imported": {"seq": 3, "first": True}}), told("read")]
+    await store.import_run(run(made("mine"), begins=ImportedFork("run_1", 2, first)))
+    events = [event async for event in store.events(EventFilter())]
+    assert [(event.kind, event.run_id) for event in events[:6]] == [
+        (EventKind.RUN_OPENED, "run_9"),
+        (EventKind.RUN_IMPORTED, "run_9"),
+        (EventKind.CALL_CLAIMED, "run_1"),
+        (EventKind.CALL_FINISHED, "run_1"),
+        (EventKind.CALL_RECORDED, "run_1"),
+        (EventKind.ADMIN, "run_9"),
+    ]
+    forked = {"what": "run forked", "by": "os:op", "at": 2, "from": "run_1"}
+    assert load(events[5].body.encode()) == {**forked, "until_seq": 5}
+    assert await store.find_run("run_1") is None
+    assert await store.steps([lookup(owner="run_1", imported=True)]) == [None]
+    assert (await store.attempt("run_9", "audit")).number == 2  # who made the first calls begins anew in it too
+    other = {"run": replace(RUN, id="run_10"), "key": "another"}
+    await store.import_run(run(begins=ImportedFork("run_1", 1, first[:1]), **other))
+    [told_of] = [event async for event in store.events(EventFilter(run_id="run_10")) if event.kind == EventKind.ADMIN]
+    assert load(told_of.body.encode()) == {**forked, "at": 1, "until_seq": 3}
+    before = await store.verify()
+    strange = ImportedFork("run_1", 1, [replace(first[0], arguments_digest="sha256:2")])
+    with pytest.raises(RequestFault, match="The call check is on record here already"):
+        await store.import_run(run(begins=strange, run=replace(RUN, id="run_11"), key="a third"))
+    assert await store.verify() == before

@@ -1,5 +1,6 @@
 """Runs of other ledgers, put on record in one transaction."""
 
+import sqlite3
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -12,27 +13,37 @@ from gateway.store.importing import (
     intent_of,
     on_record,
     provenance_of,
+    provenance_of_beginning,
     provenance_of_fork,
     record_of,
+    unrecorded,
 )
 from gateway.store.imports import ForkedRun, ImportedCall, ImportedRun
+from gateway.store.ports import Event
+from gateway.store.sqlite.lookups import find_call, find_whole
 from gateway.store.sqlite.runs import begin_attempt, find_named, find_run, open_run
 from gateway.store.sqlite.transaction import Transaction
 from gateway.store.sqlite.transitions import finish, record, write_claim
 
 __all__ = ["fork_run", "import_run"]
 
-_CALL: Final = "SELECT 1 FROM calls WHERE call_id = ?"
 _HELD: Final = "SELECT call_id FROM calls WHERE agent = ? AND tool = ? AND step_key = ? AND key_until IS NULL"
 
 
 def import_run(tx: Transaction, imported: ImportedRun) -> None:
     """Put a run and its calls on record, or nothing where any of it is there."""
     _check_new(tx, imported)
-    writes = [_write_of(imported, call) for call in imported.calls]  # what cannot be written fails before anything is
-    told, provenance = provenance_of(imported)
+    first, until_seq = unrecorded(imported, partial(_start_of, tx.db), partial(_held_by, tx.db))
+    # What cannot be written fails before anything is.
+    begins = [_write_of(call, imported.source) for call in first]
+    writes = [_write_of(call, imported.run.id) for call in imported.calls]
     open_run(tx, imported.run, imported.key, imported.opened_ms)
-    tx.append(told, provenance)
+    tx.append(*provenance_of(imported))
+    for write in begins:
+        until_seq = max(until_seq, tx.seq + 1)
+        write(tx)
+    if imported.begins is not None:
+        tx.append(*provenance_of_beginning(imported, imported.begins, until_seq))
     for write in writes:
         write(tx)
     for begin in begins_of(imported):
@@ -48,12 +59,12 @@ def fork_run(tx: Transaction, forked: ForkedRun) -> None:
         begin_attempt(tx, begin)
 
 
-def _write_of(imported: ImportedRun, call: ImportedCall) -> Callable[[Transaction], None]:
+def _write_of(call: ImportedCall, run_id: str) -> Callable[[Transaction], None]:
     """Return what writes a call, its bodies written out already. Raises `StoreFault` where they cannot be."""
     if not call.claimed:
-        whole = record_of(imported, call)
+        whole = record_of(call, run_id)
         return partial(record, record=whole, body=record_body(whole))
-    intent, ending = intent_of(imported, call), ending_of(call)
+    intent, ending = intent_of(call, run_id), ending_of(call)
     claims = partial(write_claim, intent=intent, superseded=None, body=claim_body(intent))
     ends = partial(finish, ending=ending, body=ending_body(ending))
 
@@ -65,15 +76,23 @@ def _write_of(imported: ImportedRun, call: ImportedCall) -> Callable[[Transactio
 
 
 def _check_new(tx: Transaction, imported: ImportedRun) -> None:
+    tx.write_events()
     run = imported.run
     if find_run(tx.db, run.id) is not None:
         raise on_record(f"The run {run.id}")
     named = find_named(tx.db, run.owner, imported.key)
     if named is not None:
         raise on_record(f"Another run of {run.owner} with the same name, {named.id},")
-    for call in imported.calls:
-        if tx.db.execute(_CALL, (call.call_id,)).fetchone() is not None:
-            raise on_record(f"The call {call.call_id}")
-        held = tx.db.execute(_HELD, (call.agent, call.tool, call.step_key)).fetchone()
-        if call.claimed and held is not None:
-            raise on_record(f"The effect of call {call.call_id} of {call.tool}, as call {held[0]},")
+
+
+def _start_of(db: sqlite3.Connection, call_id: str) -> Event | None:
+    evidence = find_call(db, call_id)
+    if evidence is not None:
+        return evidence.claim
+    whole = find_whole(db, call_id)
+    return None if whole is None else whole[0]
+
+
+def _held_by(db: sqlite3.Connection, call: ImportedCall) -> str | None:
+    held = db.execute(_HELD, (call.agent, call.tool, call.step_key)).fetchone()
+    return None if held is None else str(held[0])
