@@ -78,6 +78,8 @@ class Cassette(Gateway):
         self.tape, shown = played
         super().__init__(_alone(config), home, redactor)
         self.rules.current, self.policy_problem = shown, ""
+        for name, server in self.tape.servers().items():
+            self.upstreams.add(name, server)
 
     def keeps(self) -> Store:
         """Return a store that is gone with the process."""

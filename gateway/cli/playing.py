@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import shutil
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -21,6 +19,7 @@ from gateway.bridge.stdio import run as relay_lines
 from gateway.cli.loaded import Loaded
 from gateway.cli.output import FAILED, USAGE, Refused, cell, emit, fail_with
 from gateway.cli.place import AsJson, ConfigPath, home_of, loaded_from
+from gateway.cli.scratch import scratch_folder
 from gateway.cli.up import announced, log_to_stderr, told_to_stop
 from gateway.identity.local import load_local_key
 from gateway.ledger.importing import Shown, shown_run
@@ -127,13 +126,10 @@ async def _play(
 def _scratch(loaded: Loaded) -> Iterator[Home]:
     """Make a folder for what the gateway keeps while it serves, with this machine's key for local agents in it."""
     key = load_local_key(home_of(loaded).path / loaded.config.identity.local_key)
-    folder = Path(tempfile.mkdtemp(prefix="cassette-", dir=home_of(loaded).private))
-    try:
+    with scratch_folder(home_of(loaded).private) as folder:
         home = Home(folder)
         create_private(home.private / "local.key", key)
         yield home
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 async def _serve(cassette: Cassette, door: tuple[int, str]) -> None:

@@ -25,6 +25,7 @@ from gateway.model.outcome import Denied, Failed, Outcome, Succeeded, Unknown, W
 from gateway.model.request import CallRequest
 from gateway.model.task import TASK_METHODS
 from gateway.pipeline.kept import Kept
+from gateway.pipeline.on_tape import PLAYED, OnTape
 from gateway.pipeline.rules import RulesInForce
 from gateway.pipeline.runner import Ended
 from gateway.pipeline.stages.admit import Admit
@@ -57,7 +58,8 @@ class _Step:
 class Tape:
     """The calls of a run in their order, and what has been played of them. `redact` takes secrets out of the report.
 
-    What asks about a task, reads on in a long answer or is no tool call cannot be played; nor can what is not kept.
+    What asks about a task, reads on in a long answer, subscribes, or is asked of a client cannot be played; nor can
+    what is not kept.
 
     Raises:
         LookupError, TypeError, AttributeError, ValueError: the lines are not what a gateway writes.
@@ -96,7 +98,8 @@ class Tape:
         method = line.tool.partition(".")[2]
         if "undoes" in asked:  # the gateway's own
             return
-        if "arguments" not in asked or operation_named(line.tool) or method in TASK_METHODS or line.tool == READ_RESULT:
+        is_other = method not in PLAYED and operation_named(line.tool) is not None
+        if "arguments" not in asked or is_other or method in TASK_METHODS or line.tool == READ_RESULT:
             self._left_out[line.tool] += 1
             return
         who = f"{line.agent}/{line.on_behalf_of}" if line.on_behalf_of else line.agent
@@ -107,6 +110,15 @@ class Tape:
         self._steps.append(step)
         for each in digests:
             self._alike.setdefault((who, line.tool, each, _is_dry(line)), deque()).append(step)
+
+    def servers(self) -> dict[str, OnTape]:
+        """Return the servers of which something besides tools was asked, as the run shows them."""
+        asked: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
+        for step in self._steps:
+            server, _, method = step.line.tool.partition(".")
+            if method in PLAYED:
+                asked.setdefault(server, []).append((method, step.line.asked["arguments"]))
+        return {server: OnTape(each) for server, each in asked.items()}
 
     def find(self, who: str, tool: str, wanted: str, *, is_dry: bool) -> tuple[CallLine, Outcome] | None:
         """Return the call that answers this one and how, and take note of it; None where there is none left."""

@@ -6,7 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,11 @@ import pytest
 from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
+from mcp_types import PromptReference
 
 from examples.payments.agent import Step, over_http, script, try_step
-from tests.live.running import Running, payments_gateway
+from tests.live.front.offering import got
+from tests.live.running import ROOT, Running, payments_gateway
 
 AGENT = """
 import asyncio, json, sys
@@ -35,23 +37,14 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 class Recorded:
-    """A gateway with a run of ten steps on record, three of them refused, and what its agent saw."""
+    """A gateway with a run on record, and what its agent saw; `record` makes its calls."""
 
-    def __init__(self, gate: Running) -> None:
+    def __init__(self, gate: Running, record: Callable[[str, str], Coroutine[Any, Any, list[Any]]]) -> None:
         self.gate = gate
         self.token = gate.token("payer")
-        self.seen = asyncio.run(self._record())
+        self.seen = asyncio.run(record(gate.url, self.token))
         [found] = json.loads(gate.command("runs", "list", "--json").stdout)
         self.run = str(found["run"])
-
-    async def _record(self) -> list[Any]:
-        headers = {"Authorization": f"Bearer {self.token}", "Toolgate-Run": "job"}
-        async with httpx2.AsyncClient(headers=headers, timeout=30) as http:
-            url = f"{self.gate.url}/mcp"
-            async with Client(streamable_http_client(url, http_client=http), cache=None) as client:
-                tools = sorted(tool.name for tool in (await client.list_tools()).tools)
-                tried = [await try_step(client, step) for step in script("p_1")]
-                return [tools, [[one.code, one.text] for one in tried]]
 
     def books(self) -> dict[str, bytes]:
         """Return the files of the servers behind the gateway, and the calls that it has on record."""
@@ -83,6 +76,18 @@ class Recorded:
                 process.kill()
 
 
+async def _paid(url: str, token: str) -> list[Any]:
+    """Make ten steps, three of which are refused."""
+    headers = {"Authorization": f"Bearer {token}", "Toolgate-Run": "job"}
+    async with (
+        httpx2.AsyncClient(headers=headers, timeout=30) as http,
+        Client(streamable_http_client(f"{url}/mcp", http_client=http), cache=None) as client,
+    ):
+        tools = sorted(tool.name for tool in (await client.list_tools()).tools)
+        tried = [await try_step(client, step) for step in script("p_1")]
+        return [tools, [[one.code, one.text] for one in tried]]
+
+
 def report_of(process: subprocess.Popen[str]) -> dict[str, Any]:
     """Stop what plays a run, and return its report with its exit code."""
     process.send_signal(signal.SIGTERM)
@@ -93,7 +98,7 @@ def report_of(process: subprocess.Popen[str]) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
     with payments_gateway(tmp_path_factory.mktemp("recorded")) as gate:
-        yield Recorded(gate)
+        yield Recorded(gate, _paid)
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -206,3 +211,48 @@ def test_a_file_is_played_as_the_run_it_was_made_of(recorded: Recorded, tmp_path
     file.write_bytes(file.read_bytes().replace(b"r_1", b"r_2"))
     forged = recorded.gate.command("runs", "serve", str(file), check=False)
     assert (forged.returncode, "no_proof: line" in forged.stderr) == (1, True)
+
+
+OFFERING = """version: 1
+server: {{ listen: "127.0.0.1:0", store: "sqlite:///data/gateway.db" }}
+mcpServers:
+  probe:
+    command: "{python}"
+    args: ["{root}/tests/live/front/offering.py"]
+    env: {{ PROBE_DIR: "{folder}", PYTHONPATH: "{root}" }}
+agents:
+  payer: {{ auth: {{ token: true }}, allow: ["probe.*"] }}
+"""
+
+
+async def _looked(url: str, token: str, mode: str = "auto") -> list[Any]:
+    """Read, get and complete as an agent would that finds out what there is; return what it saw."""
+    headers = {"Authorization": f"Bearer {token}", "Toolgate-Run": "looking"}
+    async with (
+        httpx2.AsyncClient(headers=headers, timeout=30) as http,
+        Client(streamable_http_client(f"{url}/mcp", http_client=http), mode=mode, cache=None) as client,
+    ):
+        document = (await client.list_resources()).resources[0].uri
+        read = await client.read_resource(document)
+        prompt = (await client.list_prompts()).prompts[0].name
+        answered = await client.get_prompt(prompt)
+        done = await client.complete(PromptReference(type="ref/prompt", name=prompt), {"name": "a", "value": "b"})
+        return [read.contents[0].model_dump(), answered.messages[0].model_dump(), done.completion.values]
+
+
+def test_what_an_agent_read_got_and_completed_is_played_in_both_eras(tmp_path: Path) -> None:
+    (tmp_path / "gateway.yaml").write_text(
+        OFFERING.format(python=sys.executable, root=ROOT, folder=tmp_path), encoding="utf-8"
+    )
+    gate = Running(tmp_path).start()
+    try:
+        tape = Recorded(gate, _looked)
+        reached = len(got(tmp_path))
+        for mode in ("auto", "legacy"):
+            with tape.played() as (url, process):
+                assert asyncio.run(_looked(url.removesuffix("/mcp"), tape.token, mode)) == tape.seen
+                report = report_of(process)
+            assert (report["as_recorded"], report["matched"], report["left_out"]) == (True, 3, {})
+        assert len(got(tmp_path)) == reached
+    finally:
+        gate.stop()

@@ -7,6 +7,7 @@ import pytest
 
 from gateway.catalog.cut import CUT
 from gateway.codec import digest
+from gateway.connector.upstream import ToolCall
 from gateway.ledger.trace import call_lines
 from gateway.model.errors import ConnectorFault
 from gateway.model.facts import Approver
@@ -15,6 +16,7 @@ from gateway.model.outcome import Denied, Failed, Outcome, Succeeded, Unknown, W
 from gateway.model.request import DryRun
 from gateway.pipeline.cassette import Player, Tape, differences
 from gateway.pipeline.entry import Entry
+from gateway.pipeline.on_tape import OnTape
 from gateway.pipeline.rules import Limits
 from gateway.pipeline.stages.admit import Admit
 from gateway.pipeline.stages.validate import Validate
@@ -211,17 +213,59 @@ async def test_a_long_answer_is_cut_again_and_can_be_read_on_in() -> None:
     assert deck.tape.report()["as_recorded"]
 
 
-async def test_what_is_no_tool_call_is_left_out() -> None:
-    gate = Gate(PERMIT_ALL, '@id("read") permit (principal, action == Gateway::Action::"read_resource", resource);')
-    gate.servers["mail"].calls.append({"contents": []})
-    read = operation("mail", "resources/read")
-    await gate.run(read.name, {"uri": "mail://1"}, run="job", operation=read)
-    gate.servers["fraud"].calls.append(answer({"result": "passed"}))
-    await gate.run("fraud_check", run="job")
+READS = """
+@id("read") permit (principal, action in [Gateway::Action::"read_resource", Gateway::Action::"get_prompt",
+  Gateway::Action::"complete"], resource);
+"""
+
+
+async def test_what_was_read_got_and_completed_is_answered_again() -> None:
+    gate = Gate(PERMIT_ALL, READS)
+    asked: list[tuple[str, dict[str, Any], Any]] = [
+        ("resources/read", {"uri": "mail://1"}, {"contents": [{"uri": "mail://1", "text": "Dear"}]}),
+        ("resources/read", {"uri": "mail://1"}, {"contents": []}),
+        ("prompts/get", {"name": "reply", "arguments": {"to": "ann"}}, {"messages": []}),
+        ("completion/complete", {"ref": {"type": "ref/resource", "uri": "mail://{n}"}}, {"completion": {"values": []}}),
+        ("resources/subscribe", {"uri": "mail://1"}, {}),
+    ]
+    for method, params, answered in asked:
+        gate.servers["mail"].calls.append(answered)
+        what = operation("mail", method)
+        ended = await gate.run(what.name, params, run="job", operation=what)
+        assert isinstance(ended.outcome, Succeeded), ended.outcome
     deck = Deck(gate)
     await deck.load()
-    assert text_of(await deck.run(read.name, {"uri": "mail://1"}, operation=read)).startswith("not_on_record")
-    assert deck.tape.report()["left_out"] == {"mail.resources/read": 1}
+    for method, params, answered in asked[:-1]:
+        what = operation("mail", method)
+        again = await deck.run(what.name, params, operation=what)
+        assert isinstance(again, Succeeded)
+        assert again.result == answered
+    read = operation("mail", "resources/read")
+    strayed = text_of(await deck.run(read.name, {"uri": "mail://2"}, operation=read))
+    assert "Nearest is step 1, which differs: changed uri." in strayed
+    report = deck.tape.report()
+    assert (report["matched"], report["left_out"]) == (4, {"mail.resources/subscribe": 1})
+    await deck.check_untouched()
+
+
+async def test_a_server_on_tape_has_what_was_asked_of_it_and_is_never_called() -> None:
+    asked: list[tuple[str, dict[str, Any]]] = [
+        ("resources/read", {"uri": "mail://1"}),
+        ("prompts/get", {"name": "reply", "arguments": {"to": "ann"}}),
+        ("completion/complete", {"ref": {"type": "ref/prompt", "name": "reply"}}),
+        ("completion/complete", {"ref": {"type": "ref/resource", "uri": "mail://{n}"}}),
+    ]
+    server = OnTape(asked)
+    await server.open()
+    assert server.offer().capabilities == {"tools": {}, "resources": {}, "prompts": {}, "completions": {}}
+    assert await server.listed("resources/list") == [{"uri": "mail://1", "name": "mail://1"}]
+    assert await server.listed("resources/templates/list") == [{"uriTemplate": "mail://{n}", "name": "mail://{n}"}]
+    assert await server.listed("prompts/list") == [{"name": "reply", "arguments": [{"name": "to"}]}]
+    assert (await server.tools(), server.traits("send")) == ((), None)
+    with pytest.raises(ConnectorFault, match="is only played back"):
+        await server.call(ToolCall("send", {}, "call_1", 1.0))
+    await server.close()
+    assert OnTape([]).offer().capabilities == {"tools": {}}
 
 
 async def test_a_run_that_another_gateway_made_is_played_by_what_was_decided_there() -> None:
