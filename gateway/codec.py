@@ -7,12 +7,23 @@ differently: duplicate keys, NaN and infinities, lone surrogates, encodings othe
 import hashlib
 import json
 import re
+from base64 import b64decode, urlsafe_b64encode
 from typing import Any, Final
 
 import orjson
 import rfc8785
 
-__all__ = ["MAX_DEPTH", "CodecError", "canonical", "digest", "dump", "parse", "verbatim"]
+__all__ = [
+    "MAX_DEPTH",
+    "CodecError",
+    "canonical",
+    "digest",
+    "dump",
+    "from_base64url",
+    "parse",
+    "to_base64url",
+    "verbatim",
+]
 
 MAX_DEPTH: Final = 100
 _KEY = re.compile(rb'"[ \t\r\n]*:')
@@ -20,6 +31,7 @@ _UNCERTAIN: Final = (b" :", b"\t:", b"\r:", b"\n:", b'\\\\"')
 _DIGITS: Final = bytes(ord("0") if chr(byte) in "0123456789" else byte for byte in range(256))
 _LONG_NUMBER: Final = b"0" * 16
 _MAX_INT_DIGITS: Final = 4000
+_OTHERS: Final = frozenset("+/=")
 
 
 class CodecError(ValueError):
@@ -148,6 +160,25 @@ def dump(value: Any) -> bytes:
 def verbatim(text: bytes) -> Any:
     """Return what `dump` writes as `text`, JSON that it wrote before: for what is written again and again."""
     return orjson.Fragment(text)
+
+
+def to_base64url(raw: bytes) -> str:
+    """Return bytes as the parts of a JWS spell them (RFC 7515 §2): without padding."""
+    return urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def from_base64url(text: str) -> bytes:
+    """Return what is spelled so.
+
+    Raises:
+        CodecError: nothing is.
+    """
+    try:
+        if not _OTHERS.isdisjoint(text):
+            raise CodecError("spelled in another base64")
+        return b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
+    except ValueError as error:
+        raise CodecError(str(error)) from None
 
 
 def _read_again(value: Any) -> Any:

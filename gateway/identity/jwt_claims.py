@@ -1,11 +1,10 @@
 """What a JWT says, before it is believed."""
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from gateway.codec import CodecError, parse
+from gateway.codec import CodecError, from_base64url, parse
 from gateway.identity.refusal import refused
 
 __all__ = ["Claims", "credential_id", "read_jwt", "subject_name"]
@@ -42,8 +41,8 @@ def read_jwt(token: str) -> Claims:
 
 def _json(part: str) -> Mapping[str, Any]:
     try:
-        value = parse(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-    except (ValueError, CodecError):
+        value = parse(from_base64url(part))
+    except CodecError:
         raise refused("not a JWT") from None
     if not isinstance(value, dict):
         raise refused("not a JWT")

@@ -4,9 +4,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
-
-import jwt
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.identity.config import AgentConfig, JwtAuth
 from gateway.identity.jwt_claims import Claims, credential_id, read_jwt, subject_name
@@ -16,6 +14,9 @@ from gateway.identity.refusal import expired, refused
 from gateway.model.clock import Clock
 from gateway.model.errors import StoreFault
 from gateway.model.identity import Identity
+
+if TYPE_CHECKING:
+    from jwt import PyJWK
 
 __all__ = ["CACHE_MS", "CACHE_SIZE", "JwtVerifier"]
 
@@ -116,7 +117,7 @@ class JwtVerifier:
                 self._verified.popitem(last=False)
 
 
-async def _key(binding: _Binding, kid: object, algorithm: str) -> jwt.PyJWK:
+async def _key(binding: _Binding, kid: object, algorithm: str) -> "PyJWK":
     if kid is not None and not isinstance(kid, str):
         raise refused("kid is not text")
     try:
@@ -132,8 +133,10 @@ async def _key(binding: _Binding, kid: object, algorithm: str) -> jwt.PyJWK:
     return key
 
 
-def _check(token: str, key: jwt.PyJWK, auth: JwtAuth) -> None:
+def _check(token: str, key: "PyJWK", auth: JwtAuth) -> None:
     """Check the signature, issuer and audience. Times are judged apart, on the gateway's clock."""
+    import jwt  # which was loaded with the issuer's keys
+
     try:
         jwt.decode(
             token,

@@ -2,15 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final
-
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
-from jwt import PyJWK
-from jwt.exceptions import PyJWTError
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.identity.config import JwtAuth
 from gateway.identity.key_fetch import KeysUnavailable, fetch_keys
 from gateway.model.clock import Clock
+
+if TYPE_CHECKING:
+    from jwt import PyJWK
 
 __all__ = ["COOL_DOWN_S", "FRESH_S", "STALE_S", "KeyRing", "KeySource"]
 
@@ -18,13 +17,6 @@ FRESH_S: Final = 300.0
 STALE_S: Final = 3600.0
 COOL_DOWN_S: Final = 10.0
 _MAX_KEYS: Final = 100
-_FAMILY: Final[Mapping[str, tuple[str, type | None]]] = {
-    "ES256": ("EC", ec.SECP256R1),
-    "ES384": ("EC", ec.SECP384R1),
-    "ES512": ("EC", ec.SECP521R1),
-    **{name: ("RSA", None) for name in ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")},
-    "EdDSA": ("OKP", None),
-}
 
 Fetch = Callable[[], Awaitable[Sequence[Any]]]
 
@@ -38,6 +30,9 @@ class KeySource:
     """
 
     def __init__(self, fetch: Fetch, clock: Clock) -> None:
+        from gateway.identity.jwt_keys import the_key  # PyJWT, which only a gateway needs that trusts an issuer
+
+        self._the_key = the_key
         self._fetch = fetch
         self._clock = clock
         self._keys: Sequence[Mapping[str, Any]] = ()
@@ -46,7 +41,7 @@ class KeySource:
         self._task: asyncio.Task[None] | None = None
         self._failure = ""
 
-    async def key(self, kid: str | None, algorithm: str) -> PyJWK | None:
+    async def key(self, kid: str | None, algorithm: str) -> "PyJWK | None":
         """Return the key `kid` for `algorithm` (without `kid`: the only one that fits), or None where there is none.
 
         Raises:
@@ -56,10 +51,10 @@ class KeySource:
             await self._renew()
         if self._age() > STALE_S:
             raise KeysUnavailable(self._failure or "the keys were not read yet")
-        found = self._find(kid, algorithm)
+        found = self._the_key(self._keys, kid, algorithm)
         if found is None:
             await self._renew()
-            found = self._find(kid, algorithm)
+            found = self._the_key(self._keys, kid, algorithm)
         return found
 
     async def close(self) -> None:
@@ -88,37 +83,6 @@ class KeySource:
             return
         self._keys = [key for key in keys[:_MAX_KEYS] if isinstance(key, dict)]
         self._read_at = began
-
-    def _find(self, kid: str | None, algorithm: str) -> PyJWK | None:
-        fitting = [key for key in self._keys if (kid is None or key.get("kid") == kid) and _fits(key, algorithm)]
-        if len(fitting) != 1:  # two keys under one name, or none named: it is not for us to guess
-            return None
-        return _usable(fitting[0], algorithm)
-
-
-def _fits(key: Mapping[str, Any], algorithm: str) -> bool:
-    return (
-        key.get("kty") == _FAMILY[algorithm][0]
-        and key.get("use", "sig") == "sig"
-        and key.get("alg", algorithm) == algorithm
-    )
-
-
-def _usable(key: Mapping[str, Any], algorithm: str) -> PyJWK | None:
-    """Build the public key, or return None where it is malformed, weak, or too large to be meant well."""
-    try:
-        built = PyJWK(dict(key), algorithm)
-    except (PyJWTError, ValueError, TypeError, KeyError):
-        return None
-    match built.key:
-        case rsa.RSAPublicKey() as public:
-            return built if 2048 <= public.key_size <= 8192 else None
-        case ec.EllipticCurvePublicKey() as public:
-            curve = _FAMILY[algorithm][1]
-            return built if curve is not None and isinstance(public.curve, curve) else None
-        case ed25519.Ed25519PublicKey() | ed448.Ed448PublicKey():
-            return built
-    return None  # a private key in a key set is no key to trust
 
 
 class KeyRing:

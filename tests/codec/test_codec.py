@@ -7,7 +7,7 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.codec import MAX_DEPTH, CodecError, canonical, digest, dump, parse
+from gateway.codec import MAX_DEPTH, CodecError, canonical, digest, dump, from_base64url, parse, to_base64url
 
 scalars = st.none() | st.booleans() | st.integers(-(2**80), 2**80) | st.floats(allow_nan=False, allow_infinity=False)
 texts = st.text(st.characters(exclude_categories=["Cs"]))
@@ -130,3 +130,16 @@ def test_what_json_cannot_carry_is_refused(value: object) -> None:
 
 def test_nesting_as_deep_as_allowed_is_accepted() -> None:
     assert parse(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH)
+
+
+@given(st.binary())
+def test_bytes_come_back_from_how_a_jws_spells_them(raw: bytes) -> None:
+    spelled = to_base64url(raw)
+    assert not set(spelled) & set("+/=")
+    assert from_base64url(spelled) == raw
+
+
+@pytest.mark.parametrize("text", ["a", "ab$d", "ab+/", "YQ==", "a b c", "\n", "é"])
+def test_what_no_jws_spells_is_refused(text: str) -> None:
+    with pytest.raises(CodecError):
+        from_base64url(text)

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.codec import dump
 from gateway.ledger.signing import NotSigned, SigningKey, signed_claims
 from gateway.store.private_file import PrivateFileError
 
@@ -72,3 +74,37 @@ def test_a_statement_of_one_kind_or_of_another_key_is_none_of_ours(key: SigningK
             signed_claims(other, key.jwks(), "head")
     with pytest.raises(NotSigned):
         signed_claims(token, {"keys": [{"kid": key.kid}]}, "head")
+
+
+def test_what_is_signed_here_is_a_jws_to_others_and_the_other_way_round(key: SigningKey) -> None:
+    [public] = key.jwks()["keys"]
+    token = key.sign(CLAIMS, "head")
+    assert jwt.get_unverified_header(token) == {"alg": "ES256", "kid": key.kid, "typ": "head"}
+    assert jwt.decode(token, jwt.PyJWK(public), ["ES256"]) == CLAIMS
+    private = ec.generate_private_key(ec.SECP256R1())
+    jwks = {"keys": [{**jwt.algorithms.ECAlgorithm.to_jwk(private.public_key(), as_dict=True), "kid": "theirs"}]}
+    theirs = jwt.encode(CLAIMS, private, "ES256", headers={"kid": "theirs", "typ": "head"})
+    assert signed_claims(theirs, jwks, "head") == CLAIMS
+
+
+@pytest.mark.parametrize("more", [{"crit": ["exp"], "exp": 1}, {"jku": "https://evil.example.com"}, {"b64": True}])
+def test_a_statement_that_asks_its_reader_for_more_is_none_of_ours(more: dict[str, object]) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    jwks = {"keys": [{**jwt.algorithms.ECAlgorithm.to_jwk(key.public_key(), as_dict=True), "kid": "k"}]}
+    told = ".".join(
+        urlsafe_b64encode(part).rstrip(b"=").decode()
+        for part in (dump({"alg": "ES256", "kid": "k", "typ": "head", **more}), dump(CLAIMS))
+    )
+    signature = jwt.algorithms.ECAlgorithm(jwt.algorithms.ECAlgorithm.SHA256).sign(told.encode(), key)
+    with pytest.raises(NotSigned, match="no head"):
+        signed_claims(f"{told}.{urlsafe_b64encode(signature).rstrip(b'=').decode()}", jwks, "head")
+
+
+def test_a_key_of_another_curve_and_a_signature_of_another_length_are_refused(key: SigningKey) -> None:
+    token = key.sign(CLAIMS, "head")
+    [public] = key.jwks()["keys"]
+    for other in ({"crv": "P-384"}, {"kty": "OKP"}, {"x": public["x"][:-4]}, {"x": "A" * 43}, {"x": 7}):
+        with pytest.raises(NotSigned, match="does not hold"):
+            signed_claims(token, {"keys": [{**public, **other}]}, "head")
+    with pytest.raises(NotSigned, match="ValueError"):
+        signed_claims(token[:-4], key.jwks(), "head")
