@@ -51,6 +51,7 @@ from gateway.pipeline.parked import Lobby, Parked
 from gateway.pipeline.polling import Polling
 from gateway.pipeline.rules import Rules, RulesInForce
 from gateway.pipeline.runner import Runner
+from gateway.pipeline.safe import Safe
 from gateway.pipeline.sealing import Seal
 from gateway.pipeline.shaping import Shaping
 from gateway.pipeline.survey import Survey
@@ -190,6 +191,7 @@ class Parts:
         shelter = Shelter(self.store, self.store, self.rules, self.clock, self.redactor.record, self.owned, self.pauses)
         polling = Polling(self.executor, self.upstreams, self.asking)
         tasks, approving = Tasks(shelter, polling), self.approving
+        approving.keeps_drafts_in(Safe(self.store, Seal(self.session_key, "drafts"), self.clock))
         lobby = Lobby(
             approving.approvals,
             self.store,

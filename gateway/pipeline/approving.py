@@ -26,6 +26,7 @@ from gateway.pipeline.eliciting import Eliciting
 from gateway.pipeline.open_access import OpenAccess
 from gateway.pipeline.parking import Parking, Parlour
 from gateway.pipeline.rules import RulesInForce
+from gateway.pipeline.safe import Safe
 from gateway.store.ports import Store
 
 __all__ = ["Approving", "Ground"]
@@ -75,6 +76,10 @@ class Approving:
             EXECUTE_TOOL: self.drafting.execute,
             ESCALATE_TOOL: self.parking.answer,
         }
+
+    def keeps_drafts_in(self, safe: Safe) -> None:
+        """Have what drafts call with, where it holds secrets, be kept there."""
+        self._parlour.safe = safe
 
     def found_at(self, site: Site) -> None:
         """Have people be sent to the pages there."""

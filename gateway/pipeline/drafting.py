@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from gateway.approval.values import Approval, ApprovalRefused
-from gateway.codec import dump
+from gateway.codec import digest, dump
 from gateway.model.call import Call
 from gateway.model.errors import ApprovalFault, LimitFault, RequestFault
 from gateway.model.outcome import Denied, Outcome, Succeeded, Waiting
@@ -45,10 +45,12 @@ class Drafting:
         if not (repeats or draft.is_usable(self._parlour.clock.now_ms())):
             raise await self._refusal(draft)
         request, own = call.request, draft.agent == call.identity.agent
+        arguments = draft.asked["arguments"]
+        is_whole = digest(arguments) == draft.bound.arguments_digest
         ended = await self.run(
             CallRequest(
                 name=draft.tool,
-                arguments=draft.asked["arguments"],
+                arguments=arguments if is_whole else await self._parlour.safe.arguments(draft),
                 caller=request.caller,
                 meta=request.meta,
                 run=(draft.bound.run if own else "") or request.run,
@@ -58,6 +60,8 @@ class Drafting:
                 draft=draft.id,
             )
         )
+        if not is_whole and (await self._parlour.approvals.find(draft.id)).used_by:
+            await self._parlour.safe.forget(draft)
         return _result(ended.outcome)
 
     async def _theirs(self, call: Call) -> Approval:

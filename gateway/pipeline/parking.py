@@ -20,6 +20,7 @@ from gateway.model.errors import ApprovalFault, RequestFault
 from gateway.model.outcome import Denied, Outcome, Waiting
 from gateway.pipeline.consent import bound_of, is_drafts
 from gateway.pipeline.rules import RulesInForce
+from gateway.pipeline.safe import Safe
 from gateway.pipeline.stages import DecideAgain
 from gateway.policy import people_needed
 from gateway.redaction.redactor import MARK
@@ -45,11 +46,7 @@ _NO_DRAFT: Final = (
     "was approved, and cannot be carried out any more: the policies or the tool changed since, it belongs to another "
     "run, or who approved it is not enough for it. Make the call again for a new draft."
 )
-_NOT_KEPT: Final = (
-    "The arguments hold a secret, or the mask of one. A draft is on record until people have decided, and no secret "
-    "ever is, so none can be made. Make the call without it: what a server has to be shown, the gateway shows it "
-    "(tell the operator), or a person tells it to the server."
-)
+_STANDS: Final = frozenset({ApprovalState.PENDING, ApprovalState.APPROVED})
 _AS_TASK: Final = "Once it is approved it is carried out, and this task has what comes of it."
 
 
@@ -72,8 +69,11 @@ def _untold(approval: Approval) -> None:
 class Parlour:
     """What parking and the desk work with. `told` hears of every approval that was opened, and never waits.
 
-    `site` is where people find the pages on which they decide.
+    `site` is where people find the pages on which they decide. `safe` keeps what drafts call with, and is set with the
+    pipeline.
     """
+
+    safe: Safe
 
     def __init__(self, rules: RulesInForce, approvals: Approvals, clock: Clock, redact: Redact, runs: RunStore) -> None:
         self.rules = rules
@@ -140,13 +140,13 @@ class Parking:
 
         Raises:
             ApprovalFault: it is a draft that is carried out, and its approval is none any more.
-            RequestFault: it cannot be kept.
         """
         if call.request.draft is not None:
             raise ApprovalFault(f"{call.request.draft} {_NO_DRAFT}", code="approval_over")
-        if self._parlour.redact(call.arguments) != call.arguments:
-            raise RequestFault(_NOT_KEPT)
         draft = await self._held(call)
+        if draft.state in _STANDS and draft.asked["arguments"] != call.arguments:
+            until_ms = draft.until_ms + self._approvals.kept.use_within_ms
+            await self._parlour.safe.keep(draft, call.arguments, until_ms)
         if draft.state is ApprovalState.EDITED:
             draft = await self._approvals.find(draft.edited_to)
         if draft.state is ApprovalState.DENIED:

@@ -28,8 +28,8 @@ class Seal:
 
     def open(self, sealed: str, name: str) -> Any:
         """Return what was sealed. Raises `ValueError`: it was changed, or sealed with another key, or not for this."""
-        raw = b64decode(sealed, validate=True)
         try:
+            raw = b64decode(sealed, validate=True)
             return parse(self._cipher.decrypt(raw[:_NONCE], raw[_NONCE:], name.encode()))
-        except (InvalidTag, CodecError):
+        except (InvalidTag, CodecError, ValueError):
             raise ValueError("it does not open with this key") from None

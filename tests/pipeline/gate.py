@@ -60,6 +60,7 @@ from gateway.pipeline.rollback import Rollback
 from gateway.pipeline.rules import Rules, RulesInForce
 from gateway.pipeline.run_tools import RunTools, Workbench
 from gateway.pipeline.runner import Ended, Kit, Runner
+from gateway.pipeline.safe import Safe
 from gateway.pipeline.sealing import Seal
 from gateway.pipeline.shaping import Shaping
 from gateway.pipeline.stages import Stage
@@ -313,6 +314,7 @@ class Gate:
         polling = Polling(self.executor, self.upstreams, self.asking)
         tasks = Tasks(shelter, polling)
         seal = Seal(LOCAL_KEY, "waiting calls")
+        self.approving.keeps_drafts_in(Safe(self.store, Seal(LOCAL_KEY, "drafts"), self.clock))
         lobby = Lobby(self.approving.approvals, self.store, self.clock, self.redactor.record, self.owned, seal)
         return tasks, TaskRequests(tasks, polling, Parked(tasks, self.approving.parking, lobby))
 

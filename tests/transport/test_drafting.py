@@ -10,11 +10,17 @@ from gateway.approval.config import ApprovalsSection
 from gateway.approval.values import Approval
 from gateway.catalog.config import ToolRule
 from gateway.connector import Rejected
+from gateway.model.errors import ConnectorFault, StoreFault
 from gateway.model.facts import StepStatus
 from gateway.model.outcome import Failed
 from gateway.model.request import Undoing
 from gateway.pipeline.runner import Ended
+from gateway.pipeline.safe import Safe
+from gateway.pipeline.sealing import Seal
 from gateway.store.approvals import ApprovalState
+from gateway.store.memory import MemoryStore
+from gateway.store.ports import Record
+from gateway.store.tasks import TaskRecord
 from tests.fixtures.tasking import TASKS
 from tests.pipeline.gate import PAYMENT, PERMIT_ALL, SECRET, Gate, answer, request, settle
 from tests.pipeline.people import LEADS, PEOPLE, TWO, paid
@@ -290,11 +296,90 @@ async def test_a_step_that_is_still_running_has_the_draft_wait(writer: Writer) -
     assert (await writer.refused(draft))[0] == "in_progress"
 
 
-async def test_a_call_that_holds_a_secret_makes_no_draft(writer: Writer) -> None:
+async def rests(gate: Gate) -> str:
+    """Return all that is on record, and what is sealed, as text."""
+    rows = [str(await gate.store.find_task(f"sealed_{each.id}")) for each in await gate.approving.approvals.listed()]
+    return "".join([event.body for event in await gate.events()] + rows)
+
+
+async def test_a_draft_that_holds_a_secret_is_carried_out_with_it_and_shows_and_keeps_none(writer: Writer) -> None:
+    payment = {**PAYMENT, "payee": SECRET}
+    made = (await asyncio.gather(*(writer.call("payments_pay", payment) for _ in range(3))))[0]
+    draft = made["structuredContent"]["draft"]
+    assert made["structuredContent"]["arguments"] == {**PAYMENT, "payee": "[redacted]"}
+    assert (await writer.refused(draft))[0] == "approval_pending"
+    sealed = await writer.gate.store.find_task(f"sealed_{draft}")
+    assert sealed is not None
+    assert (sealed.owner, sealed.is_open, [*sealed.body]) == ("", False, ["sealed"])
+    await writer.approve(draft)
+    writer.gate.servers["payments"].calls += [ConnectorFault("not now", sent=False), answer({"paid": 1})]
+    assert (await writer.execute(draft))["structuredContent"] == {"paid": 1}
+    assert writer.paid[-1] == payment
+    assert (await writer.refused(draft))[0] == "approval_over"
+    assert (SECRET in await rests(writer.gate), SECRET in str(made)) == (False, False)
+    gone = await writer.gate.store.find_task(f"sealed_{draft}")
+    assert gone is not None
+    assert gone.body == {}
+    assert await writer.gate.store.forget_tasks(writer.gate.clock.now_ms()) == 1
+    assert await writer.gate.store.verify() > 0
+
+
+async def test_what_a_person_puts_in_the_place_of_a_secret_is_what_is_carried_out(writer: Writer) -> None:
+    draft = await writer.drafts({**PAYMENT, "payee": SECRET})
+    edited = await writer.gate.approving.desk.edit("bob", draft, {**PAYMENT, "payee": "ACME"})
+    await writer.execute(edited.id)
+    assert writer.paid == [{**PAYMENT, "payee": "ACME"}]
+
+
+@pytest.mark.parametrize("how", ["another key", "forgotten"])
+async def test_a_draft_whose_secret_is_not_kept_any_more_is_carried_out_by_nobody(writer: Writer, how: str) -> None:
+    gate = writer.gate
+    draft = await writer.drafts({**PAYMENT, "payee": SECRET})
+    await writer.approve(draft)
+    if how == "forgotten":
+        await gate.store.forget_tasks(gate.clock.now_ms() + 30 * 3_600_000)
+    else:
+        gate.approving.keeps_drafts_in(Safe(gate.store, Seal(b"another key", "drafts"), gate.clock))
+    code, text = await writer.refused(draft)
+    assert (code, "Make the call again for a new draft" in text) == ("approval_over", True)
+    assert writer.paid == []
+    again = await writer.drafts({**PAYMENT, "payee": SECRET})
+    assert again == draft  # it stands approved, and what it calls with is there again
+    assert "isError" not in await writer.execute(draft)
+    assert writer.paid == [{**PAYMENT, "payee": SECRET}]
+
+
+class Full(MemoryStore):
+    """Keeps no task: the disk is full."""
+
+    async def begin_task(self, task: TaskRecord, record: Record) -> None:
+        raise StoreFault("The task cannot be recorded.")
+
+
+class Twice(MemoryStore):
+    """Is asked by two calls at the same moment."""
+
+    async def begin_task(self, task: TaskRecord, record: Record) -> None:
+        await super().begin_task(task, record)
+        await super().begin_task(task, record)
+
+
+async def test_the_same_call_made_twice_at_once_is_one_draft_with_one_secret(writer: Writer) -> None:
+    gate = writer.gate
+    gate.approving.keeps_drafts_in(Safe(Twice(gate.clock), Seal(b"k", "drafts"), gate.clock))
+    payment = {**PAYMENT, "payee": SECRET}
+    draft = await writer.drafts(payment)
+    await writer.approve(draft)
+    assert await writer.drafts(payment) == draft
+    await writer.execute(draft)
+    assert writer.paid == [payment]
+
+
+async def test_a_draft_whose_secret_cannot_be_kept_is_refused_for_now(writer: Writer) -> None:
+    gate = writer.gate
+    gate.approving.keeps_drafts_in(Safe(Full(gate.clock), Seal(b"k", "drafts"), gate.clock))
     made = await writer.call("payments_pay", {**PAYMENT, "payee": SECRET})
-    assert made["_meta"]["io.toolgate/refusal"]["code"] == "invalid_arguments"
-    assert "Make the call without it" in made["content"][0]["text"]
-    assert await writer.gate.approving.approvals.listed() == []
+    assert made["_meta"]["io.toolgate/refusal"]["code"] == "store_unavailable"
 
 
 async def test_agents_are_told_that_a_tool_makes_drafts_and_of_no_output_or_task_of_it(writer: Writer) -> None:
