@@ -1,7 +1,7 @@
 """The catalog: one immutable picture of every tool, swapped whole."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -15,7 +15,6 @@ from gateway.catalog.drift import changes
 from gateway.catalog.lock import Lock, Pin
 from gateway.catalog.lookups import lookup_of
 from gateway.catalog.names import WIRE_NAME, canonical_name, wire_names
-from gateway.catalog.own_tools import OWN_PINS
 from gateway.catalog.screening import screen
 from gateway.catalog.validation import SchemaRefused, argument_checker, checker
 from gateway.codec import dump
@@ -110,16 +109,16 @@ class Catalog:
         wires = wire_names(canonical_name(server, name) for server, name, _ in found)
         return cls(_tool(server, pin, "", (wires, rules, live.get(server))) for server, _, pin in found)
 
-    def within(self, endpoint: EndpointSection) -> "Catalog":
+    def within(self, endpoint: EndpointSection, of_all: Set[str] = frozenset()) -> "Catalog":
         """Return the part of the catalog that a virtual endpoint shows, under the names it shows.
 
-        The tools with which agents find their way in the others are part of every endpoint.
+        The tools of the servers in `of_all` are part of every endpoint: what the gateway says of others names them.
         """
-        everywhere = [tool for tool in self._tools.values() if tool.server in OWN_PINS]
+        everywhere = [tool for tool in self._tools.values() if tool.server in of_all]
         shown = [
             tool
             for tool in self._tools.values()
-            if tool.server not in OWN_PINS
+            if tool.server not in of_all
             and (not endpoint.servers or tool.server in endpoint.servers)
             and any(fnmatchcase(tool.name, pattern) for pattern in endpoint.tools)
         ]

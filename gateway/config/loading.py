@@ -14,6 +14,7 @@ from gateway.config.problem import ConfigError
 from gateway.connector.about import About
 from gateway.connector.plugin import Connector
 from gateway.connector.registry import ABOUT, STANDING, settings_of
+from gateway.facts.own_tools import FACTS_SERVER
 from gateway.model.problem import Problem
 from gateway.policy.config import StandingSection
 from gateway.workflow.own_tools import OWN_SERVER
@@ -63,7 +64,7 @@ def _load(document: Document, resolve: Resolver, connectors: Connectors | None) 
 def _endpoint_problems(document: Document, config: GatewayConfig) -> Iterator[Problem]:
     """Yield what endpoints name that is configured nowhere: it would show nothing, or be there for nobody."""
     known = {
-        "servers": {*config.mcpServers, OWN_SERVER},
+        "servers": {*config.mcpServers, OWN_SERVER, FACTS_SERVER},
         "agents": config.agents.keys(),
         "teams": {team for agent in config.agents.values() for team in agent.teams},
     }

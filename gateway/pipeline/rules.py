@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from gateway.approval.own_tools import APPROVALS_SERVER
 from gateway.budget.budgets import Budgets
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.config import EndpointSection, Names
+from gateway.catalog.own_tools import OWN_PINS
 from gateway.catalog.versions import Contracts
 from gateway.connector.about import UNSAID, About
 from gateway.facts.config import FactsSection
@@ -21,6 +23,7 @@ __all__ = ["Limits", "Rules", "RulesInForce"]
 
 NO_TOOLS: Final = Catalog(())
 LIST_LIMIT: Final = 150
+_AT_EVERY_ENDPOINT: Final = frozenset({APPROVALS_SERVER, *OWN_PINS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ class Rules:
         limits: Limits,
     ) -> "Rules":
         """Return the rules with a view of the catalog for every endpoint."""
-        views = {name: catalog.within(section) for name, section in endpoints.items()}
+        views = {name: catalog.within(section, _AT_EVERY_ENDPOINT) for name, section in endpoints.items()}
         return cls(catalog, bundle, workflow_keys, endpoints, views, limits)
 
     def about(self, tool: Tool) -> About:

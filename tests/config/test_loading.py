@@ -203,8 +203,9 @@ def test_an_endpoint_names_only_what_is_configured(tmp_path: Path, endpoint: str
 
 
 def test_an_endpoint_may_show_the_gateway_s_own_tools(tmp_path: Path) -> None:
-    text = "version: 1\nagents: {p: {teams: [money]}}\nendpoints: {e: {servers: [run], agents: [p], teams: [money]}}\n"
-    assert load(write(tmp_path, text), resolve).endpoints["e"].servers == ["run"]
+    shown = "{servers: [run, facts], agents: [p], teams: [money]}"
+    text = f"version: 1\nagents: {{p: {{teams: [money]}}}}\nendpoints: {{e: {shown}}}\n"
+    assert load(write(tmp_path, text), resolve).endpoints["e"].servers == ["run", "facts"]
 
 
 @pytest.mark.parametrize(

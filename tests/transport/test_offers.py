@@ -1,6 +1,7 @@
 """Resources, prompts and completion of several servers behind one endpoint, in both eras."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from gateway.model.errors import ConnectorFault
 from gateway.pipeline.rules import Rules
 from gateway.resilience.config import RateLimit
 from tests.pipeline.gate import SECRET, Gate, answer, settle
+from tests.pipeline.people import ASK, LEADS, PEOPLE, asked
 from tests.transport.front import Front
 from tests.transport.peer import Peer, Reply
 
@@ -23,7 +25,8 @@ def offering_front(*policies: str, endpoints: dict[str, EndpointSection] | None 
     """Servers of payments and mail that share some names and URIs, and one of frauds that has nothing but tools."""
     gate = Gate(*(policies or (EVERYTHING,)), **more)
     rules = gate.rules.current
-    gate.rules.current = Rules.of(rules.catalog, rules.bundle, {}, endpoints or {}, rules.limits)
+    seen = Rules.of(rules.catalog, rules.bundle, {}, endpoints or {}, rules.limits)
+    gate.rules.current = replace(rules, endpoints=seen.endpoints, views=seen.views)
     for name in ("payments", "mail"):
         server = gate.servers[name]
         server.capabilities = {"resources": {}, "prompts": {}, "completions": {}, "tools": {}}
@@ -436,6 +439,16 @@ async def test_an_endpoint_shows_its_servers_and_nothing_else() -> None:
     error = (await answered(peer.modern("prompts/get", {"name": "payments_greet"})))["error"]
     assert error["code"] == -32602
     assert front.gate.servers["payments"].asked == []
+
+
+@pytest.mark.parametrize("path", ["/mcp/reads", "/mcp/bare"])
+async def test_what_an_agent_is_told_to_ask_about_its_approval_is_there_at_every_endpoint(path: str) -> None:
+    front = offering_front(ASK, LEADS, EVERYTHING, endpoints=ENDPOINTS, people=PEOPLE)
+    assert "approvals_wait" in await tools_at(front, path)
+    approval = await asked(front.gate)
+    asking = {"name": "approvals_wait", "arguments": {"approval": approval, "seconds": 0.1}}
+    told = (await answered(Peer(front, path=path).modern("tools/call", asking)))["result"]
+    assert told["structuredContent"]["state"] == "pending"
 
 
 async def test_bare_names_are_the_servers_own_where_nobody_else_has_them() -> None:
