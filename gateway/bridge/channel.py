@@ -87,8 +87,9 @@ class Exchange:
             if line.startswith(b"data:"):
                 data.append(line[5:].removeprefix(b" "))
             elif not line and data:
-                yield _one_line(b"\n".join(data))
-                data = []
+                payload, data = _one_line(b"\n".join(data)), []
+                if payload:  # else the event only tells how to come back to the stream
+                    yield payload
 
     def drain(self) -> None:
         """Read until the answer ends, keeping none of it. Raises `Lost`."""

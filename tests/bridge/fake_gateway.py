@@ -182,6 +182,12 @@ class _Exchange(BaseHTTPRequestHandler):
         progress = {"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progress": 1}}
         self._stream([progress, result])
 
+    def _primed(self, result: Any) -> None:
+        self._head(200, "text/event-stream")
+        self._chunk(b"id: 1\nretry: 100\ndata: \n\n")
+        self._chunk(b"id: 2\ndata: %s\n\n" % json.dumps(result).encode())
+        self._chunk(b"")
+
     def _pretty(self, result: Any) -> None:
         self._raw(200, json.dumps(result, indent=2).encode(), "application/json")
 

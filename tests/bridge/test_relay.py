@@ -100,6 +100,14 @@ def test_a_streamed_answer_arrives_message_by_message_on_one_line_each(bridge: B
     assert bridge.hear()["id"] == 1
 
 
+def test_an_event_without_a_message_is_passed_over_in_silence(
+    bridge: Bridge, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bridge.call(1, "primed")
+    assert bridge.hear()["id"] == 1
+    assert capsys.readouterr().err == ""
+
+
 def test_a_pretty_printed_answer_is_put_on_one_line(bridge: Bridge) -> None:
     bridge.call(1, "pretty")
     assert bridge.hear()["id"] == 1
