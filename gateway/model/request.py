@@ -81,12 +81,13 @@ class CallRequest:
     `arguments` is the parsed object, forwarded as it is. `meta` is `params._meta` (empty when absent). `run`, `attempt`
     and `idempotency_key` are what `_meta` or a header named, else None. `back` leads to the client while the request is
     under way. `more` are the params beside name and arguments that go on to the server. `endpoint` is the virtual
-    endpoint it came through, empty for the one with everything. `operation` is what is asked for where it is no tool.
-    `via` is the gateway's own tool that the agent called to have this one called, if it did. `undoes` is set on what
-    the gateway itself asks for when a run is rolled back, `repeats` where it makes a call in doubt again, `promised`
-    where it makes one that people have approved meanwhile; no transport sets any. `dry_run` is set where nothing is to
-    be done. `task` is what a request is about that asks about a task. `draft` is the approved draft
-    that it carries out, which no transport sets.
+    endpoint it came through, empty for the one with everything. `known` is who a transport found the caller to be in
+    this very moment, so that nobody looks at its credential twice. `operation` is what is asked for where it is no
+    tool. `via` is the gateway's own tool that the agent called to have this one called, if it did. `undoes` is set on
+    what the gateway itself asks for when a run is rolled back, `repeats` where it makes a call in doubt again,
+    `promised` where it makes one that people have approved meanwhile; no transport sets any. `dry_run` is set where
+    nothing is to be done. `task` is what a request is about that asks about a task. `draft` is the approved draft that
+    it carries out, which no transport sets.
     """
 
     name: str
@@ -99,6 +100,7 @@ class CallRequest:
     back: Back = NOBODY
     more: Mapping[str, Any] = field(default_factory=dict, repr=False)
     endpoint: str = ""
+    known: Identity | None = None
     operation: Tool | None = None
     via: Tool | None = None
     undoes: Undoing | None = None

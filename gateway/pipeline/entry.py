@@ -1,6 +1,6 @@
 """Where the requests of agents enter the pipeline, and answers leave it."""
 
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -45,7 +45,17 @@ class Entry:
 
     async def run(self, request: CallRequest) -> Ended:
         """As `Runner.run`."""
-        ended = await self._runner.run(meant(request, self._rules))
+        return self.end(await self.begin(request))
+
+    def begin(self, request: CallRequest) -> Coroutine[Any, Any, Ended]:
+        """Return what carries a call out; of what comes of it, `end` makes what is told.
+
+        For whoever makes every call: `run` is a coroutine more.
+        """
+        return self._runner.run(meant(request, self._rules))
+
+    def end(self, ended: Ended) -> Ended:
+        """Return a call and how it ended, as its client is told."""
         outcome = self._looping.saw(ended.call, ended.outcome)
         if isinstance(outcome, Succeeded):
             result = self._kept.fitted(ended.call, _in_its_version(ended.call, outcome.result))

@@ -30,7 +30,8 @@ _LOG = logging.getLogger(__name__)
 _MAX_DECISIONS: Final = 8
 _READ: Final = Effect.READ
 _succeeded: Final = maker(Succeeded)
-_Step = Callable[[Call], Step]
+_Step = Callable[[Call], "Step | asyncio.Future[Outcome]"]
+_LATER: Final = (CoroutineType, asyncio.Future)  # not what is abstract: to ask that costs ten times as much
 
 
 @light
@@ -66,9 +67,9 @@ class Runner:
 
     def __init__(self, stages: Sequence[Stage], kit: Kit) -> None:
         steps = tuple(stage.__call__ for stage in in_order(stages))  # bound once: found anew for every call otherwise
-        self._to_claim = steps[:AFTER_CLAIM]
-        self._deciding = steps[DECIDING:AFTER_CLAIM]
         self._after = steps[AFTER_CLAIM:]
+        self._steps: tuple[_Step, ...] = (*steps[:AFTER_CLAIM], self._handed_over, *self._after)
+        self._again = self._steps[DECIDING:]
         self._answered = steps[ANSWERED:]
         self._recorder = kit.recorder
         self._inflight = kit.inflight
@@ -82,16 +83,27 @@ class Runner:
     async def run(self, request: CallRequest) -> Ended:
         """Carry out one call. Never raises, except when its caller is cancelled before the claim."""
         call = Call(self._ids.new("call"), request, self._clock.now_ms())
-        call, outcome = await self._up_to_claim(call)
-        if outcome is None and call.intent:
-            return _ended(call, await self._owned.run(self._carry_out(call)))
+        outcome: Outcome | None = None
+        try:
+            for step in self._steps:  # as `_walk`, which would be one more coroutine
+                said: Any = step(call)
+                if said is not None:
+                    outcome = await said if isinstance(said, _LATER) else said
+                    if outcome is not None:
+                        break
+        except asyncio.CancelledError:
+            self._abandon(call)
+            raise
+        except DecideAgain:
+            call, outcome = await self._decided_again(call)
+        except Exception as error:  # noqa: BLE001 - a fault nobody foresaw still refuses, and is recorded
+            return await self._refused(call, _failed(call, error))  # not kept here: the error knows this frame
         if outcome is None:
-            try:
-                outcome = await self._walk(call, self._after) or _succeeded(call.result)
-            except asyncio.CancelledError:
-                self._abandon(call)
-                raise
-        return _ended(call, await self._record(call, outcome))
+            outcome = _succeeded(call.result)
+        return _ended(call, outcome if call.intent else await self._record(call, outcome))
+
+    async def _refused(self, call: Call, outcome: Outcome) -> Ended:
+        return _ended(call, outcome if call.intent else await self._record(call, outcome))
 
     async def conclude(self, call: Call, answered: Mapping[str, Any] | GatewayError) -> Outcome:
         """Put on record what came of a claimed call that was answered long after it was made, and return that.
@@ -110,21 +122,21 @@ class Runner:
             call.identity = identity
         await self._record(call, Failed(error))
 
-    async def _up_to_claim(self, call: Call) -> tuple[Call, Outcome | None]:
-        try:
-            steps = self._to_claim
-            for _ in range(_MAX_DECISIONS):
-                try:
-                    return call, await self._walk(call, steps)
-                except DecideAgain:
-                    call, steps = call.decided_again(), self._deciding
-        except asyncio.CancelledError:
-            self._abandon(call)
-            raise
+    async def _decided_again(self, call: Call) -> tuple[Call, Outcome | None]:
+        """Go on with a call under whose decision the facts changed, as often as they do."""
+        for _ in range(_MAX_DECISIONS - 1):
+            call = call.decided_again()
+            try:
+                return call, await self._walk(call, self._again)
+            except DecideAgain:
+                continue
+            except asyncio.CancelledError:
+                self._abandon(call)
+                raise
         crowd = LimitFault(
             "The steps this call depends on keep changing. Try again.", code="in_progress", retry_after_s=1.0
         )
-        return call, Failed(crowd)
+        return call.decided_again(), Failed(crowd)
 
     def _abandon(self, call: Call) -> None:
         """Put on record a call whose caller left before anything was sent; a claim under way ends itself."""
@@ -135,20 +147,20 @@ class Runner:
     async def _walk(self, call: Call, steps: tuple[_Step, ...]) -> Outcome | None:
         try:
             for step in steps:
-                said = step(call)
+                said: Any = step(call)
                 if said is not None:
-                    if isinstance(said, CoroutineType):  # not the abstract one: to ask that costs ten times as much
-                        said = await said
-                    if said is not None:
-                        return said  # type: ignore[return-value]  # a stage returns no other kind of coroutine
+                    outcome: Outcome | None = await said if isinstance(said, _LATER) else said
+                    if outcome is not None:
+                        return outcome
         except DecideAgain:
             raise
-        except GatewayError as error:
-            return _fault(call, error)
         except Exception as error:  # noqa: BLE001 - a fault nobody foresaw still refuses, and is recorded
-            _LOG.exception("call %s: a stage failed in a way nobody foresaw", call.id)
-            return _fault(call, _as_fault(error))
+            return _failed(call, error)
         return None
+
+    def _handed_over(self, call: Call) -> "asyncio.Future[Outcome] | None":
+        """Have a claimed call carried out to its recorded end by a task of its own; any other goes on as it is."""
+        return self._owned.run(self._carry_out(call)) if call.intent else None
 
     async def _carry_out(self, call: Call) -> Outcome:
         """Execute a claimed call to its recorded end, whether or not anybody still listens."""
@@ -223,6 +235,14 @@ def _as_fault(error: Exception) -> GatewayError:
     if isinstance(error, GatewayError):
         return error
     return GatewayError("Something in the gateway failed; it is a bug.", detail=repr(error))
+
+
+def _failed(call: Call, error: Exception) -> Outcome:
+    """Return how a call ended of which a stage failed."""
+    if isinstance(error, GatewayError):
+        return _fault(call, error)
+    _LOG.error("call %s: a stage failed in a way nobody foresaw", call.id, exc_info=error)
+    return _fault(call, _as_fault(error))
 
 
 def _fault(call: Call, error: GatewayError) -> Outcome:

@@ -21,7 +21,9 @@ class Tainting:
     def known(self, identity: Identity, run: RunRef) -> tuple[str, ...] | None:
         """Return the labels that bear on a call where that takes no waiting; None means: await `seen`."""
         labels = self._rules.current.labels
-        return self._taints.known(_follower(identity, run), labels.window_ms) if labels.heeded else ()
+        if not labels.heeded:
+            return ()
+        return self._taints.known((run.id, identity.agent, identity.on_behalf_of or ""), labels.window_ms)
 
     async def seen(self, identity: Identity, run: RunRef) -> tuple[str, ...]:
         """Return the labels that bear on a call. Raises `StoreFault`, `LedgerTampered`."""

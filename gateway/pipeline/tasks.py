@@ -102,10 +102,12 @@ class Tasks:
 
         Where people can be asked, every call may be wished for as a task, also of servers and tools that have none.
         """
-        spoken, definition = self._polling.spoken_for(call), call.tool.definition
-        if call.request.promised is not None:
-            return spoken.name if spoken is not None and is_only_task(definition) else ""
-        if "task" in call.request.more and self.asks_people and (spoken is None or not may_be_task(definition)):
+        if not ((request := call.request).more or request.back.declares or request.promised):  # as nearly every one
+            return ""
+        spoken = self._polling.spoken_for(call)
+        if request.promised is not None:
+            return spoken.name if spoken is not None and is_only_task(call.tool.definition) else ""
+        if "task" in request.more and self.asks_people and (spoken is None or not may_be_task(call.tool.definition)):
             spoken = MODERN  # it is over as it begins
         return spoken.name if spoken is not None and self.has_room(call) else ""
 

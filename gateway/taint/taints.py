@@ -24,6 +24,10 @@ class _Known(NamedTuple):
     read_at_s: float
 
 
+_Both = tuple[Mapping[str, int], Mapping[str, int]]
+"""Of a run and of a principal: when which label was marked (Unix ms)."""
+
+
 class Taints:
     """The taint of runs and principals, as the ledger has it; memory, bounded, only spares reads."""
 
@@ -32,6 +36,7 @@ class Taints:
         self._clock = clock
         self._remembered = remembered
         self._known: OrderedDict[Hashable, _Known] = OrderedDict()
+        self._together: dict[Follower, tuple[_Both, float]] = {}
         self._writes = 0
 
     def known(self, follower: Follower, window_ms: int) -> tuple[str, ...] | None:
@@ -71,10 +76,11 @@ class Taints:
     def changed(self, follower: Follower) -> None:
         """Forget what was known of a run and a principal: the ledger knows more now."""
         self._writes += 1
+        self._together.clear()
         for key in _keys(follower):
             self._known.pop(key, None)
 
-    async def _read(self, follower: Follower) -> tuple[Mapping[str, int], Mapping[str, int]]:
+    async def _read(self, follower: Follower) -> _Both:
         writes, now = self._writes, self._clock.monotonic()
         taint = await self._store.taint(*follower)
         if writes == self._writes:  # else what was read may be older than what was written meanwhile
@@ -85,14 +91,22 @@ class Taints:
                 self._known.popitem(last=False)
         return taint.run, taint.principal
 
-    def _remembered_of(self, follower: Follower) -> tuple[Mapping[str, int], Mapping[str, int]] | None:
+    def _remembered_of(self, follower: Follower) -> _Both | None:
+        oldest_s = self._clock.monotonic() - _BELIEVED_S
+        together = self._together.get(follower)
+        if together is not None and together[1] >= oldest_s:
+            return together[0]  # nearly always
         run, principal = self._known.get(follower[0]), self._known.get(follower[1:])
         if run is None or principal is None:
             return None
-        oldest_s = self._clock.monotonic() - _BELIEVED_S
-        if run.read_at_s < oldest_s or principal.read_at_s < oldest_s:
+        read_at_s = min(run.read_at_s, principal.read_at_s)
+        if read_at_s < oldest_s:
             return None
-        return run.labels, principal.labels
+        both = run.labels, principal.labels
+        if len(self._together) >= self._remembered:
+            self._together.clear()
+        self._together[follower] = both, read_at_s
+        return both
 
 
 def _keys(follower: Follower) -> tuple[Hashable, Hashable]:

@@ -15,6 +15,7 @@ from gateway.model.operation import ACTION_OF, TOOL_CALL
 from gateway.model.task import TASK_METHODS
 from gateway.transport.exchange import Exchange
 from gateway.transport.guard import Guard
+from gateway.transport.head import Head
 from gateway.transport.kernel import Answer, Kernel
 from gateway.transport.legacy import Legacy
 from gateway.transport.lookout import Lookout
@@ -72,50 +73,27 @@ class McpEndpoint:
         self._door = door
         self._lookout = Lookout()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         exchange = Exchange(scope, receive, send, scope["path"][len(_ROOT) + 1 :], self._lookout)
-        head = exchange.head
-        try:
-            if not head.cleared:
-                self._door.guard.check(head)
-            if scope["method"] == "POST":
-                await self._post(exchange)
-            else:
-                await self._serve(exchange, scope["method"])
-        except ClientGone:
-            return
-        except HttpRefusal as refusal:
-            error = {"code": refusal.code, "message": refusal.message}
-            await self._error(exchange, refusal.status, error, refusal.headers)
-        except RpcError as error:
-            body = {"code": error.code, "message": error.message}
-            if error.data is not None:
-                body["data"] = error.data
-            await self._error(exchange, error.status if head.modern else 200, body)
-        except IdentityFault as fault:
-            body = {"code": _UNAUTHENTICATED, "message": fault.message, "data": {"code": fault.code}}
-            challenge = self._door.challenge(fault, "authorization" in head.headers)
-            await self._error(exchange, 401, body, (("www-authenticate", challenge),))
-        except GatewayError as fault:
-            await self._error(exchange, 503, {"code": -32603, "message": fault.message, "data": {"code": fault.code}})
-        except Exception:  # noqa: BLE001 - the transport edge: the client gets an answer whatever it was
-            _LOG.exception("the MCP endpoint failed in a way nobody foresaw")
-            await self._error(exchange, 500, {"code": -32603, "message": "Internal error."})
+        return self._post(exchange) if scope["method"] == "POST" else self._serve(exchange, scope["method"])
 
     async def _serve(self, exchange: Exchange, verb: str) -> None:
-        if verb in {"GET", "DELETE"} and not exchange.head.modern:
-            legacy = self._eras.legacy
-            await (legacy.get if verb == "GET" else legacy.delete)(exchange)
-        else:
-            await send_status(exchange.send, 405, (("allow", "GET, POST, DELETE"),))
+        try:
+            self._door.guard.check(exchange.head)
+            if verb in {"GET", "DELETE"} and not exchange.head.modern:
+                legacy = self._eras.legacy
+                await (legacy.get if verb == "GET" else legacy.delete)(exchange)
+            else:
+                await send_status(exchange.send, 405, (("allow", "GET, POST, DELETE"),))
+        except Exception as error:  # noqa: BLE001 - the transport edge
+            await self._failed(exchange, error)
 
     async def _post(self, exchange: Exchange) -> None:
         """Answer one message. What a known caller meant as something governed goes on record if it is refused here."""
         head = exchange.head
-        if not head.cleared:
-            self._door.guard.check_post(head.headers)
-            head.cleared = True
         try:
+            if not head.cleared:
+                self._clear(head)
             cycle, limit = exchange.cycle, self._door.body_limit
             if cycle is not None and len(cycle.body) <= limit:
                 raw = cycle.take_body()
@@ -127,20 +105,63 @@ class McpEndpoint:
                 await self._eras.legacy.response(exchange, request.body)
                 return
             said = await (self._eras.modern if head.modern else self._eras.legacy).post(exchange, request)
-        except (HttpRefusal, RpcError) as refusal:
-            asked = exchange.request
-            if not getattr(refusal, "recorded", False) and (asked is None or asked.method in _GOVERNED):
-                await self._kernel.refuse(exchange.caller(), _named(asked), _as_fault(refusal))
+            if said is not None and (said[0].claimed_call() or not exchange.answered_now(said[1])):
+                await self._send(exchange, *said)
+        except Exception as error:  # noqa: BLE001 - the transport edge
+            await self._failed(exchange, error)
+
+    def _clear(self, head: Head) -> None:
+        """Let a head pass as that of a POST, now and from now on. Raises `HttpRefusal`."""
+        try:
+            self._door.guard.check(head)
+            self._door.guard.check_post(head.headers)
+        except HttpRefusal as refusal:
+            refusal.recorded = True  # who comes in this way is not even asked who they are
             raise
-        if said is not None:
-            await self._send(exchange, *said)
+        head.cleared = True
+
+    async def _failed(self, exchange: Exchange, error: Exception) -> None:
+        """Answer with what went wrong. The client gets an answer whatever it was."""
+        try:
+            await self._raise(exchange, error)
+        except ClientGone:
+            return
+        except HttpRefusal as refusal:
+            body = {"code": refusal.code, "message": refusal.message}
+            await self._error(exchange, refusal.status, body, refusal.headers)
+        except RpcError as refusal:
+            body = {"code": refusal.code, "message": refusal.message}
+            if refusal.data is not None:
+                body["data"] = refusal.data
+            await self._error(exchange, refusal.status if exchange.head.modern else 200, body)
+        except IdentityFault as fault:
+            body = {"code": _UNAUTHENTICATED, "message": fault.message, "data": {"code": fault.code}}
+            challenge = self._door.challenge(fault, "authorization" in exchange.headers)
+            await self._error(exchange, 401, body, (("www-authenticate", challenge),))
+        except GatewayError as fault:
+            await self._error(exchange, 503, {"code": -32603, "message": fault.message, "data": {"code": fault.code}})
+        except Exception:  # noqa: BLE001 - the transport edge: the client gets an answer whatever it was
+            _LOG.exception("the MCP endpoint failed in a way nobody foresaw")
+            await self._error(exchange, 500, {"code": -32603, "message": "Internal error."})
+        finally:
+            del error  # as in `_raise`
+
+    async def _raise(self, exchange: Exchange, error: Exception) -> None:
+        """Raise what went wrong, once it is on record that a POST was refused."""
+        asked = exchange.request
+        is_governed = exchange.scope["method"] == "POST" and (asked is None or asked.method in _GOVERNED)
+        try:
+            if is_governed and isinstance(error, HttpRefusal | RpcError) and not error.recorded:
+                await self._kernel.refuse(exchange.caller(), _named(asked), _as_fault(error))
+            raise error
+        finally:
+            del error  # it knows this frame, and would be kept by it
 
     async def _send(self, exchange: Exchange, answer: Answer, body: Mapping[str, Any]) -> None:
-        """Send the answer and note that it was delivered, if it was."""
+        """Send the answer, and note that it was delivered if it was, where that matters."""
         claimed = answer.claimed_call()
         if not claimed:
-            if not exchange.answered_now(body):
-                await exchange.answer(200, body)
+            await exchange.answer(200, body)
             return
         gone = await exchange.client_gone()
         read = partial(self._door.delivered, claimed, answer.attempt)

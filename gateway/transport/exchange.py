@@ -11,7 +11,6 @@ from gateway.model.request import Caller
 from gateway.transport.back import HttpBack
 from gateway.transport.cycle import cycle_of
 from gateway.transport.head import Head
-from gateway.transport.kernel import Answer
 from gateway.transport.lookout import Lookout
 from gateway.transport.said import NOTHING, Said
 from gateway.transport.wire import ClientGone, RpcError, RpcRequest, answer_now, send_json
@@ -134,42 +133,42 @@ class Exchange:
         await send_json(self.send, status, body, headers)
         return False
 
-    async def watched(
-        self, work: Awaitable[Answer], *, until_gone: bool, stream_after_s: float = _STREAM_AFTER_S
-    ) -> Answer:
-        """Await `work`, looking after the connection if it takes long enough to be worth it.
+    def watch(self, *, until_gone: bool, stream_after_s: float = _STREAM_AFTER_S) -> None:
+        """Look after the connection from now until `unwatch`, if that is long enough for it to be worth it.
 
-        A client that goes ends the work where `until_gone`; else its stream is kept for its return. One that waits
-        for `stream_after_s`, and takes streams, is sent one, so that nothing on the way closes the connection.
+        A client that goes has this task cancelled where `until_gone`; else its stream is kept for its return. One that
+        waits for `stream_after_s`, and takes streams, is sent one, so that nothing on the way closes the connection.
+        """
+        if until_gone:
+            self._ends = asyncio.current_task() if self.cycle is None else self.cycle.task
+        self._stream_after_s = stream_after_s
+        self._lookout.add(self)
+
+    def unwatch(self) -> None:
+        """Look after the connection no longer."""
+        self._lookout.drop(self)
+        if self._watcher is not None:
+            self._watcher.cancel()
+            if self.cycle is not None:
+                self.cycle.on_gone = None
+
+    def explain(self) -> None:
+        """Say why this task was cancelled, where the client would have it.
 
         Raises:
             ClientGone: nobody is there to answer.
             RpcError: the client called the request off.
         """
-        if until_gone:
-            self._ends = asyncio.current_task() if self.cycle is None else self.cycle.task
-        self._stream_after_s = stream_after_s
-        entry = self._lookout.add(self._look_after)
-        try:
-            return await work
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and self._gone and until_gone and task.uncancel() == 0:
-                raise ClientGone from None
-            if task is not None and self._back is not None and self._back.cancelled and task.uncancel() == 0:
-                called_off = RpcError(_CALLED_OFF, "The client called the request off.", status=200)
-                called_off.recorded = True
-                raise called_off from None
-            raise
-        finally:
-            entry.over = True
-            if self._watcher is not None:
-                self._watcher.cancel()
-            if self.cycle is not None:
-                self.cycle.on_gone = None
+        task = asyncio.current_task()
+        if task is not None and self._gone and self._ends is not None and task.uncancel() == 0:
+            raise ClientGone from None
+        if task is not None and self._back is not None and self._back.cancelled and task.uncancel() == 0:
+            called_off = RpcError(_CALLED_OFF, "The client called the request off.", status=200)
+            called_off.recorded = True
+            raise called_off from None
 
-    def _look_after(self) -> None:
-        """Look after the connection from now on."""
+    def look_after(self) -> None:
+        """Look after the connection: this takes long."""
         loop = asyncio.get_running_loop()
         if self.cycle is None:
             self._watcher = loop.create_task(self._watch(self._ends, self._stream_after_s))

@@ -31,7 +31,7 @@ from gateway.transport.back import ASK_S, HttpBack
 from gateway.transport.kernel import Answer, Asked
 from gateway.transport.wire import RpcError
 
-__all__ = ["Inputs", "ModernBack"]
+__all__ = ["INPUT_REQUIRED", "Inputs", "ModernBack"]
 
 _LIFE_MS: Final = int(ASK_S * 1000)
 _SETTLE_S: Final = 0.005
@@ -43,7 +43,9 @@ _MAX_PARKED: Final = 64
 _MAX_ENDED: Final = 64
 _MAX_ENDED_BYTES: Final = 16 * 1024 * 1024
 _INVALID_PARAMS: Final = -32602
-_INPUT_REQUIRED: Final = "input_required"
+INPUT_REQUIRED: Final = "input_required"
+"""What kind of result an answer is that asks for more."""
+
 _TOO_MANY: Final = -31429
 """JSON-RPC code of "not now"; outside the range the specification reserves."""
 
@@ -173,7 +175,7 @@ class Inputs:
         return len(self._parked)
 
     async def conduct(self, asked: Asked, identity: Identity, answer: Answering) -> Answer:
-        """Answer a request, or go on with the one that it repeats.
+        """Answer a request that may be asked about, or go on with the one that it repeats.
 
         Raises:
             RpcError: its `requestState` is not one for this request, or too many wait; whatever `answer` raises.
@@ -185,10 +187,6 @@ class Inputs:
         responses = asked.params.get("inputResponses", {})
         if not isinstance(responses, dict):
             raise RpcError(_INVALID_PARAMS, "params.inputResponses must be an object.")
-        if state is None and not back.capabilities:  # nearly every request
-            answered = await answer(asked)
-            is_whole = not answered.page and answered.result.get("resultType") != _INPUT_REQUIRED
-            return answered if is_whole else self._sealed(answered, asked, principal_of(identity))
         principal = principal_of(identity)
         if state is not None:
             content = await self._opened(state, _bound(asked, principal))
@@ -199,7 +197,7 @@ class Inputs:
             else:
                 asked = _with_state(asked, content["state"])
         if not back.capabilities:
-            return self._sealed(await answer(asked), asked, principal)
+            return self.sealed(await answer(asked), asked, principal)
         waiting = self._alike.get(_bound(asked, principal), "") if state is None else ""
         twin = self._parked.pop(waiting, None)
         if twin is not None:
@@ -241,13 +239,13 @@ class Inputs:
             work.cancel()
             raise
         if work.done():
-            return self._sealed(work.result(), asked, parked.principal)
+            return self.sealed(work.result(), asked, parked.principal)
         ticket, bound = secrets.token_hex(16), _bound(asked, parked.principal)
         self._parked[ticket], self._alike[bound] = parked, ticket
         work.add_done_callback(lambda _: self._over(ticket, bound))
         questions = {key: question for key, (question, _) in back.questions.items()}
         state = self._seal({"ticket": ticket}, bound)
-        return Answer({"resultType": _INPUT_REQUIRED, "inputRequests": questions, "requestState": state})
+        return Answer({"resultType": INPUT_REQUIRED, "inputRequests": questions, "requestState": state})
 
     async def _after_page(self, page: str, asked: Asked) -> Asked:
         """Return the request as it was before its user was sent to a page of the gateway's, which no server knows of.
@@ -272,11 +270,11 @@ class Inputs:
         if parked is not None and not parked.work.cancelled():
             self._ended.keep(ticket, parked)
 
-    def _sealed(self, answer: Answer, asked: Asked, principal: str) -> Answer:
-        """Put the server's own `requestState` inside one of ours."""
+    def sealed(self, answer: Answer, asked: Asked, principal: str) -> Answer:
+        """Put the server's own `requestState`, or the page that a user is sent to, inside a state of ours."""
         if answer.page:
             answer.result["requestState"] = self._seal({"page": answer.page}, _bound(asked, principal))
-        elif answer.result.get("resultType") == _INPUT_REQUIRED:
+        elif answer.result.get("resultType") == INPUT_REQUIRED:
             state = self._seal({"state": answer.result.get("requestState")}, _bound(asked, principal))
             answer.result["requestState"] = state
         return answer

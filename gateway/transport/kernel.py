@@ -78,7 +78,8 @@ _call_request: Final = maker(CallRequest)
 class Asked:
     """One request as a transport received it. `headers` are by lower-case name.
 
-    `plain` says that neither they nor `_meta` hold anything of the gateway's own.
+    `plain` says that neither they nor `_meta` hold anything of the gateway's own. `known` is who the caller was found
+    to be, where nothing is waited for between that and the call.
     """
 
     method: str
@@ -88,6 +89,7 @@ class Asked:
     back: Back = NOBODY
     endpoint: str = ""
     plain: bool = False
+    known: Identity | None = None
 
 
 @light
@@ -233,11 +235,11 @@ class Kernel:
             dry_run = _dry_run(meta)
         more = _more(asked)
         request = _call_request(  # by place: ten names cost as much as all else that is done here
-            name, arguments, asked.caller, meta, run, attempt, key, asked.back, more, asked.endpoint
+            name, arguments, asked.caller, meta, run, attempt, key, asked.back, more, asked.endpoint, asked.known
         )
         if dry_run is not None:
             request = replace(request, dry_run=dry_run)
-        ended = await self._entry.run(request)
+        ended = self._entry.end(await self._entry.begin(request))
         if isinstance(ended.outcome, Succeeded):
             result = success(ended.call, ended.outcome)
             if links_in(result.get("content")):

@@ -7,8 +7,8 @@ from typing import Any, Final
 from gateway.model.back import Back
 from gateway.model.errors import GatewayError
 from gateway.model.identity import Identity
+from gateway.model.light import maker
 from gateway.model.operation import ROOTS_CHANGED, TOOL_CALL
-from gateway.model.request import Caller
 from gateway.pipeline.notices import LIST_CHANGED, Notices, Subscriber
 from gateway.transport.back import LEVELS, LegacyBack, askable, declared
 from gateway.transport.envelope import HANDSHAKE_VERSIONS
@@ -29,6 +29,7 @@ _INVALID_PARAMS: Final = -32602
 _NOT_FOUND: Final = -32002
 """What these eras say of a resource that is not there; since 2026-07-28 it is -32602 with the URI in its data."""
 
+_asked: Final = maker(Asked)
 _GRACE_S: Final = 60.0
 _GOODBYE_S: Final = 2.0
 _GONE: Final = -31410
@@ -36,6 +37,9 @@ _GONE: Final = -31410
 
 _OF_LATER_ERAS: Final = ("resultType", "ttlMs", "cacheScope")
 _SERVER_INFO_META: Final = "io.modelcontextprotocol/serverInfo"
+_OWN: Final = frozenset({"ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"})
+"""What the gateway answers without the pipeline."""
+
 _MAX_SUBSCRIPTIONS: Final = 1000
 _MAX_SUBSCRIBED: Final = 256 * 1024
 """Characters of all the URIs a session has subscribed to: its record holds them, and is written anew with each."""
@@ -64,13 +68,23 @@ class Legacy:
         if request.method == "initialize" and request.id is not None:
             await self._initialize(exchange, request)
             return None
-        session, _ = await self._session(exchange, request.method, request.params)
+        session, known = self._known(exchange) if request.method == TOOL_CALL else (None, None)
+        if session is None:
+            session, _ = await self._session(exchange, request.method, request.params)
         if request.id is None:
             self._notified(exchange, session, request)
             await send_status(exchange.send, 202)
             return None
         caller = exchange.caller(session.version, session.client, session.id)
-        answer = await self._answer(exchange, request, session, caller)
+        back = LegacyBack(exchange.send, session, request, streaming=exchange.head.takes_streams)
+        back.begins_tasks = session.version >= LEGACY_TASKS_SINCE
+        asked = _asked(
+            request.method, request.params, caller, exchange.headers, back, session.endpoint, exchange.plain, known
+        )
+        if request.method in _OWN:
+            answer = await self._answer_itself(session, asked)
+        else:
+            answer = await self._answer(exchange, session, request.id, (asked, back))
         return answer, {"jsonrpc": "2.0", "id": request.id, "result": _dressed(answer.result)}
 
     async def response(self, exchange: Exchange, message: Mapping[str, Any]) -> None:
@@ -114,30 +128,36 @@ class Legacy:
             await self._notices.leave(session.subscriber)
         await send_status(exchange.send, 204)
 
-    async def _answer(self, exchange: Exchange, request: RpcRequest, session: Session, caller: Caller) -> Answer:
-        back = LegacyBack(exchange.send, session, request, streaming=exchange.head.takes_streams)
-        back.begins_tasks = session.version >= LEGACY_TASKS_SINCE
-        asked = Asked(request.method, request.params, caller, exchange.headers, back, session.endpoint, exchange.plain)
-        match request.method:
+    async def _answer_itself(self, session: Session, asked: Asked) -> Answer:
+        """Answer what is about the session alone."""
+        match asked.method:
             case "ping":
                 return Answer({})
             case "logging/setLevel":
-                return await self._set_level(session, request.params)
-            case "resources/subscribe" | "resources/unsubscribe":
-                return await self._subscribe(session, asked)
+                return await self._set_level(session, asked.params)
+        return await self._subscribe(session, asked)
+
+    async def _answer(
+        self, exchange: Exchange, session: Session, request_id: Any, asking: tuple[Asked, LegacyBack]
+    ) -> Answer:
+        asked, back = asking
         exchange.goes_back(back)
         task = asyncio.current_task()
         assert task is not None
-        key = (type(request.id), request.id)
+        key = (type(request_id), request_id)
         if key in session.under_way:
             raise RpcError(-32600, "A request with this id is under way already.")
         session.under_way[key] = back, task
+        exchange.watch(until_gone=False)
         try:
-            answering = self._desk if request.method in TASK_REQUESTS else self._kernel
-            return await exchange.watched(answering.answer(asked), until_gone=False)
+            return await (self._desk if asked.method in TASK_REQUESTS else self._kernel).answer(asked)
+        except asyncio.CancelledError:
+            exchange.explain()
+            raise
         except RpcError as error:
-            raise _as_this_era_says_it(error, request.method) from None
+            raise _as_this_era_says_it(error, asked.method) from None
         finally:
+            exchange.unwatch()
             del session.under_way[key]
 
     async def _initialize(self, exchange: Exchange, request: RpcRequest) -> None:
@@ -162,6 +182,14 @@ class Legacy:
         }
         body = {"jsonrpc": "2.0", "id": request.id, "result": result}
         await send_json(exchange.send, 200, body, ((_SESSION_HEADER, session.id),))
+
+    def _known(self, exchange: Exchange) -> tuple[Session | None, Identity | None]:
+        """Return the session of a tool call, and whose it is, where that takes no waiting; else neither."""
+        identity = self._kernel.known_now(exchange.head.credential, exchange.endpoint)
+        if identity is None:
+            return None, None
+        session = self._sessions.known(exchange.headers.get(_SESSION_HEADER, ""), identity)
+        return (session, identity) if session is not None and session.endpoint == exchange.endpoint else (None, None)
 
     async def _session(self, exchange: Exchange, method: str, params: Mapping[str, Any]) -> tuple[Session, Identity]:
         credential, endpoint = exchange.head.credential, exchange.endpoint

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any, Final
 
 from gateway.codec import dump
@@ -15,9 +15,9 @@ from gateway.pipeline.notices import Notices, Subscriber
 from gateway.transport.back import HttpBack, progress_token
 from gateway.transport.envelope import MODERN_VERSIONS, STATUS, check_envelope
 from gateway.transport.exchange import Exchange
-from gateway.transport.input import Inputs, ModernBack
+from gateway.transport.input import INPUT_REQUIRED, Inputs, ModernBack
 from gateway.transport.kernel import SERVER_INFO, Answer, Asked, Kernel
-from gateway.transport.said import CAPABILITIES, CLIENT
+from gateway.transport.said import CAPABILITIES, CLIENT, LEAST
 from gateway.transport.streams import EventStream, send_stream
 from gateway.transport.tasks import TASK_REQUESTS, TaskDesk, TaskNews
 from gateway.transport.welcome import Welcome
@@ -58,11 +58,10 @@ class Modern:
 
         Raises `RpcError`, `HttpRefusal`, `GatewayError`, `ClientGone`.
         """
-        version = exchange.headers["mcp-protocol-version"]
+        version, method = exchange.headers["mcp-protocol-version"], request.method
         caller = exchange.caller(version, exchange.said.client)
-        identity = self._kernel.known_now(caller.credential, exchange.endpoint) if request.method == TOOL_CALL else None
-        if identity is None:
-            identity = await self._kernel.identify(caller, request.method, request.params, exchange.endpoint)
+        known = self._kernel.known_now(caller.credential, exchange.endpoint) if method == TOOL_CALL else None
+        identity = known or await self._kernel.identify(caller, method, request.params, exchange.endpoint)
         if request.id is None:
             if version not in MODERN_VERSIONS:
                 raise RpcError(-32022, "Unsupported protocol version", data={"supported": [*MODERN_VERSIONS]})
@@ -71,41 +70,60 @@ class Modern:
         if not _agrees(exchange, request):
             check_envelope(request, exchange.headers)
             _check_objects(exchange.said.meta)
-        if request.method == "subscriptions/listen":
+        if method == "subscriptions/listen":
             await self._listen(exchange, request, identity, caller)
             return None
-        answer = await self._answer(exchange, request, identity, caller)
-        return answer, {"jsonrpc": "2.0", "id": request.id, "result": _dressed(answer.result, request.method)}
-
-    async def _answer(self, exchange: Exchange, request: RpcRequest, identity: Identity, caller: Caller) -> Answer:
-        method = request.method
-        if method == "server/discover":
-            return await self._discover(exchange.endpoint, identity)
-        if method == TOOL_CALL:
-            self._check_param_headers(exchange, request.params)
-        said, head = exchange.said, exchange.head
-        capabilities, level = said.capabilities, said.level
-        token = progress_token(request.params) if _PROGRESS in said.meta else None
-        lane = _lane(identity, capabilities, level) if capabilities or level else ""
-        way = HttpBack(exchange.send, token, level, head.takes_streams, lane)
-        way.declares = said.declares
-        exchange.goes_back(way)
-        back = ModernBack(way, capabilities) if method in _INTERACTIVE else way
-        asked = _asked(method, request.params, caller, head.headers, back, exchange.endpoint, head.plain and said.plain)
-        if method in TASK_REQUESTS:
-            _check_task_header(exchange, request.params)
-            way.capabilities = capabilities
-            work = self._desk.answer(asked)
-        elif method in _INTERACTIVE:
-            work = self._inputs.conduct(asked, identity, self._kernel.answer)
-        else:
-            work = self._kernel.answer(asked)
+        work, asked = self._work(exchange, request, caller, (identity, known))
+        exchange.watch(until_gone=True)
         try:
-            return await exchange.watched(work, until_gone=True)
+            answer = await work
+        except asyncio.CancelledError:
+            exchange.explain()
+            raise
         except RpcError as error:
             if error.code == _NOT_FOUND:
                 error.code, error.status = -32602, STATUS[-32602]
             raise
+        finally:
+            exchange.unwatch()
+        if asked is not None and (answer.page or answer.result.get("resultType") == INPUT_REQUIRED):
+            self._inputs.sealed(answer, asked, principal_of(identity))
+        return answer, {"jsonrpc": "2.0", "id": request.id, "result": _dressed(answer.result, method)}
+
+    def _work(
+        self, exchange: Exchange, request: RpcRequest, caller: Caller, who: tuple[Identity, Identity | None]
+    ) -> tuple[Coroutine[Any, Any, Answer], Asked | None]:
+        """Return what answers a request, and the request where that may end with questions that have to be sealed.
+
+        `who` makes it, and whether that is known from just now.
+        """
+        method, said, head = request.method, exchange.said, exchange.head
+        identity, known = who
+        if method == "server/discover":
+            return self._discover(exchange.endpoint, identity), None
+        params, capabilities, level = request.params, said.capabilities, said.level
+        if method == TOOL_CALL:
+            self._check_param_headers(exchange, params)
+        token = progress_token(params) if _PROGRESS in said.meta else None
+        lane = _lane(identity, capabilities, level) if capabilities or level else ""
+        way = HttpBack(exchange.send, token, level, head.takes_streams, lane)
+        way.declares, way.capabilities = said.declares, LEAST
+        exchange.goes_back(way)
+        plain = head.plain and said.plain
+        if method in _INTERACTIVE:
+            if capabilities or "requestState" in params or "inputResponses" in params:
+                back = ModernBack(way, capabilities)
+                asked = _asked(method, params, caller, head.headers, back, exchange.endpoint, plain)
+                return self._inputs.conduct(asked, identity, self._kernel.answer), None
+            way.takes_input_required = True
+            asked = _asked(method, params, caller, head.headers, way, exchange.endpoint, plain, known)
+            return self._kernel.answer(asked), asked
+        asked = _asked(method, params, caller, head.headers, way, exchange.endpoint, plain)
+        if method not in TASK_REQUESTS:
+            return self._kernel.answer(asked), None
+        _check_task_header(exchange, params)
+        way.capabilities = capabilities
+        return self._desk.answer(asked), None
 
     async def _discover(self, endpoint: str, identity: Identity) -> Answer:
         await self._welcome.settled()

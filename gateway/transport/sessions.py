@@ -46,7 +46,7 @@ class Session:
     `capabilities` and `declares` are what the client said (see `Back`); `subscriptions` are the resource URIs it wants
     news of, as it knows them. `under_way` holds its unanswered requests by JSON-RPC id, `asked` the questions it has
     not answered, and `heard` who hears of its progress with one.
-    `roots_listed_by` are the servers that had its client list its roots.
+    `roots_listed_by` are the servers that had its client list its roots. `seen` is whose it was found to be last.
     """
 
     id: str
@@ -66,6 +66,11 @@ class Session:
     own_stream: EventStream | None = None
     subscriber: Subscriber | None = None
     ended: bool = False
+    seen: Identity | None = field(default=None, repr=False)
+    opened_ms: int = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.opened_ms = int(self.id.split(".", 2)[1], 16)
 
     @property
     def idle(self) -> bool:
@@ -111,13 +116,22 @@ class Sessions:
 
     async def find(self, session_id: str, identity: Identity) -> Session | None:
         """Return the session, or None when it is forged, another principal's, ended, or a week old."""
+        if session_id not in self._live and await self._revived(session_id, principal_of(identity)) is None:
+            return None
+        return self.known(session_id, identity)
+
+    def known(self, session_id: str, identity: Identity) -> Session | None:
+        """As `find`, where that takes no waiting; None means: await that."""
         session = self._live.get(session_id)
         if session is None:
-            session = await self._revived(session_id, principal_of(identity))
-        else:
-            self._live.move_to_end(session_id)
-        if session is None or session.principal != principal_of(identity) or self._age_ms(session_id) > _LIFE_MS:
             return None
+        if session.seen is not identity:
+            if session.principal != principal_of(identity):
+                return None
+            session.seen = identity
+        if self._clock.now_ms() - session.opened_ms > _LIFE_MS:
+            return None
+        self._live.move_to_end(session_id)
         self._each[session.principal].move_to_end(session_id)
         return session
 
@@ -205,9 +219,6 @@ class Sessions:
                 self._live.move_to_end(oldest)
                 return
             del self._live[oldest]
-
-    def _age_ms(self, session_id: str) -> int:
-        return self._clock.now_ms() - int(session_id.split(".", 2)[1], 16)
 
     def _seal(self, head: str, principal: str) -> str:
         mac = hmac.new(self._key, f"{head}\0{principal}".encode("utf-8", "surrogatepass"), hashlib.sha256).digest()

@@ -30,6 +30,9 @@ _JSON_LINES: Final = b"content-type: application/json\r\ncontent-length: %d\r\n"
 class HttpRefusal(Exception):
     """The request is refused at the HTTP level, with a JSON-RPC error body."""
 
+    recorded = False
+    """Whether the ledger has it already, or is not to have it."""
+
     def __init__(self, status: int, message: str, *, code: int = -32600, headers: tuple[tuple[str, str], ...] = ()):
         super().__init__(message)
         self.status = status

@@ -1,6 +1,6 @@
 """How often a caller has begun a run: what it recorded before counts as the record, what it does now as new."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from gateway.model.clock import Clock
@@ -14,11 +14,15 @@ _CALLER: Final = "the caller"
 
 
 class Attempts:
-    """The attempt each caller is in, remembered; `forget` has it read anew where somebody else changed it."""
+    """The attempt each caller is in, remembered; `forget` has it read anew where somebody else changed it.
 
-    def __init__(self, store: RunStore, clock: Clock, cached: int) -> None:
+    `changed` hears whenever something else is remembered than before.
+    """
+
+    def __init__(self, store: RunStore, clock: Clock, cached: int, changed: Callable[[], None]) -> None:
         self._store = store
         self._clock = clock
+        self._changed = changed
         self._held: Recent[tuple[str, str], Attempt] = Recent(cached)
 
     def known(self, run_id: str, who: str, label: str | None) -> Attempt | None:
@@ -57,9 +61,11 @@ class Attempts:
     async def _begin(self, begin: AttemptBegin) -> Attempt:
         begun = await self._store.begin_attempt(begin)
         self._held.keep((begin.run_id, begin.who), begun)
+        self._changed()
         return begun
 
     def forget(self, changes: Iterable[RunChange]) -> None:
         """Believe no more what is remembered of these runs."""
         runs = {change.run_id for change in changes}
         self._held.drop(place for place in self._held if place[0] in runs)
+        self._changed()

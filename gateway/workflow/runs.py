@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from gateway.model.clock import Clock, IdSource
 from gateway.model.errors import RequestFault, StoreFault
@@ -17,7 +17,7 @@ from gateway.model.request import Caller, CallRequest
 from gateway.store.runs import RunStatus, RunStore
 from gateway.workflow.attempts import Attempts
 from gateway.workflow.begun import Begun
-from gateway.workflow.places import IDLE_MS, Places
+from gateway.workflow.places import IDLE_MS, Here, Places
 from gateway.workflow.recent import Recent
 
 __all__ = ["CACHED", "POLL_S", "Joins", "Runs", "nobody_joins", "owner_of"]
@@ -28,6 +28,7 @@ _MAX_NAME: Final = 256
 _MAX_KEY: Final = 200
 _PREFIX: Final = "run_"
 _BELIEVED_MS: Final = 1_000
+_STANDING: Final = 1_024
 _OPEN: Final = RunStatus.OPEN
 Joins = Callable[[RunRef], bool]
 """Tells whether the policies let the caller join a run that is another's."""
@@ -61,6 +62,17 @@ class _Slot:
     used_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """A conversation that goes on in the first attempt at a run, and what says so: an entry of `among` at `place`."""
+
+    run: RunRef
+    used: _Slot | Here
+    among: Recent[tuple[str, str], Any]
+    place: tuple[str, str]
+    label: str | None
+
+
 class Runs:
     """Finds or opens the run of a call (LEDGER.md §2) and counts its calls.
 
@@ -83,8 +95,9 @@ class Runs:
         self._stopped = stopped
         self._slots: Recent[tuple[str, str], _Slot] = Recent(cached)
         self._steps: Recent[str, int] = Recent(cached)
-        self._places = Places(store, clock, cached)
-        self._attempts = Attempts(store, clock, cached)
+        self._standing: dict[tuple[str, str | None, str | None, str | None], _Standing] = {}
+        self._places = Places(store, clock, cached, self._standing.clear)
+        self._attempts = Attempts(store, clock, cached, self._standing.clear)
         self._begun = Begun()
         self._opening: dict[tuple[str, str], asyncio.Task[RunRef]] = {}
         self._seen = 0
@@ -115,7 +128,8 @@ class Runs:
         elif child is not None:
             run = await self._explicit(owner, child.run, handed)
         else:
-            run = self._remembered(owner, request.caller) or await self._conversation(owner, request.caller)
+            known = self._remembered(owner, request.caller, self._clock.now_ms())
+            run = known or await self._conversation(owner, request.caller)
         _check_open(run)
         self._stopped(run)
         label = request.attempt if child is None else None  # whoever made it says when the work is begun anew
@@ -124,15 +138,33 @@ class Runs:
             await self._load_steps(run.id)
         return run if attempt.number == 1 else replace(run, attempt=attempt.number, since=attempt.seq)
 
-    def here(self, identity: Identity, request: CallRequest) -> RunRef | None:
+    def here(self, identity: Identity, request: CallRequest, now_ms: int) -> RunRef | None:
         """Return the run of a call that names none, where all about it is remembered; None means: await `resolve`.
 
         Raises as that does.
         """
         if request.run is not None or identity.child is not None:
             return None
-        owner = owner_of(identity)
-        run = self._remembered(owner, request.caller)
+        caller = request.caller
+        known = self._standing.get((identity.agent, identity.on_behalf_of, caller.session, caller.trace))
+        if known is None or (request.attempt is not None and request.attempt != known.label):
+            return self._looked_up(identity, request, now_ms)
+        used, run = known.used, known.run
+        if caller.session is None and now_ms - used.used_ms > IDLE_MS:
+            return self._looked_up(identity, request, now_ms)
+        try:
+            known.among.move_to_end(known.place)
+            self._steps.move_to_end(run.id)
+        except KeyError:  # it has made room for others
+            return self._looked_up(identity, request, now_ms)
+        used.used_ms = now_ms
+        self._stopped(run)
+        return run
+
+    def _looked_up(self, identity: Identity, request: CallRequest, now_ms: int) -> RunRef | None:
+        """As `here`, which finds it at once from now on."""
+        owner, caller = owner_of(identity), request.caller
+        run = self._remembered(owner, caller, now_ms)
         if run is None or not self._holds_steps(run.id):
             return None
         attempt = self._attempts.known(run.id, owner, request.attempt)
@@ -140,6 +172,13 @@ class Runs:
             return None
         _check_open(run)
         self._stopped(run)
+        place = owner, _conversation_key(caller)
+        said = self._places.held[place]
+        among: Recent[tuple[str, str], Any] = self._slots if said.run is None else self._places.held
+        if len(self._standing) >= _STANDING:
+            self._standing.clear()
+        key = identity.agent, identity.on_behalf_of, caller.session, caller.trace
+        self._standing[key] = _Standing(run, among[place], among, place, attempt.label)
         return run
 
     async def of(self, run_id: str) -> RunRef:
@@ -186,6 +225,7 @@ class Runs:
             self._seen = changes[-1].seq
             runs = {change.run_id for change in changes}
             self._slots.drop(place for place, slot in self._slots.items() if slot.run.id in runs)
+            self._standing.clear()
             self._places.forget(changes)
             self._attempts.forget(changes)
 
@@ -240,12 +280,11 @@ class Runs:
         self._slots.keep((owner, run_id), _Slot(run, now))
         return run
 
-    def _remembered(self, owner: str, caller: Caller) -> RunRef | None:
+    def _remembered(self, owner: str, caller: Caller, now: int) -> RunRef | None:
         """Return the run of a conversation where that takes no waiting; None means: await `_conversation`."""
         key = _conversation_key(caller)
         if not self._places.knows(owner, key):
             return None
-        now = self._clock.now_ms()
         return self._places.known(owner, key, caller, now) or self._going_on_here((owner, key), caller, now)
 
     def _going_on_here(self, place: tuple[str, str], caller: Caller, now: int) -> RunRef | None:
@@ -296,6 +335,7 @@ class Runs:
             self._steps.keep(run.id, 0)
             self._begun.opened(run.id)
         self._slots.keep(place, _Slot(run, now))
+        self._standing.clear()
         return run
 
     def _opened(self, place: tuple[str, str], task: asyncio.Task[RunRef]) -> None:

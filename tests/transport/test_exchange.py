@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
@@ -51,6 +52,18 @@ def exchange(
     if params is not None:
         made.asks(RpcRequest("m", params, 1, {}))
     return made
+
+
+async def watched(request: Exchange, work: Coroutine[Any, Any, Answer], *, until_gone: bool, **after: float) -> Answer:
+    """Await some work as either era does."""
+    request.watch(until_gone=until_gone, **after)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        request.explain()
+        raise
+    finally:
+        request.unwatch()
 
 
 @pytest.mark.parametrize(
@@ -138,7 +151,7 @@ async def test_work_that_is_done_at_once_is_not_watched() -> None:
 
     client = Client()
     client.leaves()
-    assert (await exchange(client).watched(work(), until_gone=True)).result == {"a": 1}
+    assert (await watched(exchange(client), work(), until_gone=True)).result == {"a": 1}
 
 
 async def test_slow_work_is_cancelled_once_its_client_has_gone() -> None:
@@ -154,7 +167,7 @@ async def test_slow_work_is_cancelled_once_its_client_has_gone() -> None:
         raise AssertionError
 
     with pytest.raises(ClientGone):
-        await exchange(client).watched(work(), until_gone=True)
+        await watched(exchange(client), work(), until_gone=True)
     assert ended == ["cancelled"]
 
 
@@ -167,7 +180,7 @@ async def test_slow_work_of_a_client_that_stays_is_answered() -> None:
         await may_end.wait()
         return Answer({"a": 1})
 
-    assert (await exchange(client).watched(work(), until_gone=True)).result == {"a": 1}
+    assert (await watched(exchange(client), work(), until_gone=True)).result == {"a": 1}
 
 
 async def test_a_cancellation_from_within_is_passed_on() -> None:
@@ -175,7 +188,7 @@ async def test_a_cancellation_from_within_is_passed_on() -> None:
         await asyncio.Event().wait()
         raise AssertionError
 
-    task = asyncio.ensure_future(exchange().watched(work(), until_gone=True))
+    task = asyncio.ensure_future(watched(exchange(), work(), until_gone=True))
     await settle()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -290,7 +303,7 @@ async def test_a_client_that_waits_long_is_sent_a_stream_unless_it_takes_none() 
             await may_end.wait()
             return Answer({})
 
-        task = asyncio.ensure_future(waiting.watched(work(), until_gone=True, stream_after_s=0.001))
+        task = asyncio.ensure_future(watched(waiting, work(), until_gone=True, stream_after_s=0.001))
         await asyncio.sleep(0.1)
         assert bool(client.sent) is streaming
         may_end.set()
@@ -306,7 +319,7 @@ async def test_a_wait_without_a_way_back_is_just_a_wait() -> None:
         await may_end.wait()
         return Answer({"a": 1})
 
-    task = asyncio.ensure_future(exchange().watched(work(), until_gone=False, stream_after_s=0.001))
+    task = asyncio.ensure_future(watched(exchange(), work(), until_gone=False, stream_after_s=0.001))
     await asyncio.sleep(0.1)
     may_end.set()
     assert (await task).result == {"a": 1}

@@ -5,25 +5,50 @@ import asyncio
 from gateway.transport.lookout import Lookout
 
 
+class Request:
+    """One under way, which tells when it is looked after."""
+
+    def __init__(self) -> None:
+        self.late = asyncio.Event()
+
+    def look_after(self) -> None:
+        self.late.set()
+
+
 async def test_only_what_takes_long_is_looked_after() -> None:
-    lookout, begun = Lookout(0.01), asyncio.Queue[str]()
-    short = lookout.add(lambda: begun.put_nowait("short"))
-    lookout.add(lambda: begun.put_nowait("long"))
-    short.over = True
+    lookout, short, long = Lookout(0.01), Request(), Request()
+    lookout.add(short)
+    lookout.add(long)
+    lookout.drop(short)
     async with asyncio.timeout(10):
-        assert await begun.get() == "long"
-        lookout.add(lambda: begun.put_nowait("later"))
-        assert await begun.get() == "later"
-    assert begun.empty()
+        await long.late.wait()
+        lookout.drop(long)
+        later = Request()
+        lookout.add(later)
+        await later.late.wait()
+    assert not short.late.is_set()
+
+
+async def test_what_was_seen_once_and_is_over_then_is_not_looked_after() -> None:
+    lookout, first, other = Lookout(0.01), Request(), Request()
+    lookout.add(first)
+    async with asyncio.timeout(10):
+        while first not in lookout._seen:
+            await asyncio.sleep(0)
+        lookout.drop(first)
+        lookout.add(other)
+        await other.late.wait()
+    assert not first.late.is_set()
 
 
 async def test_each_is_given_its_whole_time() -> None:
     loop = asyncio.get_running_loop()
-    lookout, begun = Lookout(0.05), asyncio.Queue[float]()
-    lookout.add(lambda: begun.put_nowait(loop.time()))
+    lookout, first, second = Lookout(0.05), Request(), Request()
+    lookout.add(first)
     await asyncio.sleep(0.02)
     added = loop.time()
-    lookout.add(lambda: begun.put_nowait(loop.time()))
+    lookout.add(second)
     async with asyncio.timeout(10):
-        await begun.get()
-        assert await begun.get() >= added + 0.05
+        await second.late.wait()
+    assert first.late.is_set()
+    assert loop.time() >= added + 0.05

@@ -30,7 +30,12 @@ class World:
         return CallRequest("x", {}, Caller(Credential("bearer", "x"), session=session), attempt=attempt)
 
     async def run(self, session: str | None = None, attempt: str | None = None, key: str = "") -> str:
-        found = await self.runs.resolve(PAYER, self.asking(session, attempt), ("w", key) if key else None)
+        request = self.asking(session, attempt)
+        remembered = None if key else self.runs.here(PAYER, request, self.clock.now_ms())
+        found = await self.runs.resolve(PAYER, request, ("w", key) if key else None)
+        assert remembered is None or remembered == found  # what takes no waiting is the same
+        if not key:
+            self.runs.here(PAYER, request, self.clock.now_ms())
         return found.id
 
     async def resume(self, run: str, session: str | None = None) -> int:

@@ -13,7 +13,7 @@ from gateway.model.identity import Credential, Identity
 from gateway.model.request import Caller, CallRequest
 from gateway.store.memory import MemoryStore
 from gateway.workflow.places import IDLE_MS
-from gateway.workflow.runs import CACHED, Runs, owner_of
+from gateway.workflow.runs import _STANDING, CACHED, Runs, nobody_joins, owner_of
 from tests.identity.doubles import CountingIds, HandClock, settle
 
 PAYER = Identity("payer", "token", "tg_1")
@@ -84,7 +84,13 @@ class World:
         explicit: str | None = None,
         key: tuple[str, str] | None = None,
     ) -> RunRef:
-        return await self.runs.resolve(identity, asking(where, explicit), key)
+        request = asking(where, explicit)
+        remembered = None if key is not None else self.runs.here(identity, request, self.clock.now_ms())
+        found = await self.runs.resolve(identity, request, key)
+        assert remembered is None or remembered == found  # what takes no waiting is the same
+        if key is None:  # from now on it is found at once
+            self.runs.here(identity, request, self.clock.now_ms())
+        return found
 
     async def refusal(self, explicit: str, identity: Identity = PAYER) -> RequestFault:
         with pytest.raises(RequestFault) as refusal:
@@ -323,13 +329,47 @@ async def test_the_store_is_asked_once_for_a_run_in_use(world: World) -> None:
     assert world.store.asked == asked
 
 
+async def test_a_conversation_is_found_without_waiting_until_something_about_it_changes(world: World) -> None:
+    def here(label: str | None = None) -> RunRef | None:
+        return world.runs.here(PAYER, asking(caller("s1"), attempt=label), world.clock.now_ms())
+
+    assert here() is None
+    run = await world.run(where=caller("s1"))
+    assert here() == here() == run
+    assert here("again") is None  # another attempt, of which nothing is known
+    started = await world.runs.start(PAYER, caller("s1"))
+    assert here() is None
+    assert await world.run(where=caller("s1")) == started
+    assert here() == here() == started
+    await world.runs.resume(PAYER, asking(caller("s1")), started.id, nobody_joins)
+    assert here() is None  # in its second attempt
+    assert (await world.run(where=caller("s1"))).attempt == 2
+    assert here() is None
+
+
+async def test_a_conversation_that_made_room_for_others_is_looked_for_again(world: World) -> None:
+    world.runs = world.process(cached=3)
+    run = await world.run()
+    assert world.runs.here(PAYER, asking(), world.clock.now_ms()) == run
+    for number in range(4):
+        await world.run(explicit=f"job-{number}")
+    assert world.runs.here(PAYER, asking(), world.clock.now_ms()) is None
+    assert await world.run() == run
+
+
+async def test_of_conversations_that_go_on_only_so_many_are_found_without_waiting(world: World) -> None:
+    for number in range(_STANDING + 1):
+        await world.run(where=caller(f"s{number}"))
+    assert len(world.runs._standing) == 1
+
+
 async def test_memory_is_bounded_and_forgetting_loses_nothing(world: World) -> None:
     world.runs = world.process(cached=10)
     first = await world.run(explicit="job-0")
     for number in range(1, 50):
         await world.run(explicit=f"job-{number}")
         await world.runs.start(PAYER, caller(f"s{number}"))
-    for memory in (world.runs._slots, world.runs._steps, world.runs._places._held, world.runs._attempts._held):
+    for memory in (world.runs._slots, world.runs._steps, world.runs._places.held, world.runs._attempts._held):
         assert len(memory) == 10
     assert (await world.run(explicit="job-0")).id == first.id
     assert CACHED == 10_000

@@ -87,19 +87,20 @@ class Gather:
             is_plain = self._plain[1][tool.name] = _is_plain(rules, tool)
         if not is_plain or request.task is not None or request.promised is not None or request.dry_run is not None:
             return False
-        run = self._runs.here(call.identity, request)
-        taint = None if run is None else self._tainting.known(call.identity, run)
+        now, identity = self._clock.now_ms(), call.identity
+        run = self._runs.here(identity, request, now)
+        taint = None if run is None else self._tainting.known(identity, run)
         if run is None or taint is None:
             return False
         step = NO_STEP if is_plain_read(tool, request) else new_step(run, call, self._runs.is_new)
         if step is None:
             return False
-        now, agent = self._clock.now_ms(), call.identity.agent
-        call.bill = rules.budgets.bill(call, run.id, now)
-        if call.bill.charges and rules.bundle.reads_budget:
+        bill, bundle = rules.budgets.bill(call, run.id, now), rules.bundle
+        if bill.charges and bundle.reads_budget:
             return False
-        environment = rules.environments.get(agent, self._environment)
-        confidence = _confidence(request.meta) if rules.bundle.reads_confidence else None
+        call.bill = bill
+        environment = rules.environments.get(identity.agent, self._environment)
+        confidence = _confidence(request.meta) if bundle.reads_confidence else None
         call.step_key, steps = step.key, self._runs.steps(run.id)
         call.facts = _facts(now, run, steps, {}, None, environment, None, None, None, taint, None, {}, confidence)
         self._looping.check(call, run.id)

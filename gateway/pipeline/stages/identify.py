@@ -20,15 +20,20 @@ class Identify:
         self._authenticator = authenticator
 
     def __call__(self, call: Call) -> Coroutine[Any, Any, None] | None:
-        promised = call.request.promised
+        request = call.request
+        known = request.known
+        if known is not None:  # nearly always
+            self._found(call, known)
+            return None
+        promised = request.promised
         if promised is not None and promised.identity is not None:
             call.identity = self._authenticator.in_force(promised.identity)
             return None
-        itself = call.request.undoes or call.request.repeats or call.request.dry_run
+        itself = request.undoes or request.repeats or request.dry_run
         if itself is not None and itself.identity is not None:
             call.identity = self._authenticator.stored(itself.identity)
             return None
-        known = self._authenticator.verified(call.request.caller.credential)
+        known = self._authenticator.verified(request.caller.credential)
         if known is None:
             return self._identify(call)
         self._found(call, known)
