@@ -1,6 +1,5 @@
 """The composition root: the only package that names the adapters and builds the stages."""
 
-from gateway.app.cassette import Cassette, Unplayable, recorded_run
 from gateway.app.front import operator_token
 from gateway.app.gateway import Gateway
 from gateway.app.opening import issuer_of, live_definitions, open_heads, open_store, policy_trial
@@ -8,10 +7,8 @@ from gateway.home import Home
 from gateway.rulebook import build_rules, read_policies, undecided_in
 
 __all__ = [
-    "Cassette",
     "Gateway",
     "Home",
-    "Unplayable",
     "build_rules",
     "issuer_of",
     "live_definitions",
@@ -20,6 +17,5 @@ __all__ = [
     "operator_token",
     "policy_trial",
     "read_policies",
-    "recorded_run",
     "undecided_in",
 ]

@@ -18,7 +18,6 @@ from gateway.pipeline.passports import Issuer
 from gateway.pipeline.survey import Survey
 from gateway.policy import Trial
 from gateway.redaction.redactor import Redactor
-from gateway.store.memory import MemoryStore
 from gateway.store.ports import Store
 from gateway.store.sqlite import SqliteStore
 
@@ -34,6 +33,8 @@ def open_store(config: GatewayConfig, home: Home, clock: Clock, key: bytes = b""
     """
     url = config.server.store
     if url == "memory:":
+        from gateway.store.memory import MemoryStore  # which a gateway that keeps anything never needs
+
         return MemoryStore(clock)
     path = home.path / url.removeprefix("sqlite:///")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

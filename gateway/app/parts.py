@@ -67,7 +67,7 @@ from gateway.resilience.probing import Probing, Watched
 from gateway.rulebook import Written, build_rules, read_policies, recatalogued, rules_without_policies
 from gateway.store.ports import Store
 from gateway.taint.taints import Taints
-from gateway.transport.sides import Leases
+from gateway.transport.leases import Leases
 from gateway.workflow.runs import Runs
 
 __all__ = ["Parts"]

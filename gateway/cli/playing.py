@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.app import Cassette, Home, Unplayable, open_store, recorded_run
+from gateway.app import Home, open_store
+from gateway.app.cassette import Cassette, Unplayable, recorded_run
 from gateway.bridge.launch import Home as BridgeHome
 from gateway.bridge.launch import Launcher
 from gateway.bridge.relay import Output, Relay

@@ -1,4 +1,4 @@
-"""The HTTP server: `/mcp` straight to its endpoint, the few other paths through starlette, uvicorn underneath."""
+"""The HTTP server: `/mcp` straight to its endpoint, the few other paths beside it, uvicorn underneath."""
 
 import asyncio
 import re
@@ -8,41 +8,27 @@ from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Final
 
 import uvicorn
-from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
+from gateway.transport.beside import Asgi, Beside
 from gateway.transport.bounded import BoundedHttp, Familiar, Malformed
 from gateway.transport.endpoint import McpEndpoint
 from gateway.transport.guard import Guard
-from gateway.transport.head import Head
-from gateway.transport.sides import Sides, build_sides
-from gateway.transport.wire import HttpRefusal
 
 __all__ = ["build_asgi", "listen", "serving"]
 
 _ENDPOINT: Final = re.compile(r"/mcp/[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
-Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-def build_asgi(endpoint: McpEndpoint, guard: Guard, sides: Sides) -> Asgi:
-    """Put the paths together."""
-    rare = build_sides(sides)
+def build_asgi(endpoint: McpEndpoint, guard: Guard, rest: Callable[[], Asgi]) -> Asgi:
+    """Put the paths together; `rest` builds what answers beside `/mcp` and health."""
+    beside = Beside(guard, rest)
 
     def app(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         path = scope.get("path", "")
         if path == "/mcp" or _ENDPOINT.fullmatch(path):
             return endpoint(scope, receive, send)
         return beside(scope, receive, send)
-
-    async def beside(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        try:
-            guard.check(Head.of(scope))
-        except HttpRefusal as refusal:
-            await JSONResponse({"error": refusal.message}, status_code=refusal.status)(scope, receive, send)
-            return
-        await rare(scope, receive, send)
 
     return app
 

@@ -1,7 +1,6 @@
-"""What is served beside `/mcp`: health, OAuth metadata, the bridges' lease, operators, approvals, consent."""
+"""What is served beside `/mcp` and health: OAuth metadata, the bridges' lease, operators, approvals, consent."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,59 +17,33 @@ from gateway.transport.approvals import ApprovalsApi
 from gateway.transport.consent import ConsentPages
 from gateway.transport.exchange import Exchange
 from gateway.transport.hooks import HooksApi
+from gateway.transport.leases import Leases
 from gateway.transport.operator import OperatorApi
 from gateway.transport.telemetry import TelemetryApi
 
-__all__ = ["Leases", "Sides", "build_sides"]
+__all__ = ["Sides", "build_sides"]
 
-_HEARTBEAT_S: Final = 5.0
 _METADATA_PATH: Final = "/.well-known/oauth-protected-resource"
-
-
-class Leases:
-    """Bridges that hold the gateway up. `left` is set once the last of them has gone."""
-
-    def __init__(self) -> None:
-        self._held = 0
-        self.left = asyncio.Event()
-
-    async def hold(self) -> AsyncIterator[bytes]:
-        """Hold a lease while this stream is read."""
-        self._held += 1
-        self.left.clear()
-        try:
-            while True:
-                yield b"\n"
-                await asyncio.sleep(_HEARTBEAT_S)
-        finally:
-            self._held -= 1
-            if self._held == 0:
-                self.left.set()
 
 
 @dataclass(frozen=True, slots=True)
 class Sides:
     """What the side paths work with.
 
-    `metadata` is the RFC 9728 document, or None where OAuth is not configured. `jwks` is the public key with which
+    `metadata` returns the RFC 9728 document, or None where OAuth is not configured. `jwks` is the public key with which
     what the gateway signs can be checked.
     """
 
     leases: Leases
     identify: Callable[[Caller, str], Awaitable[Identity]]
     operator: OperatorApi
-    metadata: Mapping[str, Any] | None
+    metadata: Callable[[], Mapping[str, Any] | None]
     approvals: ApprovalsApi
     deciding: ApprovalPages
     hooks: HooksApi
     consent: ConsentPages
     telemetry: TelemetryApi
     jwks: Mapping[str, Any]
-
-    async def health(self, request: Request) -> Response:
-        """Say that the process answers, and nothing else."""
-        del request
-        return JSONResponse({"status": "ok"})
 
     async def lease(self, request: Request) -> Response:
         """Stream a heartbeat to a known bridge for as long as it reads."""
@@ -89,15 +62,16 @@ class Sides:
     async def resource_metadata(self, request: Request) -> Response:
         """Tell an OAuth client where to get a token."""
         del request
-        return JSONResponse(self.metadata)
+        metadata = self.metadata()
+        return Response("Not Found", 404) if metadata is None else JSONResponse(metadata)
 
 
 def build_sides(sides: Sides) -> Starlette:
-    """Return the application for every path but `/mcp`."""
+    """Return the application for every path but `/mcp` and `/healthz`."""
     routes = [
-        Route("/healthz", sides.health),
         Route("/-/lease", sides.lease),
         Route("/.well-known/jwks.json", sides.keys),
+        *(Route(path, sides.resource_metadata) for path in (_METADATA_PATH, f"{_METADATA_PATH}/mcp")),
         *sides.operator.routes(),
         *sides.approvals.routes(),
         *sides.deciding.routes(),
@@ -105,6 +79,4 @@ def build_sides(sides: Sides) -> Starlette:
         *sides.consent.routes(),
         *sides.telemetry.routes(),
     ]
-    if sides.metadata is not None:
-        routes += [Route(path, sides.resource_metadata) for path in (_METADATA_PATH, f"{_METADATA_PATH}/mcp")]
     return Starlette(routes=routes)

@@ -24,12 +24,13 @@ from gateway.transport.guard import Guard
 from gateway.transport.hooks import HooksApi
 from gateway.transport.input import Inputs
 from gateway.transport.kernel import Kernel
+from gateway.transport.leases import Leases
 from gateway.transport.legacy import Legacy
 from gateway.transport.modern import Modern
 from gateway.transport.operator import OperatorApi
 from gateway.transport.server import build_asgi
 from gateway.transport.sessions import Sessions
-from gateway.transport.sides import Leases, Sides
+from gateway.transport.sides import Sides, build_sides
 from gateway.transport.tasks import TaskDesk
 from gateway.transport.telemetry import TelemetryApi
 from gateway.transport.welcome import Welcome
@@ -92,7 +93,7 @@ class Front:
             self.leases,
             self.gate.listing.identify,
             operator,
-            metadata,
+            lambda: metadata,
             approvals,
             ApprovalPages(gate.approving.desk, visitors, gate.store, gate.clock),
             HooksApi(self.hooks),
@@ -100,7 +101,7 @@ class Front:
             TelemetryApi(gate.listing.identify, gate.listing.admit, self.reports()),
             KEYS,
         )
-        self.app = build_asgi(self.endpoint, guard, sides)
+        self.app = build_asgi(self.endpoint, guard, lambda: build_sides(sides))
 
     def reports(self) -> UsageReports:
         """Return what takes reports of models' tokens, as after a start."""

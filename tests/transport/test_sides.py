@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from starlette.types import Message
 
-from gateway.transport.sides import Leases
+from gateway.transport.leases import Leases
 from tests.transport.front import KEYS, METADATA, OPERATOR, Front, bearer
 
 
