@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from gateway.approval.ring import Ring
+from gateway.approval.standing import opens_access
 from gateway.approval.values import Approval, ApprovalRefused, Bound, Vote, approval_from
 from gateway.model.clock import Clock, IdSource
 from gateway.store.approvals import (
@@ -20,13 +21,13 @@ from gateway.store.approvals import (
 )
 from gateway.store.ports import EventKind
 
-__all__ = ["MOST_LISTED", "Approvals", "Enough", "Kept"]
+__all__ = ["MOST_LISTED", "Approvals", "Enough", "Kept", "Page", "Wanted"]
 
 Enough = Callable[[Approval, Sequence[Vote]], bool]
 """Tells whether these consents are all that the call needs."""
 
 MOST_LISTED: Final = 1000
-"""Approvals that are listed at once, the newest of all."""
+"""Approvals that are listed at once, unless more are asked for."""
 
 _POLL_S: Final = 0.25
 _TRIES: Final = 20
@@ -40,6 +41,29 @@ class Kept:
     expires_ms: int = 24 * 3_600_000
     use_within_ms: int = 3_600_000
     answer_within_ms: int = 24 * 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which approvals to list, the newest first: those that are open, or all; at most `limit`.
+
+    `before` is the id of the last one of an earlier list. Of standing ones, `access` lists those that open access or
+    those that do not; None lists both.
+    """
+
+    standing: bool = False
+    is_open: bool = True
+    limit: int = MOST_LISTED
+    before: str = ""
+    access: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Approvals as they were listed; `next` is the `before` with which the list goes on, empty where this is all."""
+
+    found: list[Approval]
+    next: str = ""
 
 
 class Approvals:
@@ -71,9 +95,24 @@ class Approvals:
 
     async def listed(self, *, standing: bool = False, is_open: bool = True, limit: int = MOST_LISTED) -> list[Approval]:
         """Return approvals, the newest first."""
-        found = await self._store.list_approvals(ApprovalFilter(standing=standing, is_open=is_open, limit=limit))
-        now = self._clock.now_ms()
-        return [one for one in map(approval_from, found) if not is_open or now < one.until_ms]
+        return (await self.page(Wanted(standing, is_open, limit))).found
+
+    async def page(self, wanted: Wanted) -> Page:
+        """Return the approvals wanted, and how their list goes on. Raises `ApprovalRefused`: there is no `before`."""
+        trail = await self._store.find_approval(wanted.before) if wanted.before else None
+        if wanted.before and trail is None:
+            raise ApprovalRefused("unknown_approval", f"There is no approval {wanted.before!r}.")
+        found: list[Approval] = []
+        now, before_seq = self._clock.now_ms(), 0 if trail is None else trail.row.asked_seq
+        async for one in self._each(wanted.standing, wanted.is_open, before_seq):
+            if wanted.is_open and one.until_ms <= now:
+                continue
+            if wanted.access is not None and opens_access(one) is not wanted.access:
+                continue
+            if len(found) == wanted.limit:
+                return Page(found, found[-1].id)
+            found.append(one)
+        return Page(found)
 
     async def ask(self, bound: Bound, body: Mapping[str, Any], run_id: str) -> tuple[Approval, bool]:
         """Open an approval, or return the one that stands for the same call; and whether it was opened.
@@ -184,7 +223,7 @@ class Approvals:
         if within >= self.kept.expires_ms or now < self._next_due_ms:
             return []
         late, soonest = [], now + within  # what is asked from now on is due then at the earliest
-        async for approval in self._open():
+        async for approval in self._each(standing=False, is_open=True):
             if not approval.is_pending(now) or approval.overdue:
                 continue
             found, kind = replace(approval, overdue=True), (EventKind.APPROVAL_OVERDUE, approval.state)
@@ -196,11 +235,10 @@ class Approvals:
         self._next_due_ms = soonest
         return late
 
-    async def _open(self) -> AsyncIterator[Approval]:
-        """Yield all that waits or can be used, however many others somebody has had asked since, the newest first."""
-        before_seq = 0
+    async def _each(self, standing: bool, is_open: bool, before_seq: int = 0) -> AsyncIterator[Approval]:
+        """Yield approvals, however many there are, the newest first."""
         while True:
-            wanted = ApprovalFilter(standing=False, is_open=True, before_seq=before_seq, limit=_AT_ONCE)
+            wanted = ApprovalFilter(standing=standing, is_open=is_open, before_seq=before_seq, limit=_AT_ONCE)
             found = await self._store.list_approvals(wanted)
             for trail in found:
                 yield approval_from(trail)

@@ -22,6 +22,7 @@ __all__ = ["Messenger", "Receiver"]
 _LOG = logging.getLogger(__name__)
 _DELAYS_S: Final = (2.0, 10.0, 60.0, 300.0, 1800.0, 3600.0, 7200.0, 14400.0)
 """How long after each failed attempt the next one is made; after the last, nothing is told."""
+_EVERYTHING: Final = 2**31 - 1
 _TIMEOUT_S: Final = 10.0
 _AT_ONCE: Final = 4
 
@@ -69,7 +70,7 @@ class Messenger:
 
     async def _left_over(self) -> list[str]:
         try:
-            return [approval.id for approval in await self._approvals.listed()]
+            return [approval.id for approval in await self._approvals.listed(limit=_EVERYTHING)]
         except GatewayError as error:
             _LOG.error("what people are asked cannot be read, so it is not told again: %s", error.detail)
             return []

@@ -12,10 +12,11 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from gateway.approval.approvals import MOST_LISTED, Wanted
 from gateway.approval.shown import laid_out, visible
 from gateway.approval.values import Approval, ApprovalRefused
 from gateway.cli.durations import span_ms
-from gateway.cli.output import DENIED, FAILED, USAGE, Refused, fail_with, say, table
+from gateway.cli.output import DENIED, FAILED, USAGE, Refused, fail_with, more, say, table
 from gateway.cli.place import AsJson, ConfigPath, loaded_from, with_store
 from gateway.cli.policy import rules_of
 from gateway.codec import CodecError, parse
@@ -26,7 +27,7 @@ from gateway.pipeline.rules import RulesInForce
 from gateway.redaction.redactor import Redactor
 from gateway.store.ports import Store
 
-__all__ = ["As", "Why", "commands", "done_with", "moment", "tell"]
+__all__ = ["All", "As", "Before", "Limit", "Why", "commands", "done_with", "moment", "page_of", "tell"]
 
 Id = Annotated[str, typer.Argument(help="The approval's id: apr_… or stn_…")]
 As = Annotated[
@@ -38,6 +39,9 @@ As = Annotated[
     ),
 ]
 Why = Annotated[str, typer.Option("--reason", help="Why; kept, and told to the agent when you deny.")]
+All = Annotated[bool, typer.Option("--all", help="Those that are over too.")]
+Limit = Annotated[int, typer.Option(min=1, help="At most this many.")]
+Before = Annotated[str, typer.Option(help="Go on behind this one: the last id of a list that was not all.")]
 Work = Callable[[Desk], Awaitable[Any]]
 _CONFIG: Final = Path("gateway.yaml")
 _REQUIRED: Final[Any] = ...
@@ -63,12 +67,14 @@ def commands() -> typer.Typer:
 
 
 def list_all(
-    everything: Annotated[bool, typer.Option("--all", help="Those that are over too.")] = False,
+    everything: All = False,
+    limit: Limit = MOST_LISTED,
+    before: Before = "",
     config: ConfigPath = _CONFIG,
     as_json: AsJson = False,
 ) -> None:
     """List what waits for a person, or is approved and not carried out yet; the newest first."""
-    _list(config, as_json, standing=False, everything=everything)
+    _list(config, as_json, Wanted(standing=False, is_open=not everything, limit=limit, before=before))
 
 
 def show(approval: Id, config: ConfigPath = _CONFIG, as_json: AsJson = False) -> None:
@@ -120,12 +126,15 @@ def edit(  # noqa: PLR0913, PLR0917 - each is an option
 
 
 def list_standing(
-    everything: Annotated[bool, typer.Option("--all", help="Those that are over too.")] = False,
+    everything: All = False,
+    limit: Limit = MOST_LISTED,
+    before: Before = "",
     config: ConfigPath = _CONFIG,
     as_json: AsJson = False,
 ) -> None:
     """List the standing approvals, and how often each was used."""
-    _list(config, as_json, standing=True, everything=everything)
+    wanted = Wanted(standing=True, is_open=not everything, limit=limit, before=before, access=False)
+    _list(config, as_json, wanted)
 
 
 def grant(  # noqa: PLR0913, PLR0917 - each is an option
@@ -180,15 +189,22 @@ def _hint(code: str) -> str:
     return "toolgate approvals list shows what waits" if code in {"unknown_approval", "approval_over"} else ""
 
 
-def _list(config: Path, as_json: bool, *, standing: bool, everything: bool) -> None:
-    found = _done(config, as_json, lambda desk: desk.listed(standing=standing, is_open=not everything))
-    now = SystemClock().now_ms()
-    rows = [told for approval in found if not (told := described(approval, now)).get("access")]
+def _list(config: Path, as_json: bool, wanted: Wanted) -> None:
+    rows = page_of(config, as_json, wanted)
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
-    for line in table(_row(row, standing=standing) for row in rows) or ["nothing"]:
+    for line in table(_row(row, standing=wanted.standing) for row in rows) or ["nothing"]:
         say(line)
+
+
+def page_of(config: Path, as_json: bool, wanted: Wanted) -> list[dict[str, Any]]:
+    """Return the approvals wanted as they are described; where these are not all, that is said."""
+    page = done_with(config, as_json, lambda approving: approving.desk.page(wanted))
+    if page.next:
+        more(f"these are the newest {wanted.limit}; go on behind them with: --before {page.next}")
+    now = SystemClock().now_ms()
+    return [described(each, now) for each in page.found]
 
 
 def _row(told: Mapping[str, Any], *, standing: bool) -> dict[str, str]:

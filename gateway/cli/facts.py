@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.output import emit, table
+from gateway.cli.output import emit, more, table
 from gateway.cli.place import AsJson, ConfigPath, loaded_from, with_store
 from gateway.codec import dump
 from gateway.facts.owners import FactScope
@@ -36,6 +36,8 @@ def facts(
     emit(
         rows, table([{key: str(value) for key, value in row.items()} for row in shown]) or ["no facts"], as_json=as_json
     )
+    if len(rows) == limit:
+        more(f"these are the first {limit}; there may be others: --limit {10 * limit}, or name the --owner")
 
 
 def _row(fact: Fact) -> dict[str, Any]:

@@ -6,12 +6,13 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from gateway.cli.approvals import As, Why, done_with, moment, tell
+from gateway.approval.approvals import MOST_LISTED, Wanted
+from gateway.cli.approvals import All, As, Before, Limit, Why, done_with, moment, page_of, tell
 from gateway.cli.durations import span_ms
 from gateway.cli.output import say, table
 from gateway.cli.place import AsJson, ConfigPath
 from gateway.model.clock import SystemClock
-from gateway.pipeline.desk import Grant, described
+from gateway.pipeline.desk import Grant
 
 __all__ = ["grant", "grants", "revoke"]
 
@@ -39,14 +40,15 @@ def grant(  # noqa: PLR0913, PLR0917 - each is an option
 
 
 def grants(
-    everything: Annotated[bool, typer.Option("--all", help="Those that are over too.")] = False,
+    everything: All = False,
+    limit: Limit = MOST_LISTED,
+    before: Before = "",
     config: ConfigPath = _CONFIG,
     as_json: AsJson = False,
 ) -> None:
     """List what is open to whom for a while, and how often it was used; the newest first."""
-    found = done_with(config, as_json, lambda approving: approving.desk.listed(standing=True, is_open=not everything))
-    now = SystemClock().now_ms()
-    rows = [told for each in found if (told := described(each, now)).get("access")]
+    wanted = Wanted(standing=True, is_open=not everything, limit=limit, before=before, access=True)
+    rows = page_of(config, as_json, wanted)
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return

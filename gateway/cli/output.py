@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
@@ -21,6 +21,8 @@ __all__ = [
     "emit",
     "fail_with",
     "fail_with_problems",
+    "latest_only",
+    "more",
     "plain",
     "say",
     "table",
@@ -62,6 +64,17 @@ def say(text: str = "") -> None:
 def done(text: str) -> None:
     """Print that a step was carried out."""
     typer.echo(f"  {typer.style('✓', fg=typer.colors.GREEN)} {plain(text)}")
+
+
+def more(text: str) -> None:
+    """Say on stderr, where it is part of no list, that a list is not all of it, and how to have the rest."""
+    typer.echo(f"{typer.style('more', fg=typer.colors.CYAN)}: {plain(text)}", err=True)
+
+
+def latest_only(rows: Sequence[object], limit: int) -> None:
+    """Say of a list of the latest that there may be more, where it is as long as was asked for."""
+    if len(rows) >= limit:
+        more(f"these are the latest {limit}; there may be others: --limit {10 * limit}")
 
 
 def emit(data: Any, lines: Iterable[str], *, as_json: bool) -> None:

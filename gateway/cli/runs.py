@@ -11,7 +11,7 @@ import typer
 from gateway.cli.acting import As, acting_on_run
 from gateway.cli.loaded import Loaded
 from gateway.cli.moving import export_run, fork_run, import_run
-from gateway.cli.output import Refused, done, emit, fail_with, say, table
+from gateway.cli.output import Refused, done, emit, fail_with, latest_only, say, table
 from gateway.cli.passport import passport
 from gateway.cli.place import AsJson, ConfigPath, loaded_from, with_store
 from gateway.cli.playing import serve_run
@@ -67,6 +67,7 @@ def list_runs(
 
     rows = [_run(each) for each in with_store(loaded_from(config, as_json=as_json), work, as_json=as_json)]
     emit(rows, table([{key: str(value) for key, value in row.items()} for row in rows]) or ["no runs"], as_json=as_json)
+    latest_only(rows, limit)
 
 
 def show(

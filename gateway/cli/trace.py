@@ -13,7 +13,7 @@ import typer
 from gateway.app import open_store
 from gateway.cli.durations import moment_ms
 from gateway.cli.loaded import Loaded
-from gateway.cli.output import Refused, cell, emit, fail_with, say, table
+from gateway.cli.output import Refused, cell, emit, fail_with, latest_only, say, table
 from gateway.cli.place import AsJson, ConfigPath, home_of, loaded_from, with_store
 from gateway.cli.stepping import step_through
 from gateway.config import GatewayConfig
@@ -63,6 +63,7 @@ def list_calls(  # noqa: PLR0913, PLR0917 - each option is one question a review
 
     lines = with_store(loaded, work, as_json=as_json)
     emit([_data(line) for line in lines], table([_row(line) for line in lines]) or ["no calls"], as_json=as_json)
+    latest_only(lines, limit)
 
 
 def show(

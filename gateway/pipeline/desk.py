@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
+from gateway.approval.approvals import Page, Wanted
 from gateway.approval.standing import MOST_USES, condition_from, opens_access
 from gateway.approval.values import Approval, ApprovalRefused, Vote
 from gateway.codec import digest, dump
@@ -75,6 +76,10 @@ class Desk:
     async def listed(self, *, standing: bool = False, is_open: bool = True) -> list[Approval]:
         """Return the approvals that wait or may still be used (all of them where not `is_open`), the newest first."""
         return await self._approvals.listed(standing=standing, is_open=is_open)
+
+    async def page(self, wanted: Wanted) -> Page:
+        """Return the approvals wanted, and how their list goes on. Raises `ApprovalRefused`."""
+        return await self._approvals.page(wanted)
 
     async def known(self, by: str) -> None:
         """Let one of the configured people look; nobody else sees what others are asked."""

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Any, Final
 
-from gateway.approval.approvals import MOST_LISTED
 from gateway.approval.shown import as_written, unusual, visible
 from gateway.approval.values import Approval
 from gateway.credentials.visitors import PATH, Visitor
@@ -65,7 +64,7 @@ def sheet_html(sheet: Sheet, visitor: Visitor) -> tuple[str, str]:
     return title, "".join(parts)
 
 
-def queue_html(rows: Sequence[tuple[Approval, str]], now_ms: int, visitor: Visitor) -> str:
+def queue_html(rows: Sequence[tuple[Approval, str]], following: str, now_ms: int, visitor: Visitor) -> str:
     """Return the body of the page that lists what waits, each with why this visitor may not approve it, or nothing."""
     mine, others = [], []
     for approval, no in rows:
@@ -80,7 +79,8 @@ def queue_html(rows: Sequence[tuple[Approval, str]], now_ms: int, visitor: Visit
         (others.append(f"{row} <br>{_text(no)}") if no else mine.append(row))
     waiting = _section("For you to decide", mine) or "<p>Nothing waits for you.</p>"
     other = _section("What others decide, or was decided and not used yet", others)
-    cut = "<p>Only the newest of what waits are listed here.</p>" if len(rows) >= MOST_LISTED else ""
+    older = f'<a href="{PATH}?before={escape(following, quote=True)}">Those before them</a>'
+    cut = f"<p>Only the newest of what waits are listed here. {older}</p>" if following else ""
     return _signed_in(visitor) + cut + waiting + other + _leave(visitor)
 
 

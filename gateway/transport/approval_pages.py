@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from gateway.approval.approvals import Wanted
 from gateway.approval.values import Approval, ApprovalRefused
 from gateway.codec import CodecError, parse
 from gateway.credentials.pages import PageRefused
@@ -59,9 +60,9 @@ class ApprovalPages:
         """Show what waits, first what this person may decide."""
 
         async def work(visitor: Visitor) -> Response:
-            found = await self._desk.listed()
-            rows = [(each, self._no(visitor, each)) for each in found]
-            return page("What waits for people", queue_html(rows, self._clock.now_ms(), visitor))
+            found = await self._desk.page(Wanted(before=request.query_params.get("before", "")))
+            rows = [(each, self._no(visitor, each)) for each in found.found]
+            return page("What waits for people", queue_html(rows, found.next, self._clock.now_ms(), visitor))
 
         return await self._known(request, work)
 

@@ -1,5 +1,6 @@
 """The approvals API beside `/mcp`: a person, by their own token, sees what waits and decides it."""
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
@@ -7,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway.approval.approvals import MOST_LISTED, Wanted
 from gateway.approval.values import Approval, ApprovalRefused
 from gateway.model.clock import Clock
 from gateway.model.errors import GatewayError, IdentityFault, RequestFault
@@ -16,6 +18,7 @@ from gateway.transport.plain_json import json_answer, json_object
 __all__ = ["STATUS", "ApprovalsApi"]
 
 _MOST_BYTES: Final = 1024 * 1024
+_NUMBER: Final = re.compile("[1-9][0-9]{0,3}")
 STATUS: Final[Mapping[str, int]] = {
     "unknown_approval": 404,
     "may_not_approve": 403,
@@ -63,15 +66,19 @@ class ApprovalsApi:
         ]
 
     async def listed(self, request: Request) -> Response:
-        """Return what waits, or is approved and not used yet; `?standing=true` those, `?all=true` what is over too."""
+        """Return what waits, or is approved and not used yet; `?standing=true` those, `?all=true` what is over too.
+
+        At most `?limit=`, the newest first; where that is not all, `next` is the `?before=` with which it goes on.
+        """
 
         async def work(by: str) -> Any:
             await self._desk.known(by)
             asked = request.query_params
-            found = await self._desk.listed(
-                standing=asked.get("standing") == "true", is_open=asked.get("all") != "true"
-            )
-            return {"approvals": [described(each, self._clock.now_ms()) for each in found]}
+            which = asked.get("standing") == "true", asked.get("all") != "true"
+            limit = _limit(asked.get("limit", str(MOST_LISTED)))
+            page = await self._desk.page(Wanted(*which, limit, asked.get("before", "")))
+            found = [described(each, self._clock.now_ms()) for each in page.found]
+            return {"approvals": found, **({"next": page.next} if page.next else {})}
 
         return await self._answer(request, work)
 
@@ -138,6 +145,12 @@ async def _said(request: Request) -> Mapping[str, Any]:
     except RequestFault as fault:
         code = fault.code if fault.code == "too_large" else "bad_request"
         raise ApprovalRefused(code, fault.message) from None
+
+
+def _limit(text: str) -> int:
+    if not _NUMBER.fullmatch(text) or int(text) > MOST_LISTED:
+        raise ApprovalRefused("bad_request", f"`limit` is no number from 1 to {MOST_LISTED}.")
+    return int(text)
 
 
 def _text(said: Mapping[str, Any], name: str) -> str:

@@ -89,7 +89,7 @@ class House:
 
     def json(self, *arguments: str) -> Any:
         """Run a command and return what it prints for programs."""
-        return json.loads(self.run(*arguments, "--json").output)
+        return json.loads(self.run(*arguments, "--json").stdout)
 
     def store(self, work: Callable[[SqliteStore], Awaitable[T]]) -> T:
         """Do something with the ledger."""

@@ -84,6 +84,42 @@ def test_what_waits_is_listed_shown_whole_and_approved(house: House) -> None:
     assert house.run("verify").exit_code == 0
 
 
+def test_a_list_that_is_not_all_says_so_and_goes_on_behind_its_last(house: House) -> None:
+    older, newer = asked(house, number=1), asked(house, {**PAYMENT, "amount": 1}, 2)
+    whole = house.run("approvals", "list", "--limit", "2")
+    assert (older in whole.stdout, whole.stderr) == (True, "")
+    for form in ((), ("--json",)):
+        cut = house.run("approvals", "list", "--limit", "1", *form)
+        assert (newer in cut.stdout, older in cut.stdout) == (True, False)
+        assert f"go on behind them with: --before {newer}" in cut.stderr.replace("\n", " ")
+    [rest] = house.json("approvals", "list", "--before", newer)
+    assert rest["id"] == older
+    assert house.json("approvals", "list", "--before", older) == []
+    nowhere = house.run("approvals", "list", "--before", "apr_none")
+    assert (nowhere.exit_code, "unknown_approval" in nowhere.stderr) == (1, True)
+
+
+def test_standing_approvals_and_grants_of_access_are_listed_apart_however_many_there_are_of_the_others(
+    house: House,
+) -> None:
+    (house.path / "policies" / "9.cedar").write_text(
+        '@id("granted") permit (principal, action, resource) when { context.base has grant };'
+    )
+    ids = {}
+    for n in range(2):
+        for kind, command in (
+            ("standing", ("approvals", "standing", "grant", "--agent", "payer", "--tool")),
+            ("access", ("access", "grant", "payer")),
+        ):
+            made = house.json(*command, "payments.pay", "--count", str(n + 1), "--within", "8h", "--as", "bob")
+            ids[kind, n] = made["id"]
+    for kind, command in (("standing", ("approvals", "standing", "list")), ("access", ("access", "grants"))):
+        cut = house.run(*command, "--limit", "1", "--json")
+        assert [each["id"] for each in json.loads(cut.stdout)] == [ids[kind, 1]]
+        assert f"--before {ids[kind, 1]}" in cut.stderr.replace("\n", " ")
+        assert [each["id"] for each in house.json(*command, "--before", ids[kind, 1])] == [ids[kind, 0]]
+
+
 def test_nothing_in_the_arguments_hides_or_turns_what_they_say(house: House) -> None:
     approval = asked(house, {**PAYMENT, "payee": "ACME\u202eemca\u200b\u3164\ufe0f\U000e0041 \\u202e"})
     shown = house.run("approvals", "show", approval).output

@@ -64,6 +64,15 @@ def test_what_is_no_time_or_number_is_a_usage_error(house: House, arguments: tup
     assert house.run("trace", "list", *arguments).exit_code == 2
 
 
+def test_a_list_of_the_latest_says_that_there_may_be_others(house: House) -> None:
+    house.calls()
+    cut, whole = house.run("trace", "list", "--limit", "1", "--json"), house.run("trace", "list")
+    assert (len(json.loads(cut.stdout)), "there may be others: --limit 10" in cut.stderr) == (1, True)
+    assert whole.stderr == ""
+    runs = house.run("runs", "list", "--limit", "1")
+    assert "these are the latest 1; there may be others" in runs.stderr
+
+
 def test_one_call_is_shown_whole(house: House) -> None:
     ids = house.calls()
     whole = house.json("trace", "show", ids["paid"])

@@ -348,11 +348,20 @@ async def test_the_list_puts_first_what_its_reader_may_decide() -> None:
 async def test_a_list_that_is_cut_says_so() -> None:
     front = fronting()
     bob = await window(front)
-    for amount in range(999):
-        await asked(front.gate, {**PAYMENT, "amount": amount})
+    made = [await asked(front.gate, {**PAYMENT, "amount": amount}) for amount in range(1000)]
     assert "Only the newest" not in await bob.open("/-/approve")
-    await asked(front.gate, {**PAYMENT, "amount": 999})
-    assert "Only the newest of what waits are listed here." in await bob.open("/-/approve")
+    newest = await asked(front.gate, {**PAYMENT, "amount": 1000})
+    text = await bob.open("/-/approve")
+    assert "Only the newest of what waits are listed here." in text
+    assert (f"/-/approve/{made[0]}" in text, f"/-/approve/{newest}" in text) == (False, True)
+    assert f'href="/-/approve?before={made[1]}"' in bob.at.text
+    rest = await bob.open(f"/-/approve?before={made[1]}")
+    assert (f"/-/approve/{made[0]}" in bob.at.text, newest in bob.at.text, "Only the newest" in rest) == (
+        True,
+        False,
+        False,
+    )
+    assert (await bob.open("/-/approve?before=apr_none"), bob.at.status_code)[1] == 404
 
 
 async def test_the_evidence_is_what_the_rules_relied_on_and_what_the_run_did_before() -> None:

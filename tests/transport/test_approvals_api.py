@@ -60,6 +60,17 @@ async def test_a_person_sees_what_waits_and_decides_it(front: Front, bob: Ask) -
     assert (await bob("?all=true")).json()["approvals"][0]["state"] == "used"
 
 
+async def test_a_list_that_is_not_all_says_how_it_goes_on(front: Front, bob: Ask) -> None:
+    ids = [await asked(front.gate, {**PAYMENT, "amount": amount}) for amount in range(3)]
+    first = (await bob("?limit=2")).json()
+    assert ([each["id"] for each in first["approvals"]], first["next"]) == ([ids[2], ids[1]], ids[1])
+    rest = (await bob(f"?limit=2&before={first['next']}")).json()
+    assert ([each["id"] for each in rest["approvals"]], "next" in rest) == ([ids[0]], False)
+    for wrong in ("0", "-1", "1001", "ten", "", "1" * 5000):
+        assert (await bob(f"?limit={wrong}")).json()["error"] == "bad_request", wrong
+    assert (await bob("?before=apr_none")).json()["error"] == "unknown_approval"
+
+
 async def test_denying_withdrawing_and_editing_work_too(front: Front, bob: Ask) -> None:
     first = await asked(front.gate)
     await bob(f"/{first}/approve", {})
