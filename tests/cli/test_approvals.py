@@ -105,19 +105,21 @@ def test_standing_approvals_and_grants_of_access_are_listed_apart_however_many_t
     (house.path / "policies" / "9.cedar").write_text(
         '@id("granted") permit (principal, action, resource) when { context.base has grant };'
     )
-    ids = {}
-    for n in range(2):
-        for kind, command in (
-            ("standing", ("approvals", "standing", "grant", "--agent", "payer", "--tool")),
-            ("access", ("access", "grant", "payer")),
-        ):
-            made = house.json(*command, "payments.pay", "--count", str(n + 1), "--within", "8h", "--as", "bob")
-            ids[kind, n] = made["id"]
-    for kind, command in (("standing", ("approvals", "standing", "list")), ("access", ("access", "grants"))):
+    grants = {
+        "standing": ("approvals", "standing", "grant", "--agent", "payer", "--tool"),
+        "access": ("access", "grant", "payer"),
+    }
+    lists = {"standing": ("approvals", "standing", "list"), "access": ("access", "grants")}
+    made: dict[str, list[str]] = {"standing": [], "access": []}
+    for kind in ("standing", "access", "standing", "access"):
+        for_two = ("payments.pay", "--count", "2", "--within", "8h", "--as", "bob")
+        made[kind].append(house.json(*grants[kind], *for_two)["id"])
+    for kind, command in lists.items():
+        older, newer = made[kind]
         cut = house.run(*command, "--limit", "1", "--json")
-        assert [each["id"] for each in json.loads(cut.stdout)] == [ids[kind, 1]]
-        assert f"--before {ids[kind, 1]}" in cut.stderr.replace("\n", " ")
-        assert [each["id"] for each in house.json(*command, "--before", ids[kind, 1])] == [ids[kind, 0]]
+        assert [each["id"] for each in json.loads(cut.stdout)] == [newer]
+        assert f"--before {newer}" in cut.stderr.replace("\n", " ")
+        assert [each["id"] for each in house.json(*command, "--before", newer)] == [older]
 
 
 def test_nothing_in_the_arguments_hides_or_turns_what_they_say(house: House) -> None:

@@ -40,6 +40,12 @@ def test_facts_are_listed_with_who_put_them_and_what_proves_them(house: House) -
     assert "x" * 61 not in shown
 
 
+def test_a_list_that_may_not_be_all_says_so(house: House) -> None:
+    keep(house)
+    assert "there may be others: --limit 10" in house.run("facts", "--limit", "1").stderr
+    assert house.run("facts").stderr == ""
+
+
 def test_facts_are_narrowed_by_scope_and_owner(house: House) -> None:
     keep(house)
     assert [row["name"] for row in house.json("facts", "--scope", "agent")] == ["budget"]

@@ -353,15 +353,13 @@ async def test_a_list_that_is_cut_says_so() -> None:
     newest = await asked(front.gate, {**PAYMENT, "amount": 1000})
     text = await bob.open("/-/approve")
     assert "Only the newest of what waits are listed here." in text
-    assert (f"/-/approve/{made[0]}" in text, f"/-/approve/{newest}" in text) == (False, True)
+    assert (f'/{made[0]}"' in bob.at.text, f'/{newest}"' in bob.at.text) == (False, True)
     assert f'href="/-/approve?before={made[1]}"' in bob.at.text
     rest = await bob.open(f"/-/approve?before={made[1]}")
-    assert (f"/-/approve/{made[0]}" in bob.at.text, newest in bob.at.text, "Only the newest" in rest) == (
-        True,
-        False,
-        False,
-    )
-    assert (await bob.open("/-/approve?before=apr_none"), bob.at.status_code)[1] == 404
+    assert (f'/{made[0]}"' in bob.at.text, f'/{newest}"' in bob.at.text) == (True, False)
+    assert "Only the newest" not in rest
+    await bob.open("/-/approve?before=apr_none")
+    assert bob.at.status_code == 404
 
 
 async def test_the_evidence_is_what_the_rules_relied_on_and_what_the_run_did_before() -> None:
