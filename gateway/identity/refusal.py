@@ -4,9 +4,9 @@ from typing import Final
 
 from gateway.model.errors import IdentityFault
 
-__all__ = ["ended", "expired", "refused", "revoked", "withdrawn"]
+__all__ = ["HOW_TO_CALL", "ended", "expired", "refused", "revoked", "withdrawn"]
 
-_HOW: Final = (
+HOW_TO_CALL: Final = (
     'Send "Authorization: Bearer <token>" with a token of a registered agent; '
     "the operator makes one: toolgate token new <agent>"
 )
@@ -14,7 +14,7 @@ _HOW: Final = (
 
 def refused(why: str) -> IdentityFault:
     """Return the refusal of a caller nobody knows. `why` is for the ledger."""
-    return IdentityFault(f"This gateway serves registered agents only. {_HOW}", detail=why)
+    return IdentityFault(f"This gateway serves registered agents only. {HOW_TO_CALL}", detail=why)
 
 
 def expired(why: str) -> IdentityFault:

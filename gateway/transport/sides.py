@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from gateway.identity.refusal import HOW_TO_CALL
 from gateway.model.errors import IdentityFault
 from gateway.model.identity import Identity
 from gateway.model.request import Caller
@@ -23,6 +24,7 @@ from gateway.transport.telemetry import TelemetryApi
 
 __all__ = ["Sides", "build_sides"]
 
+_NO_OAUTH: Final = f"Nobody logs in here. {HOW_TO_CALL}"
 _METADATA_PATH: Final = "/.well-known/oauth-protected-resource"
 
 
@@ -65,6 +67,13 @@ class Sides:
         metadata = self.metadata()
         return Response("Not Found", 404) if metadata is None else JSONResponse(metadata)
 
+    async def registration(self, request: Request) -> Response:
+        """Tell a client that was refused for want of a token, and tries OAuth where there is none, what to do."""
+        del request
+        if self.metadata() is not None:
+            return Response("Not Found", 404)
+        return JSONResponse({"error": "invalid_request", "error_description": _NO_OAUTH}, 400)
+
 
 def build_sides(sides: Sides) -> Starlette:
     """Return the application for every path but `/mcp` and `/healthz`."""
@@ -72,6 +81,7 @@ def build_sides(sides: Sides) -> Starlette:
         Route("/-/lease", sides.lease),
         Route("/.well-known/jwks.json", sides.keys),
         *(Route(path, sides.resource_metadata) for path in (_METADATA_PATH, f"{_METADATA_PATH}/mcp")),
+        Route("/register", sides.registration, methods=["POST"]),
         *sides.operator.routes(),
         *sides.approvals.routes(),
         *sides.deciding.routes(),

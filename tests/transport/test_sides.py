@@ -37,6 +37,13 @@ async def test_oauth_clients_find_where_to_get_a_token(suffix: str) -> None:
     assert (await Front(metadata=None).send("GET", path)).status_code == 404
 
 
+async def test_a_client_that_tries_to_register_where_nobody_logs_in_is_told_to_send_a_token() -> None:
+    told = await Front(metadata=None).send("POST", "/register", json={"redirect_uris": ["http://127.0.0.1/cb"]})
+    assert (told.status_code, told.json()["error"]) == (400, "invalid_request")
+    assert "toolgate token new <agent>" in told.json()["error_description"]
+    assert (await Front().send("POST", "/register", json={})).status_code == 404
+
+
 @pytest.mark.parametrize(
     ("authorization", "peer", "status"),
     [
