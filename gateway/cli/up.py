@@ -169,5 +169,5 @@ def log_to_stderr(redactor: Redactor) -> None:
     output = logging.StreamHandler(sys.stderr)
     output.setFormatter(Line("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[output], force=True)
-    for chatty in ("httpx2", "uvicorn", "watchfiles"):
+    for chatty in ("httpx2", "uvicorn"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -19,7 +19,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "rich": ("gateway/cli/",),
     "yaml": ("gateway/config/", "gateway/cli/config.py", "gateway/policy/cases.py", "connectors/openapi/"),
 }
-ONE_MODULE = ("cedarpy", "aiosqlite", "asyncpg", "watchfiles", "rfc8785")
+ONE_MODULE = ("cedarpy", "aiosqlite", "asyncpg", "rfc8785")
 
 
 def _imported(path: Path) -> Iterator[str]:
