@@ -22,7 +22,8 @@ class ApprovalRefused(Exception):
 class Bound:
     """The one call that an approval is for. Whatever differs in one of these is another call.
 
-    `run` is empty where the caller did not name the run: a conversation ends, and the approval outlives it.
+    `run` is empty where the caller did not name the run: a conversation ends, and the approval outlives it. `child` is
+    the delegation under which the call was made, empty where an agent made it as itself.
     """
 
     agent: str
@@ -32,11 +33,13 @@ class Bound:
     arguments_digest: str
     bundle: str
     run: str = ""
+    child: str = ""
 
     @property
     def digest(self) -> str:
         """All of it in one text."""
-        return digest(asdict(self))
+        told = asdict(self)
+        return digest(told if self.child else {name: each for name, each in told.items() if name != "child"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,11 @@ class Approval:
     def bound(self) -> Bound:
         """What it is bound to. Raises `KeyError` for a standing one, which is bound to a pattern."""
         return Bound(**self.asked["bound"])
+
+    @property
+    def child(self) -> str:
+        """The delegation under which its call was made, or nothing; nothing where retention removed that."""
+        return str(self.asked.get("bound", {}).get("child", ""))
 
     @property
     def consents(self) -> tuple[Vote, ...]:

@@ -27,7 +27,7 @@ from gateway.policy import (
     may_approve,
 )
 
-__all__ = ["Consents", "bound_of", "is_drafts", "person_may"]
+__all__ = ["Consents", "bound_of", "child_of", "is_drafts", "person_may"]
 
 _NAMED: Final = frozenset({"handle", "meta", "header", "key"})
 """How a run is found that the caller, or a workflow, named; any other one ends with its conversation."""
@@ -43,18 +43,24 @@ def bound_of(call: Call, run: RunRef) -> Bound:
         arguments_digest=call.arguments_digest,
         bundle=call.bundle.digest,
         run=run.id if run.source in _NAMED else "",
+        child=child_of(call.identity),
     )
 
 
+def child_of(identity: Identity) -> str:
+    """Return the id of the delegation that somebody works under, or nothing."""
+    return "" if identity.child is None else identity.child.id
+
+
 def is_drafts(draft: Approval, identity: Identity, tool: Tool) -> bool:
-    """Tell whether a draft is this caller's to carry out: its own, or another agent's of whom it is an executor.
+    """Tell whether a draft is this caller's to carry out: its own, or another's of whom it is an executor.
 
     An executor acts for nobody, or for the user for whom the draft was made.
     """
     if draft.standing or not draft.asked.get("draft", False):
         return False
     user = identity.on_behalf_of or ""
-    if draft.agent == identity.agent:
+    if (draft.agent, draft.child) == (identity.agent, child_of(identity)):
         return user == draft.on_behalf_of
     return identity.agent in tool.executors and user in {"", draft.on_behalf_of}
 
@@ -146,8 +152,9 @@ class Consents:
         if not draft.is_usable(facts.now_ms) or not is_drafts(draft, call.identity, call.tool):
             return None
         made = draft.bound
-        if draft.agent != bound.agent:
-            bound = replace(bound, agent=made.agent, on_behalf_of=made.on_behalf_of, run=made.run)
+        if (made.agent, made.child) != (bound.agent, bound.child):
+            whose = {"agent": made.agent, "on_behalf_of": made.on_behalf_of, "child": made.child}
+            bound = replace(bound, run=made.run, **whose)
         return draft if bound == made else None
 
     async def _found(self, bound: Bound, call: Call, facts: Facts) -> Approval | None:

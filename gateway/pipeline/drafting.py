@@ -9,7 +9,7 @@ from gateway.model.call import Call
 from gateway.model.errors import ApprovalFault, LimitFault, RequestFault
 from gateway.model.outcome import Denied, Outcome, Succeeded, Waiting
 from gateway.model.request import CallRequest
-from gateway.pipeline.consent import is_drafts
+from gateway.pipeline.consent import child_of, is_drafts
 from gateway.pipeline.parking import Parking, Parlour, refused_all_the_same
 from gateway.pipeline.runner import Ended
 from gateway.store.approvals import ApprovalState
@@ -44,7 +44,7 @@ class Drafting:
         repeats = draft.used_by and call.facts.run.attempt > 1  # its caller goes through the run again
         if not (repeats or draft.is_usable(self._parlour.clock.now_ms())):
             raise await self._refusal(draft)
-        request, own = call.request, draft.agent == call.identity.agent
+        request, own = call.request, (draft.agent, draft.child) == (call.identity.agent, child_of(call.identity))
         arguments = draft.asked["arguments"]
         is_whole = digest(arguments) == draft.bound.arguments_digest
         ended = await self.run(

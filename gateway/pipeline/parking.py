@@ -18,7 +18,7 @@ from gateway.model.clock import Clock
 from gateway.model.decision import Remedy
 from gateway.model.errors import ApprovalFault, RequestFault
 from gateway.model.outcome import Denied, Outcome, Waiting
-from gateway.pipeline.consent import bound_of, is_drafts
+from gateway.pipeline.consent import bound_of, child_of, is_drafts
 from gateway.pipeline.rules import RulesInForce
 from gateway.pipeline.safe import Safe
 from gateway.pipeline.stages import DecideAgain
@@ -255,12 +255,14 @@ class Parking:
         except ApprovalRefused:
             approval = None
         caller = call.identity.agent, call.identity.on_behalf_of or ""
+        child = child_of(call.identity)  # an agent may look at what waits for those that work for it
         tool = None if approval is None else self._parlour.rules.current.catalog.find(approval.tool)
         if approval is None or approval.standing:
             theirs = False
         else:
             drafts = tool is not None and is_drafts(approval, call.identity, tool)
-            theirs = drafts or (approval.agent, approval.on_behalf_of) == caller
+            its = (approval.agent, approval.on_behalf_of) == caller and child in {"", approval.child}
+            theirs = drafts or its
         if approval is None or not theirs:
             raise RequestFault("No call of yours waits for an approval of that id.")
         return approval

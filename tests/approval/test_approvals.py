@@ -33,10 +33,17 @@ def an_office(
     return Approvals(store or MemoryStore(clock), clock, ids or CountingIds(), Ring(), Kept())
 
 
-@pytest.mark.parametrize("name", ["agent", "on_behalf_of", "tool", "tool_digest", "arguments_digest", "bundle", "run"])
+@pytest.mark.parametrize(
+    "name", ["agent", "on_behalf_of", "tool", "tool_digest", "arguments_digest", "bundle", "run", "child"]
+)
 def test_every_part_of_what_it_is_bound_to_makes_another_digest(name: str) -> None:
     other: dict[str, Any] = {name: "other"}
     assert replace(BOUND, **other).digest != BOUND.digest
+
+
+def test_what_was_asked_for_an_agent_before_delegations_were_told_apart_is_still_found() -> None:
+    asked = Bound("payer", "ann", "payments.pay", "sha256:t", "sha256:a", "sha256:b", "run_1")
+    assert asked.digest == "sha256:d2e1813ffd440f918cf6843635031d676295e59030dd7689d9fb3823ba50ad64"
 
 
 async def test_a_decision_of_another_process_is_seen_by_who_waits() -> None:

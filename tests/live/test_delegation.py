@@ -263,6 +263,28 @@ async def test_a_policy_may_have_a_person_look_at_what_a_child_does_and_they_see
         assert code(await call(payer, "mail_send", mail | {"subject": "mine"})) == "ok"
 
 
+async def test_what_people_said_to_one_child_is_no_approval_of_another_or_of_their_agent(gate: Inside) -> None:
+    mail = {"recipient": "ann@acme.example", "subject": "one of two", "body": "b"}
+    desk = gate.gateway.approving.desk
+    async with (
+        gate.client("modern") as payer,
+        child(gate, await handed(payer, "mail.*")) as reader,
+        child(gate, await handed(payer, "mail.*")) as sibling,
+    ):
+        assert code(await call(reader, "mail_send", mail)) == "needs_approval"
+        [asked] = await desk.listed(standing=False, is_open=True)
+        await desk.approve("bob@acme.example", asked.id)
+        assert code(await call(sibling, "mail_send", mail)) == "needs_approval"
+        [its, _] = await desk.listed(standing=False, is_open=True)
+        wait = {"approval": asked.id, "seconds": 0}
+        assert code(await call(sibling, "approvals_wait", wait)) == "invalid_arguments"
+        assert code(await call(payer, "approvals_wait", wait)) == "ok"  # it may see how those stand that work for it
+        assert code(await call(reader, "mail_send", mail)) == "ok"
+        assert (await desk.find(its.id)).state == "pending"
+        await desk.deny("bob@acme.example", its.id)
+        assert code(await call(sibling, "mail_send", mail)) == "approval_denied"
+
+
 async def test_who_pauses_an_agent_pauses_its_children(gate: Inside) -> None:
     async with gate.client("modern") as payer, child(gate, await handed(payer, "payments.history")) as reader:
         stopped = PauseRecord("agent:payer", gate.clock.ms, "os:ann")
