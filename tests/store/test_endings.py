@@ -70,3 +70,17 @@ async def test_a_delivery_and_the_claim_that_asks_after_it_may_be_written_togeth
         found = await other.made("c1")
         assert found is not None
         assert found.delivered == 2
+
+
+async def test_of_many_calls_that_end_together_only_the_one_that_ended_before_is_refused(ledger_path: Path) -> None:
+    async with opened(ledger_path) as store:
+        calls = [f"c{number}" for number in range(20)]
+        await asyncio.gather(*(store.claim(intent(call, step_key=call)) for call in calls))
+        ends = [store.finish(ending(call)) for call in [*calls, "c7"]]
+        claims = [store.claim(intent(f"{call}b", step_key=key)) for call, key in (("c8", "c8"), ("c9", "other"))]
+        ended = await asyncio.gather(*ends, return_exceptions=True)
+        assert [index for index, answer in enumerate(ended) if isinstance(answer, StoreFault)] == [20]
+        again, new = await asyncio.gather(*claims)
+        assert (again.verdict, new.verdict) == (ClaimVerdict.RECORDED, ClaimVerdict.CLAIMED)
+        assert await store.verify() == 41
+        assert [each.call_id for each in await store.unfinished()] == ["c9b"]

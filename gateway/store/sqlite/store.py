@@ -67,6 +67,7 @@ from gateway.store.tasks import TaskRecord
 __all__ = ["SqliteStore"]
 
 _PAGE: Final = 500
+_CLAIMED: Final = Claimed(ClaimVerdict.CLAIMED)
 
 
 class SqliteStore:
@@ -107,9 +108,10 @@ class SqliteStore:
     async def claim(self, intent: Intent) -> Claimed:
         body = claim_body(intent)
         transition = partial(transitions.claim, intent=intent, body=body, indexed=self._indexed)
-        claimed: Claimed = await self._writer.write(transition, revocable=True)
-        if claimed.verdict is ClaimVerdict.CLAIMED:
-            self._claimed[intent.call_id] = (intent.run_id, intent.agent, intent.on_behalf_of, intent.tool)
+        claimed: Claimed | int = await self._writer.write(transition, revocable=True)
+        if isinstance(claimed, int):
+            self._claimed[intent.call_id] = (claimed, intent.run_id, intent.agent, intent.on_behalf_of, intent.tool)
+            return _CLAIMED
         if claimed.recorded is None:
             return claimed
         return replace(claimed, recorded=self._delivering.of(claimed.recorded))

@@ -27,6 +27,18 @@ _APPEND: Final = tuple(
     f"INSERT OR FAIL INTO events ({_COLUMNS}) VALUES {', '.join([_ROW] * rows)}"  # noqa: S608 - constant names
     for rows in range(_AT_ONCE + 1)
 )
+_CLAIM_COLUMNS: Final = (
+    "claim_seq, call_id, run_id, session, agent, on_behalf_of, tool, arguments_digest, step_key, started_ms"
+)
+_CLAIM_WIDTH: Final = 10
+_CLAIM_ROW: Final = f"({', '.join('?' * _CLAIM_WIDTH)}, 'executing')"
+_CLAIM: Final = tuple(
+    f"INSERT OR FAIL INTO calls ({_CLAIM_COLUMNS}, status) VALUES {', '.join([_CLAIM_ROW] * rows)}"  # noqa: S608 - constant names
+    for rows in range(_AT_ONCE + 1)
+)
+_END: Final = (
+    "UPDATE calls SET status = ?, ended_ms = ?, end_seq = ? WHERE claim_seq = ? AND call_id = ? AND end_seq IS NULL"
+)
 _MOVE_HEAD: Final = "UPDATE chain_head SET seq = ?, hash = ? WHERE id = 1 AND seq = ? AND hash = ?"
 _DELIVER: Final = "UPDATE calls SET delivered = max(delivered, ?) WHERE call_id = ?"
 _COUNT: Final = (
@@ -35,18 +47,25 @@ _COUNT: Final = (
 )
 
 
-class _Behind(Exception):
-    """The chain does not end where it was left: another process has written meanwhile, or somebody took events out."""
+class _Presumed(Exception):
+    """It is not as was presumed.
+
+    The chain does not end where it was left: another process has written meanwhile, or somebody took events out. Or a
+    call that was to be claimed stands already, or one that was to end has ended.
+    """
 
 
 class Transaction:
     """An open write transaction: the head of the chain as it is now, and the way to extend it.
 
-    A `head` that is given is not asked for: that the chain still ends with it shows when events are written.
+    A `head` that is given is not asked for: that the chain still ends with it shows when events are written. With one
+    it `presumes`: claims and endings may be left to that moment too, when it shows whether they could be written.
     """
 
     __slots__ = (
         "_appended",
+        "_claims",
+        "_endings",
         "_ends",
         "_is_sure",
         "_shares",
@@ -55,6 +74,7 @@ class Transaction:
         "cursor",
         "db",
         "hash",
+        "presumes",
         "seq",
     )
 
@@ -64,6 +84,9 @@ class Transaction:
         self._shares = Shares() if shares is None else shares
         self._appended: list[int | str | None] = []  # row after row
         self._ends: list[Share | None] = []  # what the body of each ends with
+        self._claims: list[int | str | None] = []  # row after row
+        self._endings: list[tuple[int | str, ...]] = []
+        self.presumes = head is not None
         self._is_sure = head is None
         self.seq, self.hash = self._written = read_head(db) if head is None else head
         self._steps: dict[str, int] = {}
@@ -80,19 +103,49 @@ class Transaction:
         self.seq, self.hash = seq, sealed
         return seq
 
+    def claim(self, row: tuple[int | str | None, ...]) -> None:
+        """Write the row of a claimed call: `claim_seq` to `started_ms`, in the order of the table.
+
+        While it `presumes`, together with others.
+
+        Raises:
+            sqlite3.IntegrityError: the call, or its step, stands already. Nothing was written.
+        """
+        if self.presumes:
+            self._claims += row
+        else:
+            self.cursor.execute(_CLAIM[1], row)
+
+    def end(self, status: str, at_ms: int, claim_seq: int, call_id: str) -> None:
+        """Note that the event to be appended next ends a claimed call; it is written together with others."""
+        self._endings.append((status, at_ms, self.seq + 1, claim_seq, call_id))
+
+    def _write_calls(self) -> None:
+        try:
+            self._write_rows(_CLAIM, _CLAIM_WIDTH, self._claims)
+        except sqlite3.IntegrityError:
+            raise _Presumed from None
+        if self._endings and self.cursor.executemany(_END, self._endings).rowcount != len(self._endings):
+            raise _Presumed
+        self._claims, self._endings = [], []
+
+    def _write_rows(self, inserts: Sequence[str], width: int, rows: list[int | str | None]) -> None:
+        for start in range(0, len(rows), _AT_ONCE * width):
+            some = rows[start : start + _AT_ONCE * width]
+            self.cursor.execute(inserts[len(some) // width], some)
+
     def write_events(self) -> None:
-        """Write the events appended so far, and the head with them, for a transition that reads the chain."""
+        """Write the events appended so far, with the head and the rows of calls, for a transition that reads them."""
+        if self._claims or self._endings:
+            self._write_calls()
         if self._appended:
             head = (self.seq, self.hash)
             if not self.cursor.execute(_MOVE_HEAD, (*head, *self._written)).rowcount:
-                raise _Behind
+                raise _Presumed
             self._written, self._is_sure = head, True
             ids = self._shares.ids(self.db, self._ends)
-            rows = self._appended
-            rows[_WIDTH - 1 :: _WIDTH] = [ids[share] for share in self._ends]
-            for start in range(0, len(rows), _AT_ONCE * _WIDTH):
-                some = rows[start : start + _AT_ONCE * _WIDTH]
-                self.cursor.execute(_APPEND[len(some) // _WIDTH], some)
+            self._appended[_WIDTH - 1 :: _WIDTH] = [ids[share] for share in self._ends]
+            self._write_rows(_APPEND, _WIDTH, self._appended)
             self._appended, self._ends = [], []
 
     def count_step(self, run_id: str) -> None:
@@ -107,7 +160,7 @@ class Transaction:
         """Write what the transitions of this transaction left to the end so far."""
         self.write_events()
         if not self._is_sure and read_head(self.db) != self._written:
-            raise _Behind
+            raise _Presumed
         if self._steps:
             self.cursor.executemany(_COUNT, self._steps.items())
             self._steps.clear()
@@ -143,7 +196,7 @@ class Committer:
         if known != _UNKNOWN:
             try:
                 return self._commit(db, transitions, partial(Transaction, db, self._shares, known))
-            except _Behind:
+            except _Presumed:
                 pass  # undone; what it found out may not be so
         return self._commit(db, transitions, partial(self._from_the_end, db, known))
 

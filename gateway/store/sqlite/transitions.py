@@ -27,10 +27,6 @@ __all__ = [
     "write_claim",
 ]
 
-_CLAIM: Final = (
-    "INSERT INTO calls (claim_seq, call_id, run_id, session, agent, on_behalf_of, tool, arguments_digest, step_key,"
-    " started_ms, status) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'executing')"
-)
 _IS_CLAIMED: Final = "SELECT 1 FROM calls WHERE call_id = ?"
 _IS_HELD: Final = "SELECT 1 FROM calls WHERE agent = ? AND tool = ? AND step_key = ? AND key_until IS NULL"
 _SUPERSEDE: Final = "UPDATE calls SET key_until = ? WHERE call_id = ?"
@@ -39,7 +35,6 @@ _FINISH: Final = (
     "UPDATE calls SET status = ?, ended_ms = ?, end_seq = ? WHERE call_id = ? AND end_seq IS NULL"
     " RETURNING run_id, agent, on_behalf_of, tool"
 )
-_FINISH_TOLD: Final = "UPDATE calls SET status = ?, ended_ms = ?, end_seq = ? WHERE call_id = ? AND end_seq IS NULL"
 _SETTLE: Final = (
     "UPDATE calls SET status = ?, ended_ms = ?, doubted_seq = end_seq, end_seq = ? WHERE call_id = ?"
     " AND status = 'unknown' RETURNING run_id, agent, on_behalf_of, tool"
@@ -50,7 +45,6 @@ _COMPENSATE: Final = (
 )
 _RELEASE_KEY: Final = "UPDATE calls SET key_until = ? WHERE call_id = ? AND step_key IS NOT NULL"
 _RELEASE_STEPS: Final = "UPDATE calls SET consumed_by = NULL WHERE consumed_by = ?"
-_CLAIMED: Final = Claimed(ClaimVerdict.CLAIMED)
 # Asking an enumeration for a member, and that for its value, takes as long as ten calls.
 _CLAIMED_KIND: Final = EventKind.CALL_CLAIMED.value
 _FINISHED_KIND: Final = EventKind.CALL_FINISHED.value
@@ -62,10 +56,10 @@ _SEEN: Final = f"SELECT {SIGHTING_COLUMNS} FROM sightings WHERE agent = ? AND kn
 _SAW: Final = f"INSERT OR REPLACE INTO sightings ({SIGHTING_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constant names
 
 
-def claim(tx: Transaction, intent: Intent, body: Text, indexed: IndexedSteps) -> Claimed:
-    """Take the step key, check and use up `uses`, write the intent; or say why not."""
+def claim(tx: Transaction, intent: Intent, body: Text, indexed: IndexedSteps) -> Claimed | int:
+    """Take the step key, check and use up `uses`, write the intent, and return its event's seq; or say why not."""
     if _relies_on_nothing(intent) and _is_taken(tx, intent, body):
-        return _CLAIMED
+        return tx.seq
     holder = _holder(tx, intent)
     if holder is not None:
         recorded = recorded_from(holder)
@@ -82,10 +76,10 @@ def claim(tx: Transaction, intent: Intent, body: Text, indexed: IndexedSteps) ->
     short = budgets.short(tx, intent.charges)
     if short:
         return Claimed(ClaimVerdict.SHORT, short=short)
-    write_claim(tx, intent, holder, body)
+    seq = write_claim(tx, intent, holder, body)
     budgets.reserve(tx, intent.charges)
     approvals.use(tx, relied, intent)
-    return _CLAIMED
+    return seq
 
 
 def _relies_on_nothing(intent: Intent) -> bool:
@@ -94,7 +88,7 @@ def _relies_on_nothing(intent: Intent) -> bool:
 
 
 def _is_taken(tx: Transaction, intent: Intent, body: Text) -> bool:
-    """Write a claim, for less than asking first; where its step or its id stands already, nothing is written."""
+    """Write a claim, for less than asking first; where its step or its id is known to stand, nothing is written."""
     try:
         _insert_claim(tx, intent)
     except sqlite3.IntegrityError:
@@ -126,8 +120,9 @@ def _stale_or_consumed(tx: Transaction, intent: Intent, indexed: IndexedSteps) -
     return None
 
 
-def write_claim(tx: Transaction, intent: Intent, superseded: Evidence | None, body: Text) -> None:
-    """Write an intent that may be claimed, and use up the steps it consumes."""
+def write_claim(tx: Transaction, intent: Intent, superseded: Evidence | None, body: Text) -> int:
+    """Write an intent that may be claimed, and use up the steps it consumes; return its event's seq."""
+    tx.write_events()
     seq = tx.seq + 1
     if superseded is not None:
         if tx.db.execute(_IS_CLAIMED, (intent.call_id,)).fetchone() is not None:
@@ -141,12 +136,13 @@ def write_claim(tx: Transaction, intent: Intent, superseded: Evidence | None, bo
         if use.consume:
             tx.db.execute(_CONSUME, (intent.call_id, use.call_id))
     _append_claim(tx, intent, body)
+    return seq
 
 
 def _insert_claim(tx: Transaction, intent: Intent) -> None:
     who = (intent.agent, intent.on_behalf_of, intent.tool)
     told = (tx.seq + 1, intent.call_id, intent.run_id, intent.session, *who)
-    tx.cursor.execute(_CLAIM, (*told, intent.arguments_digest, intent.step_key, intent.at_ms))
+    tx.claim((*told, intent.arguments_digest, intent.step_key, intent.at_ms))
 
 
 def _append_claim(tx: Transaction, intent: Intent, body: Text) -> None:
@@ -159,19 +155,22 @@ def _claimed_before(intent: Intent) -> StoreFault:
     return StoreFault("The call cannot be recorded.", detail=f"{intent.call_id} was claimed before")
 
 
-Told = tuple[str, str, str, str]
-"""Run, agent, user and tool of a claimed call."""
+Told = tuple[int, str, str, str, str]
+"""The seq of its claim, and run, agent, user and tool, of a claimed call."""
 
 
 def finish(tx: Transaction, ending: Ending, body: bytes, claimed: Told | None = None) -> None:
     """End a claimed call; with what is known to be `claimed` of it, for less."""
+    if claimed is not None and tx.presumes and not (ending.taint or ending.release or ending.compensates):
+        tx.end(_STATUS[ending.status], ending.at_ms, claimed[0], ending.call_id)
+        tx.append((ending.at_ms, _FINISHED_KIND, ending.call_id, *claimed[1:]), body)
+        budgets.settle(tx, ending.charges)
+        return
+    tx.write_events()
     mark = taints.mark_of_ending(tx, ending)
     seq = tx.seq + 1
     told = (_STATUS[ending.status], ending.at_ms, seq, ending.call_id)
-    if claimed is None:
-        row = next(iter(tx.db.execute(_FINISH, told).fetchall()), None)
-    else:
-        row = claimed if tx.cursor.execute(_FINISH_TOLD, told).rowcount else None
+    row = next(iter(tx.db.execute(_FINISH, told).fetchall()), None)
     if row is None:
         found = tx.db.execute(_IS_CLAIMED, (ending.call_id,)).fetchone()
         reason = "was never claimed" if found is None else "has ended already"
@@ -185,6 +184,7 @@ def finish(tx: Transaction, ending: Ending, body: bytes, claimed: Told | None = 
 
 def settle(tx: Transaction, ending: Ending, body: bytes) -> None:
     """End the doubt about a call."""
+    tx.write_events()
     seq = tx.seq + 1
     told = (ending.status.value, ending.at_ms, seq, ending.call_id)
     row = next(iter(tx.db.execute(_SETTLE, told).fetchall()), None)
