@@ -10,7 +10,7 @@ from typing import Any, Final
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from gateway.transport.cycle import Cycle
+from gateway.transport.cycle import Cycle, Worker
 from gateway.transport.head import Head
 
 __all__ = ["HEAD_BYTES", "HEAD_LINES", "REQUEST_S", "BoundedHttp", "Familiar", "Malformed"]
@@ -97,6 +97,9 @@ class BoundedHttp(HttpToolsProtocol):
     familiar: Familiar | None = None
     malformed: Malformed
     _served: RequestResponseCycle | None = None
+    _worker: Worker | None = None
+    _repeated: tuple[int, dict[str, Any]] | None = None
+    """What is known of the head that was sent last, of which `_again` is the scope on this connection."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
@@ -112,6 +115,8 @@ class BoundedHttp(HttpToolsProtocol):
         self._settle()
         self._unset_keepalive_if_required()
         self.pipeline.clear()
+        if self._worker is not None:
+            self._worker.retire()
         super().connection_lost(exc)
         served = self._served
         if served is None or served.response_complete:
@@ -172,12 +177,14 @@ class BoundedHttp(HttpToolsProtocol):
             return False
         if self._deadline is not None:
             self._settle()
-        scope = found[1].copy()
-        scope["client"] = self.client
-        self.cycle = cycle = Cycle(self, scope, data[end:], self.on_response_complete)
-        cycle.task = task = self.loop.create_task(cycle.run_asgi(self.app))
-        task.add_done_callback(self.tasks.discard)
-        self.tasks.add(task)
+        if found is not self._repeated:
+            self._repeated, self._again = found, {**found[1], "client": self.client}
+        self.cycle = cycle = Cycle(self, self._again, data[end:], self.on_response_complete)
+        worker = self._worker
+        if worker is None or not worker.takes(cycle):
+            if worker is not None:
+                worker.retire()  # it has something left to do about the request before
+            self._worker = Worker(self.app, self.tasks, cycle)
         return True
 
     def on_message_begin(self) -> None:
@@ -214,7 +221,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _remember(self, familiar: Familiar) -> None:
         scope: Any = self.scope
-        if scope["method"] == "POST" and scope["path"].startswith("/mcp") and self.cycle.keep_alive:
+        if scope["method"] == "POST" and f"{scope['path']}/".startswith("/mcp/") and self.cycle.keep_alive:
             familiar.learn(self._whole, scope)
 
     def on_response_complete(self) -> None:

@@ -1,12 +1,13 @@
 """One request that came whole, with a head that was read before: uvicorn's cycle without the price of its parts."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-__all__ = ["Cycle", "cycle_of"]
+__all__ = ["Cycle", "Worker", "cycle_of"]
 
 
 class Cycle(RequestResponseCycle):
@@ -79,3 +80,72 @@ def cycle_of(way: Any) -> Cycle | None:
     """Return the cycle behind an ASGI `receive` or `send`, where one of these serves the request."""
     cycle = getattr(way, "__self__", None)
     return cycle if type(cycle) is Cycle else None
+
+
+class Worker:
+    """Answers requests of one connection, one after another: a task for each takes as long as a stage of the pipeline.
+
+    While it answers it is among `tasks`, which the server waits for before it ends.
+    """
+
+    def __init__(self, app: Callable[..., Awaitable[None]], tasks: "set[asyncio.Task[Any]]", first: Cycle) -> None:
+        self._app = app
+        self._tasks = tasks
+        self._loop = asyncio.get_running_loop()
+        self._rest: asyncio.Future[Cycle] | None = None
+        self._retired = False
+        self._cycle: Cycle | None = first
+        self._task = first.task = self._loop.create_task(self._work(first))
+        self._task.add_done_callback(self._ended)
+        tasks.add(self._task)
+
+    def takes(self, cycle: Cycle) -> bool:
+        """Begin with a request, if the one before is over and done with."""
+        rest = self._rest
+        if rest is None or rest.done():
+            return False
+        self._cycle, cycle.task = cycle, self._task
+        self._tasks.add(self._task)
+        rest.set_result(cycle)
+        return True
+
+    def retire(self) -> None:
+        """Have it take no more requests."""
+        self._retired = True
+        if self._cycle is None:
+            self._task.cancel()
+
+    async def _work(self, cycle: Cycle) -> None:
+        while True:
+            await self._app(cycle.scope, cycle.receive, cycle.send)
+            if not cycle.response_complete:
+                await cycle.run_asgi(_nothing)  # uvicorn says so, to the log and to the client
+            cycle.on_response = _over  # else it knows its connection, which knows it
+            if self._retired or self._task.cancelling():
+                return
+            self._cycle = None
+            self._tasks.discard(self._task)
+            self._rest = self._loop.create_future()
+            cycle = await self._rest
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        """Have uvicorn tell of a request that ended the task, if one did."""
+        self._tasks.discard(task)
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if self._cycle is not None and error is not None:
+            telling = self._loop.create_task(self._cycle.run_asgi(partial(_raise, error)))
+            self._tasks.add(telling)
+            telling.add_done_callback(self._tasks.discard)
+
+
+async def _raise(error: BaseException, *asgi: Any) -> None:
+    del asgi
+    raise error
+
+
+async def _nothing(*asgi: Any) -> None:
+    del asgi
+
+
+def _over() -> None:
+    """Take no note of the end of a response."""

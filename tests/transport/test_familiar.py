@@ -23,6 +23,7 @@ class App:
         self.go = asyncio.Event()
         self.left = asyncio.Event()
         self.ways: list[str] = []
+        self.tasks: list[asyncio.Task[None] | None] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.ways.append("short" if "toolgate.head" in scope.get("extensions", {}) else "long")
@@ -34,8 +35,15 @@ class App:
             gone = asyncio.ensure_future(self._gone(receive))
             await self.go.wait()
             gone.cancel()
+        if body == b"dies":
+            raise asyncio.CancelledError
+        if body == b"lost":
+            return
         headers = (("x-more", "y"),) if body == b"mor" else ()
         await send_json(send, 200, {"body": body.decode(), "client": scope["client"][0]}, headers)
+        self.tasks.append(asyncio.current_task())
+        if body == b"aft":
+            await self.go.wait()
 
     async def _gone(self, receive: Receive) -> None:
         assert (await receive())["type"] == "http.disconnect"
@@ -133,6 +141,64 @@ async def test_a_known_head_with_less_or_more_behind_it_is_parsed() -> None:
         assert b'"two"' in (await answer(streams[0]))[1]
         assert b'"abc"' in (await asked(streams, HEAD + b"abc"))[1]
     assert app.ways == ["long", "long", "long", "long", "short"]
+
+
+async def test_one_task_answers_what_takes_the_short_way_on_a_connection_one_after_another() -> None:
+    app = App()
+    async with serving(app) as connect:
+        one, other = await connect(), await connect()
+        for streams in (one, one, one, other, other):
+            await asked(streams, HEAD + b"abc")
+    assert app.ways == ["long", *["short"] * 4]
+    first, *tasks = app.tasks
+    assert tasks == [tasks[0], tasks[0], tasks[2], tasks[2]]
+    assert len({first, *tasks}) == 3
+    async with asyncio.timeout(10):
+        await asyncio.wait([task for task in tasks if task is not None])  # it ends with its connection
+
+
+async def test_what_is_left_to_do_about_an_answered_request_holds_up_none_that_comes_after_it() -> None:
+    app = App()
+    async with serving(app) as connect:
+        streams = await connect()
+        await asked(streams, HEAD + b"abc")
+        assert b"aft" in (await asked(streams, HEAD + b"aft"))[1]
+        assert b"abc" in (await asked(streams, HEAD + b"abc"))[1]
+        assert b"xyz" in (await asked(streams, HEAD + b"xyz"))[1]
+        app.go.set()
+        async with asyncio.timeout(10):
+            await asyncio.wait([task for task in app.tasks[1:2] if task is not None])
+        assert b"abc" in (await asked(streams, HEAD + b"abc"))[1]
+    assert app.ways == ["long", *["short"] * 4]
+    assert app.tasks[1] is not app.tasks[2] is app.tasks[3]
+
+
+@pytest.mark.parametrize("body", [b"dies", b"lost"])
+async def test_a_request_that_is_not_answered_is_told_so_on_the_short_way_too(body: bytes) -> None:
+    app, head = App(), HEAD.replace(b" 3", b" 4")
+    async with serving(app) as connect:
+        streams = await connect()
+        await asked(streams, head + b"abcd")
+        told, said = await asked(streams, head + body)
+        assert (told.split()[1], said) == (b"500", b"Internal Server Error")
+    assert app.ways == ["long", "short"]
+
+
+async def test_a_request_that_the_server_calls_off_is_the_last_of_its_task() -> None:
+    app = App()
+    async with serving(app) as connect:
+        streams = await connect()
+        await asked(streams, HEAD + b"abc")
+        await asked(streams, HEAD + b"abc")
+        streams[1].write(HEAD + b"wai")
+        task = app.tasks[1]
+        assert task is not None
+        while len(app.ways) < 3:
+            await asyncio.sleep(0.001)
+        task.cancel()
+        assert (await answer(streams[0]))[0].split()[1] == b"500"
+        async with asyncio.timeout(10):
+            await asyncio.wait([task])
 
 
 async def test_what_comes_while_a_request_is_under_way_waits_for_its_turn() -> None:
