@@ -79,6 +79,7 @@ APPROVALS_TOOLS: Final[tuple[Mapping[str, Any], ...]] = (
             "properties": {
                 "approval": _TEXT,
                 "state": {"enum": ["pending", "approved", "denied", "edited", "expired", "revoked", "used"]},
+                "message": _TEXT,
                 "call": {
                     "type": "object",
                     "properties": {"tool": _TEXT, "arguments": {"type": "object"}},

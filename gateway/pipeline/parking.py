@@ -160,7 +160,8 @@ class Parking:
             told = f"{self._asked(call, draft)}Once it is approved, carry it out with {how}."
         text = f"This is a draft, {draft.id}. {does} {told}"
         shown = {"draft": draft.id, "state": status, "tool": call.tool.wire_name, "arguments": draft.asked["arguments"]}
-        answer = {"content": [{"type": "text", "text": text}], "structuredContent": {**shown, "execute": execute}}
+        structured = {**shown, "execute": execute, "message": text}
+        answer = {"content": [{"type": "text", "text": text}], "structuredContent": structured}
         return Waiting(draft.id, text, _COME_AGAIN_S, approval=draft.id, answer=answer)
 
     def _answer(self, call: Call, approval: Approval) -> Outcome:
@@ -247,6 +248,7 @@ class Parking:
         told = _denied(approval) if status == ApprovalState.DENIED else _TOLD[status]
         if status == ApprovalState.APPROVED and approval.asked.get("draft", False):
             told = "Carry it out with the call that is named here: it is made then, once."
+        answer["message"] = told  # many a client shows its model one of the two, and this one where there is one
         return {"content": [{"type": "text", "text": f"{approval.id}: {status}. {told}"}], "structuredContent": answer}
 
     async def _own(self, call: Call, approval_id: str) -> Approval:

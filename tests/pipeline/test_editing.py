@@ -88,11 +88,15 @@ async def test_an_agent_asks_how_its_own_approvals_stand_and_nobody_elses() -> N
         return outcome.result["structuredContent"]
 
     call = {"tool": "payments_pay", "arguments": PAYMENT}
-    assert await said() == {"approval": approval_id, "state": "pending", "call": call}
+    answer = await said()
+    assert "Nobody has decided it yet" in answer.pop("message")
+    assert answer == {"approval": approval_id, "state": "pending", "call": call}
     assert await said("other") == "invalid_arguments"
     assert await said(approval="apr_none") == "invalid_arguments"
     await gate.approving.desk.approve("bob", approval_id)
-    assert await said() == {"approval": approval_id, "state": "approved", "call": call}
+    answer = await said()
+    assert "Repeat" in answer.pop("message")
+    assert answer == {"approval": approval_id, "state": "approved", "call": call}
     await gate.run("payments_pay")
     assert (await said())["state"] == "used"
 
@@ -104,8 +108,9 @@ async def test_an_agent_that_waits_is_told_of_a_refusal_or_of_other_arguments() 
     edited = await gate.approving.desk.edit("bob", other, {**PAYMENT, "amount": 6})
     denied = (await gate.run("approvals_wait", {"approval": one})).outcome
     assert isinstance(denied, Succeeded)
-    assert denied.result["structuredContent"] == {"approval": one, "state": "denied"}
-    assert "denied this call: no" in denied.result["content"][0]["text"]
+    why = "bob was asked and denied this call: no"  # in both, for clients show their models one of the two
+    assert denied.result["structuredContent"] == {"approval": one, "state": "denied", "message": why}
+    assert denied.result["content"][0]["text"] == f"{one}: denied. {why}"
     changed = (await gate.run("approvals_wait", {"approval": other})).outcome
     assert isinstance(changed, Succeeded)
     assert changed.result["structuredContent"]["call"]["arguments"] == {**PAYMENT, "amount": 6}

@@ -95,6 +95,7 @@ async def test_a_call_makes_a_draft_that_shows_what_it_would_do_and_does_nothing
     assert f"This is a draft, {told['draft']}. It would call payments_pay {{" in text
     assert "Nothing was done yet: this call needs a person's approval (its approvers)." in text
     assert f'carry it out with approvals_execute {{"draft":"{told["draft"]}"}}' in text
+    assert told["message"] == text
     assert writer.paid == []
     assert await writer.drafts() == told["draft"]  # the same draft, not a second one
 
