@@ -10,7 +10,7 @@ from gateway.budget.refusal import exceeded
 from gateway.ledger.recorder import Recorder
 from gateway.model.answers import Label
 from gateway.model.call import Call
-from gateway.model.errors import GatewayError, LimitFault, OutcomeUnknown, RequestFault, StoreFault
+from gateway.model.errors import GatewayError, LimitFault, OutcomeUnknown, RequestFault, StoreFault, UnwritableError
 from gateway.model.facts import StepStatus
 from gateway.model.outcome import Failed, Outcome, Succeeded, Unknown
 from gateway.model.tool import Effect
@@ -29,6 +29,10 @@ __all__ = ["Claim", "UnderWay", "makes_step"]
 
 _LOG = logging.getLogger(__name__)
 _READ: Final = Effect.READ
+_MOST_UNSURE: Final = 1000
+"""Claims that are looked for once the store can be read; of more at once, a restart ends what stands."""
+
+_LEFT: Final = "The caller went away before the call was made."
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ class Claim:
         self._inflight = under_way.inflight
         self._owned = owned
         self._redactor = redactor
+        self._unsure = 0
 
     def __call__(self, call: Call) -> Step:
         if not call.decision.allowed and call.request.task is None:
@@ -78,19 +83,46 @@ class Claim:
     async def _take(self, call: Call) -> Outcome | None:
         self._inflight.begin(call.id)  # before the row is visible: a twin that finds it must be able to wait
         try:
-            claimed = await self._recorder.claim(call, _uses(call))
+            claimed = await self._claimed(call)
         except asyncio.CancelledError:
             call.intent = True  # from here on `_give_back` writes the ending
-            self._owned.start(self._give_back(call))
+            self._owned.start(self._give_back(call, Failed(RequestFault(_LEFT, code="cancelled"))))
             raise
         except BaseException:
-            self._inflight.end(call.id)
+            if not (call.has("intent") and call.intent):
+                self._inflight.end(call.id)
             raise
         if claimed.verdict is ClaimVerdict.CLAIMED:
             call.intent = True
             return None
         self._inflight.end(call.id)
         return await self._not_had(call, claimed)
+
+    async def _claimed(self, call: Call) -> Claimed:
+        """Claim a call. Raises `StoreFault`: what the disk kept of it all the same is ended, for nothing was sent."""
+        try:
+            return await self._recorder.claim(call, _uses(call))
+        except UnwritableError:
+            raise
+        except StoreFault as fault:
+            if await self._may_stand(call):
+                call.intent = True
+                self._unsure += 1
+                self._owned.start(self._end_unsure(call, Failed(fault)))
+            raise
+
+    async def _may_stand(self, call: Call) -> bool:
+        """Tell whether a claim that failed is on record; where that cannot be told, whether it is worth looking."""
+        try:
+            return await self._recorder.knows(call)
+        except StoreFault:
+            return self._unsure < _MOST_UNSURE
+
+    async def _end_unsure(self, call: Call, failed: Failed) -> None:
+        try:
+            await self._give_back(call, failed)
+        finally:
+            self._unsure -= 1
 
     async def _not_had(self, call: Call, claimed: Claimed) -> Outcome | None:
         match claimed.verdict:
@@ -107,20 +139,20 @@ class Claim:
             case _:  # consumed or stale since gather: the facts say so now
                 raise DecideAgain
 
-    async def _give_back(self, call: Call) -> None:
-        """End a claim whose caller left while it was being written, if it was: nothing was sent."""
-        gone = Failed(RequestFault("The caller went away before the call was made.", code="cancelled"))
-        recorded = False
+    async def _give_back(self, call: Call, gone: Failed) -> None:
+        """End a claim of which nobody knows whether it was written, if it was: nothing was sent."""
+        recorded = is_due = False
         try:
             write = self._recorder.finish if await self._recorder.knows(call) else self._recorder.record
             await write(call, gone)
             recorded = True
         except GatewayError as error:  # nobody waits for this any more: the log is the only one to tell
-            _LOG.error("call %s, which its caller left, could not be recorded: %s", call.id, error.code)
-            if isinstance(error, StoreFault):
-                self._owned.start(self._recorder.end_later(call, gone))
+            _LOG.error("call %s, of which nothing was sent, could not be recorded: %s", call.id, error.code)
+            is_due = isinstance(error, StoreFault)
         finally:
             self._inflight.end(call.id, recorded=recorded)
+        if is_due:
+            await self._recorder.end_later(call, gone)
 
     @staticmethod
     def _may_skip(call: Call) -> bool:

@@ -1,16 +1,17 @@
 """Stage 7: the point of no return."""
 
 import asyncio
+import json
 
 import pytest
 
 from gateway.model.call import Call
 from gateway.model.errors import LimitFault, RequestFault, StoreFault
 from gateway.model.facts import StepStatus
-from gateway.model.outcome import Succeeded, Unknown
+from gateway.model.outcome import Failed, Succeeded, Unknown
 from gateway.pipeline.stages import DecideAgain
 from gateway.pipeline.stages.claim import Claim
-from gateway.store.ports import Ending, EventKind
+from gateway.store.ports import Ending, EventFilter, EventKind
 from tests.fixtures.clock import FakeClock
 from tests.pipeline.broken import BreakingStore
 from tests.pipeline.gate import PAYMENT, PERMIT_ALL, PRECONDITION, Gate, answer, request, rules_of, settle
@@ -160,6 +161,55 @@ async def test_a_claim_that_cannot_be_written_leaves_nothing_in_flight() -> None
     with pytest.raises(StoreFault):
         await gate.stage(Claim)(call)
     assert (len(gate.inflight), call.has("intent")) == (0, False)
+
+
+async def test_a_claim_that_was_written_although_the_disk_said_no_is_ended_and_its_repeat_is_made() -> None:
+    store = BreakingStore(FakeClock())
+    gate = Gate(store=store)
+    store.breaks("claim", written=True)
+    refused = (await gate.run("payments_settle")).outcome
+    assert isinstance(refused, Failed)
+    assert refused.error.code == "store_unavailable"
+    assert await gate.owned.drain(60.0) == 0
+    store.heal()
+    [claimed, ended] = [event for event in await gate.events() if event.tool]
+    assert (claimed.kind, ended.kind) == (EventKind.CALL_CLAIMED, EventKind.CALL_FINISHED)
+    assert json.loads(ended.body)["error"]["code"] == "store_unavailable"
+    assert await gate.store.unfinished() == []
+    assert gate.servers["payments"].asked == []
+    assert isinstance((await gate.run("payments_settle")).outcome, Succeeded)
+    assert len(gate.servers["payments"].asked) == 1
+    assert await gate.store.verify() > 0
+
+
+@pytest.mark.parametrize("written", [True, False])
+async def test_whether_a_claim_was_written_is_looked_up_once_the_store_can_be_read(written: bool) -> None:
+    store = BreakingStore(FakeClock())
+    gate = Gate(store=store)
+    store.breaks("claim", written=written)
+    store.breaks("made")
+    assert isinstance((await gate.run("payments_settle")).outcome, Failed)
+    await settle()
+    assert (len(gate.inflight), len(gate.owned)) == (0, 1)
+    store.heal()
+    assert await gate.owned.drain(60.0) == 0
+    kinds = [event.kind for event in await gate.events() if event.tool]
+    assert kinds == ([EventKind.CALL_CLAIMED, EventKind.CALL_FINISHED] if written else [EventKind.CALL_RECORDED])
+    assert isinstance((await gate.run("payments_settle")).outcome, Succeeded)
+
+
+async def test_while_nothing_can_be_read_only_so_many_claims_are_looked_up_later() -> None:
+    store = BreakingStore(FakeClock())
+    gate = Gate(store=store)
+    store.breaks("claim")
+    store.breaks("made")
+    for number in range(1002):
+        await gate.run("payments_pay", {**PAYMENT, "payment_id": f"p_{number}"})
+    assert len(gate.owned) == 1000
+    store.heal()
+    assert await gate.owned.drain(60.0) == 0
+    told = [event.call_id async for event in gate.store.events(EventFilter(limit=5000)) if event.tool]
+    assert (len(told), len(set(told))) == (1002, 1002)
 
 
 async def test_a_step_the_policies_asked_about_in_vain_is_not_used() -> None:
