@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from gateway.identity.config import AgentConfig, AuthConfig, JwtAuth, LoginSection
 from gateway.identity.jwt_claims import read_jwt, subject_name
@@ -10,8 +11,11 @@ from gateway.identity.key_source import KeyRing
 from gateway.identity.people import PeopleDoor
 from gateway.identity.refusal import refused
 from gateway.model.clock import Clock
+from gateway.model.identity import Identity
 
 __all__ = ["Known", "Recognising"]
+
+_AT_LEAST_MS: Final = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,9 @@ class Recognising:
             IdentityFault: it is not.
             StoreFault: it cannot be checked right now.
         """
+        await self._shown(id_token, user, nonce)
+
+    async def _shown(self, id_token: str, user: tuple[str, str], nonce: str) -> Identity:
         known, (name, issuer) = self._known(), user
         jwt, login = known.jwt(issuer), known.login(issuer)
         if jwt is None or login is None:
@@ -92,6 +99,7 @@ class Recognising:
         claims = read_jwt(id_token).claims
         if identity.delegation or claims.get("nonce") != nonce or claims.get("azp", login.client_id) != login.client_id:
             raise refused("an ID token for another login")
+        return identity
 
     def issuers(self) -> Sequence[str]:
         """Return where people can log in."""
@@ -108,14 +116,19 @@ class Recognising:
     async def person_of_login(self, id_token: str, issuer: str, nonce: str) -> tuple[str, Callable[[], Awaitable[str]]]:
         """Return which of the people an ID token that answers `nonce` is of, and what tells that it still is.
 
+        It is until it expires: its issuer may know better by then. For a minute a login holds in any case.
+
         Raises:
             IdentityFault: of nobody, or of more than one.
             StoreFault: it cannot be checked right now.
         """
         claimed = subject_name(read_jwt(id_token).claims.get("sub"))
-        await self.by_login(id_token, (claimed, issuer), nonce)
+        identity = await self._shown(id_token, (claimed, issuer), nonce)
+        until_ms = max(identity.expires_at_ms or 0, self._clock.now_ms() + _AT_LEAST_MS)
 
         async def still() -> str:
+            if self._clock.now_ms() >= until_ms:
+                raise refused("a login that has had its time")
             persons = self._known().persons(claimed, issuer)
             if len(persons) != 1 or self._known().login(issuer) is None:
                 raise refused("a login of nobody who is configured, or of more than one")

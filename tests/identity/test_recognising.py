@@ -88,6 +88,19 @@ async def test_users_log_in_where_an_agents_jwts_are_from_as_long_as_that_is_con
         await door.opens.by_login(signer.token(claims(door)), ("ann", door.url), "n1")
 
 
+async def test_a_login_holds_as_long_as_its_id_token_and_a_minute_at_least(
+    door: Door, signer: Signer, clock: HandClock
+) -> None:
+    for lives_s, holds_s in ((3600, 3600), (60, 60), (1, 60), (-20, 60)):
+        token = signer.token(claims(door, exp=clock.now_ms() // 1000 + lives_s))
+        person, still = await door.opens.person_of_login(token, door.url, "n1")
+        clock.jump(holds_s - 1)
+        assert (person, await still()) == ("ann", "ann")
+        clock.jump(1)
+        with pytest.raises(IdentityFault):
+            await still()
+
+
 async def test_a_persons_token_shows_that_they_are_the_user_of_their_name_or_alias_and_no_other(door: Door) -> None:
     token = (await door.tokens.issue("person:ann")).token
     await door.index.refresh()
