@@ -11,6 +11,7 @@ from gateway.connector.pool import PoolPace, Upstreams
 from gateway.connector.registry import build_upstream, load_connectors
 from gateway.credentials.keeper import Keeper
 from gateway.home import Home
+from gateway.identity.local import load_local_key
 from gateway.ledger.heads import Heads
 from gateway.ledger.signing import SigningKey
 from gateway.model.clock import Clock, SystemClock
@@ -26,10 +27,11 @@ __all__ = ["connect", "issuer_of", "live_definitions", "open_heads", "open_store
 _ASK_S: Final = 20.0
 
 
-def open_store(config: GatewayConfig, home: Home, clock: Clock, key: bytes = b"") -> Store:
+def open_store(config: GatewayConfig, home: Home, clock: Clock) -> Store:
     """Return the configured store, not yet open: `sqlite:///path` relative to the home folder, or `memory:`.
 
-    The `key` is the gateway's own; commands, which deliver no answers, need none.
+    Raises:
+        PrivateFileError: the gateway's own key, with which it knows what it wrote itself, cannot be used.
     """
     url = config.server.store
     if url == "memory:":
@@ -38,7 +40,7 @@ def open_store(config: GatewayConfig, home: Home, clock: Clock, key: bytes = b""
         return MemoryStore(clock)
     path = home.path / url.removeprefix("sqlite:///")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return SqliteStore(path, clock, key=key)
+    return SqliteStore(path, clock, key=load_local_key(home.path / config.identity.local_key))
 
 
 def open_heads(config: GatewayConfig, home: Home, store: Store, clock: Clock) -> Heads | None:

@@ -144,7 +144,7 @@ class Parts:
 
     def keeps(self) -> Store:
         """Return what keeps the record, not yet open."""
-        return open_store(self.config, self.home, self.clock, self.local_key)
+        return open_store(self.config, self.home, self.clock)
 
     def entry(self) -> Entry:
         """Return where the calls of agents go in."""

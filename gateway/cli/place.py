@@ -12,6 +12,7 @@ from gateway.cli.output import Refused, fail_with
 from gateway.model.clock import SystemClock
 from gateway.model.errors import GatewayError
 from gateway.store.ports import Store
+from gateway.store.private_file import PrivateFileError
 
 __all__ = ["AsJson", "ConfigPath", "home_of", "loaded_from", "with_store"]
 
@@ -46,3 +47,5 @@ def with_store(loaded: Loaded, work: Callable[[Store], Awaitable[T]], *, as_json
         return asyncio.run(run())
     except GatewayError as error:
         fail_with(Refused(error.code, error.message, error.detail), as_json=as_json)
+    except PrivateFileError as error:
+        fail_with(Refused("private_file", str(error)), as_json=as_json)

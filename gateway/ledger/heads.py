@@ -1,10 +1,11 @@
 """Signed heads: the gateway states with its own key where the ledger ended, in the ledger and in a file beside it.
 
 A head in the ledger is an event that states the one before it; `rows` in it says that its version tells of every row
-(store/told_rows.py). The file, the anchor, states the last event there was when it was written. So a ledger whose end
-is cut off, or that is an older copy, is found out when it is loaded, and so is one that was sealed anew: whoever did
-that has the file, but neither the anchor nor the key. What came after the anchor was written (`every`, and what
-commands write while no gateway runs) can still be cut off unseen; whoever holds the key can state anything.
+(store/told_rows.py), `sums` that it keeps a sum of all others (store/sums.py). The file, the anchor, states the last
+event there was when it was written. So a ledger whose end is cut off, or that is an older copy, is found out when it is
+loaded, and so is one that was sealed anew: whoever did that has the file, but neither the anchor nor the key. What came
+after the anchor was written (`every`, and what commands write while no gateway runs) can still be cut off unseen;
+whoever holds the key can state anything.
 """
 
 import asyncio
@@ -75,7 +76,7 @@ class Heads:
             await asyncio.to_thread(self._write_anchor, last)  # before a head says that there is one
         if not _is_stated(last):
             now = self._clock.now_ms()
-            body = {"seq": last.seq, "token": self._key.sign(_claims(last, now), HEAD), "rows": True}
+            body = {"seq": last.seq, "token": self._key.sign(_claims(last, now), HEAD), "rows": True, "sums": True}
             await self._ledger.record(Record(HEADS, now, "", "", "", "", body, EventKind.HEAD_SIGNED))
             last = await self._last() or last
         await asyncio.to_thread(self._write_anchor, last)
@@ -102,17 +103,16 @@ class Heads:
         except (GatewayError, PrivateFileError) as error:
             _LOG.error("the last head of the ledger could not be signed: %s", error)
 
-    async def accept(self, by: str, why: str) -> None:
-        """Go on from the ledger as it is, whatever was stated before: on record, and signed.
+    async def accept(self, by: str, why: str, found: str = "") -> None:
+        """Go on from the ledger as it is, whatever was stated before, and was `found` already: on record, and signed.
 
         Raises:
             StoreFault, PrivateFileError: it cannot be.
         """
-        found = ""
         try:
             await self.check()
         except LedgerTampered as broke:
-            found = broke.detail
+            found = f"{found} {broke.detail}".strip()
         body = {"deed": "ledger accepted", "by": by, "why": why, "found": found}
         await self._ledger.record(Record("", self._clock.now_ms(), "", "", "", "", body, EventKind.ADMIN))
         await self.sign()

@@ -7,6 +7,7 @@ from gateway.ledger.heads import Heads
 from gateway.ledger.retention import bodies_removed
 from gateway.model.errors import LedgerTampered
 from gateway.store.ports import EventFilter, Ledger
+from gateway.store.sums import RowsChanged
 
 __all__ = ["Finding", "examine"]
 
@@ -15,7 +16,8 @@ __all__ = ["Finding", "examine"]
 class Finding:
     """What an examination found: how many `events` hold, and how many bodies were `removed` in time.
 
-    Else `seq` is the first event that does not hold, and `words` say why.
+    Else `seq` is the first event that does not hold, and `words` say why. With `is_sums` everything holds but rows that
+    no event tells of.
     """
 
     intact: bool
@@ -23,6 +25,7 @@ class Finding:
     removed: int = 0
     seq: int = 0
     words: str = ""
+    is_sums: bool = False
 
 
 async def examine(ledger: Ledger, heads: Heads | None = None) -> Finding:
@@ -37,7 +40,8 @@ async def examine(ledger: Ledger, heads: Heads | None = None) -> Finding:
             await heads.check()
         return Finding(intact=True, events=events, removed=await bodies_removed(ledger))
     except LedgerTampered as broken:
-        return Finding(intact=False, seq=broken.seq, words=f"{broken.detail}{await _context(ledger, broken.seq)}")
+        words = f"{broken.detail}{await _context(ledger, broken.seq)}"
+        return Finding(intact=False, seq=broken.seq, words=words, is_sums=isinstance(broken, RowsChanged))
 
 
 async def _context(ledger: Ledger, seq: int) -> str:

@@ -33,6 +33,7 @@ class RowAudit:
         self._steps: Counter[str] = Counter()
         self._last: dict[str, int] = {}  # by run: the event of its last call
         self._is_told = False
+        self._is_summed = False
 
     def counted(self, link: Link) -> None:
         """Count a call of a run."""
@@ -45,14 +46,21 @@ class RowAudit:
         self._take(link)
 
     def adopted(self, link: Link) -> None:
-        """Take rows as they were found, once: before any event told of them."""
+        """Take rows as they were found, once: before any event told of them, or any sum was kept of them."""
+        if _body(link).get("sums") is True:
+            if self._is_summed:
+                raise broken(link[0], "sums rows as they are, after a sum was kept of them already")
+            self._is_summed = True
+            return
         if self._is_told:
             raise broken(link[0], "takes rows as they are, after events told of them already")
         self.told(link)
 
     def stated(self, link: Link) -> None:
-        """Take note that a head was signed by a version that tells of every row."""
-        self._is_told = self._is_told or _body(link).get("rows") is True
+        """Take note that a head was signed by a version that tells of every row, or keeps a sum of it."""
+        body = _body(link)
+        self._is_told = self._is_told or body.get("rows") is True
+        self._is_summed = self._is_summed or body.get("sums") is True
 
     def decreed(self, link: Link) -> None:
         """Take note of a pause, or of its end."""

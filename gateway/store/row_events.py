@@ -20,6 +20,7 @@ __all__ = [
     "placed",
     "revoked",
     "spent",
+    "summed",
 ]
 
 ROW_EVENTS: Final = frozenset(
@@ -84,6 +85,11 @@ def placed(place: TableRow, at_ms: int, forgotten: Sequence[str]) -> RowEvent:
 def adopted(rows: Sequence[TableRow], at_ms: int) -> RowEvent:
     """Return the event that takes rows as they are, since no event told of them before."""
     return _of_rows(at_ms, EventKind.ROWS_ADOPTED, [row.told() for row in rows])
+
+
+def summed(at_ms: int) -> RowEvent:
+    """Return the event that sums rows as they are, since no sum was kept of them before."""
+    return RowEvent((at_ms, EventKind.ROWS_ADOPTED, "", "", "", "", ""), dump({"rows": [], "sums": True}))
 
 
 def _of_rows(at_ms: int, kind: EventKind, rows: list[Told]) -> RowEvent:

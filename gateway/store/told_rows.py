@@ -39,7 +39,7 @@ TOLD_COLUMNS: Final = {
 }
 """The tables whose rows are told of, with every column in the order of their digests."""
 
-TOLD_KEYS: Final = {"run_places": 2}
+TOLD_KEYS: Final = {"run_places": 2, "sightings": 2}
 """How many of the first columns name a row, where it is not one."""
 
 TOLD: Final = (str, str, str | None)

@@ -12,6 +12,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from gateway.cli import build
+from gateway.identity.local import load_local_key
 from gateway.store.sqlite import SqliteStore
 from tests.fixtures.clock import CountingIds, FakeClock
 from tests.pipeline.gate import DEFINITIONS, PERMIT_ALL, PRECONDITION, Gate, answer, lock_of
@@ -95,7 +96,8 @@ class House:
         """Do something with the ledger."""
 
         async def run() -> T:
-            store = SqliteStore(self.path / "gateway.db", FakeClock())
+            key = load_local_key(self.path / ".toolgate" / "local.key")
+            store = SqliteStore(self.path / "gateway.db", FakeClock(), key=key)
             await store.open()
             try:
                 return await work(store)

@@ -184,11 +184,12 @@ async def test_a_ledger_of_an_earlier_version_holds_and_goes_on(ledger_path: Pat
         db.execute("ALTER TABLE events DROP COLUMN shared")
         db.execute("DROP TABLE shares")
         db.execute("CREATE INDEX calls_unfinished ON calls (claim_seq) WHERE end_seq IS NULL")
-        db.execute("DELETE FROM migrations WHERE number = 29")
+        db.execute("DROP TABLE sums")
+        db.execute("DELETE FROM migrations WHERE number IN (29, 32)")
     store = SqliteStore(ledger_path, FakeClock())
     await store.open()
-    assert await store.verify() == 1
+    assert await store.verify() == 2  # and that what no event tells of was summed
     await store.record(record("after", body=body()))
-    assert [each["given"] for each in await bodies(store)] == [7, {"principal": CANARY}]
-    assert await store.verify() == 2
+    assert [each["given"] for each in await bodies(store) if "given" in each] == [7, {"principal": CANARY}]
+    assert await store.verify() == 3
     await store.close()

@@ -10,6 +10,7 @@ import pytest
 from gateway.store.sqlite import SqliteStore
 from gateway.store.sqlite.journal import use_wal
 from gateway.store.sqlite.migrate import migrate
+from gateway.store.sqlite.summing import Sums
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ def test_another_fault_is_not_waited_for(db: sqlite3.Connection, ledger_path: Pa
 def test_a_migration_that_fails_leaves_nothing_behind(db: sqlite3.Connection) -> None:
     db.execute("CREATE TABLE events (a)")  # a file of something else
     with pytest.raises(sqlite3.OperationalError, match="events"):
-        migrate(db, 0)
+        migrate(db, 0, Sums())
     assert not db.in_transaction
     assert db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'migrations'").fetchone() == (0,)
 

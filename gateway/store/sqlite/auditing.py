@@ -17,6 +17,7 @@ from gateway.store.sqlite.budgets import find_counters
 from gateway.store.sqlite.facts import find_fact_row
 from gateway.store.sqlite.schema import check_indexes, check_schema
 from gateway.store.sqlite.sharing import check_shares, whole
+from gateway.store.sqlite.summing import Sums
 from gateway.store.sqlite.telling import told_rows
 from gateway.store.sqlite.transaction import read_head
 from gateway.store.told_rows import TableRow
@@ -63,16 +64,20 @@ def prepare_audit(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA query_only = ON")
 
 
-def audit_ledger(db: sqlite3.Connection) -> int:
-    """Check the whole ledger; return the number of events. Raises `LedgerTampered`."""
+def audit_ledger(db: sqlite3.Connection, sums: Sums) -> int:
+    """Check the whole ledger; return the number of events.
+
+    Raises:
+        LedgerTampered: as `RowsChanged` only where everything holds but the sums.
+    """
     try:
-        return _audit(db)
+        return _audit(db, sums)
     except sqlite3.OperationalError:  # perhaps text that is not UTF-8: read so that it can be named, but slower
         db.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
-        return _audit(db)
+        return _audit(db, sums)
 
 
-def _audit(db: sqlite3.Connection) -> int:
+def _audit(db: sqlite3.Connection, sums: Sums) -> int:
     db.execute("BEGIN")
     try:
         named: Counter[int] = Counter()
@@ -80,6 +85,7 @@ def _audit(db: sqlite3.Connection) -> int:
         check_shares(db, named)
         check_schema(db)
         check_indexes(db)
+        sums.check(db)
         return events
     finally:
         db.execute("ROLLBACK")

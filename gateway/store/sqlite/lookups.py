@@ -10,6 +10,8 @@ from gateway.store.chain import Told, broken
 from gateway.store.evidence import Evidence, holds
 from gateway.store.ports import Event, EventKind, StepLookup
 from gateway.store.sqlite.sharing import whole
+from gateway.store.sqlite.summing import INDEXES
+from gateway.store.sqlite.transaction import Transaction
 
 __all__ = [
     "EVENT_COLUMNS",
@@ -22,6 +24,7 @@ __all__ = [
     "find_whole",
     "in_doubt",
     "index_sql",
+    "index_steps",
     "indexable",
     "unfinished",
 ]
@@ -133,6 +136,16 @@ def index_sql(tool: str, paths: tuple[str, ...]) -> list[str]:
         return [f"{_named(tool, scope)} ON calls ({scope}) WHERE tool = {_quoted(tool)}" for scope in scopes]
     columns = ", ".join(_extract("body", path) for path in paths)
     return [f"{_named(tool, *paths)} ON events ({columns}) WHERE {_claims_of('', tool)}"]
+
+
+def index_steps(tx: Transaction, statements: Sequence[str]) -> None:
+    """Make indexes that are not there yet."""
+    before = tx.db.execute(INDEXES).fetchall()
+    for statement in statements:
+        tx.db.execute(statement)
+    for row in tx.db.execute(INDEXES).fetchall():
+        if row not in before:
+            tx.resum("sqlite_master", None, row)
 
 
 def _named(*what: str) -> str:

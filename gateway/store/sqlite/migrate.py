@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from importlib import resources
 from typing import Final
 
+from gateway.store.row_events import summed
+from gateway.store.sqlite.summing import Sums
 from gateway.store.sqlite.telling import adopt_rows
 from gateway.store.sqlite.transaction import Transaction
 
@@ -15,17 +17,19 @@ _TABLE: Final = (
 )
 _ROWS_TOLD: Final = 20
 """From this one on events tell of every row."""
+_ROWS_SUMMED: Final = 32
+"""From this one on there is a sum of all others."""
 
 
-def migrate(db: sqlite3.Connection, at_ms: int) -> None:
+def migrate(db: sqlite3.Connection, at_ms: int, sums: Sums) -> None:
     """Bring the schema up to date. Two processes may do so at once: the second finds it done."""
     found = db.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'migrations'").fetchone()
     done = {number for (number,) in db.execute("SELECT number FROM migrations")} if found[0] else set()
     if not done.issuperset(number for number, _, _ in files()):
-        _run(db, at_ms)
+        _run(db, at_ms, sums)
 
 
-def _run(db: sqlite3.Connection, at_ms: int) -> None:
+def _run(db: sqlite3.Connection, at_ms: int, sums: Sums) -> None:
     db.execute("BEGIN IMMEDIATE")
     try:
         db.execute(_TABLE)
@@ -36,17 +40,27 @@ def _run(db: sqlite3.Connection, at_ms: int) -> None:
             for statement in _statements(text):
                 db.execute(statement)
             db.execute("INSERT INTO migrations (number, name, at_ms) VALUES (?, ?, ?)", (number, name, at_ms))
-        if _ROWS_TOLD not in done:
-            _adopt(db, at_ms)
+        _take_on(db, at_ms, sums, done)
         db.execute("COMMIT")
     except BaseException:
         db.rollback()
         raise
 
 
-def _adopt(db: sqlite3.Connection, at_ms: int) -> None:
-    transaction = Transaction(db)
-    adopt_rows(transaction, at_ms)
+def _take_on(db: sqlite3.Connection, at_ms: int, sums: Sums, done: set[int]) -> None:
+    """Take the rows of an earlier version as they are; that it was done is an event, but in a new ledger."""
+    transaction = Transaction(db, sums)
+    is_new = not transaction.seq
+    if _ROWS_TOLD not in done:
+        adopt_rows(transaction, at_ms)
+    if _ROWS_SUMMED in done:
+        for row in db.execute("SELECT number, name, at_ms FROM migrations").fetchall():
+            if row[0] not in done:
+                transaction.resum("migrations", None, row)
+    else:
+        if not is_new:
+            transaction.append(*summed(at_ms))
+        transaction.sum_anew()
     transaction.settle()
 
 

@@ -6,12 +6,15 @@ from typing import Final
 
 from gateway.store.row_audit import untold
 from gateway.store.sqlite.migrate import files, migrate
+from gateway.store.sqlite.summing import Sums
 
 __all__ = ["check_indexes", "check_schema"]
 
 _SCHEMA: Final = "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+# The database keeps no tables of its own but those that somebody has it make, such as statistics that change its plans.
+_OWN: Final = "SELECT type, name FROM sqlite_master WHERE name LIKE 'sqlite\\_%' ESCAPE '\\' AND sql IS NOT NULL"
 _DONE: Final = "SELECT number, name FROM migrations"
-# What `index_steps` makes while the gateway runs (sqlite/lookups.py): it only makes lookups cheap.
+# What `index_steps` makes while the gateway runs (sqlite/lookups.py): it only makes lookups cheap. It is summed.
 _STEPS: Final = re.compile(r"CREATE INDEX (steps_[0-9a-f]{24}) ON (calls|events) \(.*", re.DOTALL)
 
 
@@ -23,10 +26,15 @@ def check_schema(db: sqlite3.Connection) -> None:
     """
     fresh = sqlite3.connect(":memory:", isolation_level=None)
     try:
-        migrate(fresh, 0)
+        migrate(fresh, 0, Sums())
         made = {row[:3]: row[3] for row in fresh.execute(_SCHEMA)}
     finally:
         fresh.close()
+    for kind, name in db.execute(_OWN).fetchall():
+        raise untold(f"the {kind} {name} of the database")
+    for pragma in ("user_version", "application_id"):
+        if db.execute(f"PRAGMA {pragma}").fetchone() != (0,):
+            raise untold(f"the {pragma} of the database")
     for kind, name, table, sql in db.execute(_SCHEMA).fetchall():
         steps = _STEPS.fullmatch(sql) if kind == "index" and type(sql) is str else None
         if (steps is None or steps.groups() != (name, table)) and made.pop((kind, name, table), None) != sql:

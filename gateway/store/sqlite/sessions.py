@@ -11,23 +11,30 @@ __all__ = ["end_session", "find_session", "forget_sessions", "put_session"]
 
 _PUT: Final = "INSERT OR REPLACE INTO sessions (id, seen_ms, body) VALUES (?, ?, ?)"
 _FIND: Final = "SELECT seen_ms, body FROM sessions WHERE id = ?"
-_END: Final = "DELETE FROM sessions WHERE id = ?"
-_FORGET: Final = "DELETE FROM sessions WHERE seen_ms < ?"
+_WAS: Final = "SELECT id, seen_ms, body FROM sessions WHERE id = ?"
+_END: Final = "DELETE FROM sessions WHERE id = ? RETURNING id, seen_ms, body"
+_FORGET: Final = "DELETE FROM sessions WHERE seen_ms < ? RETURNING id, seen_ms, body"
 
 
 def put_session(tx: Transaction, session: SessionRecord) -> None:
     """Add a session, or put it in the place of what was known of it."""
-    tx.db.execute(_PUT, (session.id, session.seen_ms, dump(dict(session.body)).decode()))
+    row = (session.id, session.seen_ms, dump(dict(session.body)).decode())
+    tx.resum("sessions", tx.db.execute(_WAS, (session.id,)).fetchone(), row)
+    tx.db.execute(_PUT, row)
 
 
 def end_session(tx: Transaction, session_id: str) -> None:
     """Remove a session."""
-    tx.db.execute(_END, (session_id,))
+    for row in tx.db.execute(_END, (session_id,)).fetchall():
+        tx.resum("sessions", row, None)
 
 
 def forget_sessions(tx: Transaction, before_ms: int) -> int:
     """Remove sessions nobody has changed since; return how many."""
-    return int(tx.db.execute(_FORGET, (before_ms,)).rowcount)
+    gone = tx.db.execute(_FORGET, (before_ms,)).fetchall()
+    for row in gone:
+        tx.resum("sessions", row, None)
+    return len(gone)
 
 
 def find_session(db: sqlite3.Connection, session_id: str) -> SessionRecord | None:

@@ -56,9 +56,10 @@ from gateway.store.sqlite.auditing import audit_ledger, prepare_audit
 from gateway.store.sqlite.connection import Connection
 from gateway.store.sqlite.delivering import Delivering
 from gateway.store.sqlite.journal import use_wal
-from gateway.store.sqlite.lookups import IndexedSteps, index_sql, indexable
+from gateway.store.sqlite.lookups import IndexedSteps, index_sql, index_steps, indexable
 from gateway.store.sqlite.migrate import migrate
 from gateway.store.sqlite.patience import LOCK_PATIENCE_S
+from gateway.store.sqlite.summing import Sums
 from gateway.store.sqlite.transaction import Transaction
 from gateway.store.sqlite.writer import Writer
 from gateway.store.taints import Clearing, Taint
@@ -76,7 +77,7 @@ class SqliteStore:
     What a method acknowledged is on the disk, but for `record(durable=False)`, `deliver` and `saw_agents`. After a
     fault of the database the next call connects anew. While another process has the file locked, a call waits for it
     `patience_s` at most, then it is a `StoreFault` whose detail names the process. With the `key` it marks answers that
-    were delivered, and believes only its own marks.
+    were delivered, and believes only its own marks; with it, it also sums the rows of which no event tells.
     """
 
     def __init__(self, path: str | Path, clock: Clock, patience_s: float = LOCK_PATIENCE_S, key: bytes = b"") -> None:
@@ -86,7 +87,8 @@ class SqliteStore:
         self._write_to = Connection(self._path, self._prepare_writer, create=True, patience_s=patience_s)
         self._read_from = Connection(self._path, _prepare_reader, patience_s=patience_s)
         self._delivering = Delivering(key)
-        self._writer = Writer(self._write_to, self._delivering)
+        self._sums = Sums(key)
+        self._writer = Writer(self._write_to, self._delivering, self._sums)
         self._indexed: IndexedSteps = frozenset()
         self._claimed: dict[str, transitions.Told] = {}  # what is claimed here and has not ended
 
@@ -166,7 +168,7 @@ class SqliteStore:
     async def index_steps(self, tool: str, paths: tuple[str, ...]) -> None:
         plain = indexable(paths)
         if plain or not paths:
-            await self._writer.write(partial(_execute, statements=index_sql(tool, plain)))
+            await self._writer.write(partial(index_steps, statements=index_sql(tool, plain)))
             self._indexed |= {(tool, plain)}
 
     async def events(self, wanted: EventFilter) -> AsyncIterator[Event]:
@@ -187,9 +189,12 @@ class SqliteStore:
         await self._writer.flush()
         connection = Connection(self._path, prepare_audit)  # its own: the audit of a long ledger blocks no lookup
         try:
-            return await connection.run(audit_ledger)
+            return await connection.run(audit_ledger, self._sums)
         finally:
             await connection.close()
+
+    async def adopt_rows(self) -> None:
+        await self._writer.write(Transaction.sum_anew)
 
     async def open_run(self, run: RunRef, key: str, at_ms: int) -> RunRef:
         found = await self._read_from.run(runs.find_named, run.owner, key)
@@ -364,7 +369,7 @@ class SqliteStore:
         use_wal(db, self._patience_s)
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA secure_delete = ON")  # what is removed is not left in free pages
-        migrate(db, self._clock.now_ms())
+        migrate(db, self._clock.now_ms(), self._sums)
 
 
 def _prepare_reader(db: sqlite3.Connection) -> None:
@@ -373,8 +378,3 @@ def _prepare_reader(db: sqlite3.Connection) -> None:
 
 def _is_there(db: sqlite3.Connection) -> Any:
     return db.execute("SELECT count(*) FROM chain_head").fetchone()
-
-
-def _execute(transaction: Transaction, statements: Sequence[str]) -> None:
-    for statement in statements:
-        transaction.db.execute(statement)

@@ -9,6 +9,7 @@ from gateway.model.errors import GatewayError
 from gateway.store.chain import GENESIS, Head, broken, seal
 from gateway.store.removable import Share
 from gateway.store.sqlite.sharing import Shares
+from gateway.store.sqlite.summing import Changes, Sums
 
 __all__ = ["Committer", "Told", "Transaction", "Transition", "read_head"]
 
@@ -40,7 +41,10 @@ _END: Final = (
     "UPDATE calls SET status = ?, ended_ms = ?, end_seq = ? WHERE claim_seq = ? AND call_id = ? AND end_seq IS NULL"
 )
 _MOVE_HEAD: Final = "UPDATE chain_head SET seq = ?, hash = ? WHERE id = 1 AND seq = ? AND hash = ?"
-_DELIVER: Final = "UPDATE calls SET delivered = max(delivered, ?) WHERE call_id = ?"
+_SUMMED: Final = "(SELECT CAST(kept AS INTEGER) FROM sums WHERE name = 'calls')"  # the number that `kept` begins with
+_DELIVER: Final = f"UPDATE calls SET delivered = ? WHERE call_id = ? AND delivered = 0 AND claim_seq > {_SUMMED}"  # noqa: S608 - constant names
+_WAS: Final = f"SELECT delivered, claim_seq <= {_SUMMED} FROM calls WHERE call_id = ?"  # noqa: S608 - constant names
+_DELIVER_LATE: Final = "UPDATE calls SET delivered = ? WHERE call_id = ?"
 _COUNT: Final = (
     "INSERT INTO run_steps (run_id, steps) VALUES (?, ?)"
     " ON CONFLICT (run_id) DO UPDATE SET steps = steps + excluded.steps"
@@ -70,6 +74,8 @@ class Transaction:
         "_is_sure",
         "_shares",
         "_steps",
+        "_summed",
+        "_sums",
         "_written",
         "cursor",
         "db",
@@ -78,8 +84,12 @@ class Transaction:
         "seq",
     )
 
-    def __init__(self, db: sqlite3.Connection, shares: Shares | None = None, head: Head | None = None) -> None:
+    def __init__(
+        self, db: sqlite3.Connection, sums: Sums, shares: Shares | None = None, head: Head | None = None
+    ) -> None:
         self.db = db
+        self._sums = sums
+        self._summed: Changes = {}
         self.cursor = db.cursor()  # for what answers nothing: making one for each statement takes longer than some do
         self._shares = Shares() if shares is None else shares
         self._appended: list[int | str | None] = []  # row after row
@@ -154,7 +164,29 @@ class Transaction:
 
     def deliver(self, marks: Sequence[tuple[int, str]]) -> None:
         """Note that answers reached their callers: the marks that say in which attempt at its run, and the calls."""
-        self.cursor.executemany(_DELIVER, marks)
+        if self.cursor.executemany(_DELIVER, marks).rowcount != len(marks):
+            for mark, call_id in marks:
+                self._deliver_late(mark, call_id)
+
+    def _deliver_late(self, mark: int, call_id: str) -> None:
+        for before, is_summed in self.db.execute(_WAS, (call_id,)).fetchall():
+            if before < mark:
+                self.cursor.execute(_DELIVER_LATE, (mark, call_id))
+                if is_summed:
+                    self.resum("calls", (call_id, before) if before else None, (call_id, mark))
+
+    def sum_up(self) -> None:
+        """Have what was delivered of the calls so far be part of the sum: what is delivered now need not be summed."""
+        self._sums.sum_up(self.db, self._summed, self.seq)
+
+    def resum(self, table: str, before: tuple[Any, ...] | None, after: tuple[Any, ...] | None) -> None:
+        """Have the sum of a table follow a row that was `before` and is `after`; None: there is no such row."""
+        self._sums.change(self._summed, table, before, after)
+
+    def sum_anew(self) -> None:
+        """Sum the rows that no event tells of as they are now."""
+        self._summed.clear()
+        self._sums.take(self.db)
 
     def settle(self) -> None:
         """Write what the transitions of this transaction left to the end so far."""
@@ -164,6 +196,9 @@ class Transaction:
         if self._steps:
             self.cursor.executemany(_COUNT, self._steps.items())
             self._steps.clear()
+        if self._summed:
+            self._sums.write(self.db, self._summed)
+            self._summed.clear()
 
 
 def read_head(db: sqlite3.Connection) -> Head:
@@ -181,7 +216,8 @@ Transition = Callable[[Transaction], Any]
 class Committer:
     """Commits batches on one connection; it remembers how safely that writes right now, and which shares it used."""
 
-    def __init__(self) -> None:
+    def __init__(self, sums: Sums) -> None:
+        self._sums = sums
         self._shares = Shares()
         self._durable = True  # as a new connection is
 
@@ -195,13 +231,13 @@ class Committer:
         self._write_durably(db, durable)
         if known != _UNKNOWN:
             try:
-                return self._commit(db, transitions, partial(Transaction, db, self._shares, known))
+                return self._commit(db, transitions, partial(Transaction, db, self._sums, self._shares, known))
             except _Presumed:
                 pass  # undone; what it found out may not be so
         return self._commit(db, transitions, partial(self._from_the_end, db, known))
 
     def _from_the_end(self, db: sqlite3.Connection, known: Head) -> Transaction:
-        transaction = Transaction(db, self._shares)
+        transaction = Transaction(db, self._sums, self._shares)
         _check_head((transaction.seq, transaction.hash), known)
         return transaction
 

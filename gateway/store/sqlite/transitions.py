@@ -49,6 +49,7 @@ _RELEASE_STEPS: Final = "UPDATE calls SET consumed_by = NULL WHERE consumed_by =
 _CLAIMED_KIND: Final = EventKind.CALL_CLAIMED.value
 _FINISHED_KIND: Final = EventKind.CALL_FINISHED.value
 _RECORDED: Final = EventKind.CALL_RECORDED
+_SIGNED: Final = EventKind.HEAD_SIGNED
 _RECORDED_KIND: Final = EventKind.CALL_RECORDED.value
 _STATUS: Final = {status: status.value for status in StepStatus}
 SIGHTING_COLUMNS: Final = "agent, known, last_seen_ms, client_name, client_version, calls, refused, tools"
@@ -216,6 +217,8 @@ def _release(tx: Transaction, ending: Ending, seq: int) -> None:
 def record(tx: Transaction, record: Record, body: Text) -> None:
     """Append a whole call, or an operator's deed."""
     mark = taints.mark_of_record(tx, record)
+    if record.kind is _SIGNED:
+        tx.sum_up()
     is_call = record.kind is _RECORDED
     told = (record.at_ms, _RECORDED_KIND if is_call else record.kind.value, record.call_id, record.run_id)
     tx.append((*told, record.agent, record.on_behalf_of, record.tool), *body)
@@ -230,8 +233,10 @@ def saw_agents(tx: Transaction, sightings: Sequence[AgentSighting]) -> None:
     for now in sightings:
         row = tx.db.execute(_SEEN, (now.agent, now.known)).fetchone()
         line = merged(None if row is None else sighting_from(row), now)
-        told = (line.agent, line.known, line.last_seen_ms, line.client_name, line.client_version)
-        tx.db.execute(_SAW, (*told, line.calls, line.refused, dump(dict(line.tools)).decode()))
+        told = (line.agent, int(line.known), line.last_seen_ms, line.client_name, line.client_version)
+        seen = (*told, line.calls, line.refused, dump(dict(line.tools)).decode())
+        tx.db.execute(_SAW, seen)
+        tx.resum("sightings", row, seen)
 
 
 def sighting_from(row: tuple[Any, ...]) -> AgentSighting:

@@ -11,6 +11,7 @@ from gateway.model.light import light, maker
 from gateway.store.chain import GENESIS, Head
 from gateway.store.sqlite.connection import Connection
 from gateway.store.sqlite.delivering import Delivering
+from gateway.store.sqlite.summing import Sums
 from gateway.store.sqlite.transaction import Committer, Transaction, Transition
 
 __all__ = ["Writer"]
@@ -41,11 +42,11 @@ class Writer:
     What is noted of deliveries goes with the next transition, before it.
     """
 
-    def __init__(self, connection: Connection, delivering: Delivering, retry_s: float = _RETRY_S) -> None:
+    def __init__(self, connection: Connection, delivering: Delivering, sums: Sums, retry_s: float = _RETRY_S) -> None:
         self._connection = connection
         self._delivering = delivering
         self._retry_s = retry_s
-        self._committer = Committer()
+        self._committer = Committer(sums)
         self._known: Head = (0, GENESIS)
         self._queue: list[_Waiting] = []
         self._drain: asyncio.Task[None] | None = None
