@@ -1,18 +1,13 @@
 """The command line. A command is loaded when it is asked for, so that each starts as fast as what it needs."""
 
 from collections.abc import Mapping
-from importlib import import_module
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import typer
-from typer.core import TyperCommand, TyperGroup
-from typer.main import get_command
+if TYPE_CHECKING:
+    import typer
 
-from gateway import __version__
+__all__ = ["COMMANDS", "app", "build"]
 
-__all__ = ["COMMANDS", "app", "build", "stdio"]
-
-_HELPING: Final = "toolgate.helping"
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "init": ("gateway.cli.init:init", "Import the MCP servers of a host behind the gateway; --undo gives them back."),
     "up": ("gateway.cli.up:up", "Serve agents until stopped; changed files take effect at once."),
@@ -42,7 +37,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "evidence": ("gateway.cli.evidence:commands", "Evidence bundles that verify with the public key alone."),
     "verify": ("gateway.cli.verify:verify", "Check that the ledger's hash chain holds."),
     "stdio": (
-        "gateway.cli:stdio",
+        "gateway.cli.line:stdio",
         "Speak MCP on standard input and output, for a host that starts its servers itself.",
     ),
 }
@@ -50,68 +45,11 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
 all else is the command's function."""
 
 
-class _Lazy(TyperGroup):
-    """Loads a command when it is run; help needs none of them."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in COMMANDS:
-            return None
-        place, told = COMMANDS[cmd_name]
-        if ctx.meta.get(_HELPING):
-            return TyperCommand(cmd_name, help=told)
-        module, _, name = place.partition(":")
-        found = getattr(import_module(module), name)
-        if name != "commands":
-            return _one_command(cmd_name, found)
-        command = get_command(found())
-        command.name = cmd_name
-        return command
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        ctx.meta[_HELPING] = True
-        super().format_help(ctx, formatter)
-
-
-def _one_command(name: str, function: Any) -> Any:
-    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    single.command(name)(function)
-    return get_command(single)
-
-
-def stdio() -> None:
-    """Say where the bridge is: gateway/__main__.py runs it before any of this is loaded."""
-    raise typer.BadParameter("stdio comes first: toolgate stdio --config PATH --agent NAME")
-
-
-def build() -> typer.Typer:
+def build() -> "typer.Typer":
     """Return the command line as an application that tests can invoke."""
-    toolgate = typer.Typer(
-        name="toolgate",
-        cls=_Lazy,
-        epilog="Start with: toolgate init",
-        no_args_is_help=True,
-        pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
-    toolgate.callback()(_root)
-    return toolgate
+    from gateway.cli.line import build as built  # typer, which `up` does without
 
-
-def _say_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"toolgate {__version__}")
-        raise typer.Exit
-
-
-def _root(
-    version: Annotated[
-        bool, typer.Option("--version", help="Say which version this is.", is_eager=True, callback=_say_version)
-    ] = False,
-) -> None:
-    """Governed hands for AI agents: an MCP gateway with identity, policy and a ledger."""
+    return built()
 
 
 def app() -> None:

@@ -4,7 +4,6 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.cli.output import fail_with_problems
 from gateway.config import ConfigError, GatewayConfig, Resolver, load
 from gateway.connector.registry import load_connectors
 from gateway.credentials.references import resolve
@@ -51,4 +50,6 @@ def load_config(path: Path, *, as_json: bool = False) -> Loaded:
     try:
         return load_now(path)
     except ConfigError as error:
+        from gateway.cli.output import fail_with_problems  # typer, which a gateway that serves does without
+
         fail_with_problems(error, as_json=as_json)

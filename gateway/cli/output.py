@@ -97,16 +97,16 @@ def table(rows: Iterable[Mapping[str, str]]) -> list[str]:
 
 
 def fail_with(refused: Refused, exit_code: int = FAILED, *, as_json: bool = False) -> NoReturn:
-    """Say on stderr why the command failed, and exit. Raises `typer.Exit`."""
+    """Say on stderr why the command failed, and exit. Raises `SystemExit`."""
     if as_json:
         typer.echo(json.dumps({"error": refused.code, "message": refused.message, "hint": refused.hint}))
     else:
         _complain(f"{refused.code}: {refused.message}", refused.hint)
-    raise typer.Exit(exit_code)
+    raise SystemExit(exit_code)
 
 
 def fail_with_problems(error: ProblemsError, *, as_json: bool = False) -> NoReturn:
-    """Say on stderr everything that is wrong with what a person wrote, and exit. Raises `typer.Exit`."""
+    """Say on stderr everything that is wrong with what a person wrote, and exit. Raises `SystemExit`."""
     if as_json:
         fields = ("file", "line", "column", "code", "message", "fix")
         problems = [{name: getattr(problem, name) for name in fields} for problem in error.problems]
@@ -114,7 +114,7 @@ def fail_with_problems(error: ProblemsError, *, as_json: bool = False) -> NoRetu
     else:
         for problem in error.problems:
             _complain(f"{problem.place}: {problem.code}: {problem.message}", problem.fix)
-    raise typer.Exit(FAILED)
+    raise SystemExit(FAILED)
 
 
 def _complain(text: str, hint: str) -> None:

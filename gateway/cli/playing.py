@@ -21,7 +21,7 @@ from gateway.cli.loaded import Loaded
 from gateway.cli.output import FAILED, USAGE, Refused, cell, emit, fail_with
 from gateway.cli.place import AsJson, ConfigPath, home_of, loaded_from
 from gateway.cli.scratch import scratch_folder
-from gateway.cli.up import announced, log_to_stderr, told_to_stop
+from gateway.cli.serving import announced, log_to_stderr, told_to_stop
 from gateway.identity.local import load_local_key
 from gateway.ledger.importing import Shown, shown_run
 from gateway.ledger.proof import NoProof

@@ -60,11 +60,21 @@ def test_the_bridge_needs_nothing_but_the_standard_library() -> None:
 
 
 def test_serving_begins_without_what_few_gateways_need() -> None:
-    """The SDK, general HTTP clients, PyJWT and the pages would be half of what a start loads."""
-    told = "import sys, gateway.cli.up; print(*sys.modules)"
+    """The SDK, general HTTP clients, PyJWT, typer and the pages would be half of what a start loads."""
+    told = "import sys, gateway.cli.serving; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True).stdout.split()
     assert "gateway" in loaded
-    rare = {"mcp", "mcp_types", "httpx2", "httpcore2", "jwt", "urllib.request", "starlette.routing", "html.entities"}
+    rare = {
+        "mcp",
+        "mcp_types",
+        "httpx2",
+        "httpcore2",
+        "jwt",
+        "urllib.request",
+        "starlette.routing",
+        "html.entities",
+        "typer",
+    }
     assert rare.isdisjoint(loaded)
     assert {"gateway.transport.sides", "gateway.store.memory", "gateway.app.cassette"}.isdisjoint(loaded)
 
