@@ -48,7 +48,8 @@ class Asking:
         if capabilities:
             allowed = {method.partition("/")[0] for method in may_ask(call.bundle, call.identity, call.tool.server)}
             capabilities = {name: each for name, each in capabilities.items() if name in allowed}
-        return _Governed(self, call, capabilities, _declares(call))
+        declares = _declares(call) if back.declares or call.as_task else back.declares
+        return _Governed(self, call, capabilities, declares)
 
     def told(self, call: Call) -> str:
         """Return what the server of `call` is told beside its arguments, as one text: see `said_besides`."""
@@ -191,7 +192,7 @@ def lacking_for(offered: Mapping[str, Any], method: str, params: Mapping[str, An
 def _declares(call: Call) -> Mapping[str, Any]:
     """Return what the client of a call declares, that it follows tasks where there can be one, and only there."""
     declares = call.request.back.declares
-    if not (declares or call.as_task) or call.tool.method in TASK_METHODS:
+    if call.tool.method in TASK_METHODS:
         return declares
     return declaring(declares, call.as_task == MODERN.name)
 
@@ -208,6 +209,9 @@ def declaring(declares: Mapping[str, Any], follows_tasks: bool) -> Mapping[str, 
 
 class _Governed(Back):
     """The way back to a client as far as the policies open it to one server."""
+
+    _questions = 0
+    _since = _still = 0.0
 
     def __init__(
         self, asking: Asking, call: Call, capabilities: Mapping[str, Any], declares: Mapping[str, Any]
@@ -226,8 +230,6 @@ class _Governed(Back):
         if call.as_task == LEGACY.name and back.takes_input_required:  # whatever is about the task needs its session
             self.takes_input_required = False
             self.lane = f"{back.lane} tasks"
-        self._questions = 0
-        self._since = self._still = 0.0
 
     def stood_still(self) -> float:
         return self._still + (self._asking.now() - self._since if self._questions else 0.0)

@@ -13,6 +13,7 @@ from gateway.connector.about import UNSAID, About
 from gateway.model.call import Call
 from gateway.model.decision import Remedy
 from gateway.model.errors import ApprovalFault, ConnectorFault, GatewayError, IdentityFault, RequestFault
+from gateway.model.facts import Facts
 from gateway.model.outcome import Denied, Failed, Outcome, Succeeded, Unknown, Waiting
 from gateway.pipeline.elicited import URL_REQUIRED
 from gateway.pipeline.runner import Ended
@@ -118,7 +119,8 @@ def success(call: Call, outcome: Succeeded) -> dict[str, Any]:
 
 
 def _divergence(call: Call) -> dict[str, Any]:
-    expected = call.facts.expected if call.has("facts") else None
+    facts: Facts | None = getattr(call, "facts", None)
+    expected = None if facts is None else facts.expected
     if expected is None:
         return {}
     step = {"step": expected.n, "tool": expected.tool, "call": expected.call_id}

@@ -11,7 +11,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway.transport.cycle import Cycle, Worker
-from gateway.transport.head import Head
+from gateway.transport.head import KNOWN, Head
 
 __all__ = ["HEAD_BYTES", "HEAD_LINES", "REQUEST_S", "BoundedHttp", "Familiar", "Malformed"]
 
@@ -66,7 +66,7 @@ class Familiar:
             return
         if len(self._known) >= _FAMILIAR:
             self._known.clear()
-        kept = {**scope, "extensions": {"toolgate.head": Head(headers)}}
+        kept = {**scope, KNOWN: Head(headers)}
         self._known[head] = len(data) - end, kept
 
 
@@ -230,7 +230,8 @@ class BoundedHttp(HttpToolsProtocol):
             super().on_response_complete()
             return
         self.server_state.total_requests += 1
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         self._idle_since = self.loop.time()
         if self.timeout_keep_alive_task is None:
             self._await_more(self.timeout_keep_alive)

@@ -7,7 +7,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-__all__ = ["Cycle", "Worker", "cycle_of"]
+__all__ = ["Cycle", "Worker"]
 
 
 class Cycle(RequestResponseCycle):
@@ -74,12 +74,6 @@ class Cycle(RequestResponseCycle):
             self.transport.close()
         self.on_response()
         return True
-
-
-def cycle_of(way: Any) -> Cycle | None:
-    """Return the cycle behind an ASGI `receive` or `send`, where one of these serves the request."""
-    cycle = getattr(way, "__self__", None)
-    return cycle if type(cycle) is Cycle else None
 
 
 class Worker:

@@ -7,10 +7,11 @@ from typing import Any, Final
 from starlette.types import Receive, Scope, Send
 
 from gateway.model.identity import ClientInfo
+from gateway.model.operation import TOOL_CALL
 from gateway.model.request import Caller
 from gateway.transport.back import HttpBack
-from gateway.transport.cycle import cycle_of
-from gateway.transport.head import Head
+from gateway.transport.cycle import Cycle
+from gateway.transport.head import KNOWN, Head
 from gateway.transport.lookout import Lookout
 from gateway.transport.said import NOTHING, Said
 from gateway.transport.wire import ClientGone, RpcError, RpcRequest, answer_now, send_json
@@ -42,13 +43,14 @@ class Exchange:
         self.scope = scope
         self.receive = receive
         self.send = send
-        self.head = head = Head.of(scope)
+        known: Head | None = scope.get(KNOWN)
+        self.head = head = Head(scope["headers"]) if known is None else known
+        self.cycle: Cycle | None = None if known is None else receive.__self__  # type: ignore[attr-defined]  # see KNOWN
         self.headers = head.headers
         self.request: RpcRequest | None = None
         self.said = NOTHING
         self.endpoint = endpoint
         self._lookout = lookout or Lookout()
-        self.cycle = cycle_of(receive)
         self._gone = False
         self._back: HttpBack | None = None
         self._ends: asyncio.Task[Any] | None = None
@@ -66,7 +68,7 @@ class Exchange:
             return
         self.said = said = Said(meta)
         if self.cycle is not None and len(self.cycle.body) <= _REMEMBERED:
-            self.head.said, self.head.caller = said, None
+            self.head.said, self.head.caller, self.head.agreed = said, None, None
 
     def header_lines(self) -> list[tuple[str, str]]:
         """Return the headers as they came, repeated ones too."""
@@ -82,10 +84,15 @@ class Exchange:
         """Tell whether the client is known to have closed the connection."""
         return self._gone
 
+    @property
+    def loopback(self) -> bool:
+        """Tell whether the peer is on this machine."""
+        peer = self.scope.get("client")
+        return peer is not None and peer[0] in LOOPBACK_PEERS
+
     def caller(self, era: str = "", client: ClientInfo | None = None, session: str | None = None) -> Caller:
         """Return who sent this, unverified."""
-        peer, said, head = self.scope.get("client"), self.said, self.head
-        loopback = peer is not None and peer[0] in LOOPBACK_PEERS
+        said, head, loopback = self.said, self.head, self.loopback
         known = head.caller if said is head.said else None
         if (
             known is not None
@@ -107,6 +114,14 @@ class Exchange:
         if said is head.said:
             head.caller = caller
         return caller
+
+    def agreed(self, request: RpcRequest) -> Caller | None:
+        """Return who makes a call of which head and body were found to say the same, and that they say again."""
+        agreed, head = self.head.agreed, self.head
+        if agreed is None or agreed[0] is not self.said or request.method != TOOL_CALL:
+            return None
+        caller = agreed[1]
+        return caller if request.params.get("name") == head.calls and caller.loopback is self.loopback else None
 
     def goes_back(self, back: HttpBack) -> HttpBack:
         """Have the answer go back over `back`, behind what is said on it before; return it."""

@@ -9,7 +9,10 @@ from gateway.model.request import Caller
 from gateway.transport.envelope import HANDSHAKE_VERSIONS, MODERN_VERSIONS
 from gateway.transport.said import NOTHING, Said
 
-__all__ = ["Head"]
+__all__ = ["KNOWN", "Head"]
+
+KNOWN: Final = "toolgate.head"
+"""Where the scope of a request has the head that its connection knows; then its `receive` is a `Cycle`'s."""
 
 _NOBODY: Final = Credential("none", "")
 _OWN: Final = frozenset({"toolgate-run", "toolgate-attempt", "idempotency-key"})
@@ -22,12 +25,13 @@ class Head:
     came. `modern` says that the era is one without sessions, `over_stdio` that the stdio bridge sends it, and
     `takes_streams` that the client reads an event stream where an answer is due. `cleared` is set once a guard has let
     it pass as the head of a POST. `plain` says that nothing in it is the gateway's own. `said` is what came with it
-    last, and `caller` who was found to be behind both. `calls` is the tool that a modern one says is called, in the
-    plainest way there is; None where it says anything else.
+    last, and `caller` who was found to be behind both; `agreed` are these two where a call was found to say the same in
+    its head and body. `calls` is the tool that a modern one says is called, in the plainest way there is; None where it
+    says anything else.
     """
 
     __slots__ = (
-        *("caller", "calls", "cleared", "credential", "headers", "lines", "modern"),
+        *("agreed", "caller", "calls", "cleared", "credential", "headers", "lines", "modern"),
         *("over_stdio", "plain", "said", "takes_streams"),
     )
 
@@ -46,12 +50,13 @@ class Head:
         self.plain = _OWN.isdisjoint(headers)
         self.said: Said = NOTHING
         self.caller: Caller | None = None
+        self.agreed: tuple[Said, Caller] | None = None
 
     @classmethod
     def of(cls, scope: Mapping[str, Any]) -> "Head":
         """Return the head of a request: the one its connection knows, else a new one."""
-        known = scope.get("extensions", {}).get("toolgate.head")
-        return known if isinstance(known, cls) else cls(scope["headers"])
+        known: Head | None = scope.get(KNOWN)
+        return cls(scope["headers"]) if known is None else known
 
 
 def _called(headers: Mapping[str, str]) -> str | None:

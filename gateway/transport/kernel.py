@@ -70,6 +70,7 @@ _LISTS: Final = {
     "resources/templates/list": "resourceTemplates",
 }
 _MORE: Final = ("inputResponses", "requestState")
+_UNKNOWN: Final = (Waiting, Unknown)
 _call_request: Final = maker(CallRequest)
 
 
@@ -106,7 +107,7 @@ class Answer:
         if self.ended is None:
             return ""
         call, outcome = self.ended.call, self.ended.outcome
-        if isinstance(outcome, Waiting | Unknown):
+        if isinstance(outcome, _UNKNOWN):
             return ""  # who was told that nobody knows has yet to get the answer, once somebody does
         if call.recalled is not None:  # a read; or an effect of another run, whose answer arrives in this one
             return call.id if call.tool.effect is not Effect.READ and isinstance(outcome, Succeeded) else ""

@@ -58,18 +58,17 @@ class Modern:
 
         Raises `RpcError`, `HttpRefusal`, `GatewayError`, `ClientGone`.
         """
-        version, method = exchange.headers["mcp-protocol-version"], request.method
-        caller = exchange.caller(version, exchange.said.client)
+        method, agreed = request.method, exchange.agreed(request)
+        caller = agreed or exchange.caller(exchange.headers["mcp-protocol-version"], exchange.said.client)
         known = self._kernel.known_now(caller.credential, exchange.endpoint) if method == TOOL_CALL else None
         identity = known or await self._kernel.identify(caller, method, request.params, exchange.endpoint)
         if request.id is None:
-            if version not in MODERN_VERSIONS:
+            if caller.era not in MODERN_VERSIONS:
                 raise RpcError(-32022, "Unsupported protocol version", data={"supported": [*MODERN_VERSIONS]})
             await send_status(exchange.send, 202)
             return None
-        if not _agrees(exchange, request):
-            check_envelope(request, exchange.headers)
-            _check_objects(exchange.said.meta)
+        if agreed is None:
+            _check_agreement(exchange, request, caller)
         if method == "subscriptions/listen":
             await self._listen(exchange, request, identity, caller)
             return None
@@ -226,16 +225,19 @@ def _lane(identity: Identity, capabilities: Mapping[str, Any], level: str) -> st
     return hashlib.sha256(dump([principal_of(identity), dict(capabilities), level])).hexdigest()
 
 
-def _agrees(exchange: Exchange, request: RpcRequest) -> bool:
-    """Tell whether head and body of a call say the same in the plainest way; `check_envelope` judges every other."""
-    said, calls = exchange.said, exchange.head.calls
-    return (
-        calls is not None
-        and request.method == TOOL_CALL
-        and request.params.get("name") == calls
-        and said.well_formed
-        and said.version == exchange.headers["mcp-protocol-version"]
-    )
+def _check_agreement(exchange: Exchange, request: RpcRequest, caller: Caller) -> None:
+    """Hold the head of a request against its body. Raises `RpcError`.
+
+    Where those of a call say the same in the plainest way, that is remembered; `check_envelope` judges every other.
+    """
+    said, head = exchange.said, exchange.head
+    is_plain = head.calls is not None and said.well_formed and said.version == caller.era
+    if is_plain and request.method == TOOL_CALL and request.params.get("name") == head.calls:
+        if said is head.said:
+            head.agreed = said, caller
+        return
+    check_envelope(request, exchange.headers)
+    _check_objects(said.meta)
 
 
 def _check_objects(meta: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from gateway.transport.bounded import BoundedHttp, Familiar, Malformed
+from gateway.transport.head import KNOWN
 from gateway.transport.wire import ClientGone, read_body, send_json
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -26,7 +27,7 @@ class App:
         self.tasks: list[asyncio.Task[None] | None] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.ways.append("short" if "toolgate.head" in scope.get("extensions", {}) else "long")
+        self.ways.append("short" if KNOWN in scope else "long")
         try:
             body = await read_body(receive, {}, 1_000_000)
         except ClientGone:
