@@ -20,7 +20,6 @@ from connectors.mcp.stdio_wire import StdioWire
 from connectors.mcp.upstream import McpUpstream
 from connectors.mcp.wire import Wire
 from gateway.connector import (
-    ITSELF,
     Behalf,
     Certificates,
     Connector,
@@ -69,14 +68,9 @@ class McpConnector(Connector[StdioServer | HttpServer]):
             return RestingUpstream(_over_pipes(config, lent), config.protocol, lent, pace)
         sought = cls.sought(config, lent.server)
         credential = lent.credential(sought) if sought else None
-        concerning = credential.concerning if credential else _nobody
+        concerning = credential.concerning if credential else None
         protocol = Protocol.LEGACY if config.type == "sse" else config.protocol
         return McpUpstream(_over_http(config, lent, credential), protocol, lent, pace, concerning)
-
-
-def _nobody(behalf: Behalf) -> Behalf:
-    del behalf
-    return ITSELF
 
 
 def _over_http(config: HttpServer, lent: Surroundings, credential: Credential | None) -> Callable[[bool, Behalf], Wire]:

@@ -56,10 +56,12 @@ class Connection:
         self._lends = lends
         self._protocol = self._remembered = protocol
         self._terms = terms
-        self._era: Era | None = None
+        self.era: Era | None = None
+        """What is agreed, or None where nothing is; another object after every new agreement."""
         self._opening = asyncio.Lock()
         self._closed = True
-        self._starts = 0
+        self.starts = 0
+        """How often it was started and not known to work since."""
         self._not_before = 0.0
         self._level: tuple[Era, str] | None = None
         self._change: Callable[[], None] = lambda: None
@@ -72,14 +74,9 @@ class Connection:
         wire.on_lost(self._lost)
 
     @property
-    def era(self) -> Era | None:
-        """What is agreed, or None where nothing is; another object after every new agreement."""
-        return self._era
-
-    @property
     def live(self) -> Era | None:
         """What is agreed with a server that is there, as far as is known."""
-        return self._era if self.wire.alive else None
+        return self.era if self.wire.alive else None
 
     def on_change(self, listener: Callable[[], None]) -> None:
         """Have `listener` told when something new was agreed, and when the server has gone by itself."""
@@ -98,14 +95,14 @@ class Connection:
     async def close(self) -> None:
         """Leave nothing behind; never raises."""
         self._closed = True
-        self._era = None
+        self.era = None
         await self.wire.close()
 
     async def rest(self, may: Callable[[], bool]) -> None:
         """Disconnect until the next use, if that `may` be once no opening is under way; never raises."""
         async with self._opening:
             if may():
-                self._era = None
+                self.era = None
                 await self.wire.close()
 
     async def reach(self, timeout_s: float) -> Era:
@@ -121,11 +118,11 @@ class Connection:
         Raises:
             ConnectorFault: it cannot be started; `sent` is False, for the caller's own request never left.
         """
-        if self._era is not None and self.wire.alive:
-            return self._era
+        if self.era is not None and self.wire.alive:
+            return self.era
         async with self._opening:
-            if self._era is not None and self.wire.alive:
-                return self._era
+            if self.era is not None and self.wire.alive:
+                return self.era
             if self._closed:
                 raise Unavailable("The server is not open.", sent=False)
             if not self.wire.alive:
@@ -140,13 +137,13 @@ class Connection:
         Raises:
             ConnectorFault: what `once` raised, a JSON-RPC error among it; with the server's name.
         """
-        agreed = agreed or self._era
+        agreed = agreed or self.era
         try:
             try:
                 result = await once()
             except SessionLost:
-                if self._era is agreed:  # else another call has already agreed on a new one
-                    self._era = None
+                if self.era is agreed:  # else another call has already agreed on a new one
+                    self.era = None
                 result = await once()
         except RpcError as error:
             raise self._terms.faults.named(self._terms.faults.refusal(error)) from error
@@ -157,7 +154,7 @@ class Connection:
 
     def works(self) -> None:
         """Take note that the server is none that keeps dying: it need not be waited for, should it go."""
-        self._starts, self._not_before = 0, 0.0
+        self.starts, self._not_before = 0, 0.0
 
     async def want_logs(self, level: str, timeout_s: float) -> None:
         """Have a legacy server send log messages from `level` on, where it takes levels at all.
@@ -165,7 +162,7 @@ class Connection:
         Raises:
             RpcError, ConnectorFault: the server could not be told.
         """
-        era = self._era
+        era = self.era
         if era is None or era.modern or not level or self._level == (era, level):
             return
         try:
@@ -180,8 +177,8 @@ class Connection:
         now = self._terms.clock.monotonic()
         if now < self._not_before:
             raise Unavailable("The server is being restarted.", retry_after_s=self._not_before - now, sent=False)
-        self._starts += 1
-        delay = self._terms.pace.restart_base_s * 2.0 ** min(self._starts - 1, _MOST_DOUBLINGS)
+        self.starts += 1
+        delay = self._terms.pace.restart_base_s * 2.0 ** min(self.starts - 1, _MOST_DOUBLINGS)
         self._not_before = now + min(delay, self._terms.pace.restart_cap_s)
 
     async def _start(self, timeout_s: float) -> Era:
@@ -205,7 +202,7 @@ class Connection:
         finally:
             if self._closed:
                 era = None
-            self._era = era
+            self.era = era
             if era is None:
                 self._remembered = self._protocol
                 if begun or self._closed:  # else other calls are in flight on it
@@ -218,5 +215,5 @@ class Connection:
 
     def _lost(self) -> None:
         if self.wire.alive:
-            self._era = None
+            self.era = None
         self._change()

@@ -36,7 +36,8 @@ class Ears:
 
     def __init__(self, *, alone: bool) -> None:
         self._alone = alone
-        self._listening: dict[int, Ear] = {}
+        self.listening: dict[int, Ear] = {}
+        """Which ear listens for a request, and for the first one that it listened for."""
         self._standing: Ear | None = None
         self._notice: Notice = lambda method, params: None
         self._between: Notice = lambda method, params: None
@@ -51,18 +52,20 @@ class Ears:
 
     def enter(self, number: int, ear: Ear) -> None:
         """Have `ear` listen for request `number`, and for the first one that it listened for."""
-        self._listening[number] = ear
+        self.listening[number] = ear
         if ear.number:
-            self._listening[ear.number] = ear
+            self.listening[ear.number] = ear
         else:
             ear.number = number
 
     def leave(self, number: int) -> None:
         """End request `number`, and what its ear still has open."""
-        ear = self._listening.pop(number, None)
+        ear = self.listening.pop(number, None)
         if ear is not None:
-            self._listening.pop(ear.number, None)
-            ear.end()
+            if ear.number != number:
+                self.listening.pop(ear.number, None)
+            if ear.still_open:
+                ear.end()
 
     @contextmanager
     def standing(self, ear: Ear) -> Iterator[None]:
@@ -94,7 +97,7 @@ class Ears:
 
     def asked(self) -> Ear | None:
         """Return whom a request of the server is for that came on no request's stream."""
-        return next(reversed(self._listening.values()), self._standing) if self._alone else None
+        return next(reversed(self.listening.values()), self._standing) if self._alone else None
 
     def _named(self, method: str, params: Mapping[str, Any]) -> Ear | None:
         number: object = None
@@ -105,9 +108,9 @@ class Ears:
             number = params.get("progressToken")
         else:
             return self.asked()
-        return self._listening.get(number) if type(number) is int else None
+        return self.listening.get(number) if type(number) is int else None
 
     def _withdraw(self, identity: object) -> None:
-        for ear in (*self._listening.values(), *((self._standing,) if self._standing else ())):
+        for ear in (*self.listening.values(), *((self._standing,) if self._standing else ())):
             if ear.withdraw(identity):
                 return

@@ -57,17 +57,19 @@ class Reading:
 
     One that is `patient` waits for the first byte as long as for the last; one that is `endless` takes any number of
     events. `number` tells it from others on its connection. `last_id` and `retry_ms` are as in `EventStream`, and stay
-    over several exchanges. `ends` is when the latest exchange ends, on the loop's clock, not counting what stood still.
+    over several exchanges. `ends` is when the latest exchange ends, on the loop's clock, not counting what stood still:
+    then at last `reply` has the answer or a fault, over `connection`.
     """
 
-    __slots__ = ("endless", "ends", "last_id", "number", "patient", "retry_ms")
-
-    def __init__(self, *, endless: bool = False) -> None:
-        self.number = 0
-        self.endless = self.patient = endless
-        self.last_id = b""
-        self.retry_ms: int | None = None
-        self.ends = 0.0
+    # Of the class until one has another: one is made for every call.
+    endless: bool = False
+    patient: bool = False
+    number: int = 0
+    last_id: bytes = b""
+    retry_ms: int | None = None
+    ends: float = 0.0
+    reply: "asyncio.Future[Reply]"
+    connection: "_Connection | None" = None
 
     def begun(self) -> None:
         """Take note that an event stream has begun."""
@@ -119,21 +121,41 @@ class HttpClient:
         Raises:
             ConnectorFault: `unavailable`, `timeout` or `contract_broken`; `sent=False` if there was no connection.
         """
-        loop = asyncio.get_running_loop()
-        ends = loop.time() + timeout_s
-        connection = self._pooled(ends - timeout_s)
-        if connection is None:
-            connection = await self._connect(timeout_s)
-            timeout_s = ends - loop.time()
         request = b"%b\r\n" % head if body is None else b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
+        if not self.begin(request, timeout_s, reading, reading.stood_still()):
+            loop = asyncio.get_running_loop()
+            ends = loop.time() + timeout_s
+            connection = await self._connect(timeout_s)
+            connection.begin(request, ends - loop.time(), reading, reading.stood_still())
+        return await self.reply_to(reading)
+
+    def begin(self, request: bytes, timeout_s: float, reading: Reading, stood_still: float = 0.0) -> bool:
+        """Send a request, the whole of it, if there is an idle connection; tell whether there was one.
+
+        `reading.reply` ends when it is answered or can no longer be; what came of it, `reply_to` says.
+        """
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.idle_until > connection.loop.time() and not connection.is_closing():
+                connection.begin(request, timeout_s, reading, stood_still)
+                return True
+            connection.abort()
+        return False
+
+    async def reply_to(self, reading: Reading) -> Reply:
+        """Return the answer to a request that was sent. Raises `ConnectorFault`, as `exchange`."""
+        connection = reading.connection
+        assert connection is not None
         try:
-            reply = await connection.begin(request, timeout_s, reading)
+            reply = await reading.reply
         except ConnectorFault:
             reading.weigh(connection.received, connection.status)
             raise
         except asyncio.CancelledError:
             connection.abort()
             raise
+        finally:
+            del reading.reply  # a fault knows this frame, and would be kept by it
         reading.weigh(reply.received, reply.status)
         return reply
 
@@ -144,14 +166,6 @@ class HttpClient:
             connection.abort()
         if connections:
             await asyncio.wait([connection.lost for connection in connections], timeout=_CLOSE_S)
-
-    def _pooled(self, now: float) -> "_Connection | None":
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.usable and connection.idle_until > now:
-                return connection
-            connection.abort()
-        return None
 
     async def _connect(self, timeout_s: float) -> "_Connection":
         loop = asyncio.get_running_loop()
@@ -184,16 +198,12 @@ class HttpClient:
         if connection in self._idle:
             self._idle.remove(connection)
 
-    def _freed(self, connection: "_Connection") -> None:
-        if len(self._idle) < self.limits.idle_connections:
-            connection.idle_until = connection.loop.time() + self.limits.idle_s
-            self._idle.append(connection)
-        else:
-            connection.abort()
-
 
 def _broken(message: str, detail: str = "") -> ConnectorFault:
     return ConnectorFault(message, code="contract_broken", detail=detail)
+
+
+_NOTHING: Final = Reading()
 
 
 class _Connection(asyncio.Protocol):
@@ -211,7 +221,7 @@ class _Connection(asyncio.Protocol):
         self._answer: asyncio.Future[Reply] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._drained: asyncio.TimerHandle | None = None
-        self._reading = Reading()
+        self._reading = _NOTHING
         self._before = 0
         self._tempo = Tempo()
         self._reset()
@@ -233,20 +243,21 @@ class _Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def begin(self, request: bytes, timeout_s: float, reading: Reading) -> "asyncio.Future[Reply]":
-        """Send a request; the future gets the answer, or the fault."""
+    def begin(self, request: bytes, timeout_s: float, reading: Reading, stood_still: float) -> None:
+        """Send a request; `reading.reply` gets the answer, or the fault."""
         if self._parsed:
             self._reset()
-        self._before, self._reading = self._reading.number, reading
-        now = self.loop.time()
-        reading.ends = now + timeout_s - reading.stood_still()
-        answer: asyncio.Future[Reply] = self.loop.create_future()
-        self._answer = answer
-        longest = timeout_s if reading.patient else self._limits.first_byte_s
-        first = timeout_s if timeout_s < longest else longest
-        self._limit_to(reading.ends - timeout_s + (first if first > 0.0 else 0.0))
+        loop = self.loop
+        self._reading, reading.connection = reading, self
+        self._answer = reading.reply = loop.create_future()
+        reading.ends = limit = loop.time() + timeout_s - stood_still
+        if timeout_s > self._limits.first_byte_s and not reading.patient:
+            limit += self._limits.first_byte_s - timeout_s
+        self._limit = limit
+        timer = self._timer
+        if timer is None or timer.when() > limit:
+            self._limit_to(limit)
         self._transport.write(request)
-        return answer
 
     def _limit_to(self, limit: float) -> None:
         """Have the exchange fail when `limit` has passed; a timer left from another one serves if it is earlier."""
@@ -256,6 +267,17 @@ class _Connection(asyncio.Protocol):
             if timer is not None:
                 timer.cancel()
             self._timer = self.loop.call_at(limit, self._late)
+
+    def _over(self, *, mine: bool) -> None:
+        """Take note that nobody waits on it, and give it back if it can be trusted with another exchange."""
+        self._answer = None
+        self._before, self._reading = self._reading.number, _NOTHING
+        limits, idle = self._limits, self._client._idle
+        if mine and len(idle) < limits.idle_connections:
+            self.idle_until = self.loop.time() + limits.idle_s
+            idle.append(self)
+        else:
+            self.abort()
 
     def _late(self) -> None:
         """The limit has passed, unless the exchange's clock stood still meanwhile: then it comes later."""
@@ -271,21 +293,27 @@ class _Connection(asyncio.Protocol):
     def _fail(self, fault: ConnectorFault) -> None:
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(fault)
-        self._answer = None
-        self.abort()
+        self._over(mine=False)
 
     # --- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
+        self.is_closing = transport.is_closing
         self._client._made(self)
 
     def data_received(self, data: bytes) -> None:
-        if self._answer is None:  # bytes nobody asked for
+        answer = self._answer
+        if answer is None:  # bytes nobody asked for
             self.abort()
             return
-        if self._parsed or not self._is_like_another(data, self._answer):
+        reading = self._reading
+        reply = None if self._parsed else self._client._heads.reply(data)
+        if reply is None or answer.done() or reading.answered(reply) != reading.number:
             self._parse(data)
+            return
+        answer.set_result(reply)  # one that needs no parsing
+        self._over(mine=True)
 
     def _parse(self, data: bytes) -> None:
         self._parsed = True
@@ -310,23 +338,6 @@ class _Connection(asyncio.Protocol):
             self._fail(_broken("The server's headers are too large."))
         elif first and not self._answer.done():
             self._limit_to(self._reading.ends)
-
-    def _is_like_another(self, data: bytes, answer: "asyncio.Future[Reply]") -> bool:
-        """Take an answer that needs no parsing, and tell whether it was one."""
-        reply = self._client._heads.reply(data)
-        if reply is None or answer.done() or self._reading.answered(reply) != self._reading.number:
-            return False
-        self._hand_over(answer, reply, mine=True)
-        return True
-
-    def _hand_over(self, answer: "asyncio.Future[Reply]", reply: Reply, *, mine: bool) -> None:
-        """Give the answer to whoever waits, and the connection back if it can be trusted with another exchange."""
-        answer.set_result(reply)
-        self._answer = None
-        if mine:
-            self._client._freed(self)
-        else:
-            self.abort()
 
     def _learn(self, data: bytes) -> None:
         if self._reusable and not self._surplus and self.status == 200 and self._events is None:
@@ -459,13 +470,9 @@ class _Connection(asyncio.Protocol):
             to = self._reading.answered(reply)
             if sound and to and to == self._before != self._reading.number and self._dropped(data):
                 return
-            self._hand_over(answer, reply, mine=sound and not self._surplus and to == self._reading.number)
-            return
-        self._answer = None
-        if sound and not self._surplus:
-            self._client._freed(self)
-        else:
-            self.abort()
+            answer.set_result(reply)
+            sound = sound and to == self._reading.number
+        self._over(mine=sound and not self._surplus)
 
     def _dropped(self, data: bytes) -> bool:
         """Drop what answers the exchange before once more, and go on with what follows it, if that can be told."""

@@ -32,11 +32,12 @@ class KnownHeads:
 
     def reply(self, data: bytes) -> Reply | None:
         """Return the answer that `data` is, if it is one, whole, and with a known head."""
-        end = data.find(_END) + len(_END)
+        end = data.find(_END) + 4
         known = self._known.get(data[:end])
-        if known is None or known[1] != len(data) - end:
+        if known is None:
             return None
-        return Reply(200, known[0], data[end:], known[1])
+        headers, length = known
+        return Reply(200, headers, data[end:], length) if length == len(data) - end else None
 
     def learn(self, data: bytes, headers: Mapping[bytes, bytes]) -> None:
         """Remember the head of an answer of status 200, if `data` is that answer, the whole of it."""

@@ -37,10 +37,11 @@ class HttpWire:
         self._shown = Shown(client, showing)
         self._clock = clock
         self._ears = Ears(alone=alone)
+        self._ears_by_number = self._ears.listening
         self.standing = self._ears.standing
         self.on_between = self._ears.on_between
         self._numbers = itertools.count(1)
-        self._open = False
+        self.alive = False
         self._session = b""
         self._settled = b""
         self._legacy = False
@@ -60,13 +61,9 @@ class HttpWire:
         self._get = b"GET %b HTTP/1.1\r\n%bAccept: text/event-stream\r\n" % (target, self._common)
         self._delete = b"DELETE %b HTTP/1.1\r\n%b" % (target, self._common)
 
-    @property
-    def alive(self) -> bool:
-        return self._open
-
     async def open(self) -> None:
         self._session = b""
-        self._open = True
+        self.alive = True
 
     def settle(self, headers: bytes, *, legacy: bool) -> None:
         self._settled = headers
@@ -78,7 +75,7 @@ class HttpWire:
             self._kept = asyncio.ensure_future(stream.run())
 
     async def close(self) -> None:
-        self._open = False
+        self.alive = False
         kept = self._drop_kept_stream()
         ending = [*self._asides, *kept]
         for aside in ending:
@@ -103,34 +100,55 @@ class HttpWire:
     async def request(
         self, method: str, params: Mapping[str, Any], headers: bytes, timeout_s: float, ear: Ear | None = None
     ) -> Any:
-        number = next(self._numbers)
-        answer = _Answer(number, self._take, ear)
         if method in _SESSIONLESS:
             self._session, self._legacy = b"", False
             self._drop_kept_stream()
-        session = self._session
+        answer = _Answer(self, next(self._numbers), ear, self._session, headers)
+        body = encode(answer.number, method, params, ear)
         if ear is not None and ear.listens:
             if self._alone:
                 await self._listening(timeout_s)
-            self._ears.enter(number, ear)
+            self._ears.enter(answer.number, ear)
+        reply = await self._answered(answer, self._send(body, headers, timeout_s, answer))
+        if method == "initialize":
+            self._session = reply.headers.get(b"mcp-session-id", b"")
+        return answer.result_of(reply)
+
+    def begin(self, rest: bytes, headers: bytes, timeout_s: float, ear: Ear) -> "_Answer | None":
+        if self._shown.varies:
+            return None
+        session = self._session
+        number = next(self._numbers)
+        answer = _Answer(self, number, ear, session, headers)
+        if session:
+            headers = b"%bMcp-Session-Id: %b\r\n" % (headers, session)
+        body = b'{"jsonrpc":"2.0","id":%d,%b' % (number, rest)
+        request = b"%b%bContent-Length: %d\r\n\r\n%b" % (self._post, headers, len(body), body)
+        if not self._client.begin(request, timeout_s, answer):
+            return None
+        if ear.listens:  # as `enter` does for a new one
+            self._ears_by_number[number] = ear
+            ear.number = number
+        return answer
+
+    async def _answered(self, answer: "_Answer", replying: Awaitable[Reply]) -> Reply:
+        """Return what a request that was sent is answered with, a response to it found in that."""
         try:
             try:
-                reply = await self._send(encode(number, method, params, ear), headers, timeout_s, answer)
+                reply = await replying
             except ConnectorFault as cut:
-                if cut.code != "unavailable" or not answer.last_id or not self._open:
+                if cut.code != "unavailable" or not answer.last_id or not self.alive:
                     raise
                 reply = await resumed(self._fetch, self._doze, answer, cut)
         except (asyncio.CancelledError, TimedOut) as error:
-            if self._legacy and getattr(error, "sent", True):  # closing the stream says nothing to a legacy server
-                self._tell_cancelled(number, headers)
+            if getattr(error, "sent", True):
+                self._give_up(answer)
             raise
         finally:
-            self._ears.leave(number)
+            self._ears.leave(answer.number)
         if answer.found is None:
-            answer.found = message_in(reply, number, session, self._clock)
-        if method == "initialize":
-            self._session = reply.headers.get(b"mcp-session-id", b"")
-        return result_of(answer.found, reply.status)
+            answer.found = message_in(reply, answer.number, answer.session, self._clock)
+        return reply
 
     def _send(self, body: bytes, headers: bytes, timeout_s: float, reading: Reading) -> Awaitable[Reply]:
         return self._shown.send(self._head(headers), body, timeout_s, reading)
@@ -157,7 +175,7 @@ class HttpWire:
         finally:
             nap.cancel()
             self._asides.discard(nap)
-        if not self._open:
+        if not self.alive:
             raise Unavailable("The connection was closed.")
 
     def _take(self, data: bytes, ear: Ear | None) -> Mapping[str, Any] | None:
@@ -178,13 +196,16 @@ class HttpWire:
                 self._aside(answer_to(message), self._settled)
         return None
 
-    def _tell_cancelled(self, number: int, headers: bytes) -> None:
-        params = {"requestId": number, "reason": "the caller no longer waits"}
-        self._aside(dump({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}), headers)
+    def _give_up(self, answer: "_Answer") -> None:
+        """Tell a legacy server that nobody waits any longer: closing the stream says nothing to it."""
+        if self._legacy:
+            params = {"requestId": answer.number, "reason": "the caller no longer waits"}
+            said = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
+            self._aside(dump(said), answer.sent_with)
 
     def _aside(self, body: bytes, headers: bytes) -> None:
         """Send something whose fate does not matter to any call."""
-        if not self._open or len(self._asides) >= _MAX_ASIDES:
+        if not self.alive or len(self._asides) >= _MAX_ASIDES:
             return
         task = asyncio.ensure_future(self._send_aside(body, headers))
         self._asides.add(task)
@@ -223,23 +244,47 @@ class HttpWire:
 
 
 class _Answer(Reading):
-    """Looks for the response to one request among the events of its stream."""
+    """Looks for the response to one request among the events of its stream.
 
-    __slots__ = ("_ear", "_scale", "_take", "found")
+    The request named this `session`, and was `sent_with` these header lines besides.
+    """
 
-    def __init__(
-        self, number: int, take: Callable[[bytes, Ear | None], Mapping[str, Any] | None], ear: Ear | None
-    ) -> None:
-        # Not by way of `super`: this is made for every call.
-        self.endless = self.patient = ear is not None and ear.endless
-        self.last_id = b""
-        self.retry_ms = None
-        self.ends = 0.0
+    found: Mapping[str, Any] | None = None
+
+    def __init__(self, wire: HttpWire, number: int, ear: Ear | None, session: bytes, sent_with: bytes) -> None:
+        if ear is not None and ear.endless:
+            self.endless = self.patient = True
         self.number = number
-        self._take = take
-        self._scale = ear
-        self._ear = ear if ear is not None and ear.listens else None
-        self.found: Mapping[str, Any] | None = None
+        self.session = session
+        self.sent_with = sent_with
+        self._wire = wire
+        self._ear = ear
+
+    def result(self, reply: Reply) -> dict[str, Any] | None:
+        found, ear = self.found, self._ear
+        result = None if found is None or found.get("error") is not None else found.get("result")
+        if type(result) is not dict or result.get("resultType", "complete") != "complete":
+            return None
+        if ear is not None:
+            if ear.still_open:
+                ear.end()
+            self._wire._ears_by_number.pop(self.number, None)
+            ear.weigh(reply.received, reply.status)
+        return result
+
+    async def come_of(self) -> Any:
+        return self.result_of(await self._wire._answered(self, self._wire._client.reply_to(self)))
+
+    def result_of(self, reply: Reply) -> Any:
+        """Return the result in the response that was found. Raises as `Wire.request`."""
+        assert self.found is not None
+        return result_of(self.found, reply.status)
+
+    def call_off(self) -> None:
+        assert self.connection is not None
+        self.connection.abort()
+        self._wire._give_up(self)
+        self._wire._ears.leave(self.number)
 
     def answered(self, reply: Reply) -> int | None:
         if reply.status != 200:
@@ -256,7 +301,8 @@ class _Answer(Reading):
         return identity
 
     def event(self, data: bytes) -> bool:
-        message = self._take(data, self._ear)
+        ear = self._ear
+        message = self._wire._take(data, ear if ear is not None and ear.listens else None)
         if message is None:
             return False
         identity = message.get("id")
@@ -266,8 +312,8 @@ class _Answer(Reading):
         return True
 
     def weigh(self, received: int, status: int) -> None:
-        if self._scale is not None:
-            self._scale.weigh(received, status)
+        if self._ear is not None:
+            self._ear.weigh(received, status)
 
     def stood_still(self) -> float:
         return 0.0 if self._ear is None else self._ear.stood_still()

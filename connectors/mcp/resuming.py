@@ -112,7 +112,7 @@ class _Listening(Reading):
     __slots__ = ("_take", "_tried", "heard")
 
     def __init__(self, take: Callable[[bytes, Ear | None], Mapping[str, Any] | None], tried: asyncio.Event) -> None:
-        super().__init__(endless=True)
+        self.endless = self.patient = True
         self._take = take
         self._tried = tried
         self.heard = False

@@ -6,7 +6,6 @@ from contextlib import suppress
 from typing import Any, Final
 
 from connectors.mcp.connection import Connection
-from connectors.mcp.deadline import Deadline
 from connectors.mcp.talk import Talk
 from connectors.mcp.wire import RpcError
 from gateway.connector import Clock, ToolCall
@@ -47,7 +46,7 @@ class _Listing(Talk):
     """Has the client list its roots, and hears nothing else."""
 
     def __init__(self, call: ToolCall, clock: Clock) -> None:
-        super().__init__(call.back, Deadline(clock, call.timeout_s), call.measure)
+        super().__init__(call.back, clock, call.timeout_s, call.measure)
         self.begun = asyncio.Event()
         self.answered = asyncio.Event()
 
@@ -58,5 +57,5 @@ class _Listing(Talk):
         if question.get("method") != ROOTS or not super().ask(question, reply):
             return False
         self.begun.set()
-        self._open[question["id"]].add_done_callback(lambda _: self.answered.set())
+        self.still_open[question["id"]].add_done_callback(lambda _: self.answered.set())
         return True

@@ -42,6 +42,8 @@ class Shown:
     def __init__(self, client: HttpClient, showing: Showing | None) -> None:
         self._client = client
         self._showing = showing
+        self.varies = showing is not None
+        """Whether what is to be shown has to be asked for first."""
 
     def send(self, head: bytes, body: bytes | None, timeout_s: float, reading: Reading) -> Awaitable[Reply]:
         """As `once`; a request that is refused for its credential alone is sent again with a renewed one."""

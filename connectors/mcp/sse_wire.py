@@ -89,6 +89,9 @@ class SseWire:
         body = dump({"jsonrpc": "2.0", "method": method, "params": params})
         await self._say(body, headers, _Post(_ASIDE_S))
 
+    def begin(self, rest: bytes, headers: bytes, timeout_s: float, ear: Ear) -> None:
+        del rest, headers, timeout_s, ear  # what all answers come by is not one request's
+
     async def request(
         self, method: str, params: Mapping[str, Any], headers: bytes, timeout_s: float, ear: Ear | None = None
     ) -> Any:
@@ -208,7 +211,6 @@ class _Post(Reading):
     __slots__ = ("_ear", "timeout_s")
 
     def __init__(self, timeout_s: float, ear: Ear | None = None) -> None:
-        super().__init__()
         self.timeout_s = timeout_s
         self._ear = ear
 
@@ -223,7 +225,7 @@ class _Stream(Reading):
     __slots__ = ("_take", "named")
 
     def __init__(self, named: "asyncio.Future[bytes]", take: Callable[[bytes], None]) -> None:
-        super().__init__(endless=True)
+        self.endless = self.patient = True
         self.named = named
         self._take = take
 

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from connectors.mcp.deadline import MOST_STILL_S, Deadline
 from connectors.mcp.wire import Ear
-from gateway.connector import AskRefused, Back, Hear, Measure, dump
+from gateway.connector import AskRefused, Back, Clock, Hear, Measure, dump
 
-__all__ = ["Scale", "Talk"]
+__all__ = ["Talk"]
 
 _PROGRESS: Final = "notifications/progress"
 _MOST_AT_ONCE: Final = 16
@@ -17,33 +17,37 @@ _NOT_IN_TIME: Final = "The client did not answer in time"
 _REFUSED: Final = -1  # the code of the specification's own example of a request that a user turned down
 
 
-class Scale(Ear):
-    """Weighs what a call is answered, and hears nothing."""
-
-    def __init__(self, measure: Measure) -> None:
-        self._measure = measure
-
-    def weigh(self, received: int, status: int | None = None) -> None:
-        self._measure.add(received, status)
-
-
-class Talk(Scale):
+class Talk(Ear):
     """The way back of one call. The call's clock stands still while the client is asked something."""
 
     listens = True
+    may_ask = True
+    """Whether the server may send requests of its own: not in the modern era."""
+    _questions = 0
+    _deadline: Deadline | None = None
 
-    def __init__(self, back: Back, deadline: Deadline, measure: Measure) -> None:
-        self._measure = measure  # not by way of `super`: this is made for every call
+    def __init__(self, back: Back, clock: Clock, timeout_s: float, measure: Measure) -> None:
         self._back = back
-        self._deadline = deadline
-        self._open: dict[object, asyncio.Task[None]] = {}
-        self._questions = 0
+        self._clock = clock
+        self._ends = clock.monotonic() + timeout_s
+        self._measure = measure
+        self.still_open: dict[object, asyncio.Task[None]] = {}
         self.wants_progress = back.wants_progress
-        self.may_ask = True
-        """Whether the server may send requests of its own: not in the modern era."""
+
+    @property
+    def deadline(self) -> Deadline:
+        """Until when the call may take: made where it is asked for, which for most calls it is not."""
+        if self._deadline is None:
+            self._deadline = Deadline(self._clock, self._ends - self._clock.monotonic())
+        return self._deadline
+
+    def weigh(self, received: int, status: int | None = None) -> None:
+        measure = self._measure  # as `add` does, which would be one step more for every call
+        measure.received = received + (measure.received or 0)
+        measure.status = status or measure.status
 
     def stood_still(self) -> float:
-        return self._deadline.stood_still()
+        return 0.0 if self._deadline is None else self._deadline.stood_still()
 
     def hear(self, method: str, params: Mapping[str, Any]) -> None:
         if method.startswith("notifications/") and (self.wants_progress or method != _PROGRESS):
@@ -58,31 +62,31 @@ class Talk(Scale):
         self._questions += 1
         if self._questions > _MOST_QUESTIONS:
             raise AskRefused(_REFUSED, "This call has asked too many questions")
-        self._deadline.pause()
+        self.deadline.pause()
         try:
-            async with asyncio.timeout(max(MOST_STILL_S - self._deadline.stood_still(), 0.0)):
+            async with asyncio.timeout(max(MOST_STILL_S - self.deadline.stood_still(), 0.0)):
                 return await self._back.ask(method, params, hear)
         except TimeoutError:
             raise AskRefused(_REFUSED, _NOT_IN_TIME) from None
         finally:
-            self._deadline.resume()
+            self.deadline.resume()
 
     def ask(self, question: Mapping[str, Any], reply: Callable[[bytes], Awaitable[None]]) -> bool:
         identity, method, params = question.get("id"), question.get("method"), question.get("params", {})
         usable = type(identity) in {str, int} and isinstance(method, str) and isinstance(params, dict)
-        if not (usable and self.may_ask) or identity in self._open or len(self._open) >= _MOST_AT_ONCE:
+        if not (usable and self.may_ask) or identity in self.still_open or len(self.still_open) >= _MOST_AT_ONCE:
             return False
         task = asyncio.ensure_future(self._answer(question, reply))
-        self._open[identity] = task
-        task.add_done_callback(lambda _: self._open.pop(identity, None))
+        self.still_open[identity] = task
+        task.add_done_callback(lambda _: self.still_open.pop(identity, None))
         return True
 
     def withdraw(self, identity: object) -> bool:
-        task = self._open.get(identity) if type(identity) in {str, int} else None
+        task = self.still_open.get(identity) if type(identity) in {str, int} else None
         return task is not None and task.cancel()
 
     def end(self) -> None:
-        for task in self._open.values():
+        for task in self.still_open.values():
             task.cancel()
 
     async def _answer(self, question: Mapping[str, Any], reply: Callable[[bytes], Awaitable[None]]) -> None:

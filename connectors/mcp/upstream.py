@@ -8,6 +8,7 @@ from connectors.mcp.connection import Connection, Pace, Terms
 from connectors.mcp.era import Era, Protocol
 from connectors.mcp.errand import Errand
 from connectors.mcp.faults import confined
+from connectors.mcp.form import Form
 from connectors.mcp.inputs import INPUT_REQUIRED, MOST_ROUNDS, answers_to
 from connectors.mcp.lanes import Lanes
 from connectors.mcp.listing import LISTS, TOOLS_LIST, list_all
@@ -29,6 +30,7 @@ from gateway.connector import (
     Surroundings,
     ToolCall,
     ToolTraits,
+    dump,
     plain,
 )
 
@@ -53,10 +55,10 @@ class McpUpstream:
         protocol: Protocol,
         surroundings: Surroundings,
         pace: Pace | None = None,
-        concerning: Callable[[Behalf], Behalf] = lambda behalf: ITSELF,
+        concerning: Callable[[Behalf], Behalf] | None = None,
     ) -> None:
         self._make = make
-        self.concerning = concerning
+        self._concerning = concerning
         self._pace = pace or Pace()
         self._clock = surroundings.clock
         self._terms = Terms(surroundings, self._pace)
@@ -68,7 +70,7 @@ class McpUpstream:
         self._lanes = Lanes(self._lane, self._terms)
         self._ending: asyncio.Task[None] | None = None
         self._mirrored: dict[str, Mapping[tuple[str, ...], str]] = {}
-        self._heads: dict[tuple[str, str], bytes] = {}
+        self._forms: dict[str, Form] = {}
 
     async def open(self) -> None:
         self._watch.allow()
@@ -106,18 +108,55 @@ class McpUpstream:
         ends = self._clock.monotonic() + self._pace.list_s
         return await self._shared.hold_session(lambda: self._list(self._shared, method, ends))
 
+    def concerning(self, behalf: Behalf) -> Behalf:
+        return ITSELF if self._concerning is None else self._concerning(behalf)
+
     def call(self, call: ToolCall) -> Awaitable[Mapping[str, Any]]:
-        errand = Errand(call, self._clock, self._shared.definitions)
         try:
-            behalf = self.concerning(call.behalf)
+            behalf = ITSELF if self._concerning is None else self._concerning(call.behalf)
         except ConnectorFault as fault:
             raise self._terms.faults.named(fault) from fault
         if call.method == ROOTS:
             return self._tell_of_roots(call, behalf)
-        back = call.back
-        if behalf is ITSELF and not (back.capabilities or back.log_level):
-            return self._perform(self._shared, errand)
-        return self._call_for(behalf, errand)
+        back, shared = call.back, self._shared
+        errand = Errand(call, self._clock, shared.definitions)
+        if behalf is not ITSELF:
+            return self._call_for(behalf, errand)
+        era = shared.era if shared.wire.alive else None
+        if (back.capabilities or back.log_level) and (era is None or self._leaves_a_trace(back, era)):
+            return self._call_for(behalf, errand)
+        if era is not None and self._begins(errand, era):
+            return errand
+        return self._perform(shared, errand)
+
+    def _begins(self, errand: Errand, era: Era) -> bool:
+        """Send a call over the shared connection, if nothing has to be waited for or found out first."""
+        call, back, shared = errand.call, errand.back, self._shared
+        if back.wants_progress or shared.defined_over is not era or shared.starts:
+            return False
+        if not era.modern and as_task(era, errand):
+            return False
+        form = self._forms.get(call.tool)
+        if form is None or form.era is not era:
+            form = self._forms[call.tool] = Form(era, call.tool, bool(self._mirrored.get(call.tool)))
+        told = call.meta or call.more or back.capabilities or back.declares or back.log_level
+        if told or call.idempotency_key is not None or call.method != TOOL_CALL or form.mirrors:
+            params = era.params(errand.params(), meta_of(call), back)
+            headers, rest = self._headers(era, call), dump({"method": call.method, "params": params})[1:]
+        else:
+            headers, rest = form.headers, form.written(call.arguments, back)
+        pending = shared.wire.begin(rest, headers, call.timeout_s, errand)
+        if pending is None:
+            return False
+        errand.pending = pending
+        errand.answer = pending.reply
+        errand.may_ask = not era.modern
+        errand.agreed = era
+        errand.perform = self._finish
+        return True
+
+    def _finish(self, errand: Errand) -> Awaitable[Mapping[str, Any]]:
+        return self._perform(self._shared, errand)
 
     async def _call_for(self, behalf: Behalf, errand: Errand) -> Mapping[str, Any]:
         """Perform a call of which the server's session may have to know the client."""
@@ -173,12 +212,13 @@ class McpUpstream:
             found = ()
         if method == TOOLS_LIST and connection is self._shared:
             self._mirrored = mirrored_parameters(found)
+            self._forms.clear()
         return found
 
     async def _perform(self, connection: Connection, errand: Errand) -> Mapping[str, Any]:
         """Return the call's result, having answered what a modern server asks meanwhile."""
         for rounds in range(MOST_ROUNDS + 1):
-            agreed = connection.era
+            agreed = connection.era if errand.pending is None else errand.agreed
             try:
                 result = await self._send(connection, errand)
             except (RpcError, ConnectorFault) as fault:
@@ -193,8 +233,7 @@ class McpUpstream:
                     return await self._whole(connection, errand, result)
                 if kind == _TASK or (kind == INPUT_REQUIRED and errand.call.back.takes_input_required):
                     return result  # type: ignore[no-any-return]  # seen by _kind
-                ask = errand.call.back.ask if errand.talk is None else errand.talk.put
-                errand.repeat_with(await answers_to(result, ask, rounds, self._clock))
+                errand.repeat_with(await answers_to(result, errand.put, rounds, self._clock))
             except ConnectorFault as fault:
                 raise self._terms.faults.named(fault) from fault
         raise self._terms.faults.named(Rejected(f"The server asked for input more than {MOST_ROUNDS} times."))
@@ -228,19 +267,22 @@ class McpUpstream:
         return await self._send(connection, errand)
 
     async def _send(self, connection: Connection, errand: Errand) -> Any:
+        if errand.pending is not None:
+            pending, errand.pending = errand.pending, None
+            del errand.answer  # a fault in it would know of itself by this frame, and be kept
+            return await pending.come_of()
         call = errand.call
         era = connection.live or await connection.ready(errand.deadline.left())
         if connection.defined_over is not era or connection.definitions is not errand.told:
             await self._refuse_drift(connection, errand)
         if connection is not self._shared:
             await connection.want_logs(call.back.log_level, errand.deadline.left())
-        if errand.talk is not None:
-            errand.talk.may_ask = not era.modern
+        errand.may_ask = not era.modern
         if not era.modern and not errand.waits and as_task(era, errand):
             errand.go_as_task(modern=False)
         params = era.params(errand.params(), meta_of(call), errand.back)
         headers = self._headers(era, call)
-        return await connection.wire.request(call.method, params, headers, errand.deadline.left(), errand.ear)
+        return await connection.wire.request(call.method, params, headers, errand.deadline.left(), errand)
 
     async def _refuse_drift(self, connection: Connection, errand: Errand) -> None:
         """Send no call to a server that, connected to anew, defines the tool in another way than was decided on."""
@@ -272,13 +314,7 @@ class McpUpstream:
     def _headers(self, era: Era, call: ToolCall) -> bytes:
         if call.method != TOOL_CALL:
             return era.headers(call.method, name_of(call))
-        parameters = parameter_headers(self._mirrored.get(call.tool), call.arguments)
-        if parameters:
-            return era.headers(TOOL_CALL, call.tool, parameters)
-        known = self._heads.get((era.version, call.tool))
-        if known is None:
-            known = self._heads[era.version, call.tool] = era.headers(TOOL_CALL, call.tool)
-        return known
+        return era.headers(TOOL_CALL, call.tool, parameter_headers(self._mirrored.get(call.tool), call.arguments))
 
 
 def _differ(

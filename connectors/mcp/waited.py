@@ -99,7 +99,7 @@ class _Wait:
         errand, era = self._errand, self._era
         params = era.params({"taskId": self._task_id, **(more or {})}, {}, errand.back if era.modern else None)
         left = errand.deadline.left() if timeout_s is None else timeout_s
-        ear = errand.ear if method == _RESULT else None
+        ear = errand if method == _RESULT else None
         return await self._wire.request(method, params, era.headers(method, self._task_id), left, ear)
 
     async def followed(self, task: Mapping[str, Any], clock: Clock) -> Any:
@@ -124,14 +124,13 @@ class _Wait:
 
     async def _answer(self, task: Mapping[str, Any], answered: set[str], clock: Clock) -> None:
         """Have the client answer what it was not asked yet, and pass that on."""
-        said, talk = task.get("inputRequests"), self._errand.talk
+        said = task.get("inputRequests")
         questions: Mapping[str, Any] = said if isinstance(said, Mapping) else {}
         new = {name: each for name, each in questions.items() if name not in answered}
         if not new:
             return
-        ask = self._errand.back.ask if talk is None else talk.put
         answered.update(new)
-        await self.ask(_UPDATE, await answers_to({"inputRequests": new}, ask, 0, clock))
+        await self.ask(_UPDATE, await answers_to({"inputRequests": new}, self._errand.put, 0, clock))
 
     async def called_off(self) -> None:
         """Call the task off; never raises."""

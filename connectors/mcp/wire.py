@@ -1,6 +1,7 @@
 """What an MCP server is spoken to through, whatever carries the bytes."""
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Final, Protocol
 
@@ -9,6 +10,7 @@ from gateway.connector import ConnectorFault, Notice, dump
 __all__ = [
     "METHOD_NOT_FOUND",
     "Ear",
+    "Pending",
     "RpcError",
     "SessionLost",
     "StatusError",
@@ -50,6 +52,8 @@ class Ear:
     """Whether the request is one that is answered only at the end of a stream of notifications, however many."""
     number: int = 0
     """That of the first request it listens for: the progress of a task goes by it to the end."""
+    still_open: Collection[object] = ()
+    """What it has to drop at the end."""
 
     def weigh(self, received: int, status: int | None = None) -> None:
         """Take note of what was answered: bytes, and an HTTP status where there is one."""
@@ -71,6 +75,24 @@ class Ear:
 
     def end(self) -> None:
         """The request is over: drop what is still open."""
+
+
+class Pending(Protocol):
+    """A request that was sent: `reply` ends when it is answered or cannot be any more, by its deadline."""
+
+    reply: "asyncio.Future[Any]"
+
+    def result(self, reply: Any) -> dict[str, Any] | None:
+        """Return the result of a request whose `reply` has this, if it is a complete one that was told plainly."""
+        ...
+
+    async def come_of(self) -> Any:
+        """As `Wire.request`, which has sent it."""
+        ...
+
+    def call_off(self) -> None:
+        """Wait for it no longer, and tell the server so."""
+        ...
 
 
 class Wire(Protocol):
@@ -107,6 +129,13 @@ class Wire(Protocol):
         Raises:
             RpcError: the server answered with an error.
             ConnectorFault: there was no usable answer.
+        """
+        ...
+
+    def begin(self, rest: bytes, headers: bytes, timeout_s: float, ear: Ear) -> Pending | None:
+        """As `request`, where it can be sent at once; else None, and nothing is sent.
+
+        `rest` is what follows the number in the message. One of its results is asked for at last, or it is called off.
         """
         ...
 

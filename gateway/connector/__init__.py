@@ -22,7 +22,17 @@ from gateway.connector.plugin import Connector, ConnectorConfig, Surroundings
 from gateway.connector.receiving import Delivery, Receiver
 from gateway.connector.secret import Secret
 from gateway.connector.tunnel import ProxyUrl, Tunnel
-from gateway.connector.upstream import LOOKUP, Definitions, Notice, Offer, ToolCall, ToolsOnly, ToolTraits, Upstream
+from gateway.connector.upstream import (
+    LOOKUP,
+    Begun,
+    Definitions,
+    Notice,
+    Offer,
+    ToolCall,
+    ToolsOnly,
+    ToolTraits,
+    Upstream,
+)
 from gateway.model.back import NOBODY, AskRefused, Back, Hear
 from gateway.model.clock import Clock, IdSource
 from gateway.model.errors import ConnectorFault
@@ -37,6 +47,7 @@ __all__ = [
     "AskRefused",
     "Auth",
     "Back",
+    "Begun",
     "Behalf",
     "Certificates",
     "Clock",

@@ -1,11 +1,8 @@
 """What one attempt came to on the wire: told by the connector that makes it, kept in the ledger."""
 
-from dataclasses import dataclass
-
 __all__ = ["Measure"]
 
 
-@dataclass(slots=True)
 class Measure:
     """The last HTTP status that was answered, and the bytes received in all; None where nobody told."""
 

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 from gateway.connector.credential import Behalf
 from gateway.connector.faults import Confined
 from gateway.connector.plugin import Surroundings
-from gateway.connector.upstream import Definitions, Notice, Offer, ToolCall, ToolTraits, Upstream
+from gateway.connector.upstream import Begun, Definitions, Notice, Offer, ToolCall, ToolTraits, Upstream
 from gateway.model.errors import ConnectorFault
 
 __all__ = ["TOOLS_CHANGED", "Health", "PoolPace", "Probed", "State", "Supervised", "Upstreams"]
@@ -155,11 +155,29 @@ class Supervised:
         self._learn(None)
         return found
 
-    async def call(self, call: ToolCall) -> Mapping[str, Any]:
+    def call(self, call: ToolCall) -> Awaitable[Mapping[str, Any]]:
         if self._health.state is not State.UP:
-            await self._usable(call.timeout_s)
+            return self._when_usable(call)
         try:
-            result = await self._upstream.call(call)
+            asked = self._upstream.call(call)
+        except ConnectorFault as fault:
+            return self._watched(_raised(fault))
+        if not isinstance(asked, Begun):
+            return self._watched(asked)
+        asked.watched = self._watched
+        return asked
+
+    async def _when_usable(self, call: ToolCall) -> Mapping[str, Any]:
+        await self._usable(call.timeout_s)
+        return await self._watched(self._called(call))
+
+    async def _called(self, call: ToolCall) -> Mapping[str, Any]:
+        return await self._upstream.call(call)
+
+    async def _watched(self, asked: Awaitable[Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Return what was asked for, having learnt from what came of it."""
+        try:
+            result = await asked
         except Confined:
             raise
         except ConnectorFault as fault:
@@ -340,6 +358,10 @@ class Upstreams:
     async def close(self) -> None:
         """Close all at once."""
         await asyncio.gather(*(member.close() for member in self._members.values()))
+
+
+async def _raised(fault: ConnectorFault) -> Mapping[str, Any]:
+    raise fault
 
 
 async def _listed(member: Supervised) -> Definitions | ConnectorFault:

@@ -1,6 +1,7 @@
 """What the gateway needs of whatever performs tool calls."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -10,7 +11,7 @@ from gateway.model.back import NOBODY, Back
 from gateway.model.light import light
 from gateway.model.tool import Effect
 
-__all__ = ["LOOKUP", "Definitions", "Notice", "Offer", "ToolCall", "ToolTraits", "ToolsOnly", "Upstream"]
+__all__ = ["LOOKUP", "Begun", "Definitions", "Notice", "Offer", "ToolCall", "ToolTraits", "ToolsOnly", "Upstream"]
 
 LOOKUP: Final = "toolgate/lookup"
 """The method of a `ToolCall` that only asks what became of an earlier one."""
@@ -71,6 +72,35 @@ class Offer:
     version: str = ""
 
 
+class Begun:
+    """A call that is on its way already, as `Upstream.call` may return it; to be awaited like any other.
+
+    Or, without a coroutine for the ordinary case: `answer`, which ends by the call's deadline, is awaited, and what it
+    has is given to `result`. Where it raises `ConnectorFault`, and where there is no result, the call itself is awaited
+    after all; where whoever waits is cancelled, it is to be called off.
+    """
+
+    answer: "asyncio.Future[Any]"
+    watched: "Callable[[Awaitable[Mapping[str, Any]]], Awaitable[Mapping[str, Any]]] | None" = None
+    """What the awaited call goes through, so that somebody else learns what comes of it."""
+
+    def result(self, answer: Any) -> Mapping[str, Any] | None:
+        """Return the result that `answer` had, unless there is more to do than to read it: then None. Ask once."""
+        raise NotImplementedError
+
+    def call_off(self) -> None:
+        """Wait for it no longer."""
+        raise NotImplementedError
+
+    def whole(self) -> Awaitable[Mapping[str, Any]]:
+        """Return the result, whatever that takes. Raises as `Upstream.call`."""
+        raise NotImplementedError
+
+    def __await__(self) -> Generator[Any, Any, Mapping[str, Any]]:
+        whole = self.whole()
+        return (whole if self.watched is None else self.watched(whole)).__await__()
+
+
 class Upstream(Protocol):
     """A live connector: one MCP server, one API, or one plugin.
 
@@ -114,6 +144,8 @@ class Upstream(Protocol):
 
     def call(self, call: ToolCall) -> Awaitable[Mapping[str, Any]]:
         """Perform the call once and return the raw MCP result object, unknown fields and all.
+
+        What is returned is awaited at once. It may be `Begun`.
 
         Raises:
             ConnectorFault: with `sent=False` only if nothing left the gateway; with `rpc` where the server answered

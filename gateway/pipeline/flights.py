@@ -1,18 +1,15 @@
 """Reads under way, so that what several agents read in one run at once is read once."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from gateway.model.errors import GatewayError
 
-__all__ = ["Flights", "Passenger", "Raw", "Read"]
+__all__ = ["Flights", "Passenger", "Raw"]
 
 Raw = Mapping[str, Any]
-Read = Callable[[], Awaitable[tuple[Raw, bool]]]
-"""Makes a read; returns its answer, and whether that is for the client of this very call alone."""
-
 _Arrival = asyncio.Future[Raw | GatewayError | None]
 
 
@@ -39,15 +36,22 @@ class Flights:
     def __init__(self) -> None:
         self._under_way: dict[object, Passenger] = {}
 
-    def fly(self, passenger: Passenger, read: Read) -> Coroutine[Any, Any, tuple[Raw, str]]:
-        """Return the answer of a read, and whose call made it. To be awaited at once. Raises what the read raises.
+    def leads(self, passenger: Passenger) -> bool:
+        """Tell whether a read is the first of its key. It is to be made then, and its passenger to `land`."""
+        if passenger.key in self._under_way:
+            return False
+        self._under_way[passenger.key] = passenger
+        return True
 
-        A leader that is called off, or whose server has a question to it, leaves the read to those who wait.
+    async def shared(self, passenger: Passenger) -> tuple[Raw, str] | None:
+        """Return the answer of the read that is under way, and whose call made it. Raises what that raised.
+
+        None where there is none for this passenger, who is to read then, and to `land`.
         """
-        return self._join(passenger, read) if passenger.key in self._under_way else self._lead(passenger, read)
-
-    async def _join(self, passenger: Passenger, read: Read) -> tuple[Raw, str]:
-        while (leader := self._under_way.get(passenger.key)) is not None and _suits(leader, passenger):
+        while not self.leads(passenger):
+            leader = self._under_way[passenger.key]
+            if not _suits(leader, passenger):
+                return None
             arrival: _Arrival = asyncio.get_running_loop().create_future()
             leader.waiting = [*(leader.waiting or ()), arrival]
             answer = await arrival
@@ -55,28 +59,18 @@ class Flights:
                 raise answer
             if answer is not None:
                 return answer, leader.call_id
-        if leader is not None:
-            return (await read())[0], passenger.call_id
-        return await self._lead(passenger, read)
+        return None
 
-    async def _lead(self, passenger: Passenger, read: Read) -> tuple[Raw, str]:
-        self._under_way[passenger.key] = passenger
-        answer: Raw | GatewayError | None = None
-        try:
-            raw, alone = await read()
-            if not alone and raw.get("resultType", "complete") == "complete":
-                answer = raw
-        except GatewayError as fault:
-            answer = fault
-            raise
-        else:
-            return raw, passenger.call_id
-        finally:
+    def land(self, passenger: Passenger, answer: Raw | GatewayError | None) -> None:
+        """End a passenger's read. Those who wait get its `answer`; where there is none for others, the next one reads.
+
+        There is none where the read was called off, or the server had a question to its client.
+        """
+        if self._under_way.get(passenger.key) is passenger:
             del self._under_way[passenger.key]
-            for arrival in passenger.waiting or ():
-                if not arrival.done():
-                    arrival.set_result(answer)
-            del answer  # a fault knows this frame, and would be kept by it
+        for arrival in passenger.waiting or ():
+            if not arrival.done():
+                arrival.set_result(answer)
 
 
 def _suits(leader: Passenger, passenger: Passenger) -> bool:

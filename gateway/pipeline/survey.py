@@ -41,7 +41,7 @@ class Survey:
         self._deliver = deliver
         self._clock = clock
         self._changed = changed
-        self._quarantined = quarantined
+        self.quarantined = quarantined
         self._every_s = every_s
         self._live: dict[str, Live] = {}
         self._hint = asyncio.Event()
@@ -70,11 +70,6 @@ class Survey:
         said = {"capabilities": offer.capabilities, "instructions": offer.instructions}
         shown = self._deliver(said)
         return offer if shown is said else replace(offer, **shown)
-
-    def check(self, server: str, tool: str) -> None:
-        """Raise `ConnectorFault` for a tool that went into quarantine after its call was decided; nothing is sent."""
-        if why := self._quarantined(server, tool):
-            raise ConnectorFault(f"{server}.{tool} is quarantined: {why}.", code="rejected", sent=False)
 
     def saw(self, server: str, upstream: Upstream, definitions: Definitions) -> None:
         """Take note of what a server offers now."""
@@ -141,8 +136,9 @@ class _Surveyed:
         return self._upstream.traits(tool)
 
     def call(self, call: ToolCall) -> Awaitable[Mapping[str, Any]]:
-        if call.method == "tools/call":
-            self._survey.check(self._server, call.tool)
+        if call.method == "tools/call" and (why := self._survey.quarantined(self._server, call.tool)):
+            text = f"{self._server}.{call.tool} is quarantined: {why}."
+            raise ConnectorFault(text, code="rejected", sent=False)  # after its call was decided
         return self._upstream.call(call)
 
     def offer(self) -> Offer:

@@ -40,6 +40,8 @@ class Breaker:
         self._failures: deque[bool] = deque(maxlen=settings.breaker_calls)
         self._since_failure = 0
         """How many calls have not failed since one did, or since the first: of those that count, one did if fewer."""
+        self.only_knows_success = False
+        """Whether none of as many calls as it looks at has failed: one more that did not changes nothing."""
         self._opened_at: float | None = None
         self._probing = False
         self._turn = OwnTurn(self)
@@ -79,6 +81,7 @@ class Breaker:
         elif self._opened_at is None:
             self._failures.append(failed)
             self._since_failure = 0 if failed else self._since_failure + 1
+            self.only_knows_success = self._since_failure >= self._settings.breaker_calls
             if self._since_failure < len(self._failures) and self._trips():
                 self._opened_at = self._clock.monotonic()
                 self._turn = OwnTurn(self)
@@ -92,6 +95,7 @@ class Breaker:
         self._turn = OwnTurn(self)
         self._failures.clear()
         self._since_failure = 0
+        self.only_knows_success = False
 
     def _trips(self) -> bool:
         minimum = min(self._settings.breaker_min_calls, self._settings.breaker_calls)
@@ -112,7 +116,8 @@ class OwnTurn:
 
     def record(self, failed: bool) -> None:
         """As `Turn.record`."""
-        self._breaker.learn(self, failed)
+        if failed or not self._breaker.only_knows_success:
+            self._breaker.learn(self, failed)
 
     def forget(self) -> None:
         """As `Turn.forget`."""

@@ -1,18 +1,18 @@
 """Carrying out one call: as often as it is safe, never longer than its deadline."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
 from gateway.connector.credential import ITSELF, Behalf
-from gateway.connector.upstream import ToolCall, Upstream
+from gateway.connector.upstream import Begun, ToolCall, Upstream
 from gateway.model.clock import Clock, IdSource
 from gateway.model.errors import ConnectorFault, GatewayError, LimitFault, OutcomeUnknown
-from gateway.model.light import light
+from gateway.model.light import maker
 from gateway.model.tool import Tool
-from gateway.resilience.breaker import Breaker
+from gateway.resilience.breaker import Breaker, Turn
 from gateway.resilience.breakers import Breakers, Passage
 from gateway.resilience.bulkhead import Bulkhead
 from gateway.resilience.config import ResilienceConfig
@@ -42,15 +42,25 @@ class _Guard:
     bulkhead: Bulkhead
 
 
-@light
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: it is made for every call
 class _Attempt:
+    """One attempt: let through by its `turn`, over by `ends`, and `most_s` after it began unless it is the last."""
+
     n: int
+    guard: _Guard
     breaker: Breaker | Passage
+    call: ToolCall
+    upstream: Upstream
     ends: float
     note: NoteAttempt
+    started_ms: int = 0
+    started: float = 0.0
+    turn: Turn | None = None
     most_s: float | None = None
     hedge: bool = False
+
+
+_attempt: Final = maker(_Attempt)
 
 
 class _LeftAlone(ConnectorFault):
@@ -83,20 +93,59 @@ class Executor:
             OutcomeUnknown: an effect was asked for and, after some attempt, no usable answer came.
             LimitFault: the server has too many calls already; nothing was sent.
         """
-        ends = self._clock.monotonic() + call.timeout_s
-        guard = self._guard(tool.server)
+        guard = self._guards.get(tool.server) or self._guard(tool.server)
         breaker = guard.breakers.for_calls(ITSELF if call.behalf is ITSELF else _scope(upstream, call.behalf))
+        turn = breaker.ask()
+        if isinstance(turn, float):
+            raise _left_alone(guard.server, turn)
+        started = self._clock.monotonic()
+        first = _attempt(
+            n=1,
+            guard=guard,
+            breaker=breaker,
+            call=call,
+            upstream=upstream,
+            ends=started + call.timeout_s,
+            note=note,
+            started_ms=self._clock.now_ms(),
+            started=started,
+            turn=turn,
+        )
+        if tool.hedge is not None or tool.attempt_s is not None or not guard.bulkhead.take_now():
+            return await self._go_on(tool, first)
+        code, result = "internal", None
+        try:
+            asked = upstream.call(call)
+            if isinstance(asked, Begun):
+                try:
+                    result = asked.result(await asked.answer)
+                except ConnectorFault:
+                    pass  # what is to be done about it is known where the call itself is awaited
+                except asyncio.CancelledError:
+                    code = "cancelled"
+                    asked.call_off()
+                    raise
+            code = "" if result is None else "ok"
+        finally:
+            if code:
+                guard.bulkhead.give_back()
+                self._end(first, code)
+        return await self._go_on(tool, first, asked) if result is None else result
+
+    async def _go_on(
+        self, tool: Tool, attempt: _Attempt, asked: Awaitable[Mapping[str, Any]] | None = None
+    ) -> Mapping[str, Any]:
+        """Make a first attempt, or see one through that has `asked` already, and then the others that are needed."""
+        call = attempt.call
         most_s = tool.attempt_s if tool.attempt_s and repeatable(tool, call) else None
         hedge_s = None if tool.hedge is None else self._hedges.after_s(tool, call)
-        doubt, number = False, 0
+        doubt = False
         while True:
-            number += 1
-            attempt = _Attempt(number, breaker, ends, note, most_s if number < self._most_attempts else None)
+            attempt.most_s = most_s if attempt.n < self._most_attempts else None
             try:
-                if hedge_s is None or number > 1:
-                    return await self._attempt(guard, call, upstream, attempt)
-                first = partial(self._attempt, guard, call, upstream, attempt)
-                second = partial(self._second, guard, call, upstream, attempt)
+                if hedge_s is None or attempt.n > 1:
+                    return await self._attempt(attempt, asked)
+                first, second = partial(self._attempt, attempt), partial(self._second, attempt)
                 return await self._hedges.first_answer(tool, hedge_s, first, second)
             except (ConnectorFault, LimitFault) as fault:
                 doubt = doubt or in_doubt(tool, fault)
@@ -106,6 +155,7 @@ class Executor:
                 if wait is None:
                     raise
             await self._clock.sleep(wait)
+            attempt, asked = replace(attempt, n=attempt.n + 1, call=call, turn=None), None
 
     def _left(self, ends: float) -> float:
         return max(ends - self._clock.monotonic(), 0.0)
@@ -118,23 +168,28 @@ class Executor:
             self._guards[server] = guard
         return guard
 
-    async def _attempt(self, guard: _Guard, call: ToolCall, upstream: Upstream, attempt: _Attempt) -> Mapping[str, Any]:
-        started_ms, started = self._clock.now_ms(), self._clock.monotonic()
-        if isinstance(turn := attempt.breaker.ask(), float):
-            raise _left_alone(guard.server, turn)
+    def _begin(self, attempt: _Attempt) -> None:
+        """Have the breaker let an attempt through. Raises `ConnectorFault` where it does not."""
+        turn = attempt.breaker.ask()
+        if isinstance(turn, float):
+            raise _left_alone(attempt.guard.server, turn)
+        attempt.turn = turn
+        attempt.started_ms, attempt.started = self._clock.now_ms(), self._clock.monotonic()
+
+    async def _attempt(self, attempt: _Attempt, asked: Awaitable[Mapping[str, Any]] | None = None) -> Mapping[str, Any]:
+        """Make an attempt, or see it through where it has its place and has `asked` already."""
+        if attempt.turn is None:
+            self._begin(attempt)
+        bulkhead = attempt.guard.bulkhead
         code, reason, heard = "internal", "", True
-        call.measure.begin()
         try:
-            if waits := not guard.bulkhead.take_now():
-                await guard.bulkhead.take(self._left(attempt.ends))
+            if asked is None and not bulkhead.take_now():
+                await bulkhead.take(self._left(attempt.ends))
             try:
-                # else nothing has used up any of its time
-                if waits or attempt.n > 1 or attempt.hedge or attempt.most_s is not None:
-                    left = self._left(attempt.ends)
-                    call = replace(call, timeout_s=left if attempt.most_s is None else min(left, attempt.most_s))
-                raw = await self._within_deadline(upstream, call)
+                asked = asked or self._ask(attempt)
+                result = await self._within_deadline(attempt.call, asked)
             finally:
-                guard.bulkhead.give_back()
+                bulkhead.give_back()
             code = "ok"
         except GatewayError as fault:
             code, reason = fault.code, f"{fault.message} {fault.detail}".rstrip()
@@ -144,30 +199,49 @@ class Executor:
             code = "cancelled"
             raise
         finally:
-            if code in _NO_NEWS or not heard:  # what never left tells of the server only that it cannot be reached
-                turn.forget()
-            else:
-                turn.record(failed=code in _FAILURES)
-            took_ms = int((self._clock.monotonic() - started) * 1000)
-            took = {"n": attempt.n, "started_ms": started_ms, "ms": took_ms, "code": code, "reason": reason}
-            if attempt.hedge:
-                took["hedge"] = True
-            took["status"], took["bytes"] = call.measure.status, call.measure.received
-            attempt.note(took)
-        return raw
+            self._end(attempt, code, reason, heard=heard)
+        return result
 
-    async def _second(self, guard: _Guard, call: ToolCall, upstream: Upstream, attempt: _Attempt) -> Mapping[str, Any]:
+    def _ask(self, attempt: _Attempt) -> Awaitable[Mapping[str, Any]]:
+        """Have the upstream called, in the time that is left."""
+        left = self._left(attempt.ends)
+        attempt.call = replace(attempt.call, timeout_s=left if attempt.most_s is None else min(left, attempt.most_s))
+        attempt.call.measure.begin()
+        return attempt.upstream.call(attempt.call)
+
+    def _end(self, attempt: _Attempt, code: str, reason: str = "", *, heard: bool = True) -> None:
+        """Tell the breaker, and note, how an attempt ended."""
+        turn, measure = attempt.turn, attempt.call.measure
+        assert turn is not None
+        if code in _NO_NEWS or not heard:  # what never left tells of the server only that it cannot be reached
+            turn.forget()
+        else:
+            turn.record(code in _FAILURES)
+        took = {
+            "n": attempt.n,
+            "started_ms": attempt.started_ms,
+            "ms": int((self._clock.monotonic() - attempt.started) * 1000),
+            "code": code,
+            "reason": reason,
+            "status": measure.status,
+            "bytes": measure.received,
+        }
+        if attempt.hedge:
+            took["hedge"] = True
+        attempt.note(took)
+
+    async def _second(self, first: _Attempt) -> Mapping[str, Any]:
         """Make an attempt beside the first, where a place is free that nobody waits for and the client is not asked."""
-        if call.back.was_asked or not guard.bulkhead.has_room:
+        if first.call.back.was_asked or not first.guard.bulkhead.has_room:
             raise LimitFault("It is not asked a second time now.")
-        return await self._attempt(guard, apart(call), upstream, replace(attempt, hedge=True))
+        return await self._attempt(replace(first, call=apart(first.call), turn=None, hedge=True))
 
-    async def _within_deadline(self, upstream: Upstream, call: ToolCall) -> Mapping[str, Any]:
+    async def _within_deadline(self, call: ToolCall, asked: Awaitable[Mapping[str, Any]]) -> Mapping[str, Any]:
         """Connectors keep the deadline and say more when it passes; this only catches one that does not."""
         wait = self._overseer.begin(call.timeout_s + _GRACE_S, call.back)
         before = wait.task.cancelling()
         try:
-            return await upstream.call(call)
+            return await asked
         except TimeoutError as error:
             raise _late() from error
         except asyncio.CancelledError as error:

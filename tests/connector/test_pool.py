@@ -1,11 +1,13 @@
 """Many servers side by side: a dead one is repaired in the background and costs the others nothing."""
 
 import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from gateway.connector import Confined, ConnectorFault, Surroundings, ToolCall
+from gateway.connector import Begun, Confined, ConnectorFault, Surroundings, ToolCall
 from gateway.connector.pool import PoolPace, State, Upstreams
 from tests.fixtures.clock import CountingIds, FakeClock
 from tests.fixtures.scripted import OK, ScriptedUpstream
@@ -120,6 +122,34 @@ async def test_a_fault_of_one_clients_connection_says_nothing_about_the_server()
     with pytest.raises(Confined):
         await upstreams.get("a").call(CALL)
     assert upstreams.health()["a"].state is State.UP
+    await upstreams.close()
+
+
+class Lost(Begun):
+    """A call that is on its way to a server that is lost."""
+
+    async def whole(self) -> Mapping[str, Any]:
+        raise ConnectorFault("refused", sent=False)
+
+
+class Losing(ScriptedUpstream):
+    """Sends calls, or refuses to, before anybody waits."""
+
+    def call(self, call: ToolCall) -> Any:
+        if call.tool == "a":
+            return Lost()
+        raise ConnectorFault("refused", sent=False)
+
+
+@pytest.mark.parametrize("tool", ["a", "b"])
+async def test_a_server_lost_before_a_call_was_waited_for_is_down_as_well(tool: str) -> None:
+    upstreams = pool(lost=Losing())
+    await upstreams.open()
+    work = upstreams.get("lost").call(replace(CALL, tool=tool))
+    assert upstreams.health()["lost"].state is State.UP
+    with pytest.raises(ConnectorFault):
+        await work
+    assert upstreams.health()["lost"].state is State.DOWN
     await upstreams.close()
 
 

@@ -34,6 +34,16 @@ def test_too_few_calls_open_nothing() -> None:
     let_through(made)
 
 
+def test_it_opens_no_later_for_having_seen_long_that_nothing_fails() -> None:
+    made = breaker(FakeClock())
+    for _ in range(9):
+        let_through(made).record(failed=False)
+    for _ in range(2):
+        assert made.state is BreakerState.CLOSED
+        let_through(made).record(failed=True)
+    assert (made.state, made.lately) == (BreakerState.OPEN, (False, False, True, True))
+
+
 def test_old_failures_are_forgotten() -> None:
     made = breaker(FakeClock())
     for failed in (False, False, False, True, False, False, False, True):

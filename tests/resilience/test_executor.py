@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.connector import Behalf, ConnectorFault, ToolCall
+from gateway.connector import Begun, Behalf, ConnectorFault, ToolCall
 from gateway.model.back import Back
 from gateway.model.errors import LimitFault, OutcomeUnknown
 from gateway.model.tool import Effect, Tool
@@ -354,3 +354,83 @@ async def test_the_time_in_which_a_client_is_asked_does_not_count() -> None:
         await executor.execute(tool(WRITE), asked(timeout_s=-0.9), ScriptedUpstream(asyncio.Event()))
     answered.set()
     await slow
+
+
+class Sent(Begun):
+    """A call that is on its way: `answer` ends as it is told to, `then` is what comes of waiting for the call."""
+
+    def __init__(self, then: Any = OK) -> None:
+        self.answer = asyncio.get_running_loop().create_future()
+        self.called_off = False
+        self._then = then
+
+    def result(self, answer: Any) -> Mapping[str, Any] | None:
+        return answer or None
+
+    def call_off(self) -> None:
+        self.called_off = True
+
+    async def whole(self) -> Mapping[str, Any]:
+        if isinstance(self._then, Exception):
+            raise self._then
+        return {**self._then, "whole": True}
+
+
+class Sending(ScriptedUpstream):
+    """Has sent a call before it is waited for; after that, it answers as it is scripted to."""
+
+    def __init__(self, *sent: Any) -> None:
+        super().__init__()
+        self.sent = list(sent)
+
+    def call(self, call: ToolCall) -> Any:
+        if isinstance(self.sent[0], Exception):
+            raise self.sent.pop(0)
+        return self.sent.pop(0) if len(self.sent) > 1 else super().call(call)
+
+
+async def begun(run: Run, upstream: Sending, of: Tool) -> "asyncio.Task[Mapping[str, Any]]":
+    task = asyncio.ensure_future(run.execute(upstream, of))
+    await asyncio.sleep(0)
+    return task
+
+
+async def test_a_call_that_has_begun_is_one_attempt_whether_its_answer_is_told_or_has_to_be_waited_for() -> None:
+    for answer, told in ((OK, OK), (None, {**OK, "whole": True})):
+        run, sent = Run(concurrency=1), Sent()
+        task = await begun(run, Sending(sent, None), tool())
+        sent.answer.set_result(answer)
+        assert await task == told
+        assert [(attempt["n"], attempt["code"]) for attempt in run.attempts] == [(1, "ok")]
+        assert await run.execute(ScriptedUpstream(), tool()) == OK  # its place is free again
+
+
+async def test_a_call_that_has_begun_and_fails_is_tried_again_or_unknown_as_any_other() -> None:
+    for effect, end in ((READ, ["unavailable", "ok"]), (WRITE, ["unavailable"])):
+        run, sent = Run(concurrency=1), Sent(gone())
+        task = await begun(run, Sending(sent, None), tool(effect))
+        sent.answer.set_exception(gone())
+        if effect is READ:
+            assert await task == OK
+        else:
+            with pytest.raises(OutcomeUnknown):
+                await task
+        assert run.codes == end
+        assert run.executor.breakers()["pay"]._shared.lately == tuple(code != "ok" for code in end)
+
+
+async def test_a_call_that_has_begun_is_called_off_with_whoever_waits_for_it() -> None:
+    run, sent = Run(concurrency=1), Sent()
+    task = await begun(run, Sending(sent, None), tool())
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert (sent.called_off, run.codes) == (True, ["cancelled"])
+    assert await run.execute(ScriptedUpstream(), tool()) == OK
+
+
+async def test_a_call_that_cannot_even_begin_for_a_bug_gives_its_place_back() -> None:
+    run = Run(concurrency=1)
+    with pytest.raises(ZeroDivisionError):
+        await run.execute(Sending(ZeroDivisionError()), tool())
+    assert run.codes == ["internal"]
+    assert await run.execute(ScriptedUpstream(), tool()) == OK

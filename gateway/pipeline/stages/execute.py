@@ -1,6 +1,6 @@
 """Stage 8: have the server do it."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -10,11 +10,11 @@ from gateway.ledger.keys import sent_key
 from gateway.model.answers import PLAIN
 from gateway.model.back import NOBODY
 from gateway.model.call import Call
-from gateway.model.errors import ConnectorFault
+from gateway.model.errors import ConnectorFault, GatewayError
 from gateway.model.light import maker
 from gateway.model.tool import Effect, Tool
 from gateway.pipeline.asking import Asking
-from gateway.pipeline.flights import Flights, Passenger
+from gateway.pipeline.flights import Flights, Passenger, Raw
 from gateway.pipeline.reading import Reading, Sent
 from gateway.pipeline.related import Related
 from gateway.pipeline.sending import behalf_of, passed_meta, task_id_of
@@ -24,6 +24,7 @@ from gateway.task.forms import LEGACY
 __all__ = ["Execute", "OwnTool", "nothing_more"]
 
 _tool_call: Final = maker(ToolCall)
+_passenger: Final = maker(Passenger)
 OwnTool = Callable[[Call], Awaitable[Mapping[str, Any]]]
 """A tool the gateway itself offers, by its name, or a method that it carries out itself."""
 
@@ -63,50 +64,98 @@ class Execute:
         self._asking = asking
         self._flights = Flights()
 
-    async def __call__(self, call: Call) -> None:
+    def __call__(self, call: Call) -> Coroutine[Any, Any, None]:
         call.attempts = []
-        own = self._own.get(call.tool.name) or self._own.get(call.tool.method)
+        tool = call.tool
+        own = self._own.get(tool.name) or self._own.get(tool.method)
+        if own is not None:
+            return self._carried_out(call, own)
+        if tool.effect is not Effect.READ:
+            return self._written(call)
+        return self._read(call) if tool.answers is PLAIN and not call.request.more else self._answered(call)
+
+    async def _carried_out(self, call: Call, own: OwnTool) -> None:
         try:
-            if own is not None:
-                call.raw = await own(call)
-            elif call.tool.effect is not Effect.READ:
-                call.raw = await self._written(call)
-            elif call.tool.answers is PLAIN and not call.request.more:
-                call.raw, made_by = await self._flights.fly(self._passenger(call), partial(self._asked, call))
-                if made_by != call.id:
-                    call.attempts.append({"n": 0, "code": "shared", "reason": f"#{made_by}"})
-            else:
-                raw, source = await self._reading.read(call, self._sent)
-                if source is not None:
-                    call.source = source
-                call.raw = raw
+            call.raw = await own(call)
         except ConnectorFault as fault:
             raise await self._asking.vetted(call, fault) from fault.__cause__
 
-    def _passenger(self, call: Call) -> Passenger:
-        """Return a read as one that waits for the same one that another agent makes in this run for the same user."""
-        identity = call.identity
-        what = (call.facts.run.id, call.tool.name, call.tool.version, call.arguments_digest)
-        whom = identity.on_behalf_of, identity.issuer
-        return Passenger((what, *whom), identity.agent, call.id, partial(self._asking.told, call))
-
-    async def _written(self, call: Call) -> Mapping[str, Any]:
-        self._reading.cache.wrote(call.tool)
+    async def _written(self, call: Call) -> None:
+        cache, tool = self._reading.cache, call.tool
+        cache.wrote(tool)
         try:
-            return (await self._asked(call)).result
+            asked = self._asked(call, tool, call.arguments, tool.deadline_s)
+            raw = await self._executor.execute(tool, asked, self._upstreams.get(tool.server), call.attempts.append)
+            if raw.get("resultType", "complete") != "complete":
+                await self._questioned(call, raw)
+            call.raw = raw
+        except ConnectorFault as fault:
+            raise await self._asking.vetted(call, fault) from fault.__cause__
         finally:
-            self._reading.cache.wrote(call.tool)  # what was read meanwhile may be what was there before
+            cache.wrote(tool)  # what was read meanwhile may be what was there before
 
-    def _asked(self, call: Call) -> Awaitable[Sent]:
-        return self._sent(call, call.tool, call.arguments, call.tool.deadline_s)
+    async def _read(self, call: Call) -> None:
+        """Make a read, or share one that another agent makes in this run for the same user."""
+        identity, tool = call.identity, call.tool
+        key = call.facts.run.id, tool.name, tool.version, call.arguments_digest, identity.on_behalf_of, identity.issuer
+        told = partial(self._asking.told, call)
+        passenger = _passenger(key=key, who=identity.agent, call_id=call.id, told=told)
+        answer: Raw | GatewayError | None = None
+        try:
+            if not self._flights.leads(passenger) and (found := await self._flights.shared(passenger)) is not None:
+                call.raw, made_by = found
+                call.attempts.append({"n": 0, "code": "shared", "reason": f"#{made_by}"})
+                return
+            asked = self._asked(call, tool, call.arguments, tool.deadline_s)
+            raw = await self._executor.execute(tool, asked, self._upstreams.get(tool.server), call.attempts.append)
+            if raw.get("resultType", "complete") != "complete":
+                await self._questioned(call, raw)
+            elif not asked.back.was_asked:
+                answer = raw
+            call.raw = raw
+        except GatewayError as fault:
+            answer = fault
+            if isinstance(fault, ConnectorFault):
+                raise await self._asking.vetted(call, fault) from fault.__cause__
+            raise
+        finally:
+            self._flights.land(passenger, answer)
+            del answer  # a fault knows this frame, and would be kept by it
+
+    async def _answered(self, call: Call) -> None:
+        """Answer a read of which the operator has declared how, or that carries on an earlier one."""
+        try:
+            raw, source = await self._reading.read(call, self._sent)
+        except ConnectorFault as fault:
+            raise await self._asking.vetted(call, fault) from fault.__cause__
+        if source is not None:
+            call.source = source
+        call.raw = raw
 
     async def _sent(self, call: Call, tool: Tool, arguments: Mapping[str, Any], timeout_s: float) -> Sent:
         """Have a tool called: the call's own, or one that stands in for it and can ask its client nothing."""
         own = tool is call.tool
+        asked = self._asked(call, tool, arguments, timeout_s)
+        attempts = call.attempts
+        note = attempts.append if own else lambda attempt: attempts.append({**attempt, "fallback": tool.name})
+        raw = await self._executor.execute(tool, asked, self._upstreams.get(tool.server), note)
+        if own:
+            await self._questioned(call, raw)
+        return Sent(raw, asked.back.was_asked)
+
+    async def _questioned(self, call: Call, raw: Mapping[str, Any]) -> None:
+        """Have what a server asks, which the client is asked with its answer, decided. Raises `ConnectorFault`."""
+        if raw.get("resultType") == "input_required":
+            await self._asking.vet(call, raw.get("inputRequests"))
+
+    def _asked(self, call: Call, tool: Tool, arguments: Mapping[str, Any], timeout_s: float) -> ToolCall:
+        """Return what a server is asked for a call: of its own tool, or of one that stands in for that."""
+        own = tool is call.tool
         back = self._asking.way(call) if own else NOBODY
         if own and call.as_task:
             back = Related(back, task_id_of(call.id))
-        asked = _tool_call(
+        more = call.request.more
+        return _tool_call(
             tool=tool.upstream_name,
             arguments=arguments,
             call_id=call.id,
@@ -115,12 +164,6 @@ class Execute:
             meta=passed_meta(call),
             back=back,
             method=tool.method,
-            more=_more(call, own),
+            more=_more(call, own) if more or call.as_task else more,
             behalf=behalf_of(call),
         )
-        attempts = call.attempts
-        note = attempts.append if own else lambda attempt: attempts.append({**attempt, "fallback": tool.name})
-        raw = await self._executor.execute(tool, asked, self._upstreams.get(tool.server), note)
-        if own and raw.get("resultType") == "input_required":
-            await self._asking.vet(call, raw.get("inputRequests"))
-        return Sent(raw, back.was_asked)

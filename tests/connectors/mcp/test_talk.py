@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from connectors.mcp.deadline import MOST_STILL_S, Deadline
+from connectors.mcp.deadline import MOST_STILL_S
 from connectors.mcp.talk import Talk
 from gateway.connector import AskRefused, Measure
 from tests.connectors.mcp.client import Client
@@ -163,12 +163,13 @@ async def test_a_server_that_asks_twenty_things_at_once_gets_sixteen_of_them_ans
 
 async def test_one_call_asks_only_so_many_questions_and_so_long() -> None:
     clock = FakeClock()
-    talk = Talk(sampler({}), Deadline(clock, 1.0), Measure())
+    talk = Talk(sampler({}), clock, 1.0, Measure())
     for _ in range(256):
         assert await talk.put("sampling/createMessage", {}) == {}
     with pytest.raises(AskRefused, match="too many"):
         await talk.put("sampling/createMessage", {})
-    deadline = Deadline(clock, 1.0)
+    late = Talk(sampler(lambda params: asyncio.sleep(600)), clock, 1.0, Measure())
+    deadline = late.deadline
     deadline.pause()
     deadline.pause()
     clock.passed += MOST_STILL_S
@@ -178,7 +179,7 @@ async def test_one_call_asks_only_so_many_questions_and_so_long() -> None:
     clock.passed += 0.75
     assert (deadline.left(), deadline.stood_still()) == (0.25, MOST_STILL_S)
     with pytest.raises(AskRefused, match="in time"):
-        await Talk(sampler(lambda params: asyncio.sleep(600)), deadline, Measure()).put("sampling/createMessage", {})
+        await late.put("sampling/createMessage", {})
 
 
 @pytest.mark.parametrize("era", ["modern", "legacy"])

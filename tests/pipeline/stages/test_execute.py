@@ -1,12 +1,15 @@
 """Stage 8: the tool does it."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 
 from gateway.connector import ConnectorFault
 from gateway.ledger.keys import sent_key
+from gateway.model.errors import LimitFault
 from gateway.pipeline.stages.execute import Execute
+from gateway.resilience import ResilienceConfig
 from tests.pipeline.gate import PAYMENT, Gate, answer, request
 
 
@@ -40,6 +43,20 @@ async def test_every_attempt_is_noted_also_of_a_call_that_fails() -> None:
         await gate.stage(Execute)(call)
     assert [attempt["code"] for attempt in call.attempts] == ["unavailable"] * 4
     assert not call.has("raw")
+
+
+async def test_a_read_for_which_a_busy_server_has_no_place_fails_for_all_who_wait_for_it() -> None:
+    gate = Gate(settings=ResilienceConfig(concurrency=1, queue=0))
+    answered = asyncio.Event()
+    gate.servers["fraud"].calls.append(answered)
+    held = asyncio.ensure_future(gate.stage(Execute)(await gate.before(Execute, request("fraud_check"))))
+    await asyncio.sleep(0)
+    call = await gate.before(Execute, request("fraud_check", {**PAYMENT, "payment_id": "p_2"}))
+    with pytest.raises(LimitFault):
+        await gate.stage(Execute)(call)
+    assert [attempt["code"] for attempt in call.attempts] == ["rate_limited"]
+    answered.set()
+    await held
 
 
 async def test_the_gateways_own_tool_goes_to_no_server() -> None:
