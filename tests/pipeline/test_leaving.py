@@ -188,7 +188,7 @@ async def test_a_caller_that_leaves_while_its_claim_is_written_gives_it_back(tmp
     other = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     paying = asyncio.ensure_future(gate.run("payments_pay"))
-    while ledger._writer._drain is None or ledger._writer._queue:
+    while not ledger._writer._busy or ledger._writer._queue:
         await asyncio.sleep(0)
     paying.cancel()
     await asyncio.gather(paying, return_exceptions=True)

@@ -65,7 +65,7 @@ def delivered(path: Path) -> int:
 async def test_a_delivery_is_written_with_the_next_transition(ledger_path: Path, sqlite: SqliteStore) -> None:
     await step(sqlite, "check", {})
     await sqlite.deliver("check", 3)
-    assert sqlite._writer._drain is None  # no transaction of its own
+    assert not sqlite._writer._busy  # no transaction of its own
     await sqlite.record(record("read"))
     assert delivered(ledger_path) == Delivering().mark("check", 3)
 

@@ -3,9 +3,10 @@
 import asyncio
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar, TypeVarTuple
+from typing import Any, Final, TypeVar, TypeVarTuple
 from urllib.parse import quote
 
 import aiosqlite
@@ -32,6 +33,29 @@ _HARMLESS: Final = frozenset(
 _Args = TypeVarTuple("_Args")
 _T = TypeVar("_T")
 
+Tell = Callable[[Any, BaseException | None], None]
+"""Takes an answer, or the error in its place."""
+
+
+class _Reply:
+    """What the driver takes for a future: it tells what became of a question in its own turn of the event loop."""
+
+    __slots__ = ("_loop", "_tell", "set_exception")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, tell: Tell, fail: Callable[[BaseException], None]) -> None:
+        self._loop = loop
+        self._tell = tell
+        self.set_exception = fail
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        return self._loop
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, answer: object) -> None:
+        self._tell(answer, None)
+
 
 class Connection:
     """A connection to one file, with its own thread; `prepare` runs on every new one.
@@ -56,6 +80,7 @@ class Connection:
         self._locked = False
         self._link: aiosqlite.Connection | None = None
         self._connecting = asyncio.Lock()
+        self._followed: asyncio.Task[object] | None = None
 
     async def run(self, work: Callable[[sqlite3.Connection, *_Args], _T], *args: *_Args) -> _T:
         """Run `work` with the raw connection in the connection's thread, in one hop, and return its answer.
@@ -69,10 +94,37 @@ class Connection:
             # transaction has ten.
             answer: _T = await link._execute(self._attempt, link._conn, work, *args)  # type: ignore[no-untyped-call]  # as above
         except sqlite3.Error as error:
-            if not _is_harmless(error):
-                await self._drop(link)
-            raise _fault(error) from error
+            await self._fail(link, error)
         return answer
+
+    def post(self, tell: Tell, work: Callable[[sqlite3.Connection, *_Args], object], *args: *_Args) -> None:
+        """Have `work` done as `run` does, and the event loop `tell` the answer, or what `run` would raise.
+
+        That takes less: neither a task that waits for the answer nor the turns of the loop until it has it.
+        """
+        loop, link = asyncio.get_running_loop(), self._link
+        if link is None:
+            self._follow(tell, self.run(work, *args))
+        else:
+            reply = _Reply(loop, tell, partial(self._failed, tell, link))
+            link._tx.put_nowait((reply, partial(self._attempt, link._conn, work, *args)))  # type: ignore[arg-type]  # quacks
+
+    def _failed(self, tell: Tell, link: aiosqlite.Connection, error: BaseException) -> None:
+        if not isinstance(error, sqlite3.Error):
+            tell(None, error)
+        elif _is_harmless(error):
+            tell(None, _fault(error))
+        else:
+            self._follow(tell, self._fail(link, error))
+
+    async def _fail(self, link: aiosqlite.Connection, error: sqlite3.Error) -> None:
+        if not _is_harmless(error):
+            await self._drop(link)
+        raise _fault(error) from error
+
+    def _follow(self, tell: Tell, doing: Coroutine[Any, Any, object]) -> None:
+        self._followed = asyncio.get_running_loop().create_task(doing)
+        self._followed.add_done_callback(partial(_pass_on, tell))
 
     async def close(self) -> None:
         """Disconnect; the next `run` would connect again."""
@@ -131,6 +183,11 @@ class Connection:
         if self._link is link:
             self._link = None
             await link.close()
+
+
+def _pass_on(tell: Tell, done: asyncio.Task[object]) -> None:
+    error = asyncio.CancelledError() if done.cancelled() else done.exception()
+    tell(None if error is not None else done.result(), error)
 
 
 def _is_harmless(error: sqlite3.Error) -> bool:

@@ -11,7 +11,7 @@ from gateway.store.removable import Share
 from gateway.store.sqlite.sharing import Shares
 from gateway.store.sqlite.summing import Changes, Sums
 
-__all__ = ["Committer", "Told", "Transaction", "Transition", "read_head"]
+__all__ = ["Committer", "Group", "Told", "Transaction", "Transition", "read_head"]
 
 Told = tuple[int, str, str, str, str, str, str]
 """`at_ms, kind, call_id, run_id, agent, on_behalf_of, tool` of an event to be."""
@@ -212,6 +212,9 @@ def read_head(db: sqlite3.Connection) -> Head:
 Transition = Callable[[Transaction], Any]
 """One transition. It raises a `GatewayError` only before it has written anything; then the others go on without it."""
 
+Group = tuple[Sequence[tuple[int, str]], Sequence[Transition]]
+"""Marks of deliveries, each with its call, and the transitions that are written after them."""
+
 
 class Committer:
     """Commits batches on one connection; it remembers how safely that writes right now, and which shares it used."""
@@ -221,20 +224,18 @@ class Committer:
         self._shares = Shares()
         self._durable = True  # as a new connection is
 
-    def commit(
-        self, db: sqlite3.Connection, transitions: Sequence[Transition], known: Head, durable: bool
-    ) -> tuple[list[Any], Head]:
-        """Do every transition in one transaction; return their answers (a refused one's is its fault) and the new head.
+    def commit(self, db: sqlite3.Connection, group: Group, known: Head, durable: bool) -> tuple[list[Any], Head]:
+        """Write a group in one transaction; return its answers (a refused one's is its fault) and the new head.
 
-        Any error of the database undoes all of them. With `durable` the log is on the disk before this returns.
+        Any error of the database undoes all of it. With `durable` the log is on the disk before this returns.
         """
         self._write_durably(db, durable)
         if known != _UNKNOWN:
             try:
-                return self._commit(db, transitions, partial(Transaction, db, self._sums, self._shares, known))
+                return self._commit(db, group, partial(Transaction, db, self._sums, self._shares, known))
             except _Presumed:
                 pass  # undone; what it found out may not be so
-        return self._commit(db, transitions, partial(self._from_the_end, db, known))
+        return self._commit(db, group, partial(self._from_the_end, db, known))
 
     def _from_the_end(self, db: sqlite3.Connection, known: Head) -> Transaction:
         transaction = Transaction(db, self._sums, self._shares)
@@ -242,12 +243,13 @@ class Committer:
         return transaction
 
     @staticmethod
-    def _commit(
-        db: sqlite3.Connection, transitions: Sequence[Transition], begin: Callable[[], Transaction]
-    ) -> tuple[list[Any], Head]:
+    def _commit(db: sqlite3.Connection, group: Group, begin: Callable[[], Transaction]) -> tuple[list[Any], Head]:
+        marks, transitions = group
         db.execute("BEGIN IMMEDIATE")
         try:
             transaction = begin()
+            if marks:
+                transaction.deliver(marks)
             answers = [_attempt(transition, transaction) for transition in transitions]
             transaction.settle()
             db.execute("COMMIT")

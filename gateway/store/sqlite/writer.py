@@ -1,7 +1,7 @@
 """The one writer: transitions queue, and all that wait go into the next transaction together."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -12,7 +12,7 @@ from gateway.store.chain import GENESIS, Head
 from gateway.store.sqlite.connection import Connection
 from gateway.store.sqlite.delivering import Delivering
 from gateway.store.sqlite.summing import Sums
-from gateway.store.sqlite.transaction import Committer, Transaction, Transition
+from gateway.store.sqlite.transaction import Committer, Transition
 
 __all__ = ["Writer"]
 
@@ -49,7 +49,7 @@ class Writer:
         self._committer = Committer(sums)
         self._known: Head = (0, GENESIS)
         self._queue: list[_Waiting] = []
-        self._drain: asyncio.Task[None] | None = None
+        self._busy = False
         self._stuck: GatewayError | None = None
         self.trouble = ""
         """Why the last attempt to write anything failed; nothing where it did not."""
@@ -89,12 +89,12 @@ class Writer:
 
     def linger(self) -> None:
         """Write deliveries that are noted soon, should no transition come that they can go with."""
-        if self._drain is None and self._again is None:
+        if not self._busy and self._again is None:
             self._again = asyncio.get_running_loop().call_later(_LINGER_S, self._retry)
 
     async def flush(self) -> None:
         """Wait until everything queued so far is written. Raises `StoreFault` when it cannot be."""
-        if self._queue or self._delivering or self._drain is not None:
+        if self._queue or self._delivering or self._busy:
             await self.write(_nothing)
 
     def rest(self) -> None:
@@ -105,55 +105,57 @@ class Writer:
 
     def _enqueue(self, waiting: _Waiting) -> None:
         self._queue.append(waiting)
-        if self._drain is None:
+        if not self._busy:
             self._start(unasked=False)
 
     def _start(self, *, unasked: bool) -> None:
-        self._drain = asyncio.get_running_loop().create_task(self._write_all(unasked=unasked))
+        self._busy = True  # what else is queued in this turn of the event loop goes along
+        asyncio.get_running_loop().call_soon(self._write_next, unasked)
 
     def _retry(self) -> None:
         self._again = None
-        if self._drain is None and (self._queue or self._delivering):
+        if not self._busy and (self._queue or self._delivering):
             self._start(unasked=True)
 
-    async def _write_all(self, *, unasked: bool) -> None:
-        try:
-            while (self._queue or (unasked and self._delivering)) and (unasked or not self._is_stuck_unasked()):
-                unasked = False
-                batch, self._queue = self._queue, []
-                await self._write_batch([w for w in batch if not (w.revocable and _is_abandoned(w))])
-        finally:
-            self._drain = None
+    def _write_next(self, unasked: bool) -> None:
+        """Begin to write what is queued; where there is nothing to do, rest."""
+        if not (self._queue or self._delivering) if unasked else (not self._queue or self._is_stuck_unasked()):
+            self._busy = False
             if self._again is None and (self._queue or self._delivering):
                 wait_s = self._retry_s if self._stuck is not None else _LINGER_S
                 self._again = asyncio.get_running_loop().call_later(wait_s, self._retry)
+            return
+        queued, self._queue = self._queue, []
+        batch = [waiting for waiting in queued if not (waiting.revocable and _is_abandoned(waiting))]
+        delivered = self._delivering.to_write()
+        group = (self._delivering.marks(delivered), [waiting.transition for waiting in batch])
+        synced = any(waiting.synced for waiting in batch)
+        tell = partial(self._written, batch, delivered)
+        self._connection.post(tell, self._committer.commit, group, self._known, synced)
 
     def _is_stuck_unasked(self) -> bool:
         """Tell whether the last attempt failed and nobody waits for the next: then a caller makes it, or the timer."""
         return self._stuck is not None and all(waiting.answer is None for waiting in self._queue)
 
-    async def _write_batch(self, batch: list[_Waiting]) -> None:
-        synced = any(waiting.synced for waiting in batch)
-        delivered = self._delivering.to_write()
-        transitions: list[Transition] = [
-            partial(_deliver, self._delivering.marks(delivered)),
-            *[waiting.transition for waiting in batch],
-        ]
-        try:
-            answers, self._known = await self._connection.run(self._committer.commit, transitions, self._known, synced)
-        except GatewayError as fault:
-            self.trouble = fault.detail or fault.message
-            self._stuck = fault if delivered else self._stuck
-            self._fail(batch, fault)
-        except BaseException:
+    def _written(
+        self, batch: list[_Waiting], delivered: Mapping[str, int], written: Any, error: BaseException | None
+    ) -> None:
+        """Take note of what became of a batch, tell those that wait, and go on."""
+        self._start(unasked=False)
+        if error is None:
+            answers, self._known = written
+            self._stuck, self.trouble = None, ""
+            self._delivering.written(delivered)
+            for waiting, answer in zip(batch, answers, strict=True):
+                _tell(waiting, answer)
+        elif isinstance(error, GatewayError):
+            self.trouble = error.detail or error.message
+            self._stuck = error if delivered else self._stuck
+            self._fail(batch, error)
+        else:
             behind, self._queue = self._queue, []
             self._fail([*batch, *behind], StoreFault("The ledger cannot be written.", detail="the writer stopped"))
-            raise
-        else:
-            self._stuck, self.trouble = None, ""
-            for waiting, answer in zip(batch, answers[1:], strict=True):
-                _tell(waiting, answer)
-            self._delivering.written(delivered)
+            raise error
 
     def _fail(self, batch: list[_Waiting], fault: GatewayError) -> None:
         lazy = [waiting for waiting in batch if waiting.answer is None]
@@ -166,11 +168,6 @@ class Writer:
 
 def _nothing(transaction: object) -> None:
     del transaction
-
-
-def _deliver(marks: Sequence[tuple[int, str]], transaction: Transaction) -> None:
-    if marks:
-        transaction.deliver(marks)
 
 
 def _is_abandoned(waiting: _Waiting) -> bool:
