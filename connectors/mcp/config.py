@@ -74,7 +74,10 @@ class HttpServer(ConnectorConfig):
     type: Literal["http", "streamable-http", "sse"] = Field(
         "http", description="How the server is spoken to; `sse` is the transport of 2024-11-05."
     )
-    url: str = Field(description="Its MCP endpoint; redirects are not followed.", repr=False)
+    url: str = Field(
+        description="Its MCP endpoint; no redirect is followed but to the same with, or without, a slash at its end.",
+        repr=False,
+    )
     headers: Mapping[str, Secret] = Field(default_factory=dict, description="Headers sent with every request.")
     auth: Auth | None = Field(None, description="A credential that the gateway gets and renews by itself.")
     ca_file: str | None = Field(None, description="A PEM file of the authorities to trust, instead of the system's.")

@@ -1,7 +1,7 @@
 """A pooled HTTP/1.1 client for one origin that keeps every exchange apart from every other.
 
 One connection carries one exchange at a time; whatever goes wrong on it ends that exchange and that connection only.
-Redirects are never followed, nothing is decompressed, and every wait and every size has a bound.
+Nothing leads it elsewhere, nothing is decompressed, and every wait and every size has a bound.
 
 Why not a library: measured side by side (one call, 16 connections, uvloop), an exchange takes 57 µs of CPU here and
 158 µs in aiohttp 3.14, 2.7 times as much; and where clients share a connection pool's fate, here a call cannot.

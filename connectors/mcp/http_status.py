@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from connectors.mcp.http_reply import Reply
 from connectors.mcp.wire import SessionLost, StatusError
@@ -18,9 +19,10 @@ from gateway.connector import (
     put_off,
 )
 
-__all__ = ["message_in", "refuse_status", "session_is_lost"]
+__all__ = ["message_in", "moved_to", "refuse_status", "session_is_lost"]
 
 _INVALID_REQUEST: Final = -32600
+_MOVED: Final = frozenset({307, 308})
 
 
 def message_in(reply: Reply, number: int, session: bytes, clock: Clock) -> Mapping[str, Any]:
@@ -72,6 +74,23 @@ def refuse_status(reply: Reply, session: bytes, clock: Clock) -> None:
             detail=detail,
             refused=put_off(status, header),
         )
+
+
+def moved_to(reply: Reply, authority: str, target: str) -> str:
+    """Return the target with, or without, a slash at the end of its path where that is what a redirect asks for.
+
+    Else "". Whatever else it says, the request stays at its origin.
+    """
+    if reply.status not in _MOVED:
+        return ""
+    path, mark, query = target.partition("?")
+    other = path.removesuffix("/") if path.endswith("/") else f"{path}/"
+    try:
+        parts = urlsplit(reply.headers.get(b"location", b"").decode("ascii"))
+    except ValueError:
+        return ""
+    here = parts.hostname in {None, urlsplit(f"//{authority}").hostname}
+    return f"{other}{mark}{query}" if here and other and (parts.path, parts.query) == (other, query) else ""
 
 
 def session_is_lost(reply: Reply) -> bool:

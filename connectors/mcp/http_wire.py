@@ -9,7 +9,7 @@ from typing import Any, Final
 from connectors.mcp.ears import Ears
 from connectors.mcp.http_client import HttpClient, Reading
 from connectors.mcp.http_reply import Reply
-from connectors.mcp.http_status import message_in, refuse_status
+from connectors.mcp.http_status import message_in, moved_to, refuse_status
 from connectors.mcp.resuming import KeptStream, resumed
 from connectors.mcp.showing import Showing, Shown
 from connectors.mcp.wire import Ear, answer_to, encode, result_of
@@ -53,6 +53,9 @@ class HttpWire:
         self._common = (
             f"Host: {self._client.authority}\r\nAccept-Encoding: identity\r\nUser-Agent: toolgate\r\n"
         ).encode("latin-1")
+        self._aim()
+
+    def _aim(self) -> None:
         target = self._client.target.encode("ascii")
         self._post = (
             b"POST %b HTTP/1.1\r\n%bAccept: application/json, text/event-stream\r\nContent-Type: application/json\r\n"
@@ -109,7 +112,8 @@ class HttpWire:
             if self._alone:
                 await self._listening(timeout_s)
             self._ears.enter(answer.number, ear)
-        reply = await self._answered(answer, self._send(body, headers, timeout_s, answer))
+        send = self._greet if method in _SESSIONLESS else self._send
+        reply = await self._answered(answer, send(body, headers, timeout_s, answer))
         if method == "initialize":
             self._session = reply.headers.get(b"mcp-session-id", b"")
         return answer.result_of(reply)
@@ -148,6 +152,15 @@ class HttpWire:
             self._ears.leave(answer.number)
         if answer.found is None:
             answer.found = message_in(reply, answer.number, answer.session, self._clock)
+        return reply
+
+    async def _greet(self, body: bytes, headers: bytes, timeout_s: float, answer: "_Answer") -> Reply:
+        """Send a greeting; where it is redirected but a slash away, send it there, and all else from now on."""
+        reply = await self._send(body, headers, timeout_s, answer)
+        if target := moved_to(reply, self._client.authority, self._client.target):
+            self._client.target = target
+            self._aim()
+            reply = await self._send(body, headers, timeout_s, answer)
         return reply
 
     def _send(self, body: bytes, headers: bytes, timeout_s: float, reading: Reading) -> Awaitable[Reply]:

@@ -3,9 +3,11 @@
 import asyncio
 import json
 import socket
+from typing import Any
 
 import pytest
 
+from gateway.connector import ConnectorFault
 from tests.connectors.mcp.conftest import Start, asked, build, fault_of, text
 from tests.fixtures import http_faults as faults
 from tests.fixtures.fault_http import Exchange, FaultServer
@@ -23,6 +25,74 @@ async def test_a_call_is_answered_in_either_era_over_one_kept_connection(start: 
         assert server.connections == (1 if era == "modern" else 2)  # a legacy session keeps a stream of its own open
         assert {seen.headers["authorization"] for seen in server.seen} == {"Bearer t0ken-value"}
         assert {seen.headers["accept-encoding"] for seen in server.seen} == {"identity"}
+
+
+async def moved(era: str, url: str, location: str, status: str) -> tuple[Any, list[str]]:
+    """Reach a server that redirects once; return what a call came to, and which targets were asked for."""
+
+    async def elsewhere(exchange: Exchange) -> None:
+        del exchange.server.on_method[exchange.seen.message["method"]]
+        there = location.replace("HERE", f"http://127.0.0.1:{exchange.server.port}")
+        exchange.http(b"", status, f"Location: {there}")
+
+    first = "server/discover" if era == "modern" else "initialize"
+    async with FaultServer(era, on_method={first: elsewhere}) as server:
+        upstream = build({"url": f"http://127.0.0.1:{server.port}{url}"})
+        try:
+            await upstream.open()
+            came_to = text(await upstream.call(asked("echo", {"n": 1})))
+        except ConnectorFault as fault:
+            came_to = fault.code
+        finally:
+            await upstream.close()
+        return came_to, [seen.target for seen in server.seen]
+
+
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize(
+    ("url", "location", "status"),
+    [
+        ("/mcp", "/mcp/", "307 Temporary Redirect"),
+        ("/mcp", "HERE/mcp/", "308 Permanent Redirect"),
+        ("/mcp/?key=1", "HERE/mcp?key=1", "307 Temporary Redirect"),
+        ("/mcp", "https://127.0.0.1/mcp/", "307 Temporary Redirect"),  # it does not know of the TLS in front of it
+    ],
+)
+async def test_a_server_that_wants_a_slash_more_or_less_at_the_end_is_reached_as_it_wants(
+    era: str, url: str, location: str, status: str
+) -> None:
+    came_to, targets = await moved(era, url, location, status)
+    assert came_to == {"n": 1}
+    wanted = "/mcp?key=1" if "key" in url else "/mcp/"
+    assert targets[targets.index(wanted) :] == [wanted] * targets.count(wanted)
+    assert targets.count(wanted) >= 2
+
+
+@pytest.mark.parametrize(
+    ("url", "location", "status"),
+    [
+        ("/mcp", "HERE/mcp/v2", "307 Temporary Redirect"),
+        ("/mcp", "HERE/mcp/?to=evil", "307 Temporary Redirect"),
+        ("/mcp", "http://169.254.169.254/mcp/", "307 Temporary Redirect"),
+        ("/mcp", "http://[/mcp/", "307 Temporary Redirect"),
+        ("/mcp", "/mcp/\u00e9", "307 Temporary Redirect"),
+        ("/mcp", "/mcp/", "302 Found"),
+        ("/", "HERE", "307 Temporary Redirect"),
+    ],
+)
+async def test_no_other_redirect_is_followed(url: str, location: str, status: str) -> None:
+    came_to, targets = await moved("modern", url, location, status)
+    assert (came_to, targets) == ("rejected", [url])
+
+
+async def test_a_call_is_not_sent_again_wherever_it_is_redirected_to(start: Start) -> None:
+    async def away(exchange: Exchange) -> None:
+        exchange.http(b"", "307 Temporary Redirect", "Location: /mcp/")
+
+    async with FaultServer(faults={"away": away}) as server:
+        upstream = await start({"url": server.url})
+        assert (await fault_of(upstream.call(asked("away")))).code == "rejected"
+        assert len(server.calls("away")) == 1
 
 
 async def test_a_modern_call_says_in_headers_what_it_says_in_its_body(start: Start) -> None:
