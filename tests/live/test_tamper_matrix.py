@@ -130,6 +130,33 @@ def test_a_changed_value_is_found(filled: sqlite3.Connection, sums: Sums, table:
         assert verdict((filled, sums), table, rows), rows[number]
 
 
+@pytest.mark.parametrize(("table", "column"), COLUMNS)
+def test_a_value_of_another_type_is_found(filled: sqlite3.Connection, sums: Sums, table: str, column: str) -> None:
+    at = SCHEMA[table].index(column)
+    for lie in (b"\xff", "x", str(rows_of(filled, table)[0][at]).encode()):
+        rows = rows_of(filled, table)
+        rows[0][at] = lie
+        try:
+            assert verdict((filled, sums), table, rows), lie
+        except sqlite3.IntegrityError:
+            assert column == unique(filled, table)[0]  # a number that names a row can be nothing else
+
+
+@pytest.mark.parametrize("table", SCHEMA)
+def test_all_rows_taken_out_are_found(filled: sqlite3.Connection, sums: Sums, table: str) -> None:
+    assert verdict((filled, sums), table, [])
+
+
+@pytest.mark.parametrize("table", SCHEMA)
+def test_a_table_taken_out_is_named(filled: sqlite3.Connection, sums: Sums, table: str) -> None:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
+        filled.backup(db)
+        db.execute(f"DROP TABLE {table}")
+        with pytest.raises(LedgerTampered) as found:
+            audit_ledger(db, sums)
+        assert f"a database without the table {table}" in found.value.detail
+
+
 @pytest.mark.parametrize("table", SCHEMA)
 def test_a_row_taken_out_is_found(filled: sqlite3.Connection, sums: Sums, table: str) -> None:
     for number in samples(table, rows_of(filled, table)):

@@ -174,6 +174,24 @@ async def test_an_event_that_ends_otherwise_is_named(
     assert (found.value.seq, "was changed" in found.value.detail) == (seq, True)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("UPDATE events SET shared = 93 WHERE seq = 4", "event 4 names the row 93 of shares, which is missing"),
+        ("UPDATE events SET shared = 'x' WHERE seq = 4", "event 4 names the row x of shares, which is missing"),
+        ("UPDATE events SET body = CAST(body AS BLOB) WHERE seq = 4", "event 4 has a body that is no text"),
+    ],
+)
+async def test_an_event_that_reads_the_same_and_is_another_is_named(
+    ledger_path: Path, sqlite: SqliteStore, change: str, said: str
+) -> None:
+    await fill(sqlite)
+    edit(ledger_path, change)
+    with pytest.raises(LedgerTampered) as found:
+        await sqlite.verify()
+    assert found.value.detail == said
+
+
 async def test_a_ledger_of_an_earlier_version_holds_and_goes_on(ledger_path: Path) -> None:
     store = SqliteStore(ledger_path, FakeClock())
     await store.open()

@@ -10,12 +10,12 @@ from gateway.model.facts import FactKey
 from gateway.store.approvals import ApprovalRow
 from gateway.store.audit import CallRow, RunRow, Totals, audit
 from gateway.store.budgets import BudgetCounter
-from gateway.store.chain import Link
+from gateway.store.chain import Link, broken
 from gateway.store.facts import FactRow
 from gateway.store.sqlite.approvals import row_of
 from gateway.store.sqlite.budgets import find_counters
 from gateway.store.sqlite.facts import find_fact_row
-from gateway.store.sqlite.schema import check_indexes, check_schema
+from gateway.store.sqlite.schema import check_indexes, check_schema, check_values
 from gateway.store.sqlite.sharing import check_shares, whole
 from gateway.store.sqlite.summing import Sums
 from gateway.store.sqlite.telling import told_rows
@@ -53,6 +53,7 @@ _STRAYS: Final = (
     " json_extract(e.body, '$.fact.owner') = f.owner AND json_extract(e.body, '$.fact.name') = f.name"
     " WHERE e.seq IS NULL ORDER BY f.seq LIMIT 1",
 )
+_NO_TEXT: Final = "SELECT seq FROM events WHERE typeof(body) <> 'text' ORDER BY seq LIMIT 1"
 _SHARED_KEY: Final = (
     "SELECT max(claim_seq), max(call_id) FROM calls WHERE step_key IS NOT NULL AND key_until IS NULL"
     " GROUP BY agent, tool, step_key HAVING count(*) > 1 LIMIT 1"
@@ -73,6 +74,7 @@ def audit_ledger(db: sqlite3.Connection, sums: Sums) -> int:
     try:
         return _audit(db, sums)
     except sqlite3.OperationalError:  # perhaps text that is not UTF-8: read so that it can be named, but slower
+        check_schema(db)  # or a table that is gone
         db.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
         return _audit(db, sums)
 
@@ -80,9 +82,12 @@ def audit_ledger(db: sqlite3.Connection, sums: Sums) -> int:
 def _audit(db: sqlite3.Connection, sums: Sums) -> int:
     db.execute("BEGIN")
     try:
+        check_values(db)
         named: Counter[int] = Counter()
         events = audit(_all_links(db, named), read_head(db), _Tables(db))
         check_shares(db, named)
+        for (seq,) in db.execute(_NO_TEXT):
+            raise broken(seq, "has a body that is no text")
         check_schema(db)
         check_indexes(db)
         sums.check(db)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from gateway.store.chain import broken
 from gateway.store.removable import Share
 from gateway.store.row_audit import untold
 
@@ -75,7 +76,12 @@ def check_shares(db: sqlite3.Connection, named: Mapping[int, int]) -> None:
     Raises:
         LedgerTampered: naming the row.
     """
+    missing = set(named)
     for share, digest, uses, body in db.execute(_ALL):
+        missing.discard(share)
         text = body.encode("utf-8", "surrogateescape") if isinstance(body, str) else b""
         if uses != named.get(share) or digest != hashlib.sha256(text).hexdigest():
             raise untold(f"the row {share} of shares")
+    for share in missing:
+        [(seq,)] = db.execute("SELECT min(seq) FROM events WHERE shared = ?", (share,)).fetchall()
+        raise broken(seq, f"names the row {share} of shares, which is missing")
