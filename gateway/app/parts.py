@@ -184,7 +184,7 @@ class Parts:
 
     def _recorder(self) -> tuple[Recorder, Recollections]:
         early = self.config.server.early_reads
-        recorder = Recorder(self.store, self.clock, self.redactor.record, self.tainting, durable_reads=not early)
+        recorder = Recorder(self.store, self.clock, self.redactor, self.tainting, durable_reads=not early)
         return recorder, Recollections(self.store, OWN_SERVERS, frozenset({PHASE}))
 
     def _tasks(self) -> TaskRequests:

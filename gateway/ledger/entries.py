@@ -31,6 +31,7 @@ __all__ = [
     "facts_from",
     "given_in",
     "identity_from",
+    "lasting_members",
     "record_body",
 ]
 
@@ -166,7 +167,7 @@ class _Entry:
         call, body = self.call, self.body
         if self.parts is not None and self.lasts:
             lasting = call.given, call.decision, call.identity, call.tool
-            body[SHARED] = self.parts.shared(lasting, self.redact, _lasting)
+            body[SHARED] = self.parts.shared(Lasting(*lasting), self.redact, lasting_members)
             return
         body["tool"] = _tool(call, self.parts) if call.has("tool") else {"name": self.redact(call.request.name)}
         if call.has("identity"):
@@ -235,7 +236,8 @@ class _Entry:
             body[f"{name}_unreadable"] = str(error)
 
 
-def _lasting(call: Lasting, kept: Any) -> dict[str, Any]:
+def lasting_members(call: Lasting, kept: Any) -> dict[str, Any]:
+    """Return what the bodies of a lasting decision's calls share, given what is to be kept of it (`Parts.shared`)."""
     context, notes, message, remedies, errors, *entities = kept
     said = {"message": message, "remedies": remedies, "errors": errors}
     return {

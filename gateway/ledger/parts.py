@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from gateway.codec import dump, verbatim
 from gateway.model.decision import Decision, DecisionInput
@@ -10,10 +10,26 @@ from gateway.model.identity import Identity
 from gateway.model.tool import Tool
 from gateway.store.removable import Share, shared
 
-__all__ = ["Lasting", "Parts", "Redact"]
+__all__ = ["Lasting", "Parts", "Redact", "Redacts"]
 
 Redact = Callable[[Any], Any]
 """Returns a JSON value without what must not be kept; the shape stays. A tuple holds what never changes."""
+
+
+class Redacts(Protocol):
+    """Takes out what must not be kept."""
+
+    def record(self, value: Any) -> Any:
+        """As `Redact`."""
+        ...
+
+    def keeps(self, text: str) -> object | None:
+        """Return a mark if what has this JSON is kept as it is, as far as can be told from that; else None.
+
+        The mark stands for what is looked for: as long as that does not change, it is the same object.
+        """
+        ...
+
 
 _MOST: Final = 4096
 
@@ -58,7 +74,7 @@ class Parts:
 
     def shared(
         self,
-        call: tuple[DecisionInput, Decision, Identity, Tool],
+        call: Lasting,
         redact: Redact,
         make: Callable[[Lasting, Any], Mapping[str, Any]],
     ) -> Share:
@@ -72,10 +88,10 @@ class Parts:
         if known is None:  # an entry holds on to what it is known by: nothing else can get the same ids
             if len(self._shared) >= _MOST:
                 self._shared.clear()
-            known = self._shared[key] = _Shared(Lasting(*call), _source(given, decision))
+            known = self._shared[key] = _Shared(call, _source(given, decision))
         kept = redact(known.source)
         if known.share is None or kept is not known.kept:  # for the first time, or more of it must not be kept
-            known.kept, known.share = kept, shared(dump(make(known.call, kept)))
+            known.kept, known.share = kept, shared(dump(make(call, kept)))
         return known.share
 
 

@@ -1,13 +1,14 @@
 """Writes calls to the ledger: the intent before, the outcome after, and in one piece what needs no intent."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from gateway.ledger.bundles import Bundles
 from gateway.ledger.charging import settled, settled_later
 from gateway.ledger.entries import claim_body, end_body, record_body
-from gateway.ledger.parts import Parts, Redact
+from gateway.ledger.ordinary import Ordinary
+from gateway.ledger.parts import Parts, Redacts
 from gateway.model.bill import NO_BILL, Bill
 from gateway.model.call import Call
 from gateway.model.clock import Clock
@@ -20,6 +21,7 @@ from gateway.store.approvals import ApprovalUse
 from gateway.store.bodies import used_in
 from gateway.store.facts import FactUse
 from gateway.store.ports import Claimed, Ending, Intent, Ledger, Record, Recorded, StepUse
+from gateway.store.removable import Written
 
 __all__ = ["Carrying", "Recorder"]
 
@@ -47,7 +49,7 @@ class Carrying(Protocol):
 
 
 class Recorder:
-    """Records calls; `redact` takes out what must not be kept. With `durable_reads` a read waits for its commit.
+    """Records calls; `redactor` takes out what must not be kept. With `durable_reads` a read waits for its commit.
 
     What an answer carries (`carrying`) is recorded with it, so it follows whoever is given the answer.
     """
@@ -56,7 +58,7 @@ class Recorder:
         self,
         ledger: Ledger,
         clock: Clock,
-        redact: Redact,
+        redactor: Redacts,
         carrying: Carrying | None = None,
         *,
         durable_reads: bool = True,
@@ -64,18 +66,20 @@ class Recorder:
         self._carrying = carrying
         self._ledger = ledger
         self._clock = clock
-        self._redact = redact
+        self._redact = redactor.record
         self._durable_reads = durable_reads
         self._parts = Parts()
+        self._ordinary = Ordinary(redactor, self._parts)
         self._bundles = Bundles(ledger, clock)
 
     async def claim(self, call: Call, uses: Sequence[StepUse]) -> Claimed:
         """Write the intent of a decided call and take its locks. Raises `StoreFault`: then nothing may be sent."""
-        if call.has("bundle") and not self._bundles.has(call.bundle):
-            await self._bundles.keep(call.bundle)
+        bundle = getattr(call, "bundle", None)
+        if bundle is not None and not self._bundles.has(bundle):
+            await self._bundles.keep(bundle)
         identity, facts = call.identity, call.facts
         held = tuple([FactUse(each.key, each.version) for each in facts.held.values()]) if facts.held else ()
-        body = claim_body(call, self._redact, self._parts)
+        body = self._ordinary.claim(call) or claim_body(call, self._redact, self._parts)
         intent = _intent(  # by place, as all that is made for every call
             call.id,
             self._clock.now_ms(),
@@ -117,8 +121,11 @@ class Recorder:
             await self._end_doubt(call, outcome)
             return
         now = self._clock.now_ms()
-        body = end_body(call, outcome, now, self._redact, self._parts)
-        taint = self._taint(call, outcome, body)
+        carried = self._carried(call, outcome)
+        body: Mapping[str, Any] | Written | None = self._ordinary.end(call, outcome, now, carried)
+        if body is None:
+            body = _marked(end_body(call, outcome, now, self._redact, self._parts), carried)
+        taint = self._news(call, carried)
         status = _status(outcome)
         # What failed for certain used nothing up; where an effect is in doubt, the pipeline never says failed.
         released = status is StepStatus.FAILED
@@ -171,8 +178,9 @@ class Recorder:
 
     async def record(self, call: Call, outcome: Outcome) -> None:
         """Write a call that made no claim: a read, a refusal, a repeat. Raises `StoreFault`."""
-        if call.has("bundle") and not self._bundles.has(call.bundle):
-            await self._bundles.keep(call.bundle)
+        bundle = getattr(call, "bundle", None)
+        if bundle is not None and not self._bundles.has(bundle):
+            await self._bundles.keep(bundle)
         whole = self._whole(call, outcome)
         await self._ledger.record(whole, durable=self._durable_reads)
         self._marked(call, whole.taint)
@@ -190,7 +198,10 @@ class Recorder:
             getattr(call, "facts", None),
             getattr(call, "tool", None),
         )
-        body = record_body(call, outcome, now, self._redact, self._parts)
+        carried = self._carried(call, outcome)
+        body: Mapping[str, Any] | Written | None = self._ordinary.record(call, outcome, now, carried)
+        if body is None:
+            body = _marked(record_body(call, outcome, now, self._redact, self._parts), carried)
         return _record(
             call.id,
             now,
@@ -199,17 +210,15 @@ class Recorder:
             "" if identity is None else identity.on_behalf_of or "",
             self._redact(call.request.name)[:_LONGEST_NAME] if tool is None else tool.name,
             body,
-            taint=self._taint(call, outcome, body),
+            taint=self._news(call, carried),
         )
 
-    def _taint(self, call: Call, outcome: Outcome, body: dict[str, Any]) -> tuple[str, ...]:
-        """Note in the body what a call's answer carries; return what of it the ledger has to mark."""
-        carrying = self._carrying
-        carried = carrying.carried(call, outcome) if carrying is not None else ()
-        if carrying is None or not carried:
-            return ()
-        body["taint"] = list(carried)
-        return carried if carrying.are_news(call, carried) else ()
+    def _carried(self, call: Call, outcome: Outcome) -> tuple[str, ...]:
+        return () if self._carrying is None else self._carrying.carried(call, outcome)
+
+    def _news(self, call: Call, carried: tuple[str, ...]) -> tuple[str, ...]:
+        """Return what of the labels that an answer carries the ledger has to mark."""
+        return carried if carried and self._carrying is not None and self._carrying.are_news(call, carried) else ()
 
     def _marked(self, call: Call, taint: tuple[str, ...]) -> None:
         if taint and self._carrying is not None:
@@ -226,6 +235,11 @@ class Recorder:
         for recorded in left:
             await self._ledger.finish(_broken_off(recorded, self._clock.now_ms(), is_read=is_read(recorded.tool)))
         return [recorded for recorded in left if not is_read(recorded.tool)]
+
+
+def _marked(body: dict[str, Any], carried: tuple[str, ...]) -> dict[str, Any]:
+    """Note in a body what a call's answer carries."""
+    return {**body, "taint": list(carried)} if carried else body
 
 
 def _broken_off(recorded: Recorded, now_ms: int, *, is_read: bool) -> Ending:

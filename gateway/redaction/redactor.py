@@ -81,6 +81,16 @@ class Redactor:
         known = self._constants.get(id(value))
         return known[1] if known is not None and known[0] is value else self._constant(value)
 
+    def keeps(self, text: str) -> object | None:
+        """Return a mark if surely nothing must be taken out, to be kept, of what has this JSON; else None.
+
+        It is the same object as long as the same is looked for.
+        """
+        known = self._known
+        if not known.written_as_they_are or known.may_be_in(text) or self._keys.may_be_needed(text):
+            return None
+        return known
+
     def _constant(self, value: tuple[Any, ...]) -> Any:
         if len(self._constants) >= _CONSTANTS:
             self._constants = {}
@@ -116,7 +126,7 @@ class _Known:
     def __init__(self, secrets: frozenset[str]) -> None:
         self._needles = needles(secrets)
         self._other = tuple(needle for needle in self._needles if not _RUN.fullmatch(needle))
-        self._written_as_they_are = not any(_ESCAPED.search(needle) for needle in self._needles)
+        self.written_as_they_are = not any(_ESCAPED.search(needle) for needle in self._needles)
         self.numbers = frozenset(needle for needle in self._needles if needle.isdecimal())
 
     def text_of(self, value: Any) -> str:
@@ -127,13 +137,15 @@ class _Known:
     def json_of(self, value: Any) -> bytes | None:
         """Return the JSON of `value`, if there is such and whatever secret is in `value` can be found in it."""
         try:
-            return dump(value) if self._written_as_they_are else None
+            return dump(value) if self.written_as_they_are else None
         except (CodecError, UnicodeEncodeError):
             return None
 
     def may_be_in(self, text: str) -> bool:
         # Most secrets are one long run of letters and digits; a short text without such a run holds none of them,
         # however many there are. For few needles, or in a long text, looking for runs costs more than the needles.
+        if not self._needles:
+            return False
         runs_matter = len(self._needles) <= _FEW or len(text) > _SHORT or _RUN.search(text) is not None
         for needle in self._needles if runs_matter else self._other:  # noqa: SIM110  # a generator doubles the cost
             if needle in text:

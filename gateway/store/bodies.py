@@ -10,7 +10,7 @@ has. What a body shares with others stands in its member `shared`.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import orjson
 
@@ -20,7 +20,7 @@ from gateway.model.errors import UnwritableError
 from gateway.model.facts import RunRef, StepStatus
 from gateway.store.approvals import ApprovalUse
 from gateway.store.ports import Ending, EventKind, Intent, PauseRecord, Record
-from gateway.store.removable import SHARED, Share, Text, parts, sharing
+from gateway.store.removable import SHARED, Share, Text, Written, parts, sharing
 from gateway.store.runs import AttemptBegin, RunCancel
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "record_body",
     "relied_on",
     "run_body",
+    "saying",
     "used_in",
 ]
 
@@ -78,6 +79,8 @@ def ending_body(ending: Ending) -> bytes:
     terms: dict[str, Any] = {"status": str(ending.status), "release": ending.release}
     if ending.charges:
         terms["charges"] = [list(each) for each in ending.charges]
+    if type(ending.body) is Written:
+        return ending.body.text(f'"ending":{dump(terms).decode()},').own
     return _text(parts({"ending": terms}, ending.body), ending.call_id)
 
 
@@ -89,6 +92,8 @@ def compensated_body(ending: Ending) -> bytes:
 
 def record_body(record: Record) -> Text:
     """Return the text of a recorded call's event. Raises `StoreFault` when it cannot be written."""
+    if type(record.body) is Written:
+        return record.body.text()
     if record.kind is _RECORDED:
         return _call_text({}, record)
     return Text(_text(dict(record.body), record.call_id))
@@ -97,7 +102,12 @@ def record_body(record: Record) -> Text:
 def charged(record: Record, charges: Sequence[Charge]) -> Record:
     """Return the record with what it counts against budgets: key, part of time and amount of each charge."""
     told = [[each.key, each.start_ms, each.amount] for each in charges]
-    return replace(record, body={**record.body, "charges": told})
+    return saying(record, {"charges": told})
+
+
+def saying(record: Record, more: Mapping[str, Any]) -> Record:
+    """Return a record that says more; only those of calls are written beforehand, and nothing is added to them."""
+    return replace(record, body={**cast("Mapping[str, Any]", record.body), **more})
 
 
 def run_body(run: RunRef, key: str) -> bytes:
@@ -134,6 +144,8 @@ def load(text: bytes) -> dict[str, Any]:
 
 
 def _call_text(terms: Mapping[str, Any], call: Intent | Record) -> Text:
+    if type(call.body) is Written:
+        return call.body.text(f"{dump(terms)[1:-1].decode()},")
     share = call.body.get(SHARED)
     if not isinstance(share, Share):
         return Text(_text(parts(terms, call.body), call.call_id))

@@ -17,6 +17,7 @@ from gateway.store.budgets import BudgetStore, Settled, Shortage
 from gateway.store.delegations import DelegationStore
 from gateway.store.facts import FactStore, FactUse
 from gateway.store.imports import ImportStore
+from gateway.store.removable import Written
 from gateway.store.retention import RetentionStore
 from gateway.store.runs import RunStore
 from gateway.store.sightings import AgentInventory
@@ -164,7 +165,7 @@ class Intent:
     tool: str
     arguments_digest: str
     step_key: str | None
-    body: Mapping[str, Any] = field(repr=False)
+    body: Mapping[str, Any] | Written = field(repr=False)
     uses: tuple[StepUse, ...] = ()
     approval: ApprovalUse | None = None
     grant: ApprovalUse | None = None
@@ -229,7 +230,7 @@ class Ending:
     call_id: str
     at_ms: int
     status: StepStatus
-    body: Mapping[str, Any] = field(repr=False)
+    body: Mapping[str, Any] | Written = field(repr=False)
     release: bool = False
     returns: tuple[str, ...] = ()
     compensates: str = ""
@@ -248,7 +249,7 @@ class Record:
     agent: str
     on_behalf_of: str
     tool: str
-    body: Mapping[str, Any] = field(repr=False)
+    body: Mapping[str, Any] | Written = field(repr=False)
     kind: EventKind = EventKind.CALL_RECORDED
     taint: tuple[str, ...] = ()
 

@@ -9,11 +9,26 @@ begins there: what many bodies share need not be hashed for each, nor written (s
 """
 
 import hashlib
-from collections.abc import Mapping
-from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any, Final, NamedTuple, final
 
-__all__ = ["SHARED", "Share", "Text", "cut", "is_cut", "parted", "parts", "shared", "sharing"]
+from gateway.model.light import light
+
+__all__ = [
+    "SHARED",
+    "Share",
+    "Text",
+    "Written",
+    "cut",
+    "is_cut",
+    "looks_shared",
+    "parted",
+    "parts",
+    "shared",
+    "sharing",
+]
 
 SHARED: Final = "shared"
 """The member that holds what a body has in common with many others."""
@@ -21,6 +36,7 @@ SHARED: Final = "shared"
 _MARK: Final = b',"removable":'  # JSON escapes quotes in texts, and what is kept has no member of that name
 _IN_TWO: Final = b',"removable":2,'
 _SHARE: Final = b',"shared":{'
+_LOOKS_SHARED: Final = _SHARE.decode()
 _SHARES: Final = 1024
 _LONGEST_SHARE: Final = 16 * 1024
 _GONE: Final = b',"removed":"'
@@ -45,6 +61,34 @@ class Text(NamedTuple):
     def whole(self) -> bytes:
         """Return all of it."""
         return self.own if self.share is None else self.own[:-1] + self.share.text
+
+
+_made: Final[Callable[[tuple[bytes, Share | None]], Text]] = partial(tuple.__new__, Text)  # as `Text` makes itself
+
+
+@final
+@light
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A body that is JSON already: members that are kept of it, and members that can be removed, without braces.
+
+    Neither must look as if a `share` began there, if they end with one (`looks_shared`).
+    """
+
+    kept: str
+    rest: str
+    share: Share | None = None
+
+    def text(self, terms: str = "") -> Text:
+        """Return its text; `terms` are members by which rows can be rebuilt, with a comma after each."""
+        share = self.share
+        form = "true" if share is None else "2"
+        return _made((f'{{{terms}{self.kept},"removable":{form},{self.rest}}}'.encode(), share))
+
+
+def looks_shared(text: str) -> bool:
+    """Tell whether something in a JSON text looks like the beginning of what many bodies end with."""
+    return _LOOKS_SHARED in text
 
 
 def shared(members: bytes) -> Share:

@@ -1,10 +1,10 @@
 """The events that tell of rows, as every store writes them."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 from gateway.codec import dump
+from gateway.store.bodies import saying
 from gateway.store.ports import EventKind, Record, TokenRecord
 from gateway.store.tasks import TaskRecord
 from gateway.store.told_rows import TableRow, Told, gone, spent_row, task_row, token_row
@@ -64,7 +64,7 @@ def spent(item: str, until_ms: int, at_ms: int, forgotten: Sequence[str]) -> Row
 
 def begun(task: TaskRecord, record: Record) -> Record:
     """Return the record of a task's beginning, telling of its row too."""
-    return replace(record, body={**record.body, "rows": [task_row(task).told()]})
+    return saying(record, {"rows": [task_row(task).told()]})
 
 
 def changed_task(row: TableRow, at_ms: int) -> RowEvent:

@@ -8,10 +8,11 @@ from gateway.ledger.recorder import Recorder
 from gateway.model.errors import ConnectorFault, IdentityFault, OutcomeUnknown, RequestFault
 from gateway.model.facts import StepStatus
 from gateway.model.outcome import Failed, Outcome, Succeeded, Unknown, Waiting
+from gateway.redaction.redactor import Redactor
 from gateway.store.memory import MemoryStore
 from gateway.store.ports import ClaimVerdict, Event, EventFilter, EventKind, Record
 from tests.fixtures.clock import FakeClock
-from tests.ledger.making import T0, asked, decided, unchanged
+from tests.ledger.making import T0, asked, decided
 from tests.store.making import lookup, step, use
 
 
@@ -21,7 +22,7 @@ class Desk:
     def __init__(self) -> None:
         self.clock = FakeClock(T0 + 100)
         self.ledger = MemoryStore(self.clock)
-        self.recorder = Recorder(self.ledger, self.clock, unchanged)
+        self.recorder = Recorder(self.ledger, self.clock, Redactor())
 
     async def last(self) -> Event:
         return await anext(self.ledger.events(EventFilter(limit=1, latest=True)))
@@ -133,7 +134,7 @@ async def test_a_read_waits_for_the_disk_only_where_configured(durable: bool) ->
             await super().record(record)
 
     clock = FakeClock()
-    await Recorder(Listening(clock), clock, unchanged, durable_reads=durable).record(decided(), Succeeded({}))
+    await Recorder(Listening(clock), clock, Redactor(), durable_reads=durable).record(decided(), Succeeded({}))
     assert asked_for == [durable]
 
 

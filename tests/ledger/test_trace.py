@@ -10,10 +10,11 @@ from gateway.ledger.recorder import Recorder
 from gateway.ledger.trace import CallLine, as_csv, as_json_line, call_events, call_lines, latest_lines, one_line, tail
 from gateway.model.errors import ConnectorFault
 from gateway.model.outcome import Denied, Failed, Succeeded, Waiting
+from gateway.redaction.redactor import Redactor
 from gateway.store.memory import MemoryStore
 from gateway.store.ports import EventFilter, EventKind, Record
 from tests.fixtures.clock import FakeClock
-from tests.ledger.making import DECISION, RUN, T0, asked, decided, tool, unchanged
+from tests.ledger.making import DECISION, RUN, T0, asked, decided, tool
 from tests.store.making import record
 
 
@@ -23,7 +24,7 @@ class Story:
     def __init__(self) -> None:
         self.clock = FakeClock(T0)
         self.ledger = MemoryStore(self.clock)
-        self.recorder = Recorder(self.ledger, self.clock, unchanged)
+        self.recorder = Recorder(self.ledger, self.clock, Redactor())
 
     async def claim(self, call_id: str, name: str = "payments.pay") -> object:
         await self.clock.sleep(1)

@@ -257,7 +257,7 @@ class Gate:
         self.inflight, self.owned = InFlight(), OwnedTasks()
         self.runs = Runs(self.store, self.clock, self.ids, stopped=self.pauses.check_run)
         self.tainting = Tainting(self.rules, Taints(self.store, self.clock))
-        self.recorder = Recorder(self.ledger, self.clock, self.redactor.record, self.tainting)
+        self.recorder = Recorder(self.ledger, self.clock, self.redactor, self.tainting)
         self.elicited = Elicited(self.redactor.deliver, self.pages)
         self.asking = Asking(self.recorder, self.redactor, self.clock, self.ids, self.elicited)
         self.executor = Executor(self.clock, self.ids, settings)
