@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.app import Unplayable, recorded_run
+from gateway.app.cassette import Unplayable, recorded_run
 from gateway.codec import dump
 from gateway.config.model import GatewayConfig
 from gateway.ledger.evidence import Exporter, Identities
