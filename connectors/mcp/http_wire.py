@@ -11,7 +11,7 @@ from connectors.mcp.http_client import HttpClient, Reading
 from connectors.mcp.http_reply import Reply
 from connectors.mcp.http_status import message_in, moved_to, refuse_status
 from connectors.mcp.resuming import KeptStream, resumed
-from connectors.mcp.showing import Showing, Shown
+from connectors.mcp.showing import Request, Showing, Shown
 from connectors.mcp.wire import Ear, answer_to, encode, result_of
 from gateway.connector import Clock, CodecError, ConnectorFault, Notice, TimedOut, Unavailable, dump, parse
 
@@ -119,15 +119,20 @@ class HttpWire:
         return answer.result_of(reply)
 
     def begin(self, rest: bytes, headers: bytes, timeout_s: float, ear: Ear) -> "_Answer | None":
-        if self._shown.varies:
-            return None
-        session = self._session
+        session, lines, showing = self._session, b"", self._shown.showing
         number = next(self._numbers)
         answer = _Answer(self, number, ear, session, headers)
         if session:
             headers = b"%bMcp-Session-Id: %b\r\n" % (headers, session)
         body = b'{"jsonrpc":"2.0","id":%d,%b' % (number, rest)
-        request = b"%b%bContent-Length: %d\r\n\r\n%b" % (self._post, headers, len(body), body)
+        if showing is not None:
+            at_hand = showing.at_hand()
+            if at_hand is None:
+                return None
+            sent, lines = at_hand
+            ends = asyncio.get_running_loop().time() + timeout_s
+            answer.showing = Request(self._post + headers, body, ends), sent
+        request = b"%b%b%bContent-Length: %d\r\n\r\n%b" % (self._post, headers, lines, len(body), body)
         if not self._client.begin(request, timeout_s, answer):
             return None
         if ear.listens:  # as `enter` does for a new one
@@ -263,6 +268,8 @@ class _Answer(Reading):
     """
 
     found: Mapping[str, Any] | None = None
+    showing: tuple[Request, Mapping[str, str]] | None = None
+    """Where a credential was shown, the request with which, and what that was."""
 
     def __init__(self, wire: HttpWire, number: int, ear: Ear | None, session: bytes, sent_with: bytes) -> None:
         if ear is not None and ear.endless:
@@ -286,7 +293,7 @@ class _Answer(Reading):
         return result
 
     async def come_of(self) -> Any:
-        return self.result_of(await self._wire._answered(self, self._wire._client.reply_to(self)))
+        return self.result_of(await self._wire._answered(self, self._wire._shown.reply_to(self, self.showing)))
 
     def result_of(self, reply: Reply) -> Any:
         """Return the result in the response that was found. Raises as `Wire.request`."""

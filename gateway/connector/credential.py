@@ -49,6 +49,10 @@ class Credential(Protocol):
         """
         ...
 
+    def at_hand(self, behalf: Behalf) -> Mapping[str, str] | None:
+        """Return what `headers` would, where nothing has to be waited for or looked up for that; else None."""
+        ...
+
     async def headers(self, behalf: Behalf) -> Mapping[str, str]:
         """Return the headers to send with one request.
 
@@ -97,6 +101,10 @@ class _AsWritten:
     def concerning(self, behalf: Behalf) -> Behalf:
         del behalf
         return ITSELF
+
+    def at_hand(self, behalf: Behalf) -> Mapping[str, str]:
+        del behalf
+        return self._headers
 
     async def headers(self, behalf: Behalf) -> Mapping[str, str]:
         del behalf

@@ -47,6 +47,14 @@ class Holder:
         """What is held now."""
         return self._token
 
+    def at_hand(self) -> Token | None:
+        """Return the token that is held, where `get` would do nothing else."""
+        token, now = self._token, self._clock.now_ms()
+        lives = self.life.death is None and self.client.death is None and not self._buried
+        if token is None or not lives or self.life.is_consent or token.over(now) or token.ageing(now):
+            return None
+        return token
+
     async def get(self) -> Token:
         """Return a token that holds.
 

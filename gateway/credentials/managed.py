@@ -8,6 +8,7 @@ from gateway.connector.auth import AuthorizationCode, CommandOutput, TokenExchan
 from gateway.connector.credential import ITSELF, Behalf, Refusal, Sought
 from gateway.credentials.holder import Holder
 from gateway.credentials.life import Life
+from gateway.credentials.token import Token
 from gateway.model.errors import ConnectorFault
 
 __all__ = ["Circle", "Fixed", "Managed"]
@@ -45,6 +46,11 @@ class Fixed:
         """Return the same for everybody."""
         del behalf
         return ITSELF
+
+    def at_hand(self, behalf: Behalf) -> Mapping[str, str] | None:
+        """Return the headers, unless they were refused."""
+        del behalf
+        return self._headers if self._life.death is None else None
 
     async def headers(self, behalf: Behalf) -> Mapping[str, str]:
         """Return the headers, unless they were refused. Raises `ConnectorFault`."""
@@ -92,9 +98,16 @@ class Managed:
             raise _nobody("act for a user who has connected an account")
         return Behalf(behalf.user, behalf.issuer) if behalf.user else ITSELF
 
+    def at_hand(self, behalf: Behalf) -> Mapping[str, str] | None:
+        """Return the headers with the token that is held, if it holds for long."""
+        token = self._holder(behalf).at_hand()
+        return None if token is None else self._carrying(token)
+
     async def headers(self, behalf: Behalf) -> Mapping[str, str]:
         """Return the headers with a token that holds. Raises `ConnectorFault`."""
-        token = await self._holder(behalf).get()
+        return self._carrying(await self._holder(behalf).get())
+
+    def _carrying(self, token: Token) -> Mapping[str, str]:
         shown, headers = self._last
         if token.value != shown:
             headers = self._with(token.value)

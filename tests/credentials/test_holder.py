@@ -291,3 +291,21 @@ async def test_a_running_gateway_looks_once_a_second_whether_a_consent_was_taken
     assert await bench.value() == "token2"
     bench.clock.passed += 1.0
     assert await bench.value() == "token2"
+
+
+async def test_a_token_is_at_hand_as_long_as_nothing_else_is_to_be_done_to_get_it(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    assert bench.holder.at_hand() is None
+    token = await bench.holder.get()
+    assert bench.holder.at_hand() is token
+    bench.clock.passed += 95.0
+    assert bench.holder.at_hand() is None  # it is renewed ahead of its end
+    bench.clock.passed += 10.0
+    assert bench.holder.at_hand() is None
+    await bench.holder.get()
+    assert bench.holder.at_hand() is not None
+    bench.life.is_consent = True
+    assert bench.holder.at_hand() is None  # a user may have taken it back
+    bench.life.is_consent = False
+    bench.life.end("refused")
+    assert bench.holder.at_hand() is None

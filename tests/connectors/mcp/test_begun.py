@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from math import inf
 from typing import Any
 
 import pytest
 
-from gateway.connector import Begun, ConnectorFault, Measure, ToolCall, Upstream
+from gateway.connector import ITSELF, Begun, Behalf, ConnectorFault, Refusal, ToolCall, Upstream
 from tests.connectors.mcp.client import ALL, Client
-from tests.connectors.mcp.conftest import Start, asked, text
+from tests.connectors.mcp.conftest import Start, asked, fault_of, text
 from tests.fixtures import http_faults as faults
 from tests.fixtures.fault_http import Exchange, FaultServer, Seen
 from tests.fixtures.leftovers import left_of, without_collecting
@@ -73,7 +75,22 @@ async def asks(exchange: Exchange) -> None:
 HOW: list[Callable[[Exchange], Awaitable[None]]] = [
     *(streamed, failing, refused, both, listed, odd, another, busy, garbage, cut, asks, faults.hang)
 ]
-Ended = tuple[Any, Measure]
+
+
+@pytest.fixture
+def lasting(start: Start) -> Start:
+    """As `start`; its connections do not end for being idle, however slow the machine is."""
+
+    async def begin(section: Mapping[str, Any], **lent: Any) -> Upstream:
+        upstream = await start(section, **lent)
+        client = upstream._shared.wire._client  # type: ignore[attr-defined]
+        client.limits = replace(client.limits, idle_s=inf)
+        for connection in client._open:
+            connection._limits = client.limits
+        await upstream.tools()
+        return upstream
+
+    return begin
 
 
 async def hurried(upstream: Upstream, call: ToolCall) -> Mapping[str, Any]:
@@ -116,11 +133,10 @@ async def end_of(work: Awaitable[Mapping[str, Any]]) -> Any:
 @pytest.mark.parametrize("how", HOW, ids=lambda how: how.__name__)
 @pytest.mark.parametrize("era", ERAS)
 async def test_a_call_ends_alike_however_it_is_waited_for(
-    start: Start, era: str, how: Callable[[Exchange], Awaitable[None]]
+    lasting: Start, era: str, how: Callable[[Exchange], Awaitable[None]]
 ) -> None:
     async with FaultServer(era, faults={"do": how}) as server:
-        upstream = await start({"url": server.url})
-        await upstream.tools()
+        upstream = await lasting({"url": server.url})
         for _ in range(10):  # from now on the numbers of requests are of one length
             await upstream.call(asked("echo"))
         ends = []
@@ -134,9 +150,10 @@ async def test_a_call_ends_alike_however_it_is_waited_for(
 
 
 def _said(seen: Seen) -> tuple[Any, ...]:
-    apart = {"content-length"}
     message = {name: value for name, value in seen.message.items() if name != "id"}
-    headers = [(name, value) for name, value in seen.headers.items() if name not in apart]
+    headers = [
+        (name, value) for name, value in seen.headers.items() if name not in ("content-length", "mcp-session-id")
+    ]
     return seen.target, headers, list(seen.message), message
 
 
@@ -154,10 +171,9 @@ def _said(seen: Seen) -> tuple[Any, ...]:
     ids=["nothing", "key", "meta", "client", "logs", "declares", "can"],
 )
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_server_is_told_the_same_however_a_call_is_sent(start: Start, era: str, more: dict[str, Any]) -> None:
+async def test_a_server_is_told_the_same_however_a_call_is_sent(lasting: Start, era: str, more: dict[str, Any]) -> None:
     async with FaultServer(era, tools=TOOLS, capabilities={"logging": {}}) as server:
-        upstream = await start({"url": server.url})
-        await upstream.tools()
+        upstream = await lasting({"url": server.url})
         for tool in ('ta"sk %d', "echo", "echo"):
             server.seen.clear()
             call = asked(tool, {"n": 1, "é": "%b"}, **more)
@@ -169,9 +185,72 @@ async def test_a_server_is_told_the_same_however_a_call_is_sent(start: Start, er
             assert one.message["id"] != other.message["id"]
 
 
-async def test_what_a_tool_wants_in_headers_is_sent_from_the_next_listing_on(start: Start) -> None:
+class Tokens:
+    """A credential whose every token is refused at some time, of which nothing is `at_hand` where it is `slow`."""
+
+    def __init__(self, *, slow: bool = False) -> None:
+        self._slow = slow
+        self.number = 1
+
+    def at_hand(self, behalf: Behalf) -> Mapping[str, str] | None:
+        return None if self._slow else {"Authorization": f"Bearer t{self.number}"}
+
+    async def headers(self, behalf: Behalf) -> Mapping[str, str]:
+        return {"Authorization": f"Bearer t{self.number}"}
+
+    def concerning(self, behalf: Behalf) -> Behalf:
+        return ITSELF
+
+    async def refused(self, behalf: Behalf, sent: Mapping[str, str], refusal: Refusal) -> None:
+        assert sent == {"Authorization": f"Bearer t{self.number}"}
+        self.number += 1
+        if refusal.again:
+            raise ConnectorFault(f"refused {refusal.status}", code="credential_expired")
+
+
+@pytest.mark.parametrize(("taken_from", "told"), [(1, 1), (2, 2), (3, "credential_expired")])
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_credential_is_shown_and_renewed_alike_however_a_call_is_sent(
+    lasting: Start, era: str, taken_from: int, told: Any
+) -> None:
+    least = 0
+
+    async def guarded(exchange: Exchange) -> None:
+        if int(exchange.seen.headers["authorization"].removeprefix("Bearer t")) < least:
+            exchange.http(b"", "401 Unauthorized")
+        else:
+            exchange.http(exchange.echo())
+
+    async with FaultServer(era, faults={"do": guarded}) as server:
+        ends = []
+        for slow in (False, True):
+            least, credential = taken_from, Tokens(slow=slow)
+            section = {"url": server.url, "headers": {"X-Key": "1"}}
+            upstream = await lasting(section, credential=lambda sought, made=credential: made)
+            await upstream.tools()
+            server.seen.clear()
+            call = asked("do", {"n": 1})
+            ends.append((await end_of(upstream.call(call) if slow else hurried(upstream, call)), credential.number))
+            ends[-1] = (*ends[-1], call.measure.received, [_said(seen) for seen in server.calls("do")])
+        assert ends[0] == ends[1]
+        assert ends[0][0][0] == told if told == "credential_expired" else ends[0][1] == told
+
+
+async def test_a_call_whose_credential_no_header_can_carry_is_not_sent(lasting: Start) -> None:
+    async with FaultServer(faults={"hang": faults.hang}) as server:
+        tokens = Tokens()
+        upstream = await lasting({"url": server.url, "headers": {"X-Key": "1"}}, credential=lambda sought: tokens)
+        await upstream.tools()
+        tokens.number = "\n"  # type: ignore[assignment]
+        work = upstream.call(asked("echo"))
+        assert not isinstance(work, Begun)
+        fault = await fault_of(work)
+        assert (fault.code, fault.sent, server.calls("echo")) == ("credential_expired", False, [])
+
+
+async def test_what_a_tool_wants_in_headers_is_sent_from_the_next_listing_on(lasting: Start) -> None:
     async with FaultServer() as server:
-        upstream = await start({"url": server.url})
+        upstream = await lasting({"url": server.url})
         for n, schema in enumerate(({}, {"region": {"type": "string", "x-mcp-header": "Region"}})):
             server.tools = [{"name": "echo", "inputSchema": {"type": "object", "properties": schema}}]
             await upstream.tools()
@@ -180,10 +259,9 @@ async def test_what_a_tool_wants_in_headers_is_sent_from_the_next_listing_on(sta
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_call_that_is_called_off_ends_at_its_server_and_alone(start: Start, era: str) -> None:
+async def test_a_call_that_is_called_off_ends_at_its_server_and_alone(lasting: Start, era: str) -> None:
     async with FaultServer(era, faults={"hang": faults.hang}) as server:
-        upstream = await start({"url": server.url})
-        await upstream.tools()
+        upstream = await lasting({"url": server.url})
         begun = upstream.call(asked("hang", back=Client()))
         assert isinstance(begun, Begun)
         while not server.calls("hang"):
@@ -199,19 +277,17 @@ async def test_a_call_that_is_called_off_ends_at_its_server_and_alone(start: Sta
         assert not upstream._shared.wire._ears.listening  # type: ignore[attr-defined]
 
 
-async def test_a_session_that_is_gone_is_made_anew_for_a_call_that_was_sent_over_it(start: Start) -> None:
+async def test_a_session_that_is_gone_is_made_anew_for_a_call_that_was_sent_over_it(lasting: Start) -> None:
     async with FaultServer("legacy") as server:
-        upstream = await start({"url": server.url})
-        await upstream.tools()
+        upstream = await lasting({"url": server.url})
         server.sessions.clear()
         assert text(await hurried(upstream, asked("echo", {"n": 1}))) == {"n": 1}
         assert len(server.methods("initialize")) == 2
 
 
-async def test_of_two_calls_over_a_lost_session_the_second_does_not_give_up_the_new_one(start: Start) -> None:
+async def test_of_two_calls_over_a_lost_session_the_second_does_not_give_up_the_new_one(lasting: Start) -> None:
     async with FaultServer("legacy") as server:
-        upstream = await start({"url": server.url})
-        await upstream.tools()
+        upstream = await lasting({"url": server.url})
         await asyncio.gather(*(upstream.call(asked("echo", {"n": n})) for n in range(2)))
         server.sessions.clear()
         one, other = (upstream.call(asked("echo", {"n": n})) for n in range(2))
@@ -221,10 +297,9 @@ async def test_of_two_calls_over_a_lost_session_the_second_does_not_give_up_the_
         assert len(server.methods("initialize")) == 2
 
 
-async def test_nothing_is_left_of_a_call_or_of_its_fault(start: Start) -> None:
+async def test_nothing_is_left_of_a_call_or_of_its_fault(lasting: Start) -> None:
     async with FaultServer(faults={"do": cut}) as server:
-        upstream = await start({"url": server.url})
-        await upstream.tools()
+        upstream = await lasting({"url": server.url})
         with without_collecting():
             assert (await end_of(hurried(upstream, asked("do"))))[0] == "unavailable"
             await asyncio.sleep(0)  # the loop has it in hand still, which woke the test with it
