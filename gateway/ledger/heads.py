@@ -58,10 +58,11 @@ class Heads:
         anchor = await asyncio.to_thread(self._read_anchor)
         if anchor is None and head is not None:
             raise broken(head.seq, f"says that {self._anchor} states where the ledger ends, and that is gone. {_FIX}")
-        if anchor is not None:
-            await self._hold(anchor, f"by {self._anchor}", 1)
-        if head is not None:
-            await self._hold(_token(head), f"by event {head.seq}", head.seq)
+        anchored = await self._hold(anchor, f"by {self._anchor}", 1) if anchor is not None else 0
+        stated = await self._hold(_token(head), f"by event {head.seq}", head.seq) if head is not None else 0
+        if head is not None and anchored < stated:
+            older = f"states event {stated}, but {self._anchor}, which was written before, only event {anchored}"
+            raise broken(head.seq, f"{older}: it is an older one. {_FIX}")
 
     async def sign(self) -> None:
         """State where the ledger ends now, unless that has been done.
@@ -72,14 +73,12 @@ class Heads:
         last = await self._last()
         if last is None:
             return
-        if not await asyncio.to_thread(self._anchor.exists):
-            await asyncio.to_thread(self._write_anchor, last)  # before a head says that there is one
+        await asyncio.to_thread(self._write_anchor, last)  # before a head says that there is one, and how far it goes
         if not _is_stated(last):
             now = self._clock.now_ms()
             body = {"seq": last.seq, "token": self._key.sign(_claims(last, now), HEAD), "rows": True, "sums": True}
             await self._ledger.record(Record(HEADS, now, "", "", "", "", body, EventKind.HEAD_SIGNED))
-            last = await self._last() or last
-        await asyncio.to_thread(self._write_anchor, last)
+            await asyncio.to_thread(self._write_anchor, await self._last() or last)
 
     async def watch(self, pace: Pace) -> None:
         """Sign heads as they come, for ever; what cannot be signed is told to the log and tried again."""
@@ -117,7 +116,8 @@ class Heads:
         await self._ledger.record(Record("", self._clock.now_ms(), "", "", "", "", body, EventKind.ADMIN))
         await self.sign()
 
-    async def _hold(self, token: str, where: str, at: int) -> None:
+    async def _hold(self, token: str, where: str, at: int) -> int:
+        """Hold the ledger against a statement; return the event that it states."""
         try:
             claims = signed_claims(token, self._key.jwks(), HEAD)
             seq, digest = int(claims["seq"]), str(claims["hash"])
@@ -130,6 +130,7 @@ class Heads:
             raise broken(seq, f"is gone, and perhaps others before it: it was {stated}. {_FIX}")
         if found[0].seq != seq or found[0].hash != digest:
             raise broken(seq, f"is another than was written: it was {stated}. {_FIX}")
+        return seq
 
     async def _last(self) -> Event | None:
         found = [event async for event in self._ledger.events(EventFilter(limit=1, latest=True))]

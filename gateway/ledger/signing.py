@@ -101,7 +101,7 @@ def _public_key(jwk: Json) -> ec.EllipticCurvePublicKey:
 
 def _as_der(signature: str) -> bytes:
     raw = from_base64url(signature)
-    if len(raw) != 2 * _WIDTH:
+    if len(raw) != 2 * _WIDTH or to_base64url(raw) != signature:  # its last letter could be spelled otherwise
         raise ValueError("no signature of P-256")
     return encode_dss_signature(*(int.from_bytes(half) for half in (raw[:_WIDTH], raw[_WIDTH:])))
 

@@ -12,7 +12,7 @@ from gateway.ledger.config import Pace
 from gateway.ledger.heads import HEAD, HEADS, Heads
 from gateway.ledger.signing import SigningKey, signed_claims
 from gateway.model.clock import Clock
-from gateway.model.errors import LedgerTampered
+from gateway.model.errors import LedgerTampered, StoreFault
 from gateway.store.bodies import load
 from gateway.store.chain import GENESIS, seal
 from gateway.store.memory import MemoryStore
@@ -112,6 +112,36 @@ async def test_a_ledger_that_was_stopped_in_order_ends_with_a_signed_head(desk: 
     anchored = signed_claims(desk.anchor.read_text().strip(), desk.key.jwks(), HEAD)
     assert (anchored["seq"], anchored["hash"]) == (4, head.hash)
     assert desk.anchor.stat().st_mode & 0o777 == 0o600
+
+
+async def test_an_older_anchor_that_is_put_back_is_named(desk: Desk) -> None:
+    await desk.write(2)
+    older = desk.anchor.read_bytes()
+    await desk.write(1)
+    desk.anchor.write_bytes(older)
+    found = await desk.verdict()
+    assert (found.seq, "states event 4, but" in found.detail, "only event 3: it is an older" in found.detail) == (
+        5,
+        True,
+        True,
+    )
+
+
+async def test_a_crash_before_the_anchor_states_the_last_head_is_no_older_anchor(desk: Desk) -> None:
+    await desk.write(2)
+
+    class Dying(SqliteStore):
+        async def record(self, record: Record, *, durable: bool = True) -> None:
+            await super().record(record, durable=durable)
+            raise StoreFault("The process is gone.")
+
+    store = Dying(desk.db, FakeClock())
+    await store.open()
+    await SqliteStore.record(store, record("one more"))
+    with pytest.raises(StoreFault):
+        await Heads(store, desk.key, desk.anchor, FakeClock()).sign()
+    await store.close()
+    assert await desk.holds()
 
 
 async def test_nothing_is_stated_twice(desk: Desk) -> None:
