@@ -42,7 +42,9 @@ class Taints:
     def known(self, follower: Follower, window_ms: int) -> tuple[str, ...] | None:
         """Return the labels that bear on a call where they are remembered; None means: await `seen`."""
         found = self._remembered_of(follower)
-        return None if found is None else self._bearing(*found, window_ms)
+        if found is None:
+            return None
+        return self._bearing(*found, window_ms) if found[0] or found[1] else ()
 
     async def seen(self, follower: Follower, window_ms: int) -> tuple[str, ...]:
         """Return the labels that bear on a call: those of its run, and of its principal within the window.

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from starlette.types import Receive, Scope, Send
 
+from gateway.codec import dump
 from gateway.model.identity import ClientInfo
 from gateway.model.operation import TOOL_CALL
 from gateway.model.request import Caller
@@ -14,7 +15,7 @@ from gateway.transport.cycle import Cycle
 from gateway.transport.head import KNOWN, Head
 from gateway.transport.lookout import Lookout
 from gateway.transport.said import NOTHING, Said
-from gateway.transport.wire import ClientGone, RpcError, RpcRequest, answer_now, send_json
+from gateway.transport.wire import JSON_LINES, ClientGone, RpcError, RpcRequest, send_json
 
 __all__ = ["LOOPBACK_PEERS", "Exchange"]
 
@@ -133,7 +134,8 @@ class Exchange:
         back = self._back
         if self.cycle is None or (back is not None and not back.is_whole()):
             return False
-        return answer_now(self.cycle, body)
+        raw = dump(body)
+        return self.cycle.answer(200, JSON_LINES % len(raw), raw)
 
     async def answer(
         self,

@@ -211,10 +211,14 @@ class Kernel:
         await self.govern(asked, operation(place.server, "resources/subscribe"), {"uri": place.name})
         return place
 
+    def mirrors(self, endpoint: str) -> bool:
+        """Tell whether any tool of an endpoint mirrors arguments into headers."""
+        return bool(self._rules.current.catalog_at(endpoint).mirroring)
+
     def header_schema(self, name: Any, endpoint: str = "") -> Mapping[str, Any] | None:
         """Return the pinned input schema of a tool that mirrors arguments into headers (`x-mcp-header`), else None."""
         catalog = self._rules.current.catalog_at(endpoint)
-        tool = catalog.find(name) if catalog.mirroring and isinstance(name, str) else None
+        tool = catalog.find(name) if isinstance(name, str) else None
         return tool.input_schema if tool is not None and tool.name in catalog.mirroring else None
 
     async def _call_tool(self, asked: Asked) -> Answer:

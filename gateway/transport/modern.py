@@ -101,7 +101,7 @@ class Modern:
         if method == "server/discover":
             return self._discover(exchange.endpoint, identity), None
         params, capabilities, level = request.params, said.capabilities, said.level
-        if method == TOOL_CALL:
+        if method == TOOL_CALL and self._kernel.mirrors(exchange.endpoint):
             self._check_param_headers(exchange, params)
         token = progress_token(params) if _PROGRESS in said.meta else None
         lane = _lane(identity, capabilities, level) if capabilities or level else ""
@@ -178,8 +178,7 @@ class Modern:
 
     def _check_param_headers(self, exchange: Exchange, params: Mapping[str, Any]) -> None:
         """Hold `Mcp-Param-*` headers against the arguments; the bridge speaks stdio, which has none."""
-        schema = self._kernel.header_schema(params.get("name"), exchange.endpoint)
-        arguments = params.get("arguments")
+        schema, arguments = self._kernel.header_schema(params.get("name"), exchange.endpoint), params.get("arguments")
         if schema is not None and not exchange.head.over_stdio and isinstance(arguments, dict):
             mirrors = [name for name, _ in exchange.header_lines() if name.startswith(_MIRROR_PREFIX)]
             if len(mirrors) != len(set(mirrors)):  # the SDK cannot see it: it is given each header once

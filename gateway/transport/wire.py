@@ -8,14 +8,13 @@ from starlette.types import Receive, Send
 
 from gateway.codec import CodecError, dump, parse
 from gateway.model.light import light, maker
-from gateway.transport.cycle import Cycle
 
 __all__ = [
+    "JSON_LINES",
     "ClientGone",
     "HttpRefusal",
     "RpcError",
     "RpcRequest",
-    "answer_now",
     "read_body",
     "read_message",
     "send_json",
@@ -24,7 +23,7 @@ __all__ = [
 
 _JSON: Final = (b"content-type", b"application/json")
 _IDS: Final = (int, str)
-_JSON_LINES: Final = b"content-type: application/json\r\ncontent-length: %d\r\n"
+JSON_LINES: Final = b"content-type: application/json\r\ncontent-length: %d\r\n"
 
 
 class HttpRefusal(Exception):
@@ -141,12 +140,6 @@ def read_message(raw: bytes, *, responses: bool = False) -> RpcRequest:
     if "id" in body and (isinstance(request_id, bool) or not isinstance(request_id, str | int)):
         raise HttpRefusal(400, "id must be a string or an integer.")
     return _request(method, params, request_id, body)
-
-
-def answer_now(cycle: Cycle, body: Any) -> bool:
-    """Answer 200 with a JSON body where that takes no waiting; False: nothing was sent, and `send_json` has to."""
-    raw = dump(body)
-    return cycle.answer(200, _JSON_LINES % len(raw), raw)
 
 
 async def send_json(send: Send, status: int, body: Any, headers: tuple[tuple[str, str], ...] = ()) -> None:

@@ -23,7 +23,10 @@ class Identify:
         request = call.request
         known = request.known
         if known is not None:  # nearly always
-            self._found(call, known)
+            if request.run is None:
+                call.identity = known
+            else:
+                self._found(call, known)
             return None
         promised = request.promised
         if promised is not None and promised.identity is not None:

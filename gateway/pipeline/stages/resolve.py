@@ -24,9 +24,15 @@ class Resolve:
         self._tasks = tasks
 
     def __call__(self, call: Call) -> None:
-        call.tool = tool = call.request.operation or self._named(call)
+        request, rules = call.request, self._rules.current
+        tool = request.operation
+        if tool is None:
+            tool = rules.catalog_at(request.endpoint).find(request.name)
+            if tool is None or tool.quarantined or rules.contracts:
+                tool = self._named(call)
+        call.tool = tool
         self._pauses.check_tool(tool)
-        about = call.request.task
+        about = request.task
         if about is not None:
             if about.tool.quarantined:
                 raise RequestFault(f"{about.tool.wire_name}: {about.tool.quarantined}", code="tool_quarantined")
@@ -35,14 +41,14 @@ class Resolve:
         call.as_task = self._tasks.form_for(call) if about is None else ""
 
     def _named(self, call: Call) -> Tool:
+        """Return the tool that a call names, in the version its agent is held at. Raises `RequestFault`."""
         request, rules = call.request, self._rules.current
-        catalog = rules.catalog_at(request.endpoint)
-        tool = catalog.find(request.name)
-        if tool is None or tool.quarantined:  # `resolve` refuses both
-            look = "List the tools again." if request.via is None else "Find the right name with tools_search."
-            tool = catalog.resolve(request.name, look, lambda tool: visible(rules.bundle, call.identity, tool))
-        if not rules.contracts or request.undoes is not None or request.draft is not None:
-            return tool  # what is from the record has the present version
+        look = "List the tools again." if request.via is None else "Find the right name with tools_search."
+        tool = rules.catalog_at(request.endpoint).resolve(
+            request.name, look, lambda tool: visible(rules.bundle, call.identity, tool)
+        )
+        if request.undoes is not None or request.draft is not None:  # from the record, which has the present version
+            return tool
         tool = rules.spoken_with(call.identity.agent, tool)
         if tool.contract is not None and tool.contract.broken:
             raise RequestFault(
