@@ -26,7 +26,8 @@ class Load:
 class Target:
     """Where to call what. `session` is a legacy session id, or empty for the 2026-07-28 era.
 
-    With `lists` the tools are listed, and that stands in every list.
+    With `lists` the tools are listed, and that stands in every list. `answer` stands in every answer of another kind
+    than the value that was sent.
     """
 
     port: int
@@ -34,6 +35,7 @@ class Target:
     token: str = ""
     session: str = ""
     lists: str = ""
+    answer: str = ""
 
 
 def request(target: Target, number: int, value: str) -> bytes:
@@ -78,7 +80,7 @@ async def client(target: Target, label: str, numbers: range, latencies: list[flo
         writer.write(request(target, number, value))
         body = await read_answer(reader)
         latencies.append(time.perf_counter() - started)
-        if f'"{target.lists or value}"'.encode() not in body:
+        if f'"{target.lists or target.answer or value}"'.encode() not in body:
             raise SystemExit(f"call {value} was answered with {body[:400]!r}")
     writer.close()
 

@@ -14,6 +14,7 @@ from tests.overhead.load import Target
 from tests.overhead.load import drive as ask
 from tests.overhead.processes import cpu_cost, cpu_seconds, drive, resident_mib
 from tests.overhead.stand import HERE, ROOT, configure, environment, issue_token, spawn, standing, start_gateway, stop
+from tests.overhead.waiting import waiting_kib
 
 __all__ = ["cold_start_s", "list_ratio", "print_whole"]
 
@@ -85,6 +86,7 @@ def print_whole() -> None:
     print(f"| cold start to the first list, three HTTP servers | {start:.1f} s, {used:.1f} s of CPU | 1.5 s |")
     print(f"| memory, idle | {waiting:.0f} MiB | 90 MiB |")
     print(f"| memory, each idle session of 2025-11-25 | {session / 1024:.0f} KiB | 20 KiB |")
+    print(f"| memory, each call that waits for people | {waiting_kib():.1f} KiB | 0 |")
     _print_growth()
 
 
