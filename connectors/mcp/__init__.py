@@ -15,8 +15,6 @@ from connectors.mcp.process import Command, inherited_environment
 from connectors.mcp.resting import RestingUpstream
 from connectors.mcp.sandbox import sandboxed
 from connectors.mcp.showing import Showing
-from connectors.mcp.sse_wire import SseWire
-from connectors.mcp.stdio_wire import StdioWire
 from connectors.mcp.upstream import McpUpstream
 from connectors.mcp.wire import Wire
 from gateway.connector import (
@@ -82,6 +80,8 @@ def _over_http(config: HttpServer, lent: Surroundings, credential: Credential | 
     tls = Certificates(config.auth, lent.folder, config.ca_file).tls if config.url.startswith("https:") else None
 
     tunnel = Tunnel.through(config.egress.proxy)
+    if config.type == "sse":
+        from connectors.mcp.sse_wire import SseWire  # each wire is loaded where a server is reached over it
 
     def make(alone: bool, behalf: Behalf) -> Wire:
         showing = Showing(credential, behalf) if credential else None
@@ -94,6 +94,8 @@ def _over_http(config: HttpServer, lent: Surroundings, credential: Credential | 
 
 
 def _over_pipes(config: StdioServer, lent: Surroundings) -> Callable[[bool, Behalf], Wire]:
+    from connectors.mcp.stdio_wire import StdioWire
+
     own = {name: value.reveal() for name, value in config.env.items()}
     command = Command(
         program=config.command,

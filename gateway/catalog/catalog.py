@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import cached_property
 from heapq import nlargest
@@ -172,6 +171,8 @@ class Catalog:
         return tool
 
     def _suggestion(self, name: str, shown: Callable[[Tool], bool]) -> str:
+        from difflib import get_close_matches  # which a gateway whose agents make no mistakes never needs
+
         name = name[:128]
         known = self._tools if "." in name else self._by_wire
         near = nlargest(_MANY, known, key=lambda each: _alike(each, name))  # comparing all of a thousand takes long

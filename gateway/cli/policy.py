@@ -19,17 +19,15 @@ from gateway.model.identity import Identity
 from gateway.model.problem import Problem
 from gateway.pipeline.rules import Rules
 from gateway.policy import (
-    CaseFile,
     PolicyLoadError,
-    check,
     explain,
     from_json,
     lowered,
     matrix,
-    read_cases,
-    run_cases,
-    unguarded,
 )
+from gateway.policy.cases import CaseFile, read_cases, run_cases
+from gateway.policy.lint import check
+from gateway.policy.unguarded import unguarded
 from gateway.store.bodies import load
 from gateway.store.ports import Store
 

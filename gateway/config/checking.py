@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -116,6 +115,8 @@ def _problem(
 
 
 def _nearest(word: str | int, known: Sequence[str]) -> str:
+    from difflib import get_close_matches  # as in the catalog
+
     near = get_close_matches(str(word), known, n=1, cutoff=0.6)
     if near:
         return f"did you mean `{near[0]}`?"

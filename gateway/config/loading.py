@@ -1,7 +1,6 @@
 """From a file to a `GatewayConfig`, and back to something a person may look at."""
 
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,6 +62,8 @@ def _load(document: Document, resolve: Resolver, connectors: Connectors | None) 
 
 def _endpoint_problems(document: Document, config: GatewayConfig) -> Iterator[Problem]:
     """Yield what endpoints name that is configured nowhere: it would show nothing, or be there for nobody."""
+    from difflib import get_close_matches  # as in the catalog
+
     known = {
         "servers": {*config.mcpServers, OWN_SERVER, FACTS_SERVER},
         "agents": config.agents.keys(),

@@ -12,7 +12,6 @@ from gateway.policy.approve import (
     people_needed,
 )
 from gateway.policy.bundle import Bundle
-from gateway.policy.cases import Case, CaseFile, CaseResult, read_cases, run_cases
 from gateway.policy.config import Require, Rule, WorkflowSection
 from gateway.policy.decide import decide
 from gateway.policy.deeds import may_do, on_environment, on_run, on_scope
@@ -21,7 +20,6 @@ from gateway.policy.entities import AgentEntity, ServerEntity, is_open_world
 from gateway.policy.explain import Explanation, Verdict, explain
 from gateway.policy.fields import field_problems
 from gateway.policy.given import Question, decision_input, from_json, to_json
-from gateway.policy.lint import check
 from gateway.policy.matrix import matrix, may, may_ask, visible
 from gateway.policy.outlook import Outlook
 from gateway.policy.phases import PHASE, phased
@@ -37,7 +35,6 @@ from gateway.policy.temporal import lowered
 from gateway.policy.tighten import allowing, keeping_to
 from gateway.policy.trial import Trial
 from gateway.policy.undecided import Undecided, compile_undecided, naming
-from gateway.policy.unguarded import unguarded
 
 __all__ = [
     "MOST_PEOPLE",
@@ -45,9 +42,6 @@ __all__ = [
     "SELF_APPROVAL",
     "AgentEntity",
     "Bundle",
-    "Case",
-    "CaseFile",
-    "CaseResult",
     "Explanation",
     "LoadOptions",
     "Outlook",
@@ -65,7 +59,6 @@ __all__ = [
     "allowing",
     "approved",
     "bundle_from",
-    "check",
     "compile_allow",
     "compile_drafts",
     "compile_quarantine",
@@ -95,10 +88,7 @@ __all__ = [
     "open_to_any",
     "people_needed",
     "phased",
-    "read_cases",
-    "run_cases",
     "sources_under",
     "to_json",
-    "unguarded",
     "visible",
 ]

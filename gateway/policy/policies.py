@@ -1,6 +1,5 @@
 """Policies, read and checked: from texts to syntax trees that are known to fit the pinned tools."""
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -195,6 +194,8 @@ def _reference_problems(policy: Policy, shapes: Mapping[str, ToolShapes]) -> Ite
 
 
 def _did_you_mean(name: str, known: Mapping[str, Any]) -> str:
+    import difflib  # as in the catalog
+
     close = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {close[0]!r}?" if close else "pin the tool, or correct the name."
 

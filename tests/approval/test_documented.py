@@ -8,7 +8,7 @@ import yaml
 from gateway.approval.config import ApprovalsSection, PersonSection
 from gateway.catalog.config import ToolRule
 from gateway.model.facts import Approver
-from gateway.policy import check
+from gateway.policy.lint import check
 from gateway.transport.approvals import ApprovalsApi
 from tests.pipeline.gate import PAYMENT, PERMIT_ALL, Gate
 from tests.pipeline.people import asked, is_done

@@ -4,16 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.policy import (
-    AgentEntity,
-    Bundle,
-    LoadOptions,
-    PolicySource,
-    check,
-    read_cases,
-    run_cases,
-    sources_under,
-)
+from gateway.policy import AgentEntity, Bundle, LoadOptions, PolicySource, sources_under
+from gateway.policy.cases import read_cases, run_cases
+from gateway.policy.lint import check
 from tests.policy.acme import TOOLS
 
 FOLDER = Path(__file__).parents[2] / "policies"

@@ -3,16 +3,8 @@
 import pytest
 
 from gateway.model.operation import ACTION_OF, ASKS, operation
-from gateway.policy import (
-    AgentEntity,
-    Bundle,
-    LoadOptions,
-    PolicyLoadError,
-    ServerEntity,
-    check,
-    compile_allow,
-    may_ask,
-)
+from gateway.policy import AgentEntity, Bundle, LoadOptions, PolicyLoadError, ServerEntity, compile_allow, may_ask
+from gateway.policy.lint import check
 from tests.policy.acme import AGENTS, CHECK, LIST, MAIL, PAY, PAYER, PAYMENT, TOOLS, ask
 
 OFFERED = frozenset(ACTION_OF) - ASKS

@@ -2,7 +2,8 @@
 
 import pytest
 
-from gateway.policy import PolicyLoadError, ServerEntity, read_cases, run_cases
+from gateway.policy import PolicyLoadError, ServerEntity
+from gateway.policy.cases import read_cases, run_cases
 from tests.policy.acme import PERMIT_ALL, PRECONDITION, load
 
 BUNDLE = load(PERMIT_ALL, PRECONDITION)

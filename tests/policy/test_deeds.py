@@ -14,7 +14,6 @@ from gateway.policy import (
     Outlook,
     ServerEntity,
     approved,
-    check,
     decide,
     decision_input,
     from_json,
@@ -27,6 +26,7 @@ from gateway.policy import (
     to_json,
 )
 from gateway.policy.given import Question, deed_input
+from gateway.policy.lint import check
 from tests.policy.acme import AGENTS, CALL, LIST, NOW, PAYER, PERMIT_ALL, RUN, TOOLS, ask, facts, load, record, tool
 
 ANN = Approver("ann", roles=("operators",), teams=("finance",))

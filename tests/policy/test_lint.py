@@ -2,7 +2,8 @@
 
 import pytest
 
-from gateway.policy import AgentEntity, check
+from gateway.policy import AgentEntity
+from gateway.policy.lint import check
 from tests.policy.acme import CALL, PERMIT_ALL, PRECONDITION, load
 
 

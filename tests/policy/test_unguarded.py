@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.model.tool import Effect, Tool
-from gateway.policy import unguarded
+from gateway.policy.unguarded import unguarded
 from tests.policy.acme import CALL, PAY, PERMIT_ALL, load
 
 ASK = (

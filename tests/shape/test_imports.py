@@ -64,19 +64,10 @@ def test_serving_begins_without_what_few_gateways_need() -> None:
     told = "import sys, gateway.cli.serving; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True).stdout.split()
     assert "gateway" in loaded
-    rare = {
-        "mcp",
-        "mcp_types",
-        "httpx2",
-        "httpcore2",
-        "jwt",
-        "urllib.request",
-        "starlette.routing",
-        "html.entities",
-        "typer",
-    }
-    assert rare.isdisjoint(loaded)
-    assert {"gateway.transport.sides", "gateway.store.memory", "gateway.app.cassette"}.isdisjoint(loaded)
+    libraries = "mcp mcp_types httpx2 httpcore2 jwt urllib.request starlette.routing html.entities typer difflib"
+    ours = "transport.sides store.memory app.cassette policy.cases policy.lint"
+    assert set(libraries.split()).isdisjoint(loaded)
+    assert {f"gateway.{name}" for name in ours.split()}.isdisjoint(loaded)
 
 
 def test_what_decides_knows_by_record_and_not_by_likeness() -> None:
