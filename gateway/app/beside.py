@@ -1,4 +1,4 @@
-"""Builds what is served beside `/mcp` and health: loaded for the first who asks for any of it."""
+"""Builds what is served beside `/mcp`, health and leases: loaded for the first who asks for any of it."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -27,8 +27,6 @@ def build_rest(parts: Parts, token: str, status: Callable[[], Mapping[str, Any]]
     reports = UsageReports(parts.store, parts.rules, parts.clock, parts.redactor.record)
     return build_sides(
         Sides(
-            parts.leases,
-            parts.listing.identify,
             OperatorApi(token, status, rollback, Trying(parts.runner)),
             lambda: resource_metadata(parts.config.identity, parts.config.agents),
             ApprovalsApi(parts.approving.desk, PeopleDoor(parts.tokens, parts.clock).identify, parts.clock),

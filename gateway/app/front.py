@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.app.parts import Parts
-from gateway.transport.beside import Asgi
+from gateway.transport.beside import Asgi, Beside
 from gateway.transport.endpoint import Door, Eras, McpEndpoint
 from gateway.transport.guard import Guard
 from gateway.transport.input import Inputs
 from gateway.transport.kernel import Kernel
+from gateway.transport.leases import Lessor
 from gateway.transport.legacy import Legacy
 from gateway.transport.modern import Modern
 from gateway.transport.server import build_asgi
@@ -51,4 +52,5 @@ def build_front(parts: Parts, guard: Guard, status: Callable[[], Mapping[str, An
 
         return build_rest(parts, operator_token(parts.local_key), status)
 
-    return Front(build_asgi(endpoint, guard, rest), ends)
+    beside = Beside(guard, Lessor(parts.leases, parts.listing.identify), rest)
+    return Front(build_asgi(endpoint, beside), ends)

@@ -1,7 +1,7 @@
-"""The paths beside `/mcp`: health at once, the others by an application that is built for the first who asks."""
+"""The paths beside `/mcp`: health and leases at once, the others by an application built for the first who asks."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from starlette.types import Receive, Scope, Send
@@ -19,12 +19,13 @@ _READING: Final = frozenset({"GET", "HEAD"})
 class Beside:
     """Answers what is asked beside `/mcp`.
 
-    `build` returns what answers all but health. It loads starlette and every page, so it is called for the first
-    request that needs them, and beside the event loop: calls go on meanwhile.
+    `lease` answers the bridges; `build` returns what answers all else but health. It loads starlette and every page, so
+    it is called for the first request that needs them, and beside the event loop: calls go on meanwhile.
     """
 
-    def __init__(self, guard: Guard, build: Callable[[], Asgi]) -> None:
+    def __init__(self, guard: Guard, lease: Asgi, build: Callable[[], Asgi]) -> None:
         self._guard = guard
+        self._at_once: Mapping[str, Asgi] = {"/healthz": _health, "/-/lease": lease}
         self._build = build
         self._building = asyncio.Lock()
         self._rest: Asgi | None = None
@@ -38,14 +39,18 @@ class Beside:
         except HttpRefusal as refusal:
             await send_json(send, refusal.status, {"error": refusal.message})
             return
-        if scope["path"] == "/healthz" and scope["method"] in _READING:
-            await send_json(send, 200, {"status": "ok"})  # that the process answers, and nothing else
-            return
-        rest = self._rest or await self._built()
-        await rest(scope, receive, send)
+        answer = self._at_once.get(scope["path"]) if scope["method"] in _READING else None
+        answer = answer or self._rest or await self._built()
+        await answer(scope, receive, send)
 
     async def _built(self) -> Asgi:
         async with self._building:
             if self._rest is None:
                 self._rest = await asyncio.to_thread(self._build)
             return self._rest
+
+
+async def _health(scope: Scope, receive: Receive, send: Send) -> None:
+    """Say that the process answers, and nothing else."""
+    del scope, receive
+    await send_json(send, 200, {"status": "ok"})

@@ -3,26 +3,24 @@
 import asyncio
 import re
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Final
 
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from gateway.transport.beside import Asgi, Beside
+from gateway.transport.beside import Asgi
 from gateway.transport.bounded import BoundedHttp, Familiar, Malformed
 from gateway.transport.endpoint import McpEndpoint
-from gateway.transport.guard import Guard
 
 __all__ = ["build_asgi", "listen", "serving"]
 
 _ENDPOINT: Final = re.compile(r"/mcp/[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 
 
-def build_asgi(endpoint: McpEndpoint, guard: Guard, rest: Callable[[], Asgi]) -> Asgi:
-    """Put the paths together; `rest` builds what answers beside `/mcp` and health."""
-    beside = Beside(guard, rest)
+def build_asgi(endpoint: McpEndpoint, beside: Asgi) -> Asgi:
+    """Put the paths together."""
 
     def app(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         path = scope.get("path", "")

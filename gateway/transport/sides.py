@@ -1,24 +1,19 @@
-"""What is served beside `/mcp` and health: OAuth metadata, the bridges' lease, operators, approvals, consent."""
+"""What is served beside `/mcp`, health and leases: OAuth metadata, operators, approvals, consent."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gateway.identity.refusal import HOW_TO_CALL
-from gateway.model.errors import IdentityFault
-from gateway.model.identity import Identity
-from gateway.model.request import Caller
 from gateway.transport.approval_pages import ApprovalPages
 from gateway.transport.approvals import ApprovalsApi
 from gateway.transport.consent import ConsentPages
-from gateway.transport.exchange import Exchange
 from gateway.transport.hooks import HooksApi
-from gateway.transport.leases import Leases
 from gateway.transport.operator import OperatorApi
 from gateway.transport.telemetry import TelemetryApi
 
@@ -36,8 +31,6 @@ class Sides:
     what the gateway signs can be checked.
     """
 
-    leases: Leases
-    identify: Callable[[Caller, str], Awaitable[Identity]]
     operator: OperatorApi
     metadata: Callable[[], Mapping[str, Any] | None]
     approvals: ApprovalsApi
@@ -46,15 +39,6 @@ class Sides:
     consent: ConsentPages
     telemetry: TelemetryApi
     jwks: Mapping[str, Any]
-
-    async def lease(self, request: Request) -> Response:
-        """Stream a heartbeat to a known bridge for as long as it reads."""
-        exchange = Exchange(request.scope, request.receive, request._send)
-        try:
-            await self.identify(exchange.caller(), "lease")
-        except IdentityFault as fault:
-            return JSONResponse({"error": fault.message}, status_code=401)
-        return StreamingResponse(self.leases.hold(), media_type="text/plain")
 
     async def keys(self, request: Request) -> Response:
         """Show the gateway's public key."""
@@ -76,9 +60,8 @@ class Sides:
 
 
 def build_sides(sides: Sides) -> Starlette:
-    """Return the application for every path but `/mcp` and `/healthz`."""
+    """Return the application for every path but `/mcp`, `/healthz` and `/-/lease`."""
     routes = [
-        Route("/-/lease", sides.lease),
         Route("/.well-known/jwks.json", sides.keys),
         *(Route(path, sides.resource_metadata) for path in (_METADATA_PATH, f"{_METADATA_PATH}/mcp")),
         Route("/register", sides.registration, methods=["POST"]),

@@ -18,13 +18,14 @@ from gateway.pipeline.trying import Trying
 from gateway.pipeline.usage import UsageReports
 from gateway.transport.approval_pages import ApprovalPages
 from gateway.transport.approvals import ApprovalsApi
+from gateway.transport.beside import Beside
 from gateway.transport.consent import ConsentPages
 from gateway.transport.endpoint import Door, Eras, McpEndpoint
 from gateway.transport.guard import Guard
 from gateway.transport.hooks import HooksApi
 from gateway.transport.input import Inputs
 from gateway.transport.kernel import Kernel
-from gateway.transport.leases import Leases
+from gateway.transport.leases import Leases, Lessor
 from gateway.transport.legacy import Legacy
 from gateway.transport.modern import Modern
 from gateway.transport.operator import OperatorApi
@@ -90,8 +91,6 @@ class Front:
         recognising = Recognising(lambda: known, people, KeyRing(gate.clock), gate.clock)
         visitors = Visitors(recognising, gate.pages.site, gate.store, gate.clock)
         sides = Sides(
-            self.leases,
-            self.gate.listing.identify,
             operator,
             lambda: metadata,
             approvals,
@@ -101,7 +100,8 @@ class Front:
             TelemetryApi(gate.listing.identify, gate.listing.admit, self.reports()),
             KEYS,
         )
-        self.app = build_asgi(self.endpoint, guard, lambda: build_sides(sides))
+        lessor = Lessor(self.leases, gate.listing.identify)
+        self.app = build_asgi(self.endpoint, Beside(guard, lessor, lambda: build_sides(sides)))
 
     def reports(self) -> UsageReports:
         """Return what takes reports of models' tokens, as after a start."""

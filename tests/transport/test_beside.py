@@ -35,6 +35,10 @@ class Built:
         await send_json(send, 200, {"path": scope["path"]})
 
 
+async def _lease(scope: Scope, receive: Receive, send: Send) -> None:
+    await send_json(send, 200, {"leased": True})
+
+
 @pytest.fixture
 def built() -> Built:
     return Built()
@@ -48,11 +52,12 @@ async def ask(beside: Beside, path: str, method: str = "GET") -> httpx2.Response
 
 @pytest.fixture
 def beside(built: Built) -> Beside:
-    return Beside(Guard.build("127.0.0.1", 8750), built)
+    return Beside(Guard.build("127.0.0.1", 8750), _lease, built)
 
 
-async def test_health_is_told_while_the_rest_is_being_built_and_without_it(built: Built, beside: Beside) -> None:
+async def test_health_and_leases_are_answered_while_the_rest_is_being_built(built: Built, beside: Beside) -> None:
     assert [(await ask(beside, "/healthz", method)).status_code for method in ("GET", "HEAD")] == [200, 200]
+    assert (await ask(beside, "/-/lease")).json() == {"leased": True}
     assert built.times == 0
     built.may.clear()
     first = asyncio.ensure_future(ask(beside, "/approvals"))
@@ -83,6 +88,6 @@ async def test_what_is_not_http_is_not_answered(built: Built, beside: Beside) ->
 
 
 async def test_health_can_only_be_read(beside: Beside) -> None:
-    rest = Beside(Guard.build("127.0.0.1", 8750), Starlette)
+    rest = Beside(Guard.build("127.0.0.1", 8750), _lease, Starlette)
     assert (await ask(rest, "/healthz", "POST")).status_code == 404
     assert (await ask(beside, "/healthz/more")).json() == {"path": "/healthz/more"}

@@ -1,12 +1,11 @@
 """What is served beside `/mcp`."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 from starlette.types import Message
 
-from gateway.transport.leases import Leases
+from gateway.transport.leases import Leases, Lessor
 from tests.transport.front import KEYS, METADATA, OPERATOR, Front, bearer
 
 
@@ -66,6 +65,16 @@ async def test_a_stranger_holds_no_lease() -> None:
     assert [event.tool for event in await front.gate.events()] == ["lease"]
 
 
+LEASE = {
+    "type": "http",
+    "method": "GET",
+    "path": "/-/lease",
+    "headers": [(b"host", b"127.0.0.1:8750"), (b"authorization", bearer().encode())],
+    "query_string": b"",
+    "client": ("127.0.0.1", 1),
+}
+
+
 async def test_a_lease_is_held_for_as_long_as_the_bridge_reads() -> None:
     front = Front()
     started, leaves = asyncio.Event(), asyncio.Event()
@@ -80,16 +89,7 @@ async def test_a_lease_is_held_for_as_long_as_the_bridge_reads() -> None:
         if message.get("body"):
             started.set()
 
-    headers = [(b"host", b"127.0.0.1:8750"), (b"authorization", bearer().encode())]
-    scope = {
-        "type": "http",
-        "method": "GET",
-        "path": "/-/lease",
-        "headers": headers,
-        "query_string": b"",
-        "client": ("127.0.0.1", 1),
-    }
-    task = asyncio.ensure_future(front.app(scope, receive, send))
+    task = asyncio.ensure_future(front.app(LEASE, receive, send))
     await started.wait()
     assert (sent[0]["status"], sent[1]["body"], front.leases.left.is_set()) == (200, b"\n", False)
     leaves.set()
@@ -97,22 +97,32 @@ async def test_a_lease_is_held_for_as_long_as_the_bridge_reads() -> None:
     assert front.leases.left.is_set()
 
 
+async def test_a_bridge_hears_that_the_gateway_is_there_again_and_again() -> None:
+    front, beats, left = Front(), asyncio.Queue[bytes](), asyncio.Event()
+
+    async def receive() -> Message:
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        beats.put_nowait(message.get("body", b"the head"))
+
+    lessor = Lessor(front.leases, front.gate.listing.identify, beat_s=0.001)
+    task = asyncio.ensure_future(lessor(LEASE, receive, send))
+    assert [await beats.get() for _ in range(4)] == [b"the head", b"\n", b"\n", b"\n"]
+    left.set()
+    await task
+
+
 async def test_the_gateway_is_left_when_the_last_bridge_has_gone() -> None:
     leases = Leases()
-    one, two = leases.hold(), leases.hold()
-    assert (await anext(one), await anext(two)) == (b"\n", b"\n")
-    await _close(one)
-    assert not leases.left.is_set()
-    await _close(two)
+    with leases.held():
+        with leases.held():
+            pass
+        assert not leases.left.is_set()
     assert leases.left.is_set()
-    three = leases.hold()
-    await anext(three)
-    assert not leases.left.is_set()
-    await _close(three)
-
-
-async def _close(lease: AsyncIterator[bytes]) -> None:
-    await lease.aclose()  # type: ignore[attr-defined]  # a generator behind its protocol
+    with leases.held():
+        assert not leases.left.is_set()
 
 
 async def test_only_http_is_spoken() -> None:
