@@ -1,13 +1,13 @@
 """One call on its way: until when, which definitions it was decided on, and the way back to its client."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from connectors.mcp.era import Era
 from connectors.mcp.request import TASKS_EXTENSION, params_of
 from connectors.mcp.talk import Talk
 from connectors.mcp.wire import Pending
-from gateway.connector import NOBODY, Back, Begun, Clock, ToolCall
+from gateway.connector import NOBODY, Back, Clock, ToolCall
 
 __all__ = ["Errand"]
 
@@ -26,17 +26,16 @@ class _Following(Back):
         self.ask = back.ask  # type: ignore[method-assign]  # the very same way
 
 
-class Errand(Talk, Begun):
+class Errand(Talk):
     """Made once for each call, whatever it takes to perform it. It is what its client hears by, if there is one.
 
-    `pending` is its request where that was sent before anybody waits, by what was `agreed`; `perform` carries it out.
+    `pending` is its request where that was sent before anybody waited, by what was `agreed`, until it is waited for.
     """
 
     waits = False
     """Whether it went out as a task, to be waited for."""
     pending: Pending | None = None
     agreed: Era
-    perform: "Callable[[Errand], Awaitable[Mapping[str, Any]]]"
 
     def __init__(self, call: ToolCall, clock: Clock, told: Mapping[str, Mapping[str, Any]] | None) -> None:
         # As Talk, but not by way of `super`: one is made for every call.
@@ -51,21 +50,6 @@ class Errand(Talk, Begun):
         self.call = call
         self.told = told
         self._more = call.more
-
-    def result(self, answer: Any) -> Mapping[str, Any] | None:
-        assert self.pending is not None
-        result = self.pending.result(answer)
-        if result is not None:
-            self.pending = None  # it knows this errand, and both would be kept by that
-        return result
-
-    def call_off(self) -> None:
-        assert self.pending is not None
-        self.pending.call_off()
-        self.pending = None
-
-    def whole(self) -> Awaitable[Mapping[str, Any]]:
-        return self.perform(self)
 
     def go_as_task(self, *, modern: bool) -> None:
         """Go out from now on as a task that is waited for, in the form of the server's era."""

@@ -58,7 +58,7 @@ class Reading:
     One that is `patient` waits for the first byte as long as for the last; one that is `endless` takes any number of
     events. `number` tells it from others on its connection. `last_id` and `retry_ms` are as in `EventStream`, and stay
     over several exchanges. `ends` is when the latest exchange ends, on the loop's clock, not counting what stood still:
-    then at last `reply` has the answer or a fault, over `connection`.
+    then at last `answer` has a reply or a fault, over `connection`.
     """
 
     # Of the class until one has another: one is made for every call.
@@ -68,7 +68,7 @@ class Reading:
     last_id: bytes = b""
     retry_ms: int | None = None
     ends: float = 0.0
-    reply: "asyncio.Future[Reply]"
+    answer: "asyncio.Future[Reply]"
     connection: "_Connection | None" = None
 
     def begun(self) -> None:
@@ -132,7 +132,7 @@ class HttpClient:
     def begin(self, request: bytes, timeout_s: float, reading: Reading, stood_still: float = 0.0) -> bool:
         """Send a request, the whole of it, if there is an idle connection; tell whether there was one.
 
-        `reading.reply` ends when it is answered or can no longer be; what came of it, `reply_to` says.
+        `reading.answer` ends when it is answered or can no longer be; what came of it, `reply_to` says.
         """
         while self._idle:
             connection = self._idle.pop()
@@ -147,7 +147,7 @@ class HttpClient:
         connection = reading.connection
         assert connection is not None
         try:
-            reply = await reading.reply
+            reply = await reading.answer
         except ConnectorFault:
             reading.weigh(connection.received, connection.status)
             raise
@@ -155,7 +155,7 @@ class HttpClient:
             connection.abort()
             raise
         finally:
-            del reading.reply  # a fault knows this frame, and would be kept by it
+            del reading.answer  # a fault knows this frame, and would be kept by it
         reading.weigh(reply.received, reply.status)
         return reply
 
@@ -244,12 +244,12 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
 
     def begin(self, request: bytes, timeout_s: float, reading: Reading, stood_still: float) -> None:
-        """Send a request; `reading.reply` gets the answer, or the fault."""
+        """Send a request; `reading.answer` gets the reply, or the fault."""
         if self._parsed:
             self._reset()
         loop = self.loop
         self._reading, reading.connection = reading, self
-        self._answer = reading.reply = loop.create_future()
+        self._answer = reading.answer = loop.create_future()
         reading.ends = limit = loop.time() + timeout_s - stood_still
         if timeout_s > self._limits.first_byte_s and not reading.patient:
             limit += self._limits.first_byte_s - timeout_s

@@ -12,7 +12,7 @@ from connectors.mcp.http_reply import Reply
 from connectors.mcp.http_status import message_in, moved_to, refuse_status
 from connectors.mcp.resuming import KeptStream, resumed
 from connectors.mcp.showing import Request, Showing, Shown
-from connectors.mcp.wire import Ear, answer_to, encode, result_of
+from connectors.mcp.wire import Ear, Pending, answer_to, encode, result_of
 from gateway.connector import Clock, CodecError, ConnectorFault, Notice, TimedOut, Unavailable, dump, parse
 
 __all__ = ["HttpWire"]
@@ -261,7 +261,7 @@ class HttpWire:
         return [kept]
 
 
-class _Answer(Reading):
+class _Answer(Reading, Pending):
     """Looks for the response to one request among the events of its stream.
 
     The request named this `session`, and was `sent_with` these header lines besides.
@@ -278,12 +278,14 @@ class _Answer(Reading):
         self.session = session
         self.sent_with = sent_with
         self._wire = wire
-        self._ear = ear
+        self.ear = ear
 
     def result(self, reply: Reply) -> dict[str, Any] | None:
-        found, ear = self.found, self._ear
-        result = None if found is None or found.get("error") is not None else found.get("result")
-        if type(result) is not dict or result.get("resultType", "complete") != "complete":
+        found, ear = self.found, self.ear
+        if found is None or "error" in found or "result" not in found:
+            return None
+        result = found["result"]
+        if type(result) is not dict or ("resultType" in result and result["resultType"] != "complete"):
             return None
         if ear is not None:
             if ear.still_open:
@@ -321,7 +323,7 @@ class _Answer(Reading):
         return identity
 
     def event(self, data: bytes) -> bool:
-        ear = self._ear
+        ear = self.ear
         message = self._wire._take(data, ear if ear is not None and ear.listens else None)
         if message is None:
             return False
@@ -332,8 +334,8 @@ class _Answer(Reading):
         return True
 
     def weigh(self, received: int, status: int) -> None:
-        if self._ear is not None:
-            self._ear.weigh(received, status)
+        if self.ear is not None:
+            self.ear.weigh(received, status)
 
     def stood_still(self) -> float:
-        return 0.0 if self._ear is None else self._ear.stood_still()
+        return 0.0 if self.ear is None else self.ear.stood_still()

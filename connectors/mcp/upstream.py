@@ -18,7 +18,7 @@ from connectors.mcp.request import TOOL_CALL, meta_of, name_of
 from connectors.mcp.roots import ROOTS, told_of_change
 from connectors.mcp.waited import as_task, refused_without, waited_for
 from connectors.mcp.watching import Watch
-from connectors.mcp.wire import METHOD_NOT_FOUND, RpcError, Wire
+from connectors.mcp.wire import METHOD_NOT_FOUND, Pending, RpcError, Wire
 from gateway.connector import (
     ITSELF,
     Back,
@@ -125,17 +125,16 @@ class McpUpstream:
         era = shared.era if shared.wire.alive else None
         if (back.capabilities or back.log_level) and (era is None or self._leaves_a_trace(back, era)):
             return self._call_for(behalf, errand)
-        if era is not None and self._begins(errand, era):
-            return errand
-        return self._perform(shared, errand)
+        pending = None if era is None else self._begun(errand, era)
+        return self._perform(shared, errand) if pending is None else pending
 
-    def _begins(self, errand: Errand, era: Era) -> bool:
+    def _begun(self, errand: Errand, era: Era) -> Pending | None:
         """Send a call over the shared connection, if nothing has to be waited for or found out first."""
         call, back, shared = errand.call, errand.back, self._shared
         if back.wants_progress or shared.defined_over is not era or shared.starts:
-            return False
+            return None
         if not era.modern and as_task(era, errand):
-            return False
+            return None
         form = self._forms.get(call.tool)
         if form is None or form.era is not era:
             form = self._forms[call.tool] = Form(era, call.tool, bool(self._mirrored.get(call.tool)))
@@ -146,16 +145,16 @@ class McpUpstream:
         else:
             headers, rest = form.headers, form.written(call.arguments, back)
         pending = shared.wire.begin(rest, headers, call.timeout_s, errand)
-        if pending is None:
-            return False
-        errand.pending = pending
-        errand.answer = pending.reply
-        errand.may_ask = not era.modern
-        errand.agreed = era
-        errand.perform = self._finish
-        return True
+        if pending is not None:
+            errand.may_ask = not era.modern
+            errand.agreed = era
+            pending.goes_on = self._go_on
+        return pending
 
-    def _finish(self, errand: Errand) -> Awaitable[Mapping[str, Any]]:
+    def _go_on(self, pending: Pending) -> Awaitable[Mapping[str, Any]]:
+        errand = pending.ear
+        assert isinstance(errand, Errand)
+        errand.pending = pending
         return self._perform(self._shared, errand)
 
     async def _call_for(self, behalf: Behalf, errand: Errand) -> Mapping[str, Any]:
@@ -269,7 +268,6 @@ class McpUpstream:
     async def _send(self, connection: Connection, errand: Errand) -> Any:
         if errand.pending is not None:
             pending, errand.pending = errand.pending, None
-            del errand.answer  # a fault in it would know of itself by this frame, and be kept
             return await pending.come_of()
         call = errand.call
         era = connection.live or await connection.ready(errand.deadline.left())

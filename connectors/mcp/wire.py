@@ -1,11 +1,10 @@
 """What an MCP server is spoken to through, whatever carries the bytes."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Final, Protocol
 
-from gateway.connector import ConnectorFault, Notice, dump
+from gateway.connector import Begun, ConnectorFault, Notice, dump
 
 __all__ = [
     "METHOD_NOT_FOUND",
@@ -77,22 +76,21 @@ class Ear:
         """The request is over: drop what is still open."""
 
 
-class Pending(Protocol):
-    """A request that was sent: `reply` ends when it is answered or cannot be any more, by its deadline."""
+class Pending(Begun):
+    """A request that was sent for a call, which `goes_on` from there where there is more to do than to read a result.
 
-    reply: "asyncio.Future[Any]"
+    `ear` is who listens for it.
+    """
 
-    def result(self, reply: Any) -> dict[str, Any] | None:
-        """Return the result of a request whose `reply` has this, if it is a complete one that was told plainly."""
-        ...
+    ear: Ear | None
+    goes_on: "Callable[[Pending], Awaitable[Mapping[str, Any]]]"
+
+    def whole(self) -> Awaitable[Mapping[str, Any]]:
+        return self.goes_on(self)
 
     async def come_of(self) -> Any:
         """As `Wire.request`, which has sent it."""
-        ...
-
-    def call_off(self) -> None:
-        """Wait for it no longer, and tell the server so."""
-        ...
+        raise NotImplementedError
 
 
 class Wire(Protocol):
@@ -135,7 +133,7 @@ class Wire(Protocol):
     def begin(self, rest: bytes, headers: bytes, timeout_s: float, ear: Ear) -> Pending | None:
         """As `request`, where it can be sent at once; else None, and nothing is sent.
 
-        `rest` is what follows the number in the message. One of its results is asked for at last, or it is called off.
+        `rest` is what follows the number in the message.
         """
         ...
 

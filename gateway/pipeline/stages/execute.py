@@ -154,13 +154,13 @@ class Execute:
         back = self._asking.way(call) if own else NOBODY
         if own and call.as_task:
             back = Related(back, task_id_of(call.id))
-        more = call.request.more
+        key, more = call.step_key, call.request.more
         return _tool_call(
             tool=tool.upstream_name,
             arguments=arguments,
             call_id=call.id,
             timeout_s=timeout_s,
-            idempotency_key=sent_key(tool, call.identity.agent, call.step_key) if own else None,
+            idempotency_key=None if key is None or not own else sent_key(tool, call.identity.agent, key),
             meta=passed_meta(call),
             back=back,
             method=tool.method,
