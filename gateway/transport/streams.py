@@ -20,7 +20,6 @@ _MAX_BYTES: Final = 4 * 1024 * 1024
 _KEPT_EVENTS: Final = 256
 _KEPT_BYTES: Final = 256 * 1024
 _SHELF_BYTES: Final = 32 * 1024 * 1024
-_RETRY_MS: Final = 1000
 _LONGEST_ID: Final = 64
 _HEADERS: Final = [
     (b"content-type", b"text/event-stream"),
@@ -75,8 +74,11 @@ class EventStream:
         self._add(b"event: message\n%bdata: %b\n\n" % (self._label(), dump(message)))
 
     def prime(self) -> None:
-        """Let the reader know where to come back to before there is anything to say."""
-        self._add(b"%bretry: %d\ndata: \n\n" % (self._label(), _RETRY_MS))
+        """Let the reader know where to come back to before there is anything to say.
+
+        Not when: the Java SDK 1 takes a stream that says `retry:` for broken, and the others wait a second anyway.
+        """
+        self._add(b"%bdata: \n\n" % self._label())
 
     def close(self) -> None:
         """Say that nothing more will come."""
