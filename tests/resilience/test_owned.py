@@ -1,10 +1,12 @@
 """What the gateway owns is finished, whoever leaves."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
 from gateway.resilience import OwnedTasks
+from gateway.resilience.owned import _MOST_IDLE
 
 
 async def test_work_gives_back_what_it_returns_or_raises() -> None:
@@ -83,3 +85,70 @@ async def test_a_failure_that_nobody_waits_for_any_more_is_nobodys() -> None:
     waiting.cancel()
     gate.set()
     assert await owned.drain(5.0) == 0  # and a failure that was not looked at would be reported as one of this test
+
+
+async def test_one_task_does_one_piece_of_work_after_another_as_long_as_none_is_called_off() -> None:
+    owned = OwnedTasks()
+
+    async def work() -> asyncio.Task[None] | None:
+        await asyncio.sleep(0)
+        return asyncio.current_task()
+
+    async def stopped() -> asyncio.Task[None] | None:
+        task = asyncio.current_task()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(600)
+        return task
+
+    first = await owned.run(work())
+    assert await owned.run(work()) is first
+    both = await asyncio.gather(owned.run(work()), owned.run(work()))
+    assert first in both
+    assert both[0] is not both[1]
+    waiting = owned.run(stopped())
+    await asyncio.sleep(0)
+    (begun,) = owned.tasks
+    begun.cancel()
+    assert await waiting is begun
+    assert await owned.run(work()) is not begun
+    assert len(owned) == 0
+
+
+async def test_what_rests_ends_with_the_gateway_and_what_comes_then_is_done_in_a_task_of_its_own() -> None:
+    owned = OwnedTasks()
+
+    async def work() -> asyncio.Task[None] | None:
+        return asyncio.current_task()
+
+    resting = await owned.run(work())
+    assert resting is not None
+    assert await owned.drain(5.0) == 0
+    await asyncio.wait([resting])
+    assert resting.cancelled()
+    last = await owned.run(work())
+    assert last is not None
+    await asyncio.wait([last])
+    assert not last.cancelled()
+
+
+async def test_work_is_done_though_the_task_that_rested_was_ended_by_others() -> None:
+    owned = OwnedTasks()
+
+    async def work() -> asyncio.Task[None] | None:
+        return asyncio.current_task()
+
+    resting = await owned.run(work())
+    assert resting is not None
+    resting.cancel()
+    other = await owned.run(work())
+    assert other is not resting
+    assert other is not None
+    other.cancel()
+    await asyncio.wait([other])
+    assert await owned.drain(5.0) == 0
+
+
+async def test_only_so_many_tasks_rest() -> None:
+    owned = OwnedTasks()
+    await asyncio.gather(*(owned.run(asyncio.sleep(0)) for _ in range(_MOST_IDLE + 1)))
+    assert len(owned._idle) == _MOST_IDLE
