@@ -174,7 +174,7 @@ def _refusal(
             return _denial(outcome, spelled)
         case Waiting(on, message, retry_after_s, approval):
             code = "needs_approval" if approval else "waiting"
-            waiting = {"code": code, "retryable": True, "retryAfter": retry_after_s, "on": on}
+            waiting = {"code": code, "retryable": True, "retryAfter": retry_after_s, "on": on, "message": message}
             return message, {**waiting, "approval": approval} if approval else waiting
         case Failed(error):
             return _fault(error, known=True)

@@ -112,6 +112,7 @@ async def test_a_call_that_waits_says_on_what_and_for_how_long() -> None:
         "retryable": True,
         "retryAfter": 3.0,
         "on": "call_9",
+        "message": "Still running.",
         "call": "call_1",
     }
 
