@@ -83,6 +83,30 @@ async def test_a_server_is_pinned_on_first_use_and_its_tools_are_listed(house: H
         assert gateway.status()["servers"]["probe"]["state"] == "up"
 
 
+async def test_bridges_are_let_go_when_the_gateway_has_stopped(house: House) -> None:
+    """Else the server waits for them in vain, as long as it would for a call."""
+    held, sent = asyncio.Event(), list[Any]()
+
+    async def receive() -> Any:
+        await asyncio.get_running_loop().create_future()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+        held.set()
+
+    async with up(house) as gateway:
+        key = load_local_key(gateway.home.path / gateway.config.identity.local_key)
+        headers = [(b"host", b"127.0.0.1:8750"), (b"authorization", f"Bearer {local_bearer(key, 'payer')}".encode())]
+        scope = {"type": "http", "method": "GET", "path": "/-/lease", "headers": headers, "client": ("127.0.0.1", 1)}
+        lease = asyncio.ensure_future(gateway.asgi(scope, receive, send))
+        await held.wait()
+        assert not gateway.leases.left.is_set()
+        gateway.stop()
+        await lease
+        assert gateway.leases.left.is_set()
+    assert (sent[0]["status"], sent[-1]["more_body"]) == (200, False)
+
+
 async def test_a_part_that_stops_by_an_error_is_told_in_the_log(house: House, caplog: pytest.LogCaptureFixture) -> None:
     async def watch() -> None:
         raise KeyError("apr_1")

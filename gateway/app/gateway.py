@@ -226,6 +226,7 @@ class Gateway(Parts):
         """Admit nothing more, end the streams that have no end of their own, and give calls under way a while to end.
 
         What has not ended by then is in doubt, and its client is told so. No call waits for its client's answer.
+        Bridges are let go once no call is under way: until then they begin no other gateway.
         """
         if self._front is None or self._draining is not None:
             return
@@ -233,6 +234,7 @@ class Gateway(Parts):
             end()
         self.admission.stop()
         self._draining = asyncio.ensure_future(self.owned.drain(_DRAIN_S))
+        self._draining.add_done_callback(lambda drained: self.leases.ended.set())
 
     async def close(self) -> None:
         """Stop admitting, let calls under way end, and leave nothing behind. Works after a failed `start`."""

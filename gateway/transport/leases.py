@@ -1,8 +1,8 @@
 """What holds a gateway up that stops once nobody needs it: the leases of stdio bridges."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from starlette.types import Receive, Scope, Send
@@ -20,11 +20,12 @@ _HEADERS: Final = [(b"content-type", b"text/plain; charset=utf-8")]
 
 
 class Leases:
-    """Bridges that hold the gateway up. `left` is set once the last of them has gone."""
+    """Bridges that hold the gateway up. `left` is set once the last of them has gone, `ended` once no lease is good."""
 
     def __init__(self) -> None:
         self._held = 0
         self.left = asyncio.Event()
+        self.ended = asyncio.Event()
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -61,17 +62,24 @@ class Lessor:
             return
         with self._leases.held():
             await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
-            while True:
+            await self._beat(receive, send)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _beat(self, receive: Receive, send: Send) -> None:
+        """Send heartbeats until the bridge has left, or leases end."""
+        ends = [asyncio.ensure_future(_left(receive)), asyncio.ensure_future(self._leases.ended.wait())]
+        try:
+            ended: Collection[object] = ()
+            while not ended:
                 await send({"type": "http.response.body", "body": b"\n", "more_body": True})
-                if await _left(receive, self._beat_s):
-                    return
+                ended, _ = await asyncio.wait(ends, timeout=self._beat_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for end in ends:
+                end.cancel()
 
 
-async def _left(receive: Receive, beat_s: float) -> bool:
-    """Wait until the next heartbeat is due; tell whether the client left before."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(beat_s):
-            while (await receive())["type"] != "http.disconnect":
-                pass
-            return True
-    return False
+async def _left(receive: Receive) -> bool:
+    """Wait until the client has left."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    return True
