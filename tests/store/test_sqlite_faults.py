@@ -287,7 +287,7 @@ async def test_a_migration_that_fails_leaves_the_file_as_it_was(ledger_path: Pat
     with closing(sqlite3.connect(ledger_path)) as db, db:
         db.execute("CREATE TABLE calls (something TEXT)")
     store = SqliteStore(ledger_path, FakeClock())
-    with pytest.raises(StoreFault):
+    with pytest.raises(LedgerTampered):
         await store.open()
     await store.close()
     with closing(sqlite3.connect(ledger_path)) as db:

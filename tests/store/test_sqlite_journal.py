@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.model.errors import LedgerTampered
 from gateway.store.sqlite import SqliteStore
 from gateway.store.sqlite.journal import use_wal
 from gateway.store.sqlite.migrate import migrate
@@ -74,8 +75,9 @@ def test_another_fault_is_not_waited_for(db: sqlite3.Connection, ledger_path: Pa
 
 def test_a_migration_that_fails_leaves_nothing_behind(db: sqlite3.Connection) -> None:
     db.execute("CREATE TABLE events (a)")  # a file of something else
-    with pytest.raises(sqlite3.OperationalError, match="events"):
+    with pytest.raises(LedgerTampered) as found:
         migrate(db, 0, Sums())
+    assert "the row 1 of migrations, though it was run: table events already exists" in found.value.detail
     assert not db.in_transaction
     assert db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'migrations'").fetchone() == (0,)
 
@@ -87,3 +89,21 @@ async def test_a_migration_that_was_left_out_is_made_up_for(ledger_path: Path, s
         db.execute("DELETE FROM migrations WHERE name = '0004_pauses.sql'")
     await sqlite.open()
     assert await sqlite.pauses() == []
+
+
+async def test_a_ledger_whose_migration_was_run_without_being_on_record_is_no_ledger(
+    ledger_path: Path, sqlite: SqliteStore
+) -> None:
+    await sqlite.close()
+    with closing(sqlite3.connect(ledger_path)) as db, db:
+        db.execute("DELETE FROM migrations WHERE number = 5")
+    with pytest.raises(LedgerTampered) as found:
+        await sqlite.open()
+    assert "the row 5 of migrations, though it was run: duplicate column name" in found.value.detail
+
+
+async def test_a_disk_that_a_migration_finds_full_is_no_ledger_changed(db: sqlite3.Connection) -> None:
+    db.execute("CREATE TABLE other (a)")
+    db.execute("PRAGMA max_page_count = 3")
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        migrate(db, 0, Sums())

@@ -157,7 +157,7 @@ async def test_sums_of_another_key_are_no_sums(tmp_path: Path) -> None:
     await other.open()
     with pytest.raises(RowsChanged) as found:
         await other.verify()
-    assert "the row sessions of sums" in found.value.detail
+    assert "every row of sums, as it would be under another key" in found.value.detail
     await other.close()
 
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import aiosqlite
 
-from gateway.model.errors import StoreFault
+from gateway.model.errors import GatewayError, StoreFault
 from gateway.store.sqlite.holder import holders_of
 from gateway.store.sqlite.patience import AFTERWARDS_S, LOCK_PATIENCE_S, be_patient, is_busy
 
@@ -87,6 +87,7 @@ class Connection:
 
         Raises:
             StoreFault: the database could not do it; the next call connects anew where that may help.
+            GatewayError: `prepare` or `work` refuses.
         """
         link = self._link or await self._connect()
         try:
@@ -138,9 +139,9 @@ class Connection:
                 link._thread.daemon = True  # a store left open must not keep a dying process alive
                 try:
                     self._link = await link
-                except (sqlite3.Error, OSError) as error:
+                except (sqlite3.Error, OSError, GatewayError) as error:
                     await asyncio.to_thread(link._thread.join)  # the driver does not wait for it, and it speaks to us
-                    raise _fault(error) from error
+                    raise error if isinstance(error, GatewayError) else _fault(error) from error
                 self._create = False
             return self._link
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from importlib import resources
 from typing import Final
 
+from gateway.store.row_audit import untold
 from gateway.store.row_events import summed
 from gateway.store.sqlite.summing import Sums
 from gateway.store.sqlite.telling import adopt_rows
@@ -22,7 +23,11 @@ _ROWS_SUMMED: Final = 32
 
 
 def migrate(db: sqlite3.Connection, at_ms: int, sums: Sums) -> None:
-    """Bring the schema up to date. Two processes may do so at once: the second finds it done."""
+    """Bring the schema up to date. Two processes may do so at once: the second finds it done.
+
+    Raises:
+        LedgerTampered: it is neither that of an earlier version nor of this one.
+    """
     found = db.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'migrations'").fetchone()
     done = {number for (number,) in db.execute("SELECT number FROM migrations")} if found[0] else set()
     if not done.issuperset(number for number, _, _ in files()):
@@ -37,14 +42,23 @@ def _run(db: sqlite3.Connection, at_ms: int, sums: Sums) -> None:
         for number, name, text in files():
             if number in done:
                 continue
-            for statement in _statements(text):
-                db.execute(statement)
+            _run_one(db, number, text)
             db.execute("INSERT INTO migrations (number, name, at_ms) VALUES (?, ?, ?)", (number, name, at_ms))
         _take_on(db, at_ms, sums, done)
         db.execute("COMMIT")
     except BaseException:
         db.rollback()
         raise
+
+
+def _run_one(db: sqlite3.Connection, number: int, text: str) -> None:
+    try:
+        for statement in _statements(text):
+            db.execute(statement)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:  # of the disk, say
+            raise
+        raise untold(f"a database without the row {number} of migrations, though it was run: {error}") from None
 
 
 def _take_on(db: sqlite3.Connection, at_ms: int, sums: Sums, done: set[int]) -> None:

@@ -377,4 +377,4 @@ def _prepare_reader(db: sqlite3.Connection) -> None:
 
 
 def _is_there(db: sqlite3.Connection) -> Any:
-    return db.execute("SELECT count(*) FROM chain_head").fetchone()
+    return db.execute("SELECT count(*) FROM sqlite_master").fetchone()

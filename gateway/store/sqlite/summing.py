@@ -76,16 +76,22 @@ class Sums:
     def check(self, db: sqlite3.Connection) -> None:
         """Hold every row there is against the sums. Raises `RowsChanged`, naming the row."""
         kept = {name: (text, seal) for name, text, seal in db.execute(_ALL)}
+        others = [table for table in _ROWS if not self._is_ours(table, *kept.get(table, ("", "")))]
+        if len(others) == len(_ROWS):
+            raise rows_changed("every row of sums, as it would be under another key (identity.local_key),")
+        for table in others:
+            raise rows_changed(f"the row {table} of sums")
         for table in _ROWS:
-            text, seal = kept.pop(table, ("", ""))
-            if seal != self.key.seal(table, text):
-                raise rows_changed(f"the row {table} of sums")
+            text, _ = kept.pop(table)
             was = _parsed(text)
             found = self.key.of(_rows(db, table, was.upto))._replace(upto=was.upto)
             if found != was:
                 raise rows_changed(_odd(table, found, was, _rows(db, table, was.upto)))
         for table in kept:
             raise rows_changed(f"the row {table} of sums")
+
+    def _is_ours(self, table: str, kept: str, seal: str) -> bool:
+        return seal == self.key.seal(table, kept)
 
     def _move(self, db: sqlite3.Connection, table: str, known: tuple[str, Sum], change: Sum) -> bool:
         moved = known[1].plus(change)
@@ -96,7 +102,7 @@ class Sums:
 
     def _read(self, db: sqlite3.Connection, table: str) -> tuple[str, Sum]:
         kept, seal = db.execute(_READ, (table,)).fetchone() or ("", "")
-        if seal != self.key.seal(table, kept):
+        if not self._is_ours(table, kept, seal):
             raise rows_changed(f"the row {table} of sums")
         return seal, _parsed(kept)
 
