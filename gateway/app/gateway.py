@@ -141,10 +141,11 @@ class Gateway(Parts):
 
     def _noted(self, call: Call, outcome: Outcome) -> None:
         identity, facts, caller = getattr(call, "identity", None), getattr(call, "facts", None), call.request.caller
-        tool = call.tool.name if call.has("tool") else ""
+        found = getattr(call, "tool", None)
+        tool = "" if found is None else found.name
         if identity is None or caller.credential.kind != "none":  # else the gateway asks in its name
-            self.inventory.saw(identity, caller.client, tool, refused=not isinstance(outcome, Succeeded))
-        if isinstance(outcome, Unknown) and call.tool.lookup is not None:
+            self.inventory.saw(identity, caller.client, tool, refused=type(outcome) is not Succeeded)
+        if type(outcome) is Unknown and call.tool.lookup is not None:
             self.doubts.open.add(call.takes_over.call_id if call.takes_over is not None else call.id)
         if self.config.slo and call.has("attempts"):
             code = outcome.error.code if isinstance(outcome, Failed | Unknown) else ""

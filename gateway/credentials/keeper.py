@@ -37,7 +37,7 @@ Hold = Callable[[frozenset[str]], None]
 class Book(Protocol):
     """Where events are recorded."""
 
-    async def record(self, record: Record) -> None:
+    def record(self, record: Record) -> Awaitable[None]:
         """Append an event."""
         ...
 

@@ -51,8 +51,11 @@ class Inventory:
             tally.calls += 1
             if identity is not None:  # a stranger's tool names are a stranger's text
                 tools = tally.tools
-                name = tool if tool in tools or len(tools) < _MAX_TOOLS else OTHER_TOOLS
-                tools[name] = tools.get(name, 0) + 1
+                if tool in tools:
+                    tools[tool] += 1
+                else:
+                    name = tool if len(tools) < _MAX_TOOLS else OTHER_TOOLS
+                    tools[name] = tools.get(name, 0) + 1
 
     async def flush(self) -> None:
         """Write what was seen.

@@ -19,7 +19,7 @@ def settled(bill: Bill, status: StepStatus, result: Mapping[str, Any] | None, to
 
     While it is in doubt they stay reserved. Tokens of the model that an agent reported are gone in any case.
     """
-    if status is StepStatus.UNKNOWN:
+    if status is StepStatus.UNKNOWN or not bill.charges:
         return ()
     return tuple(_settled(bill.charges, result if status is StepStatus.SUCCEEDED else None, took_ms))
 

@@ -1,10 +1,10 @@
 """Writes calls to the ledger: the intent before, the outcome after, and in one piece what needs no intent."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
-from gateway.ledger.bundles import Bundles
+from gateway.ledger.bundles import Bundles, Kept
 from gateway.ledger.charging import settled, settled_later
 from gateway.ledger.entries import claim_body, end_body, record_body
 from gateway.ledger.ordinary import Ordinary
@@ -92,8 +92,8 @@ class Recorder:
             call.step_key,
             body,
             tuple(uses),
-            _relied_on(facts.approval),
-            _relied_on(facts.grant),
+            None if facts.approval is None else _relied_on(facts.approval),
+            None if facts.grant is None else _relied_on(facts.grant),
             _bill(call).charges,
             held,
         )
@@ -136,7 +136,8 @@ class Recorder:
         undone = call.request.undoes.call_id if call.request.undoes is not None else ""
         ending = _ending(call.id, now, status, body, released, returns, undone, charges, taint)
         await self._ledger.finish(ending)
-        self._marked(call, taint)
+        if taint and self._carrying is not None:
+            self._carrying.marked(call)
 
     async def end_later(self, call: Call, outcome: Outcome) -> None:
         """Write what came of a call once the store can be written again: what is known need not become a doubt.
@@ -176,14 +177,23 @@ class Recorder:
                 await self._ledger.settle(ending)
         await self.record(call, outcome)
 
-    async def record(self, call: Call, outcome: Outcome) -> None:
-        """Write a call that made no claim: a read, a refusal, a repeat. Raises `StoreFault`."""
+    def record(self, call: Call, outcome: Outcome) -> Awaitable[None]:
+        """Write a call that made no claim: a read, a refusal, a repeat. Raises `StoreFault`, at once or awaited."""
         bundle = getattr(call, "bundle", None)
         if bundle is not None and not self._bundles.has(bundle):
-            await self._bundles.keep(bundle)
+            return self._record_first(call, outcome, bundle)
         whole = self._whole(call, outcome)
-        await self._ledger.record(whole, durable=self._durable_reads)
-        self._marked(call, whole.taint)
+        written = self._ledger.record(whole, durable=self._durable_reads)
+        return self._then_marked(call, written) if whole.taint else written
+
+    async def _record_first(self, call: Call, outcome: Outcome, bundle: Kept) -> None:
+        await self._bundles.keep(bundle)
+        await self.record(call, outcome)
+
+    async def _then_marked(self, call: Call, written: Awaitable[None]) -> None:
+        await written
+        if self._carrying is not None:
+            self._carrying.marked(call)
 
     async def record_later(self, call: Call, outcome: Outcome) -> None:
         """Have it written once the store can be written again. Raises `StoreFault` when too much waits already."""
@@ -219,10 +229,6 @@ class Recorder:
     def _news(self, call: Call, carried: tuple[str, ...]) -> tuple[str, ...]:
         """Return what of the labels that an answer carries the ledger has to mark."""
         return carried if carried and self._carrying is not None and self._carrying.are_news(call, carried) else ()
-
-    def _marked(self, call: Call, taint: tuple[str, ...]) -> None:
-        if taint and self._carrying is not None:
-            self._carrying.marked(call)
 
     async def recover(
         self, spare: Callable[[Recorded], bool] = lambda _: False, is_read: Callable[[str], bool] = lambda _: False
@@ -262,7 +268,8 @@ def _broken_off(recorded: Recorded, now_ms: int, *, is_read: bool) -> Ending:
 
 
 def _bill(call: Call) -> Bill:
-    return call.charged if call.has("charged") else NO_BILL
+    bill: Bill = getattr(call, "charged", NO_BILL)
+    return bill
 
 
 def _relied_on(given: Approval | None) -> ApprovalUse | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-__all__ = ["KEPT", "Kind", "Row", "Rows"]
+__all__ = ["ALONE", "KEPT", "Kind", "Row", "Rows"]
 
 KEPT: Final = 10_000
 """Of how many agents in runs it is remembered, those that called last."""
@@ -45,7 +45,8 @@ class Row(NamedTuple):
     times: int
 
 
-_ALONE: Final = Row(Kind.SAME, 1)
+ALONE: Final = Row(Kind.SAME, 1)
+"""The row of a call that is like none before it."""
 
 
 class Rows:
@@ -82,13 +83,18 @@ class Rows:
         self._trails.move_to_end(key)
         if len(self._trails) > self._kept:
             self._trails.popitem(last=False)
-        _lengthen(trail, call[0], call[1], answer)
         trail.at_ms = now_ms
-        is_alone = trail.same == 1 and trail.swing < _FIRST_SWING and not trail.varied
-        return _ALONE if is_alone else _longest(trail)
+        name, tool = call
+        if name in (trail.call, trail.before) or (answer is not None and answer == trail.answer):
+            return _lengthened(trail, name, tool, answer)
+        trail.swing = 2 if trail.call else 1
+        trail.same = trail.stuck = 1
+        trail.varied = False
+        trail.before, trail.call, trail.tool, trail.answer = trail.call, name, tool, answer
+        return ALONE
 
 
-def _lengthen(trail: _Trail, call: str, tool: str, answer: int | None) -> None:
+def _lengthened(trail: _Trail, call: str, tool: str, answer: int | None) -> Row:
     again = call == trail.call
     alike = tool == trail.tool and answer is not None and answer == trail.answer
     trail.stuck = trail.stuck + 1 if alike else 1
@@ -96,6 +102,8 @@ def _lengthen(trail: _Trail, call: str, tool: str, answer: int | None) -> None:
     trail.same = trail.same + 1 if again else 1
     trail.swing = 1 if again or not trail.call else trail.swing + 1 if call == trail.before else 2
     trail.before, trail.call, trail.tool, trail.answer = trail.call, call, tool, answer
+    is_alone = trail.same == 1 and trail.swing < _FIRST_SWING and not trail.varied
+    return ALONE if is_alone else _longest(trail)
 
 
 def _longest(trail: _Trail) -> Row:

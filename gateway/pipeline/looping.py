@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from gateway.codec import CodecError, dump
 from gateway.loop.config import LoopsSection
-from gateway.loop.rows import Kind, Row, Rows
+from gateway.loop.rows import ALONE, Kind, Row, Rows
 from gateway.model.call import Call
 from gateway.model.clock import Clock
 from gateway.model.duration import milliseconds
@@ -88,12 +88,14 @@ class Looping:
             bounds = self._in_force()
         if bounds.warn == bounds.block or facts is None:  # there is neither
             return outcome
-        if not _counts(outcome) or self._is_apart(bounds, call):
+        if (type(outcome) is not Succeeded and not _counts(outcome)) or self._is_apart(bounds, call):
             return outcome
         now = self._clock.now_ms()
         key = (facts.run.id, call.identity.agent)
         when = now, now - bounds.within_ms
         row = self._rows.saw(key, (_name(call), call.tool.name), _answer(call, outcome), when)
+        if row is ALONE and bounds.warn > 1:
+            return outcome
         if row.times % bounds.warn or not isinstance(outcome, Succeeded):
             return outcome
         return Succeeded(_warned(outcome.result, row, bounds), outcome.replayed_from)

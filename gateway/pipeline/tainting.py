@@ -34,7 +34,7 @@ class Tainting:
         labels = self._rules.current.labels
         if not labels.heeded or not _was_answered(call, outcome):
             return ()
-        own = labels.of(call.tool, _origin(call))
+        own = labels.of(call.tool, call.origin if call.source is None else _origin(call))
         return tuple(dict.fromkeys((*own, *call.carries))) if call.carries else own
 
     def are_news(self, call: Call, carried: tuple[str, ...]) -> bool:
@@ -60,9 +60,9 @@ def _origin(call: Call) -> str:
 
 def _was_answered(call: Call, outcome: Outcome) -> bool:
     """Tell whether anything of a server may be in the answer: its error texts too, and what was on record."""
-    if not call.has("facts"):
+    if getattr(call, "facts", None) is None:
         return False
-    if isinstance(outcome, Succeeded):
+    if type(outcome) is Succeeded:
         return True
     if isinstance(outcome, Denied | Waiting):
         return False

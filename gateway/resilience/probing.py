@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -28,7 +28,7 @@ _APART_S: Final = 1.0
 class Book(Protocol):
     """Where events are recorded."""
 
-    async def record(self, record: Record) -> None:
+    def record(self, record: Record) -> Awaitable[None]:
         """Append an event."""
         ...
 

@@ -4,7 +4,7 @@ Every transition of a call appends one event to the hash chain. `calls` rows onl
 and results live once, in the events. Every method raises `StoreFault` when the store cannot answer.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -306,7 +306,7 @@ class Ledger(Events, Protocol):
         """
         ...
 
-    async def record(self, record: Record, *, durable: bool = True) -> None:
+    def record(self, record: Record, *, durable: bool = True) -> Awaitable[None]:
         """Append a call that needed no claim: committed, so that it outlives the process, though not yet synced.
 
         With `durable` False it returns once the row is queued in order.

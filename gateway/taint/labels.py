@@ -46,10 +46,11 @@ class Labels:
 
     def of(self, tool: Tool, origin: str = "") -> tuple[str, ...]:
         """Return what an answer of a tool carries; `origin` is the tool that had given it, where that is another."""
-        if tool.method != TOOL_CALL:
-            return self._or_strange(self.servers.get(tool.server), tool.server)
-        own = self._or_strange(self.tools.get(tool.name), tool.server)
-        if not origin:
+        is_tool = tool.method == TOOL_CALL
+        own = self.tools.get(tool.name) if is_tool else self.servers.get(tool.server)
+        if own is None:
+            own = self._or_strange(own, tool.server)
+        if not origin or not is_tool:
             return own
         return tuple(dict.fromkeys((*own, *self._or_strange(self.tools.get(origin), origin.partition(".")[0]))))
 

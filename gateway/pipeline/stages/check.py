@@ -3,10 +3,11 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-from gateway.model.answers import INCOMPLETE_META, Label, Watch
+from gateway.model.answers import INCOMPLETE_META, PLAIN, Label, Watch
 from gateway.model.call import Call
 from gateway.model.clock import Clock
 from gateway.model.errors import ConnectorFault
+from gateway.model.operation import TOOL_CALL
 from gateway.model.task import TASK_METHODS
 from gateway.model.tool import Tool
 from gateway.pipeline.shaping import Shaping
@@ -30,6 +31,15 @@ class Check:
         self._confirm = confirm
 
     def __call__(self, call: Call) -> Step:
+        tool, raw = call.tool, call.raw
+        if tool.answers is not PLAIN or tool.contract or tool.lookup or call.as_task or call.source:
+            return self._judged(call)
+        if not _is_plain(tool, raw):
+            return self._judged(call)
+        call.checked = raw
+        return None
+
+    def _judged(self, call: Call) -> Step:
         broken = breach(call, call.raw) or _breach_of_contract(call.tool, call.raw)
         if broken:
             raise ConnectorFault(
@@ -59,6 +69,23 @@ class Check:
         if labels:
             call.labels = labels
         call.checked = call.raw
+
+
+def _is_plain(tool: Tool, result: Mapping[str, Any]) -> bool:
+    """Tell whether an answer surely is all that its tool promises, of which nothing is declared, and no more to say."""
+    content, meta = result.get("content"), result.get("_meta")
+    if tool.method != TOOL_CALL or type(content) is not list or result.get("isError", False) is not False:
+        return False
+    if result.get("resultType", "complete") != "complete":
+        return False
+    if meta is not None and (type(meta) is not dict or INCOMPLETE_META in meta):
+        return False
+    for item in content:
+        if type(item) is not dict or type(item.get("type")) is not str:
+            return False
+    if tool.output_schema is None:
+        return True
+    return "structuredContent" in result and not tool.breaks_output(result["structuredContent"])
 
 
 def _breach_of_contract(tool: Tool, result: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """The SQLite store: one writer, one reader, each a connection with its own thread."""
 
 import sqlite3
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -128,12 +128,11 @@ class SqliteStore:
         await self._writer.write(partial(transitions.settle, ending=ending, body=ending_body(ending)))
         self._claimed.pop(ending.call_id, None)
 
-    async def record(self, record: Record, *, durable: bool = True) -> None:
+    def record(self, record: Record, *, durable: bool = True) -> Awaitable[None]:
         transition = partial(transitions.record, record=record, body=record_body(record))
         if durable or record.taint:  # what it carries has to outlive the machine, as the agent's memory of it may
-            await self._writer.write(transition, synced=bool(record.taint))
-        else:
-            await self._writer.write_lazily(transition)
+            return self._writer.write(transition, synced=bool(record.taint))
+        return self._writer.write_lazily(transition)
 
     async def record_later(self, record: Record) -> None:
         self._writer.write_later(partial(transitions.record, record=record, body=record_body(record)))

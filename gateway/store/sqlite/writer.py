@@ -68,8 +68,8 @@ class Writer:
         self._enqueue(_waiting(transition, answer, revocable=revocable, synced=synced))
         return answer
 
-    async def write_lazily(self, transition: Transition) -> None:
-        """Return once the transition is queued; it is written before anything queued later.
+    def write_lazily(self, transition: Transition) -> asyncio.Future[Any]:
+        """Queue a transition, which is written before anything queued later; there is nothing more to await.
 
         While the last attempt to write lazily failed, or too much is queued, it waits like `write`.
 
@@ -77,9 +77,11 @@ class Writer:
             StoreFault: it could not be written, neither now nor lazily before.
         """
         if self._stuck is not None or len(self._queue) >= _MOST_LAZY:
-            await self.write(transition)
-        else:
-            self._enqueue(_waiting(transition))
+            return self.write(transition)
+        self._enqueue(_waiting(transition))
+        queued: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        queued.set_result(None)
+        return queued
 
     def write_later(self, transition: Transition) -> None:
         """Queue a transition that could not be written just now. Raises `StoreFault` when too many wait."""

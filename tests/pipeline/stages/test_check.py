@@ -72,3 +72,14 @@ async def test_structured_content_that_breaks_its_schema_is_withheld(result: dic
     with pytest.raises(ConnectorFault) as refused:
         await checked("fraud_check", result)
     assert refused.value.code == "contract_broken"
+
+
+@pytest.mark.parametrize("tool", ["payments_pay", "fraud_check"])
+async def test_an_answer_that_asks_or_says_more_is_no_plain_one(tool: str) -> None:
+    with pytest.raises(ConnectorFault, match="not relayed yet"):
+        await checked(tool, answer({"result": "passed"}, resultType="partial"))
+    incomplete = answer({"result": "passed", "score": 1}, _meta={"io.toolgate/incomplete": True})
+    gate = Gate()
+    gate.servers[tool.split("_", maxsplit=1)[0]].calls.append(incomplete)
+    call, _ = await gate.after(Check, request(tool))
+    assert call.labels == ("incomplete",)
