@@ -13,7 +13,7 @@ from gateway.model.bill import NO_BILL, Bill
 from gateway.model.call import Call
 from gateway.model.clock import Clock
 from gateway.model.errors import StoreFault, UnwritableError
-from gateway.model.facts import Approval, StepStatus
+from gateway.model.facts import Approval, Facts, StepStatus
 from gateway.model.identity import ANONYMOUS_AGENT
 from gateway.model.light import maker
 from gateway.model.outcome import Outcome, Succeeded, Unknown
@@ -26,6 +26,8 @@ from gateway.store.removable import Written
 __all__ = ["Carrying", "Recorder"]
 
 _LONGEST_NAME: Final = 256
+_FAILED: Final = StepStatus.FAILED
+_SUCCEEDED: Final = StepStatus.SUCCEEDED
 _AGAIN_S: Final = 1.0
 _intent: Final = maker(Intent)
 _record: Final = maker(Record)
@@ -72,11 +74,15 @@ class Recorder:
         self._ordinary = Ordinary(redactor, self._parts)
         self._bundles = Bundles(ledger, clock)
 
-    async def claim(self, call: Call, uses: Sequence[StepUse]) -> Claimed:
-        """Write the intent of a decided call and take its locks. Raises `StoreFault`: then nothing may be sent."""
+    def claim(self, call: Call, uses: Sequence[StepUse]) -> Awaitable[Claimed]:
+        """Write the intent of a decided call and take its locks.
+
+        Raises:
+            StoreFault: at once, or when awaited; then nothing may be sent.
+        """
         bundle = getattr(call, "bundle", None)
         if bundle is not None and not self._bundles.has(bundle):
-            await self._bundles.keep(bundle)
+            return self._claim_first(call, uses, bundle)
         identity, facts = call.identity, call.facts
         held = tuple([FactUse(each.key, each.version) for each in facts.held.values()]) if facts.held else ()
         body = self._ordinary.claim(call) or claim_body(call, self._redact, self._parts)
@@ -97,7 +103,11 @@ class Recorder:
             _bill(call).charges,
             held,
         )
-        return await self._ledger.claim(intent)
+        return self._ledger.claim(intent)
+
+    async def _claim_first(self, call: Call, uses: Sequence[StepUse], bundle: Kept) -> Claimed:
+        await self._bundles.keep(bundle)
+        return await self.claim(call, uses)
 
     async def knows(self, call: Call) -> bool:
         """Tell whether the call is on record, once all that was to be written before is. Raises `StoreFault`."""
@@ -112,14 +122,14 @@ class Recorder:
             return False
         return recorded.arguments_digest == call.arguments_digest
 
-    async def finish(self, call: Call, outcome: Outcome) -> None:
-        """Write the outcome of a claimed call. Raises `StoreFault`: then the call stays in doubt.
+    def finish(self, call: Call, outcome: Outcome) -> Awaitable[None]:
+        """Write the outcome of a claimed call. What one that took another over came to is the outcome of that one.
 
-        What a call that took another over came to is the outcome of that one.
+        Raises:
+            StoreFault: at once, or when awaited; then the call stays in doubt.
         """
         if call.takes_over is not None:
-            await self._end_doubt(call, outcome)
-            return
+            return self._end_doubt(call, outcome)
         now = self._clock.now_ms()
         carried = self._carried(call, outcome)
         body: Mapping[str, Any] | Written | None = self._ordinary.end(call, outcome, now, carried)
@@ -129,15 +139,14 @@ class Recorder:
         status = _status(outcome)
         # What failed for certain used nothing up; where an effect is in doubt, the pipeline never says failed.
         released = status is StepStatus.FAILED
-        relied = (_relied_on(call.facts.approval), _relied_on(call.facts.grant)) if released else ()
-        returns = tuple(use.id for use in relied if use is not None)
+        returns = _relied_by(call.facts) if released else ()
         result = outcome.result if isinstance(outcome, Succeeded) else None
-        charges = settled(_bill(call), status, result, now - call.received_ms)
+        bill = _bill(call)
+        charges = settled(bill, status, result, now - call.received_ms) if bill.charges else ()
         undone = call.request.undoes.call_id if call.request.undoes is not None else ""
         ending = _ending(call.id, now, status, body, released, returns, undone, charges, taint)
-        await self._ledger.finish(ending)
-        if taint and self._carrying is not None:
-            self._carrying.marked(call)
+        written = self._ledger.finish(ending)
+        return self._then_marked(call, written) if taint else written
 
     async def end_later(self, call: Call, outcome: Outcome) -> None:
         """Write what came of a call once the store can be written again: what is known need not become a doubt.
@@ -276,10 +285,15 @@ def _relied_on(given: Approval | None) -> ApprovalUse | None:
     return None if given is None or not given.by else ApprovalUse(given.id, given.version)
 
 
+def _relied_by(facts: Facts) -> tuple[str, ...]:
+    relied = (_relied_on(facts.approval), _relied_on(facts.grant))
+    return tuple(use.id for use in relied if use is not None)
+
+
 def _status(outcome: Outcome) -> StepStatus:
     """Tell what counts as history: a tool that answered with its own error, or with a question, did not succeed."""
-    if isinstance(outcome, Succeeded):
+    if type(outcome) is Succeeded:
         result = outcome.result
         unfinished = result.get("isError") is True or result.get("resultType") == "input_required"
-        return StepStatus.FAILED if unfinished else StepStatus.SUCCEEDED
+        return _FAILED if unfinished else _SUCCEEDED
     return StepStatus.UNKNOWN if isinstance(outcome, Unknown) else StepStatus.FAILED

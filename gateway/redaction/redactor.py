@@ -67,7 +67,7 @@ class Redactor:
         """Return what an agent may see of a result, and the JSON of that if it is at hand."""
         known = self._known
         text = known.json_of(value)
-        if text is None or known.may_be_in(text.decode()):
+        if text is None or (known.any and known.may_be_in(text.decode())):
             return self.deliver(value), None
         return value, text
 
@@ -87,7 +87,7 @@ class Redactor:
         It is the same object as long as the same is looked for.
         """
         known = self._known
-        if not known.written_as_they_are or known.may_be_in(text) or self._keys.may_be_needed(text):
+        if not known.written_as_they_are or (known.any and known.may_be_in(text)) or self._keys.may_be_needed(text):
             return None
         return known
 
@@ -125,6 +125,7 @@ class _Known:
 
     def __init__(self, secrets: frozenset[str]) -> None:
         self._needles = needles(secrets)
+        self.any = bool(self._needles)
         self._other = tuple(needle for needle in self._needles if not _RUN.fullmatch(needle))
         self.written_as_they_are = not any(_ESCAPED.search(needle) for needle in self._needles)
         self.numbers = frozenset(needle for needle in self._needles if needle.isdecimal())
@@ -144,8 +145,6 @@ class _Known:
     def may_be_in(self, text: str) -> bool:
         # Most secrets are one long run of letters and digits; a short text without such a run holds none of them,
         # however many there are. For few needles, or in a long text, looking for runs costs more than the needles.
-        if not self._needles:
-            return False
         runs_matter = len(self._needles) <= _FEW or len(text) > _SHORT or _RUN.search(text) is not None
         for needle in self._needles if runs_matter else self._other:  # noqa: SIM110  # a generator doubles the cost
             if needle in text:

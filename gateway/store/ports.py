@@ -285,14 +285,14 @@ class Events(Protocol):
 class Ledger(Events, Protocol):
     """The append-only record of calls, and the locks on it."""
 
-    async def claim(self, intent: Intent) -> Claimed:
+    def claim(self, intent: Intent) -> Awaitable[Claimed]:
         """Take the step key, check and consume `uses`, reserve `charges`, write the intent: all durable, or nothing.
 
         A FAILED row with the same key and arguments is superseded: the claim is CLAIMED.
         """
         ...
 
-    async def finish(self, ending: Ending) -> None:
+    def finish(self, ending: Ending) -> Awaitable[None]:
         """End a claimed call, durably. A call ends once: a second ending raises `StoreFault`.
 
         Where it succeeded and `compensates` a succeeded call, that one is compensated from now on, in one transaction.
