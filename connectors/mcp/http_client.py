@@ -152,7 +152,7 @@ class HttpClient:
             reading.weigh(connection.received, connection.status)
             raise
         except asyncio.CancelledError:
-            connection.abort()
+            connection.leave(reading)
             raise
         finally:
             del reading.answer  # a fault knows this frame, and would be kept by it
@@ -242,6 +242,11 @@ class _Connection(asyncio.Protocol):
     def abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
+
+    def leave(self, reading: Reading) -> None:
+        """End the exchange of which that is the reading, unless it is over: then another may be under way."""
+        if self._reading is reading:
+            self.abort()
 
     def begin(self, request: bytes, timeout_s: float, reading: Reading, stood_still: float) -> None:
         """Send a request; `reading.answer` gets the reply, or the fault."""

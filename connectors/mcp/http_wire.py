@@ -304,7 +304,7 @@ class _Answer(Reading, Pending):
 
     def call_off(self) -> None:
         assert self.connection is not None
-        self.connection.abort()
+        self.connection.leave(self)
         self._wire._give_up(self)
         self._wire._ears.leave(self.number)
 

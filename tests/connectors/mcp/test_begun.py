@@ -277,6 +277,27 @@ async def test_a_call_that_is_called_off_ends_at_its_server_and_alone(lasting: S
         assert not upstream._shared.wire._ears.listening  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("waiting", [False, True])
+async def test_a_call_that_is_called_off_as_its_answer_comes_ends_none_that_has_its_connection(
+    lasting: Start, waiting: bool
+) -> None:
+    async with FaultServer() as server:
+        upstream = await lasting({"url": server.url})
+        first = upstream.call(asked("echo", {"n": 1}))
+        assert isinstance(first, Begun)
+        answer, seconds = first.answer, []
+        task = asyncio.ensure_future(first) if waiting else None
+
+        def go_on(done: object) -> None:
+            seconds.append(upstream.call(asked("echo", {"n": 2})))
+            first.call_off() if task is None else task.cancel()
+
+        answer.add_done_callback(go_on)
+        await asyncio.wait({answer})
+        assert text(await seconds[0]) == {"n": 2}
+        assert len({seen.connection for seen in server.calls("echo")}) == 1
+
+
 async def test_a_session_that_is_gone_is_made_anew_for_a_call_that_was_sent_over_it(lasting: Start) -> None:
     async with FaultServer("legacy") as server:
         upstream = await lasting({"url": server.url})
