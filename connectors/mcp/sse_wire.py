@@ -33,6 +33,7 @@ class SseWire:
     """
 
     own_streams = False
+    begin = None
 
     def __init__(
         self, url: str, client: HttpClient, showing: Showing | None, clock: Clock, *, alone: bool = False
@@ -88,9 +89,6 @@ class SseWire:
     async def notify(self, method: str, params: Mapping[str, Any], headers: bytes) -> None:
         body = dump({"jsonrpc": "2.0", "method": method, "params": params})
         await self._say(body, headers, _Post(_ASIDE_S))
-
-    def begin(self, rest: bytes, headers: bytes, timeout_s: float, ear: Ear) -> None:
-        del rest, headers, timeout_s, ear  # what all answers come by is not one request's
 
     async def request(
         self, method: str, params: Mapping[str, Any], headers: bytes, timeout_s: float, ear: Ear | None = None

@@ -42,6 +42,7 @@ class StdioWire:
     """
 
     own_streams = False
+    begin = None
 
     def __init__(self, command: Command, line_bytes: int, log: ErrorLog, *, alone: bool = False) -> None:
         self._command = command
@@ -97,9 +98,6 @@ class StdioWire:
 
     async def notify(self, method: str, params: Mapping[str, Any], headers: bytes) -> None:
         self._write(dump({"jsonrpc": "2.0", "method": method, "params": params}))
-
-    def begin(self, rest: bytes, headers: bytes, timeout_s: float, ear: Ear) -> None:
-        del rest, headers, timeout_s, ear  # what all answers come by is not one request's
 
     async def request(
         self, method: str, params: Mapping[str, Any], headers: bytes, timeout_s: float, ear: Ear | None = None

@@ -131,7 +131,8 @@ class McpUpstream:
     def _begun(self, errand: Errand, era: Era) -> Pending | None:
         """Send a call over the shared connection, if nothing has to be waited for or found out first."""
         call, back, shared = errand.call, errand.back, self._shared
-        if back.wants_progress or shared.defined_over is not era or shared.starts:
+        begin = shared.wire.begin
+        if begin is None or back.wants_progress or shared.defined_over is not era or shared.starts:
             return None
         if not era.modern and as_task(era, errand):
             return None
@@ -144,7 +145,7 @@ class McpUpstream:
             headers, rest = self._headers(era, call), dump({"method": call.method, "params": params})[1:]
         else:
             headers, rest = form.headers, form.written(call.arguments, back)
-        pending = shared.wire.begin(rest, headers, call.timeout_s, errand)
+        pending = begin(rest, headers, call.timeout_s, errand)
         if pending is not None:
             errand.may_ask = not era.modern
             errand.agreed = era

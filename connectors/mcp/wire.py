@@ -93,6 +93,15 @@ class Pending(Begun):
         raise NotImplementedError
 
 
+class Begin(Protocol):
+    """As `Wire.request`, where it can be sent at once; else None, and nothing is sent.
+
+    `rest` is what follows the number in the message.
+    """
+
+    def __call__(self, rest: bytes, headers: bytes, timeout_s: float, ear: Ear) -> Pending | None: ...
+
+
 class Wire(Protocol):
     """Requests out, results back, each call on its own."""
 
@@ -130,11 +139,9 @@ class Wire(Protocol):
         """
         ...
 
-    def begin(self, rest: bytes, headers: bytes, timeout_s: float, ear: Ear) -> Pending | None:
-        """As `request`, where it can be sent at once; else None, and nothing is sent.
-
-        `rest` is what follows the number in the message.
-        """
+    @property
+    def begin(self) -> Begin | None:
+        """Return what sends a request before anybody waits for it, where there is something that does."""
         ...
 
     async def notify(self, method: str, params: Mapping[str, Any], headers: bytes) -> None:
