@@ -7,10 +7,10 @@ from functools import partial
 from typing import Any, Final
 
 from gateway.connector.credential import ITSELF, Behalf
+from gateway.connector.measure import Measure
 from gateway.connector.upstream import Begun, ToolCall, Upstream
 from gateway.model.clock import Clock, IdSource
 from gateway.model.errors import ConnectorFault, GatewayError, LimitFault, OutcomeUnknown
-from gateway.model.light import maker
 from gateway.model.tool import Tool
 from gateway.resilience.breaker import Breaker, Turn
 from gateway.resilience.breakers import Breakers, Passage
@@ -42,7 +42,7 @@ class _Guard:
     bulkhead: Bulkhead
 
 
-@dataclass(slots=True)  # not frozen: it is made for every call
+@dataclass(slots=True)
 class _Attempt:
     """One attempt: let through by its `turn`, over by `ends`, and `most_s` after it began unless it is the last."""
 
@@ -58,9 +58,6 @@ class _Attempt:
     turn: Turn | None = None
     most_s: float | None = None
     hedge: bool = False
-
-
-_attempt: Final = maker(_Attempt)
 
 
 class _LeftAlone(ConnectorFault):
@@ -98,39 +95,34 @@ class Executor:
         turn = breaker.ask()
         if isinstance(turn, float):
             raise _left_alone(guard.server, turn)
-        started = self._clock.monotonic()
-        first = _attempt(
-            n=1,
-            guard=guard,
-            breaker=breaker,
-            call=call,
-            upstream=upstream,
-            ends=started + call.timeout_s,
-            note=note,
-            started_ms=self._clock.now_ms(),
-            started=started,
-            turn=turn,
-        )
-        if tool.hedge is not None or tool.attempt_s is not None or not guard.bulkhead.take_now():
-            return await self._go_on(tool, first)
-        code, result = "internal", None
-        try:
-            asked = upstream.call(call)
-            if isinstance(asked, Begun):
-                try:
-                    result = asked.result(await asked.answer)
-                except ConnectorFault:
-                    pass  # what is to be done about it is known where the call itself is awaited
-                except asyncio.CancelledError:
-                    code = "cancelled"
-                    asked.call_off()
-                    raise
-            code = "" if result is None else "ok"
-        finally:
-            if code:
-                guard.bulkhead.give_back()
-                self._end(first, code)
-        return await self._go_on(tool, first, asked) if result is None else result
+        clock, bulkhead = self._clock, guard.bulkhead
+        started_ms, started = clock.now_ms(), clock.monotonic()
+        asked = None
+        if tool.hedge is None and tool.attempt_s is None and bulkhead.take_now():
+            code = "internal"
+            try:
+                asked = upstream.call(call)
+                if isinstance(asked, Begun):
+                    try:
+                        result = asked.result(await asked.answer)
+                    except ConnectorFault:
+                        result = None  # what is to be done about it is known where the call itself is awaited
+                    except asyncio.CancelledError:
+                        code = "cancelled"
+                        asked.call_off()
+                        raise
+                    if result is not None:
+                        code = "ok"
+                        return result
+                code = ""
+            finally:
+                if code:
+                    bulkhead.give_back()
+                    _tell(turn, code)
+                    note(_took(1, started_ms, clock.monotonic() - started, code, call.measure))
+        ends = started + call.timeout_s
+        first = _Attempt(1, guard, breaker, call, upstream, ends, note, started_ms, started, turn)
+        return await self._go_on(tool, first, asked)
 
     async def _go_on(
         self, tool: Tool, attempt: _Attempt, asked: Awaitable[Mapping[str, Any]] | None = None
@@ -211,21 +203,12 @@ class Executor:
 
     def _end(self, attempt: _Attempt, code: str, reason: str = "", *, heard: bool = True) -> None:
         """Tell the breaker, and note, how an attempt ended."""
-        turn, measure = attempt.turn, attempt.call.measure
-        assert turn is not None
-        if code in _NO_NEWS or not heard:  # what never left tells of the server only that it cannot be reached
-            turn.forget()
-        else:
-            turn.record(code in _FAILURES)
-        took = {
-            "n": attempt.n,
-            "started_ms": attempt.started_ms,
-            "ms": int((self._clock.monotonic() - attempt.started) * 1000),
-            "code": code,
-            "reason": reason,
-            "status": measure.status,
-            "bytes": measure.received,
-        }
+        assert attempt.turn is not None
+        _tell(attempt.turn, code, heard=heard)
+        took = _took(
+            attempt.n, attempt.started_ms, self._clock.monotonic() - attempt.started, code, attempt.call.measure
+        )
+        took["reason"] = reason
         if attempt.hedge:
             took["hedge"] = True
         attempt.note(took)
@@ -262,6 +245,27 @@ class Executor:
         wait = backoff_s(attempt.n, settings.backoff_base_s, settings.backoff_cap_s, self._ids.fraction())
         wait = max(wait, fault.retry_after_s or 0.0)
         return wait if wait < self._left(attempt.ends) else None
+
+
+def _tell(turn: Turn, code: str, *, heard: bool = True) -> None:
+    """Tell a breaker how what it let through has ended."""
+    if code in _NO_NEWS or not heard:  # what never left tells of the server only that it cannot be reached
+        turn.forget()
+    else:
+        turn.record(code in _FAILURES)
+
+
+def _took(n: int, started_ms: int, seconds: float, code: str, measure: Measure) -> dict[str, Any]:
+    """Return the record of an attempt, without a reason."""
+    return {
+        "n": n,
+        "started_ms": started_ms,
+        "ms": int(seconds * 1000),
+        "code": code,
+        "reason": "",
+        "status": measure.status,
+        "bytes": measure.received,
+    }
 
 
 def _scope(upstream: Upstream, behalf: Behalf) -> Behalf:
