@@ -7,11 +7,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-__all__ = ["Snapshot", "snapshot", "watch"]
+__all__ = ["Snapshot", "pause_s", "snapshot", "watch"]
 
 _SETTLE_MS: Final = 100
 _PACE_MS: Final = 500
 _MOST_LOOKS: Final = 4
+_SHARE: Final = 10
+_LONGEST_S: Final = 5.0
 
 Snapshot = dict[Path, tuple[int, int, int, int]]
 """What can be told of files without reading them, by path: when each was written and changed, its length, its inode."""
@@ -44,20 +46,28 @@ async def watch(
 ) -> AsyncGenerator[frozenset[Path], None]:
     """Yield what changed, each time one of `paths` (files, or folders with all below) is written, moved or removed.
 
-    They are looked at every `pace_ms`: that costs less than being told by the system, with every call, of the ledger
-    beside them, and finds what changes on a shared disk too. Changes within `settle_ms` of each other come as one.
-    `seen` is how the files were when they were last read, and is kept up to date: what has changed since comes first.
-    Ends when `stop` is set. What was changed is not read here: whoever is told builds everything anew, and keeps what
-    it had when that fails.
+    They are looked at every `pace_ms`, more rarely where they are many: that costs less than being told by the system,
+    with every call, of the ledger beside them, and finds what changes on a shared disk too. Changes within `settle_ms`
+    of each other come as one. `seen` is how the files were when they were last read, and is kept up to date: what has
+    changed since comes first. Ends when `stop` is set. What was changed is not read here: whoever is told builds
+    everything anew, and keeps what it had when that fails.
     """
     seen = await asyncio.to_thread(snapshot, paths) if seen is None else seen
+    now = asyncio.get_running_loop().time
     while not stop.is_set():
+        began = now()
         changed = await _news(paths, seen)
+        pause = pause_s(now() - began, pace_ms)
         if changed:
             yield changed | await _more(paths, seen, settle_ms)
         with suppress(TimeoutError):
-            async with asyncio.timeout(pace_ms / 1000):
+            async with asyncio.timeout(pause):
                 await stop.wait()
+
+
+def pause_s(took_s: float, pace_ms: int) -> float:
+    """Return how many seconds pass until the next look, after one that took so long: a tenth of the time, or 5 s."""
+    return max(pace_ms / 1000, min(took_s * _SHARE, _LONGEST_S))
 
 
 async def _more(paths: Collection[Path], seen: Snapshot, settle_ms: int) -> frozenset[Path]:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from gateway.config import Snapshot, snapshot, watch
+from gateway.config.watching import pause_s
 
 
 async def test_an_edit_that_replaces_the_file_is_heard_and_a_neighbour_is_not(tmp_path: Path) -> None:
@@ -100,6 +101,10 @@ async def test_a_file_that_never_rests_keeps_nothing_from_being_told(tmp_path: P
     stop.set()
     await writing
     await changes.aclose()
+
+
+def test_many_files_are_looked_at_more_rarely() -> None:
+    assert [pause_s(took_s, 500) for took_s in (0.0, 0.05, 0.1, 60.0)] == [0.5, 0.5, 1.0, 5.0]
 
 
 def test_a_snapshot_leaves_out_what_is_not_there(tmp_path: Path) -> None:
