@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-__all__ = ["ALONE", "KEPT", "Kind", "Row", "Rows"]
+__all__ = ["KEPT", "Kind", "Row", "Rows"]
 
 KEPT: Final = 10_000
 """Of how many agents in runs it is remembered, those that called last."""
@@ -45,8 +45,7 @@ class Row(NamedTuple):
     times: int
 
 
-ALONE: Final = Row(Kind.SAME, 1)
-"""The row of a call that is like none before it."""
+_ALONE: Final = Row(Kind.SAME, 1)
 
 
 class Rows:
@@ -91,7 +90,7 @@ class Rows:
         trail.same = trail.stuck = 1
         trail.varied = False
         trail.before, trail.call, trail.tool, trail.answer = trail.call, name, tool, answer
-        return ALONE
+        return _ALONE
 
 
 def _lengthened(trail: _Trail, call: str, tool: str, answer: int | None) -> Row:
@@ -103,7 +102,7 @@ def _lengthened(trail: _Trail, call: str, tool: str, answer: int | None) -> Row:
     trail.swing = 1 if again or not trail.call else trail.swing + 1 if call == trail.before else 2
     trail.before, trail.call, trail.tool, trail.answer = trail.call, call, tool, answer
     is_alone = trail.same == 1 and trail.swing < _FIRST_SWING and not trail.varied
-    return ALONE if is_alone else _longest(trail)
+    return _ALONE if is_alone else _longest(trail)
 
 
 def _longest(trail: _Trail) -> Row:

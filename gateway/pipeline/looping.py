@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from gateway.codec import CodecError, dump
 from gateway.loop.config import LoopsSection
-from gateway.loop.rows import ALONE, Kind, Row, Rows
+from gateway.loop.rows import Kind, Row, Rows
 from gateway.model.call import Call
 from gateway.model.clock import Clock
 from gateway.model.duration import milliseconds
@@ -94,8 +94,6 @@ class Looping:
         key = (facts.run.id, call.identity.agent)
         when = now, now - bounds.within_ms
         row = self._rows.saw(key, (_name(call), call.tool.name), _answer(call, outcome), when)
-        if row is ALONE and bounds.warn > 1:
-            return outcome
         if row.times % bounds.warn or not isinstance(outcome, Succeeded):
             return outcome
         return Succeeded(_warned(outcome.result, row, bounds), outcome.replayed_from)
