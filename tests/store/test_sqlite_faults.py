@@ -395,3 +395,14 @@ async def test_only_so_many_records_can_wait(ledger_path: Path) -> None:
             await store.record_later(record("one too many"))
         other.execute("ROLLBACK")
     await store.close()
+
+
+async def test_what_is_written_while_more_comes_in_goes_into_one_transaction(sqlite: SqliteStore) -> None:
+    async def written(turns: int) -> object:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        return await sqlite._writer.write(lambda transaction: transaction)
+
+    together = await asyncio.gather(*map(written, (0, 0, 1, 2)))
+    assert all(each is together[0] for each in together)
+    assert await written(0) is not together[0]

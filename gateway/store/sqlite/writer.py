@@ -19,6 +19,7 @@ __all__ = ["Writer"]
 _MOST_LAZY: Final = 10_000
 _RETRY_S: Final = 1.0
 _LINGER_S: Final = 0.05
+_ENOUGH: Final = 12
 
 
 @light
@@ -36,7 +37,7 @@ _waiting: Final = maker(_Waiting)
 
 
 class Writer:
-    """Commits transitions in the order in which they were queued, as many at a time as are waiting.
+    """Commits transitions in the order in which they were queued, as many at a time as are waiting, or come in at once.
 
     What nobody waits for and could not be written is tried again with the next transition, and every `retry_s` seconds.
     What is noted of deliveries goes with the next transition, before it.
@@ -111,16 +112,19 @@ class Writer:
             self._start(unasked=False)
 
     def _start(self, *, unasked: bool) -> None:
-        self._busy = True  # what else is queued in this turn of the event loop goes along
-        asyncio.get_running_loop().call_soon(self._write_next, unasked)
+        self._busy = True  # what else is queued in this turn of the event loop, or soon after, goes along
+        asyncio.get_running_loop().call_soon(self._write_next, unasked, len(self._queue))
 
     def _retry(self) -> None:
         self._again = None
         if not self._busy and (self._queue or self._delivering):
             self._start(unasked=True)
 
-    def _write_next(self, unasked: bool) -> None:
+    def _write_next(self, unasked: bool, queued_before: int) -> None:
         """Begin to write what is queued; where there is nothing to do, rest."""
+        if queued_before < len(self._queue) < _ENOUGH:  # more comes in every turn: with more, each takes less
+            asyncio.get_running_loop().call_soon(self._write_next, unasked, len(self._queue))
+            return
         if not (self._queue or self._delivering) if unasked else (not self._queue or self._is_stuck_unasked()):
             self._busy = False
             if self._again is None and (self._queue or self._delivering):
