@@ -90,10 +90,8 @@ class Gateway(Parts):
         self._loud = logging.ERROR
         if self.policy_problem:
             _LOG.error("the policies do not load, every call is denied until they do:\n%s", self.policy_problem)
-        await self.tokens.refresh()
-        await self.children.refresh()
-        await self.pauses.refresh()
-        await self.runs.refresh()
+        for known in (self.tokens, self.children, self.pauses, self.runs):
+            await known.refresh()
         watches = (
             self.tokens.watch(),
             self.children.watch(),
@@ -108,6 +106,7 @@ class Gateway(Parts):
             self._levels.watch(),
             self.shaping.watch(),
             self.outbox.watch(),
+            self.strangers.watch(),
         )
         for work in watches:
             self._background(work)

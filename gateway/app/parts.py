@@ -54,6 +54,7 @@ from gateway.pipeline.runner import Runner
 from gateway.pipeline.safe import Safe
 from gateway.pipeline.sealing import Seal
 from gateway.pipeline.shaping import Shaping
+from gateway.pipeline.strangers import Strangers
 from gateway.pipeline.survey import Survey
 from gateway.pipeline.tainting import Tainting
 from gateway.pipeline.task_requests import TaskRequests
@@ -129,7 +130,7 @@ class Parts:
         self.directory = Directory(self.upstreams, self.rules)
         self.notices = Notices(self.upstreams, self.rules, self.listing, self.directory, self.clock)
         self.approving.access.shown_in(self.listing, self.notices.tools_changed)
-        self.pages, self.visitors = self._pages()
+        self.pages, self.visitors, self.strangers = self._pages()
         self.elicited = Elicited(redactor.deliver, self.pages)
         self.hooks = Hooks(self.store, self.clock, self.ids, redactor.record)
         self.looping = Looping(self.rules, self.clock, OWN_SERVERS)
@@ -170,12 +171,15 @@ class Parts:
     def _trust(self) -> Trust:
         return Trust(self.tokens, self.keys, self.local_key, self.config.identity.clock_skew, self.children)
 
-    def _pages(self) -> tuple[Pages, Visitors]:
+    def _pages(self) -> tuple[Pages, Visitors, Strangers]:
         recognising = Recognising(self._known, PeopleDoor(self.tokens, self.clock), self.keys, self.clock)
         pages = Pages(self.credentials, self.store, recognising, self.clock)
         pages.told = self.notices.completed
         self.approving.found_at(pages.site)
-        return pages, Visitors(recognising, pages.site, self.store, self.clock)
+        visitors = Visitors(recognising, pages.site, self.store, self.clock)
+        strangers = Strangers(self.store, self.clock)
+        visitors.heeds = strangers.may
+        return pages, visitors, strangers
 
     def _known(self) -> Known:
         people = {name: (name, *person.aliases) for name, person in self.config.people.items()}

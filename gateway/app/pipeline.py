@@ -81,7 +81,7 @@ def build_runner(parts: Parts, noted: Callable[[Call, Outcome], None]) -> Runner
         Check(parts.clock, parts.shaping, parts.doubts.confirm),
         Redact(parts.redactor),
     )
-    kit = Kit(parts.recorder, inflight, parts.owned, parts.clock, parts.ids, noted, tasks)
+    kit = Kit(parts.recorder, inflight, parts.owned, parts.clock, parts.ids, noted, tasks, parts.strangers)
     runner = Runner(stages, kit)
     parts.task_requests.parked.made_by(runner.run)
     parts.approving.drafting.run = Entry(runner, parts.rules, parts.kept, parts.looping).run

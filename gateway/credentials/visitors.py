@@ -106,6 +106,8 @@ class Visitors:
         self._book = book
         self._knows = knows
         self._clock = clock
+        self.heeds: Callable[[str], bool] = lambda _: True
+        """Tells whether one more of what nobody knows, by where it came, is put on record."""
         self._here: dict[str, Visitor] = {}
         self._key: Final = secrets.token_bytes(32)
         self._issuers: dict[tuple[str, str, str], tuple[TokenEndpoint, int]] = {}
@@ -227,7 +229,8 @@ class Visitors:
     async def _stranger(self, shown: str, why: str) -> PageRefused:
         """Put on record that somebody did not show to be one of the people. Raises `StoreFault`."""
         about = {"what": "approval page refused", "by": "approval page", "shown": shown, "why": why}
-        await self._book.record(Record("", self._clock.now_ms(), "", "", "", "", about, EventKind.ADMIN))
+        if self.heeds("approval page"):
+            await self._book.record(Record("", self._clock.now_ms(), "", "", "", "", about, EventKind.ADMIN))
         return PageRefused(_STRANGER)
 
     def _enter(self, person: str, shown: str, still: Callable[[], Awaitable[str]]) -> str:

@@ -21,7 +21,7 @@ class Caller:
 
     `transport` is `http` or `stdio`; `era` the negotiated protocol version. `session` is the legacy MCP session id,
     `trace` the W3C trace id of the request; both only group calls and authorise nothing. `loopback` is True when the
-    peer is on this machine.
+    peer is on this machine; `address` is the peer's, which may be a proxy's, and on no record.
     """
 
     credential: Credential
@@ -31,6 +31,7 @@ class Caller:
     session: str | None = None
     trace: str | None = None
     loopback: bool = False
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)

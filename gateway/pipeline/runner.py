@@ -12,7 +12,15 @@ from gateway.ledger.recorder import Recorder
 from gateway.model.back import NOBODY
 from gateway.model.call import Call
 from gateway.model.clock import Clock, IdSource
-from gateway.model.errors import ConnectorFault, GatewayError, LimitFault, OutcomeUnknown, RequestFault, StoreFault
+from gateway.model.errors import (
+    ConnectorFault,
+    GatewayError,
+    IdentityFault,
+    LimitFault,
+    OutcomeUnknown,
+    RequestFault,
+    StoreFault,
+)
 from gateway.model.identity import Identity
 from gateway.model.light import light, maker
 from gateway.model.outcome import Failed, Outcome, Succeeded, Unknown, Waiting
@@ -21,6 +29,7 @@ from gateway.model.tool import Effect
 from gateway.pipeline.inflight import InFlight, again
 from gateway.pipeline.order import AFTER_CLAIM, ANSWERED, DECIDING, in_order
 from gateway.pipeline.stages import DecideAgain, Stage, Step
+from gateway.pipeline.strangers import Strangers
 from gateway.pipeline.tasks import Tasks
 from gateway.resilience.owned import OwnedTasks
 
@@ -50,7 +59,7 @@ _ended: Final = maker(Ended)
 class Kit:
     """What the runner works with. `noted` is told of every call once its outcome is recorded.
 
-    `tasks` keeps the calls whose outcome is yet to come.
+    `tasks` keeps the calls whose outcome is yet to come; `strangers` says of whom nobody knows what is put on record.
     """
 
     recorder: Recorder
@@ -60,6 +69,7 @@ class Kit:
     ids: IdSource
     noted: Callable[[Call, Outcome], None]
     tasks: Tasks
+    strangers: Strangers
 
 
 class Runner:
@@ -78,6 +88,7 @@ class Runner:
         self._ids = kit.ids
         self._noted = kit.noted
         self._tasks = kit.tasks
+        self._strangers = kit.strangers
         self._tasks.concluded_by(self.conclude)
 
     async def run(self, request: CallRequest) -> Ended:
@@ -210,7 +221,14 @@ class Runner:
         return outcome
 
     async def _record(self, call: Call, outcome: Outcome) -> Outcome:
-        """Record a call that made no claim; one that cannot be recorded did not happen, and is put on record later."""
+        """Record a call that made no claim; one that cannot be recorded did not happen, and is put on record later.
+
+        Of a flood of bad credentials the rest is counted.
+        """
+        is_unknown = isinstance(outcome, Failed) and isinstance(outcome.error, IdentityFault)
+        if is_unknown and not self._strangers.may(call.request.caller.address):
+            self._noted(call, outcome)
+            return outcome
         try:
             await self._recorder.record(call, outcome)
         except Exception as error:  # noqa: BLE001 - whatever it is, the answer is not on record

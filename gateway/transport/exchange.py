@@ -111,6 +111,7 @@ class Exchange:
             session=session,
             trace=_trace_id(said.meta.get("traceparent", self.headers.get("traceparent"))),
             loopback=loopback,
+            address=(self.scope.get("client") or ("",))[0],
         )
         if said is head.said:
             head.caller = caller

@@ -94,6 +94,19 @@ async def test_with_no_policy_at_all_nothing_is_allowed(tmp_path: Path) -> None:
             assert (await line(bare, answer)).outcome == "denied"
 
 
+async def test_a_flood_of_bad_tokens_is_refused_and_counted_but_not_kept(tmp_path: Path) -> None:
+    async with inside(tmp_path, probes(probe_section(tmp_path / "probe"))) as gate:
+        known = await peer(gate)
+        for number in range(120):
+            assert (await known.rpc("tools/list", Authorization=f"Bearer tg_{number}")).status == 401
+        await gate.gateway.strangers.tell()
+        events = [event async for event in gate.gateway.store.events(EventFilter(limit=10_000))]
+        assert len([event for event in events if event.agent == "unknown"]) == 100
+        [told] = [event.body for event in events if '"refusals left out"' in event.body]
+        assert '"from":{"127.0.0.1":20}' in told
+        assert (await known.rpc("tools/list")).status == 200
+
+
 async def test_policies_that_do_not_load_at_start_deny_every_call_until_they_do(tmp_path: Path) -> None:
     config = probes(probe_section(tmp_path / "probe"), more="policies: [policies/own.cedar]")
     (tmp_path / "policies").mkdir()

@@ -74,6 +74,7 @@ from gateway.pipeline.stages.identify import Identify
 from gateway.pipeline.stages.redact import Redact
 from gateway.pipeline.stages.resolve import Resolve
 from gateway.pipeline.stages.validate import Validate
+from gateway.pipeline.strangers import Strangers
 from gateway.pipeline.tainting import Tainting
 from gateway.pipeline.task_requests import TaskRequests
 from gateway.pipeline.tasks import Shelter, Tasks
@@ -349,6 +350,11 @@ class Gate:
         return Doubts(Asked(self.ledger, self.rules, self.executor, self.upstreams, self.redactor.record, self.clock))
 
     @cached_property
+    def strangers(self) -> Strangers:
+        """What of strangers is put on record."""
+        return Strangers(self.store, self.clock)
+
+    @cached_property
     def pages(self) -> Pages:
         """Pages on which nobody is recognised."""
         nobody, keys = Known([], [], {}, 30), KeyRing(self.clock)
@@ -366,7 +372,9 @@ class Gate:
 
     def walking(self, stages: Sequence[Stage]) -> Runner:
         """Return a runner over other stages."""
-        kit = Kit(self.recorder, self.inflight, self.owned, self.clock, self.ids, self._note, self.tasks)
+        kit = Kit(
+            self.recorder, self.inflight, self.owned, self.clock, self.ids, self._note, self.tasks, self.strangers
+        )
         runner = Runner(stages, kit)
         self.task_requests.parked.made_by(runner.run)
         return runner
