@@ -38,10 +38,12 @@ class Agent:
 CLIENTS = [
     Agent("mcp_2_3", "mcp==2.3.*"),
     Agent("mcp_1_30", "mcp==1.30.*"),
+    Agent("mcp_1_9", "mcp==1.9.* pydantic<2.12"),
     Agent("openai_agents", "openai-agents==0.24.*"),
     Agent("langchain", "langchain-mcp-adapters==0.3.*"),
     Agent("pydantic_ai", "pydantic-ai-slim[mcp]==2.68.*"),
     Agent("fastmcp", "fastmcp==4.1.*"),
+    Agent("fastmcp_2", "fastmcp==2.14.*"),
     Agent("agent_framework", "agent-framework-core==1.23.* mcp==2.3.* tenacity"),
     Agent("strands", "strands-agents==1.62.*"),
     Agent("google_adk", "google-adk[mcp]==2.13.*"),
@@ -49,6 +51,9 @@ CLIENTS = [
     Agent("semantic_kernel", "semantic-kernel[mcp]==1.45.*"),
     Agent("smolagents", "smolagents[mcp] mcp<2 websockets"),
     Agent("autogen", "autogen-ext[mcp] mcp<2"),
+    Agent("mcp_use", "mcp-use==1.7.*"),
+    Agent("haystack", "mcp-haystack==2.1.*"),
+    Agent("agno", "agno==3.1.* fastmcp>=4,<5"),
 ]
 
 
@@ -106,7 +111,10 @@ def runs_of(folder: str) -> list[Run]:
             lambda: [*ours, "tests.clients.with_inspector"],
             [f"{folder}/gateway.yaml"],
         ),
-        Run("typescript: SDK 1.32 and 2.4, mcp-remote 0.15", lambda: [*ours, "tests.clients.with_typescript"]),
+        Run(
+            "typescript: SDK 1.10, 1.32 and 2.4, AI SDK 2.0, LangChain.js 1.1, mcp-remote 0.15",
+            lambda: [*ours, "tests.clients.with_typescript"],
+        ),
     ]
 
 

@@ -1,14 +1,15 @@
-// The TypeScript SDK, version 1 and 2: list, call, and be told why.
+// The TypeScript SDK, version 2, 1, and 1.10 of April 2025: list, call, and be told why.
 import assert from "node:assert";
 
 const [url, token, sdk] = process.argv.slice(2);
+const first = sdk === "1.10" ? "sdk-1-10" : "@modelcontextprotocol/sdk";
 const { Client, StreamableHTTPClientTransport } =
-  sdk === "1"
-    ? {
-        ...(await import("@modelcontextprotocol/sdk/client/index.js")),
-        ...(await import("@modelcontextprotocol/sdk/client/streamableHttp.js")),
-      }
-    : await import("@modelcontextprotocol/client");
+  sdk === "2"
+    ? await import("@modelcontextprotocol/client")
+    : {
+        ...(await import(`${first}/client/index.js`)),
+        ...(await import(`${first}/client/streamableHttp.js`)),
+      };
 const client = new Client({ name: "typescript", version: "1" });
 const requestInit = { headers: { Authorization: `Bearer ${token}` } };
 await client.connect(new StreamableHTTPClientTransport(new URL(url), { requestInit }));

@@ -1,4 +1,4 @@
-"""Clients on node: the TypeScript SDK in both versions, and mcp-remote, which hosts without HTTP start.
+"""Clients on node: the TypeScript SDK in three versions, frameworks, and mcp-remote, which hosts without HTTP start.
 
 `with_typescript.py URL TOKEN`, run by the project's own Python.
 """
@@ -13,7 +13,7 @@ from examples.payments.agent import over_stdio
 from tests.installing import node, npm_packages
 
 HERE = Path(__file__).parent
-SCRIPT = HERE / "with_typescript.mjs"
+RUNS = (*(("with_typescript.mjs", sdk) for sdk in ("1", "1.10", "2")), ("with_frameworks.mjs",))
 
 
 async def through_remote(proxy: Path, url: str, token: str) -> None:
@@ -30,9 +30,9 @@ async def through_remote(proxy: Path, url: str, token: str) -> None:
 def main(url: str, token: str) -> None:
     """Run every client."""
     modules = npm_packages("typescript", HERE / "typescript_package")
-    script = shutil.copy(SCRIPT, modules.parent)  # node looks for packages beside it
-    for version in ("1", "2"):
-        subprocess.run([node(), script, url, token, version], check=True, timeout=60)
+    for name, *more in RUNS:
+        script = shutil.copy(HERE / name, modules.parent)  # node looks for packages beside it
+        subprocess.run([node(), script, url, token, *more], check=True, timeout=60)
     asyncio.run(through_remote(modules / "mcp-remote" / "dist" / "proxy.js", url, token))
 
 
