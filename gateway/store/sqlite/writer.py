@@ -122,7 +122,7 @@ class Writer:
 
     def _write_next(self, unasked: bool, queued_before: int) -> None:
         """Begin to write what is queued; where there is nothing to do, rest."""
-        if queued_before < len(self._queue) < _ENOUGH:  # more comes in every turn: with more, each takes less
+        if self._stuck is None and queued_before < len(self._queue) < _ENOUGH:  # with more, each takes less
             asyncio.get_running_loop().call_soon(self._write_next, unasked, len(self._queue))
             return
         if not (self._queue or self._delivering) if unasked else (not self._queue or self._is_stuck_unasked()):
