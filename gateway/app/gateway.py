@@ -139,9 +139,11 @@ class Gateway(Parts):
         return task
 
     def _noted(self, call: Call, outcome: Outcome) -> None:
-        identity, facts, caller = getattr(call, "identity", None), getattr(call, "facts", None), call.request.caller
-        found = getattr(call, "tool", None)
-        tool = "" if found is None else found.name
+        caller, identity = call.request.caller, getattr(call, "identity", None)
+        try:
+            tool, run_id = call.tool.name, call.facts.run.id
+        except AttributeError:  # it did not come so far
+            tool, run_id = call.tool.name if call.has("tool") else "", ""
         if identity is None or caller.credential.kind != "none":  # else the gateway asks in its name
             self.inventory.saw(identity, caller.client, tool, refused=type(outcome) is not Succeeded)
         if type(outcome) is Unknown and call.tool.lookup is not None:
@@ -149,8 +151,8 @@ class Gateway(Parts):
         if self.config.slo and call.has("attempts"):
             code = outcome.error.code if isinstance(outcome, Failed | Unknown) else ""
             self._levels.count(tool, code, call.attempts)
-        if facts is not None:
-            self.runs.count(facts.run.id)
+        if run_id:
+            self.runs.count(run_id)
 
     async def reload(self, config: GatewayConfig) -> str:
         """Go by a new configuration from now on; return what is wrong with it, and then the old one stays in force.

@@ -44,7 +44,8 @@ class Inventory:
         if tally is None:
             tally = self._tallies[agent] = _Tally(known=identity is not None)
         tally.last_seen_ms = self._clock.now_ms()
-        tally.refused += refused
+        if refused:
+            tally.refused += 1
         if client.name:
             tally.client = client
         if tool:

@@ -193,5 +193,5 @@ def _answer(call: Call, outcome: Outcome) -> str | None:
 
 
 def _answered(call: Call, answer: str, carried: tuple[str, ...]) -> str:
-    told = f'"attempts":{_json(call.attempts)},"result":{answer}'
+    told = f'"attempts":{dump(call.attempts).decode()},"result":{answer}'
     return f'{told},"taint":{_json(carried)}' if carried else told

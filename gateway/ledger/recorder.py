@@ -131,11 +131,11 @@ class Recorder:
         if call.takes_over is not None:
             return self._end_doubt(call, outcome)
         now = self._clock.now_ms()
-        carried = self._carried(call, outcome)
+        carried = () if self._carrying is None else self._carrying.carried(call, outcome)
         body: Mapping[str, Any] | Written | None = self._ordinary.end(call, outcome, now, carried)
         if body is None:
             body = _marked(end_body(call, outcome, now, self._redact, self._parts), carried)
-        taint = self._news(call, carried)
+        taint = self._news(call, carried) if carried else ()
         status = _status(outcome)
         # What failed for certain used nothing up; where an effect is in doubt, the pipeline never says failed.
         released = status is StepStatus.FAILED
@@ -217,7 +217,7 @@ class Recorder:
             getattr(call, "facts", None),
             getattr(call, "tool", None),
         )
-        carried = self._carried(call, outcome)
+        carried = () if self._carrying is None else self._carrying.carried(call, outcome)
         body: Mapping[str, Any] | Written | None = self._ordinary.record(call, outcome, now, carried)
         if body is None:
             body = _marked(record_body(call, outcome, now, self._redact, self._parts), carried)
@@ -229,15 +229,12 @@ class Recorder:
             "" if identity is None else identity.on_behalf_of or "",
             self._redact(call.request.name)[:_LONGEST_NAME] if tool is None else tool.name,
             body,
-            taint=self._news(call, carried),
+            taint=self._news(call, carried) if carried else (),
         )
-
-    def _carried(self, call: Call, outcome: Outcome) -> tuple[str, ...]:
-        return () if self._carrying is None else self._carrying.carried(call, outcome)
 
     def _news(self, call: Call, carried: tuple[str, ...]) -> tuple[str, ...]:
         """Return what of the labels that an answer carries the ledger has to mark."""
-        return carried if carried and self._carrying is not None and self._carrying.are_news(call, carried) else ()
+        return carried if self._carrying is not None and self._carrying.are_news(call, carried) else ()
 
     async def recover(
         self, spare: Callable[[Recorded], bool] = lambda _: False, is_read: Callable[[str], bool] = lambda _: False

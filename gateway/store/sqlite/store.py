@@ -118,11 +118,9 @@ class SqliteStore:
             return claimed
         return replace(claimed, recorded=self._delivering.of(claimed.recorded))
 
-    async def finish(self, ending: Ending) -> None:
-        claimed = self._claimed.get(ending.call_id)
-        finish = partial(transitions.finish, ending=ending, body=ending_body(ending), claimed=claimed)
-        await self._writer.write(finish)
-        self._claimed.pop(ending.call_id, None)
+    def finish(self, ending: Ending) -> Awaitable[None]:
+        body, claimed = ending_body(ending), self._claimed.pop(ending.call_id, None)
+        return self._writer.write(partial(transitions.finish, ending=ending, body=body, claimed=claimed))
 
     async def settle(self, ending: Ending) -> None:
         await self._writer.write(partial(transitions.settle, ending=ending, body=ending_body(ending)))
