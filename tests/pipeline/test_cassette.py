@@ -254,6 +254,7 @@ async def test_a_server_on_tape_has_what_was_asked_of_it_and_is_never_called() -
         ("prompts/get", {"name": "reply", "arguments": {"to": "ann"}}),
         ("completion/complete", {"ref": {"type": "ref/prompt", "name": "reply"}}),
         ("completion/complete", {"ref": {"type": "ref/resource", "uri": "mail://{n}"}}),
+        ("completion/complete", {"ref": {"type": "ref/another"}}),
     ]
     server = OnTape(asked)
     await server.open()

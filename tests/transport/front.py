@@ -90,6 +90,7 @@ class Front:
         gate.approving.found_at(gate.pages.site)
         recognising = Recognising(lambda: known, people, KeyRing(gate.clock), gate.clock)
         visitors = Visitors(recognising, gate.pages.site, gate.store, gate.clock)
+        visitors.heeds = gate.strangers.may
         sides = Sides(
             operator,
             lambda: metadata,

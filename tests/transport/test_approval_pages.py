@@ -171,6 +171,17 @@ async def test_what_is_no_persons_token_opens_no_page(token: str) -> None:
     assert stranger.token == "" or stranger.token not in refusal
 
 
+async def test_who_tries_tokens_one_after_another_is_counted_once_that_is_enough() -> None:
+    front = fronting()
+    eve = Window(front, "tg_1_00")
+    for _ in range(103):
+        await eve.send("/-/approve", deed="token", token=eve.token)
+        assert eve.at.status_code == 403
+    await front.gate.strangers.tell()
+    told = [event.body for event in await front.gate.events() if event.kind == "admin"]
+    assert (len(told), '"left_out":3' in told[-1]) == (101, True)
+
+
 async def test_who_loses_their_token_or_their_place_among_the_people_is_out_at_once() -> None:
     front = fronting()
     approval = await asked(front.gate)

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from gateway.model.call import Call
-from gateway.model.errors import LimitFault, RequestFault, StoreFault
+from gateway.model.errors import LimitFault, RequestFault, StoreFault, UnwritableError
 from gateway.model.facts import StepStatus
 from gateway.model.outcome import Failed, Succeeded, Unknown
 from gateway.pipeline.stages import DecideAgain
@@ -180,6 +180,15 @@ async def test_a_claim_that_was_written_although_the_disk_said_no_is_ended_and_i
     assert isinstance((await gate.run("payments_settle")).outcome, Succeeded)
     assert len(gate.servers["payments"].asked) == 1
     assert await gate.store.verify() > 0
+
+
+async def test_a_claim_that_has_no_place_in_the_ledger_is_not_looked_for() -> None:
+    store = BreakingStore(FakeClock())
+    gate = Gate(store=store)
+    store.breaks("claim", UnwritableError("no"))
+    store.breaks("made")
+    assert isinstance((await gate.run("payments_settle")).outcome, Failed)
+    assert (len(gate.inflight), len(gate.owned)) == (0, 0)
 
 
 @pytest.mark.parametrize("written", [True, False])
