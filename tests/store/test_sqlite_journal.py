@@ -104,6 +104,6 @@ async def test_a_ledger_whose_migration_was_run_without_being_on_record_is_no_le
 
 async def test_a_disk_that_a_migration_finds_full_is_no_ledger_changed(db: sqlite3.Connection) -> None:
     db.execute("CREATE TABLE other (a)")
-    db.execute("PRAGMA max_page_count = 3")
+    db.execute("PRAGMA max_page_count = 12")
     with pytest.raises(sqlite3.OperationalError, match="full"):
         migrate(db, 0, Sums())
