@@ -151,7 +151,7 @@ def link_holds(link: Link) -> bool:
     try:
         sealed = _seal_of_the_first_version if is_of_the_first_version(link[9]) else seal
         return sealed(link[8], link[:8], link[10]) == link[9]
-    except (CodecError, TypeError, AttributeError):  # somebody stored another type than the ledger ever writes
+    except (CodecError, TypeError, AttributeError, UnicodeError):  # somebody stored what the ledger never writes
         return False
 
 

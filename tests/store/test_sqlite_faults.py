@@ -294,6 +294,19 @@ async def test_a_migration_that_fails_leaves_the_file_as_it_was(ledger_path: Pat
         assert db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall() == [("calls",)]
 
 
+async def test_a_schema_that_the_driver_cannot_even_quote_is_a_damaged_file(ledger_path: Path) -> None:
+    store = SqliteStore(ledger_path, FakeClock())
+    await store.open()
+    await store.close()
+    raw = ledger_path.read_bytes()
+    assert raw.count(b"CREATE INDEX tokens_by_agent") == 1
+    ledger_path.write_bytes(raw.replace(b"CREATE INDEX tokens_by_agent", b"CRE\xc1TE INDEX tokens_by_agent"))
+    with pytest.raises(StoreFault) as fault:
+        await store.open()
+    assert "the file is damaged" in fault.value.detail
+    await store.close()
+
+
 async def test_many_stores_open_one_new_file_at_once(ledger_path: Path) -> None:
     stores = [SqliteStore(ledger_path, FakeClock()) for _ in range(4)]
     await asyncio.gather(*(store.open() for store in stores))

@@ -74,7 +74,7 @@ async def test_a_changed_byte_in_any_column_is_named(path: Path, column: str, se
 
 
 @pytest.mark.parametrize("value", ["CAST(x'ff' AS TEXT)", "x'7b7d'", "5", "''"])
-@pytest.mark.parametrize("column", ["kind", "agent", "body", "at_ms"])
+@pytest.mark.parametrize("column", ["kind", "agent", "body", "at_ms", "prev_hash", "hash"])
 async def test_a_value_of_another_type_is_named(path: Path, column: str, value: str) -> None:
     edit(path, f"UPDATE events SET {column} = {value} WHERE seq = 5")
     assert (await verdict(path)).seq == 5

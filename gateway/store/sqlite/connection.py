@@ -151,6 +151,8 @@ class Connection:
         except sqlite3.Error as error:
             self._find(error, db)
             raise
+        except UnicodeDecodeError as error:  # the driver's own words for what is wrong, with bytes of the file in them
+            raise sqlite3.DatabaseError(f"the file is damaged: {error.object!r}") from error
         if self._locked:
             self._locked = False
             be_patient(db, self._patience_s)
