@@ -180,7 +180,9 @@ class Runner:
         if back is not NOBODY:
             back.under_way, back.acts = asyncio.current_task(), call.tool.effect is not _READ
         try:
-            outcome = await self._walk(call, self._after) or await self._come_of(call)
+            outcome = await self._walk(call, self._after) or (
+                await self._come_of(call) if call.as_task else _succeeded(call.result)
+            )
         except asyncio.CancelledError:  # only its client's word, or a shutdown past its deadline, cancels an owned task
             outcome = _cut_short(call)
         finally:
@@ -192,9 +194,9 @@ class Runner:
         return await self._finish(call, outcome)
 
     async def _come_of(self, call: Call) -> Outcome:
-        """Return the outcome of a call that was answered: with its result, or with a task that will have one."""
+        """Return the outcome of a call that was answered: with a task that will have its result, or with that."""
         try:
-            return (call.as_task and await self._tasks.begin(call)) or _succeeded(call.result)
+            return await self._tasks.begin(call) or _succeeded(call.result)
         except OutcomeUnknown as error:
             return Unknown(error)
 

@@ -105,8 +105,13 @@ class McpEndpoint:
                 await self._eras.legacy.response(exchange, request.body)
                 return
             said = await (self._eras.modern if head.modern else self._eras.legacy).post(exchange, request)
-            if said is not None and (said[0].claimed_call() or not exchange.answered_now(said[1])):
-                await self._send(exchange, *said)
+            if said is None:
+                return
+            claimed = said[0].claimed_call()
+            if claimed:
+                await self._send(exchange, claimed, *said)
+            elif not exchange.answered_now(said[1]):
+                await exchange.answer(200, said[1])
         except Exception as error:  # noqa: BLE001 - the transport edge
             await self._failed(exchange, error)
 
@@ -157,12 +162,8 @@ class McpEndpoint:
         finally:
             del error  # it knows this frame, and would be kept by it
 
-    async def _send(self, exchange: Exchange, answer: Answer, body: Mapping[str, Any]) -> None:
-        """Send the answer, and note that it was delivered if it was, where that matters."""
-        claimed = answer.claimed_call()
-        if not claimed:
-            await exchange.answer(200, body)
-            return
+    async def _send(self, exchange: Exchange, claimed: str, answer: Answer, body: Mapping[str, Any]) -> None:
+        """Send the answer to a claimed call, and note that it was delivered, if it was."""
         gone = await exchange.client_gone()
         read = partial(self._door.delivered, claimed, answer.attempt)
         if not exchange.answered_now(body) and await exchange.answer(200, body, read=read):

@@ -119,11 +119,11 @@ class Exchange:
 
     def agreed(self, request: RpcRequest) -> Caller | None:
         """Return who makes a call of which head and body were found to say the same, and that they say again."""
-        agreed, head = self.head.agreed, self.head
+        agreed = self.head.agreed
         if agreed is None or agreed[0] is not self.said or request.method != TOOL_CALL:
             return None
-        caller = agreed[1]
-        return caller if request.params.get("name") == head.calls and caller.loopback is self.loopback else None
+        is_same = request.params.get("name") == self.head.calls and agreed[1].loopback is self.loopback
+        return agreed[1] if is_same else None
 
     def goes_back(self, back: HttpBack) -> HttpBack:
         """Have the answer go back over `back`, behind what is said on it before; return it."""
