@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 
+from gateway.store.memory import MemoryStore
+from gateway.store.ports import Record
+from tests.fixtures.clock import FakeClock
 from tests.fixtures.tasking import TASKS
 from tests.pipeline.gate import PERMIT_ALL, SECRET, Gate, answer, settle
 from tests.transport.peer import Peer
@@ -138,16 +141,34 @@ async def test_a_change_that_may_not_be_known_any_more_is_not_told() -> None:
     del other
 
 
+class Slow(MemoryStore):
+    """A store that puts nothing more on record from some moment on."""
+
+    is_stuck = False
+
+    async def record(self, record: Record, *, durable: bool = True) -> None:
+        if self.is_stuck:
+            await asyncio.Event().wait()
+        await super().record(record, durable=durable)
+
+
 async def test_what_is_being_told_ends_with_the_stream() -> None:
-    house = House("modern")
+    store = Slow(FakeClock())
+    house = House("modern", store=store)
     client = await house.client()
     task_id = (await client.started(PAY))["taskId"]
     stream = client.send("subscriptions/listen", {"notifications": {"taskIds": [task_id]}})
     await stream.message("notifications/subscriptions/acknowledged")
     [subscriber] = house.gate.notices._subscribers
     assert subscriber.tasks is not None
+    store.is_stuck = True
+    before = asyncio.all_tasks()
     subscriber.tasks(house.gate.tasks._open[task_id])
+    [telling] = asyncio.all_tasks() - before
+    await settle()
+    assert not telling.done()
     stream.leave()
     await stream.ended()
+    assert telling.done()
     assert "notifications/tasks" not in [message.get("method") for message in stream.messages]
     await house.close()
