@@ -71,13 +71,17 @@ async def _head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
 
 @dataclass
 class Peer:
-    """Somebody who speaks HTTP to the gateway by hand. `era` None: no MCP headers but those given."""
+    """Somebody who speaks HTTP to the gateway by hand, from an `address` of this machine.
+
+    `era` None: no MCP headers but those given.
+    """
 
     url: str
     token: str = ""
     era: str = "modern"
     session: str = ""
     extra: dict[str, str] = field(default_factory=dict)
+    address: str = "127.0.0.1"
 
     @property
     def port(self) -> int:
@@ -87,7 +91,7 @@ class Peer:
 
     async def send(self, data: bytes, *, patience_s: float = 20.0) -> Answer:
         """Send bytes on a connection of their own; return the first answer."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, local_addr=(self.address, 0))
         try:
             writer.write(data)
             return await self.read(reader, patience_s)
