@@ -24,15 +24,18 @@ README = ROOT / "examples" / "readme"
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """One client: what to install, words apart, and the script that uses it."""
+    """One client: what to install, words apart, and the script that uses it: its own, or that of one it is `like`."""
 
     name: str
     requirement: str
+    like: str = ""
 
     @property
     def scripts(self) -> list[Path]:
         """The scripts that list and call: ours, and the README's where it has one for this client."""
-        return [path for path in (HERE / f"with_{self.name}.py", README / f"{self.name}.py") if path.exists()]
+        return [
+            path for path in (HERE / f"with_{self.like or self.name}.py", README / f"{self.name}.py") if path.exists()
+        ]
 
 
 CLIENTS = [
@@ -43,7 +46,7 @@ CLIENTS = [
     Agent("langchain", "langchain-mcp-adapters==0.3.*"),
     Agent("pydantic_ai", "pydantic-ai-slim[mcp]==2.68.*"),
     Agent("fastmcp", "fastmcp==4.1.*"),
-    Agent("fastmcp_2", "fastmcp==2.14.*"),
+    Agent("fastmcp_2", "fastmcp==2.14.*", like="fastmcp"),
     Agent("agent_framework", "agent-framework-core==1.23.* mcp==2.3.* tenacity"),
     Agent("strands", "strands-agents==1.62.*"),
     Agent("google_adk", "google-adk[mcp]==2.13.*"),
