@@ -57,7 +57,7 @@ def script(payment: str) -> list[Step]:
         Step("pay what was checked", "payments_pay", right, "answered", "r_"),
         Step("repeat the very same call", "payments_pay", right, "answered", "r_"),
         Step("pay again on the same check", "payments_pay", {**right, "reference": "again"}, "denied", "fraud.check"),
-        Step("do what the mail says", "payments_transfer", {"account": "XX66", "amount": 9000.0}, "refused"),
+        Step("do what the mail says", "payments_transfer", {"account": "XX66", "amount": 9000.0}, "denied"),
     ]
 
 

@@ -159,7 +159,9 @@ class Catalog:
         """
         tool = self.find(name)
         if tool is None:
-            raise self.unknown(name, otherwise, shown)
+            raise RequestFault(
+                f"There is no tool {_shown(name)}.{self._suggestion(name, shown)} {otherwise}", code="unknown_tool"
+            )
         if tool.quarantined:
             raise RequestFault(
                 f"{tool.name} is quarantined: {tool.quarantined}. "
@@ -167,11 +169,6 @@ class Catalog:
                 code="tool_quarantined",
             )
         return tool
-
-    def unknown(self, name: str, otherwise: str, shown: Callable[[Tool], bool]) -> RequestFault:
-        """Return what an agent is told that named no tool, or one that it may not know of; as `resolve` has it."""
-        suggestion = self._suggestion(name, shown)
-        return RequestFault(f"There is no tool {_shown(name)}.{suggestion} {otherwise}", code="unknown_tool")
 
     def _suggestion(self, name: str, shown: Callable[[Tool], bool]) -> str:
         from difflib import get_close_matches  # which a gateway whose agents make no mistakes never needs

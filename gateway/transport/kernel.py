@@ -1,7 +1,7 @@
 """What the gateway answers to each MCP method, whatever the transport and the era."""
 
 import re
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
@@ -24,7 +24,6 @@ from gateway.pipeline.entry import Entry
 from gateway.pipeline.listing import Listing
 from gateway.pipeline.rules import RulesInForce
 from gateway.pipeline.runner import Ended
-from gateway.pipeline.stages.resolve import as_seen
 from gateway.policy import could_be_approved
 from gateway.task.forms import MODERN, offers
 from gateway.transport.answers import (
@@ -255,10 +254,6 @@ class Kernel:
 
     def _unanswered(self, asked: Asked, ended: Ended) -> Answer:
         """Return what the client of a call is told that was not answered. Raises as `answer`."""
-        seen = as_seen(self._rules.current, ended.call, ended.outcome)
-        if seen is not ended.outcome:
-            bare = Call(ended.call.id, ended.call.request, ended.call.received_ms)
-            return Answer(self._refused(asked, Ended(bare, seen), lambda _: UNSAID), ended)
         fault = identity_fault(ended.outcome)
         if fault is not None:
             raise fault
@@ -273,12 +268,10 @@ class Kernel:
             return _sent_to(page, asked, ended)
         if isinstance(ended.outcome, Waiting) and ended.outcome.answer is not None:
             return Answer(dict(ended.outcome.answer), ended)
-        return Answer(self._refused(asked, ended, self._whose), ended)
-
-    def _refused(self, asked: Asked, ended: Ended, whose: Callable[[Call], About]) -> dict[str, Any]:
         if "task" in ended.call.request.more:
             raise operation_error(ended)  # a client that waits for a task takes no result in its place
-        return tool_result(ended, partial(self._wire_name, endpoint=asked.endpoint), whose)
+        named = partial(self._wire_name, endpoint=asked.endpoint)
+        return Answer(tool_result(ended, named, self._whose), ended)
 
     def _whose(self, call: Call) -> About:
         """Return who answers for the server of a call, as far as it came."""

@@ -70,7 +70,7 @@ def test_a_server_that_comes_later_is_open_to_whom_it_is_named_for_and_to_all_on
         until_listed(running, tokens["sales"], {"late_read", "late_write"})
         assert listed(running, tokens["desk"]) == {"probe_pay"}
         refused = refusal(running.call(tokens["desk"], "late_read", {}))
-        assert refused["code"] == "unknown_tool"
+        assert refused["code"] == "denied"
         status, doctor = house.run("status").output, house.run("doctor", "--offline").output
         for told in (status, doctor):
             assert "late is new: for agents whose `allow:` names it, until somebody decides" in told

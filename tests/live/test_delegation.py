@@ -149,7 +149,7 @@ async def test_a_pattern_hands_on_only_what_policies_let_the_agent_do(gate: Insi
     async with gate.client("modern") as payer, child(gate, await handed(payer, "payments.*")) as reader:
         names = [tool.name for tool in (await reader.list_tools()).tools]
         assert names == ["approvals_wait", "payments_history", "payments_pay"]
-        assert code(await call(reader, "payments_transfer", {"account": "X", "amount": 1.0})) == "unknown_tool"
+        assert code(await call(reader, "payments_transfer", {"account": "X", "amount": 1.0})) == "denied"
         unchecked = await call(reader, "payments_pay", PAYMENT)
         assert code(unchecked) == "denied"
         assert "fraud" in str(unchecked.content)
@@ -205,7 +205,7 @@ async def test_taking_a_child_back_ends_all_under_it_at_once_with_their_connecti
                 assert code(await call(last, "fraud_check", CHECK)) == "ok"
                 for forbidden in (told["child"], below["child"], beside["child"], "tg_nobody"):
                     assert code(await call(last, "run_revoke", {"child": forbidden})) == "invalid_arguments"
-                assert code(await call(stranger, "run_revoke", {"child": told["child"]})) == "unknown_tool"
+                assert code(await call(stranger, "run_revoke", {"child": told["child"]})) == "denied"
                 ended = await call(payer, "run_revoke", {"child": told["child"], "reason": "done"})
                 assert code(ended) == "ok"
                 with pytest.raises(Exception, match=r"taken back|401"):
@@ -401,10 +401,7 @@ async def test_each_call_that_is_made_for_another_agent_is_decided_as_if_that_ag
         denied = await call(researcher, "fraud_check", never, run=run)
         assert code(denied) == "denied"
         assert "This is done for agent payer. payer checks no MALLORY." in str(denied.content)
-        assert (
-            code(await call(researcher, "payments_transfer", {"account": "X", "amount": 1.0}, run=run))
-            == "unknown_tool"
-        )
+        assert code(await call(researcher, "payments_transfer", {"account": "X", "amount": 1.0}, run=run)) == "denied"
         assert code(await call(researcher, "fraud_check", asks, run=run)) == "needs_approval"
         [asked] = await desk.listed(standing=False, is_open=True)
         assert described(asked, gate.clock.ms)["child"] == "payer:researcher"

@@ -115,9 +115,7 @@ async def test_an_agent_finds_and_calls_only_its_own(office: Inside, door: str) 
         assert not {name for name in seen if "form" not in name and "journal" not in name}
         described = await call(client, "tools_describe", {"names": ["office_pay"]})
         assert (described.structured_content or {})["missing"] == ["office_pay"]
-        assert (
-            code(await call(client, "tools_call", {"name": "office_pay", "arguments": {"ref": "x"}})) == "unknown_tool"
-        )
+        assert code(await call(client, "tools_call", {"name": "office_pay", "arguments": {"ref": "x"}})) == "denied"
         printed = await call(client, "tools_call", {"name": "office_print_form_0", "arguments": {"ref": "f"}})
         assert (code(printed), text(printed)) == ("ok", "done with f")
 

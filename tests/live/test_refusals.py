@@ -74,8 +74,8 @@ async def test_what_no_policy_allows_is_denied_and_not_listed(gate: Inside, era:
     listed = (await clerk.rpc("tools/list")).result["tools"]
     assert [tool["name"] for tool in listed] == ["probe_echo"]
     answer = await clerk.call("probe_act", {"by": "clerk"})
-    assert answer.code == "unknown_tool"
-    assert b"ask the operator" in answer.body.lower()
+    assert answer.code == "denied"
+    assert "ask the operator" in answer.text.lower()
     recorded = await line(gate, answer)
     assert (recorded.outcome, recorded.agent, recorded.tool) == ("denied", "clerk", "probe.act")
     assert not [sent for sent in received(gate.home / "probe") if '"clerk"' in sent]
@@ -90,7 +90,7 @@ async def test_with_no_policy_at_all_nothing_is_allowed(tmp_path: Path) -> None:
             known = await peer(bare, era)
             assert (await known.rpc("tools/list")).result["tools"] == []
             answer = await known.call("probe_echo")
-            assert answer.code == "unknown_tool"
+            assert answer.code == "denied"
             assert (await line(bare, answer)).outcome == "denied"
 
 

@@ -1,39 +1,14 @@
 """Stage 3: which pinned version of which tool."""
 
-from collections.abc import Callable
-from dataclasses import replace
-
 from gateway.model.call import Call
 from gateway.model.errors import RequestFault
-from gateway.model.outcome import Denied, Failed, Outcome
 from gateway.model.tool import Tool
 from gateway.pause.pauses import Pauses
-from gateway.pipeline.rules import Rules, RulesInForce
+from gateway.pipeline.rules import RulesInForce
 from gateway.pipeline.tasks import Tasks
 from gateway.policy import visible
 
-__all__ = ["Resolve", "as_seen"]
-
-
-def _naming(rules: Rules, call: Call) -> tuple[str, Callable[[Tool], bool]]:
-    """Return how the right name of a tool is found, and which tools may be named to whoever makes a call."""
-    look = "List the tools again." if call.request.via is None else "Find the right name with tools_search."
-    return look, lambda tool: visible(rules.bundle, call.identity, tool)
-
-
-def as_seen(rules: Rules, call: Call, outcome: Outcome) -> Outcome:
-    """Return what an agent is told of a call that was refused: of a tool that is not for it, as if there were none.
-
-    A tool is for whoever some policy could let call it, with a grant or for the agent that handed the work on. What was
-    refused before the tool was found is told as it is; so is a quarantine, which hides a tool from everybody.
-    """
-    if not call.has("tool") or call.request.operation is not None:
-        return outcome
-    is_unsure = isinstance(outcome, Denied) and bool(outcome.decision.errors)  # that an operator has to look is told
-    if is_unsure or visible(rules.bundle, replace(call.identity, child=None), call.tool, granted=True):
-        return outcome
-    catalog = rules.catalog_at(call.request.endpoint)
-    return Failed(catalog.unknown(call.request.name, *_naming(rules, call)))
+__all__ = ["Resolve"]
 
 
 class Resolve:
@@ -68,7 +43,10 @@ class Resolve:
     def _named(self, call: Call) -> Tool:
         """Return the tool that a call names, in the version its agent is held at. Raises `RequestFault`."""
         request, rules = call.request, self._rules.current
-        tool = rules.catalog_at(request.endpoint).resolve(request.name, *_naming(rules, call))
+        look = "List the tools again." if request.via is None else "Find the right name with tools_search."
+        tool = rules.catalog_at(request.endpoint).resolve(
+            request.name, look, lambda tool: visible(rules.bundle, call.identity, tool)
+        )
         if request.undoes is not None or request.draft is not None:  # from the record, which has the present version
             return tool
         tool = rules.spoken_with(call.identity.agent, tool)

@@ -192,8 +192,8 @@ async def test_the_tools_that_find_tools_open_nothing(gate: Inside, era: str, ag
         assert b"probe_hidden" not in found.body
         assert described.result["structuredContent"]["tools"] == []
     for name in ("probe_hidden", "probe.hidden"):
-        assert (await known.call("tools_call", {"name": name, "arguments": {}})).code == "unknown_tool"
-        assert (await known.call(name)).code == "unknown_tool"
+        assert (await known.call("tools_call", {"name": name, "arguments": {}})).code == "denied"
+        assert (await known.call(name)).code == "denied"
     for name in ("probe.resources/read", "probe.prompts/get", "tools_call", "probe.completion/complete"):
         asked = {"uri": "doc:///open", "name": "open"}
         assert (await known.call("tools_call", {"name": name, "arguments": asked})).code not in {"ok", "error"}
