@@ -2,7 +2,7 @@
 
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable
-from ipaddress import IPv6Network, ip_address
+from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Any, Final, Protocol
 
 from gateway.model.clock import Clock
@@ -90,4 +90,6 @@ def _network(address: str) -> str:
         found = ip_address(address)
     except ValueError:
         return address
+    if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
+        found = found.ipv4_mapped  # as what listens on `::` hears of it
     return str(found) if found.version == 4 else str(IPv6Network((found, 64), strict=False))

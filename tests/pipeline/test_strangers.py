@@ -64,6 +64,18 @@ async def test_one_address_leaves_room_for_others_and_all_together_are_bounded()
     assert strangers.may("192.0.2.1")
 
 
+async def test_an_ipv4_address_is_the_same_and_none_but_itself_where_the_gateway_listens_on_ipv6() -> None:
+    clock = FakeClock()
+    store = MemoryStore(clock)
+    strangers = Strangers(store, clock)
+    assert sum(strangers.may("::ffff:203.0.113.9") for _ in range(150)) == 100
+    assert not strangers.may("203.0.113.9")
+    assert strangers.may("::ffff:192.0.2.1")
+    assert strangers.may("::1")
+    await strangers.tell()
+    assert [each["from"] for each in await told(store)] == [{"203.0.113.9": 51}]
+
+
 async def test_what_was_left_out_is_told_by_address_as_far_as_that_is_of_use() -> None:
     clock = FakeClock()
     store = MemoryStore(clock)
