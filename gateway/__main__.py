@@ -53,7 +53,7 @@ def _serve(config: str, flags: frozenset[str]) -> None:
 
         serve(Path(config), lease="--lease" in flags, standby="--standby" in flags)
     except KeyboardInterrupt:
-        sys.exit("Aborted!")  # as every command ends
+        sys.exit(130)  # as every command ends
 
 
 def _collect_rarely() -> None:
