@@ -179,7 +179,7 @@ class BoundedHttp(HttpToolsProtocol):
             self._settle()
         if found is not self._repeated:
             self._repeated, self._again = found, {**found[1], "client": self.client}
-        self.cycle = cycle = Cycle(self, self._again, data[end:], self.on_response_complete)
+        self.cycle = self._served = cycle = Cycle(self, self._again, data[end:], self.on_response_complete)
         worker = self._worker
         if worker is None or not worker.takes(cycle):
             if worker is not None:

@@ -36,6 +36,10 @@ class App:
             gone = asyncio.ensure_future(self._gone(receive))
             await self.go.wait()
             gone.cancel()
+        if body == b"asl":  # as whoever is not to be woken before its time
+            receive.__self__.on_gone = self.left.set  # type: ignore[attr-defined]
+            await self.left.wait()
+            return
         if body == b"dies":
             raise asyncio.CancelledError
         if body == b"lost":
@@ -223,6 +227,20 @@ async def test_a_client_that_goes_is_noticed_on_the_short_way_too() -> None:
         await asked(streams, HEAD + b"abc")
         streams[1].write(HEAD + b"wai")
         await asyncio.sleep(0.01)
+        streams[1].close()
+        async with asyncio.timeout(10):
+            await app.left.wait()
+    assert app.ways == ["long", "short"]
+
+
+async def test_a_request_on_the_short_way_is_told_of_its_client_going_without_asking() -> None:
+    app = App()
+    async with serving(app) as connect:
+        streams = await connect()
+        await asked(streams, HEAD + b"abc")
+        streams[1].write(HEAD + b"asl")
+        while len(app.ways) < 2:
+            await asyncio.sleep(0.001)
         streams[1].close()
         async with asyncio.timeout(10):
             await app.left.wait()
