@@ -86,21 +86,20 @@ class Exchange:
         return self._gone
 
     @property
-    def loopback(self) -> bool:
-        """Tell whether the peer is on this machine."""
+    def _address(self) -> str:
         peer = self.scope.get("client")
-        return peer is not None and peer[0] in LOOPBACK_PEERS
+        return "" if peer is None else peer[0]
 
     def caller(self, era: str = "", client: ClientInfo | None = None, session: str | None = None) -> Caller:
         """Return who sent this, unverified."""
-        said, head, loopback = self.said, self.head, self.loopback
+        said, head, address = self.said, self.head, self._address
         known = head.caller if said is head.said else None
         if (
             known is not None
             and known.client is client
             and known.session == session
             and known.era == era
-            and known.loopback is loopback
+            and known.address == address
         ):
             return known
         caller = Caller(
@@ -110,8 +109,8 @@ class Exchange:
             client=client or ClientInfo(),
             session=session,
             trace=_trace_id(said.meta.get("traceparent", self.headers.get("traceparent"))),
-            loopback=loopback,
-            address=(self.scope.get("client") or ("",))[0],
+            loopback=address in LOOPBACK_PEERS,
+            address=address,
         )
         if said is head.said:
             head.caller = caller
@@ -122,7 +121,7 @@ class Exchange:
         agreed = self.head.agreed
         if agreed is None or agreed[0] is not self.said or request.method != TOOL_CALL:
             return None
-        is_same = request.params.get("name") == self.head.calls and agreed[1].loopback is self.loopback
+        is_same = request.params.get("name") == self.head.calls and agreed[1].address == self._address
         return agreed[1] if is_same else None
 
     def goes_back(self, back: HttpBack) -> HttpBack:

@@ -12,8 +12,9 @@ from gateway.model.identity import ClientInfo
 from gateway.store.ports import EventKind
 from gateway.transport.back import HttpBack
 from gateway.transport.exchange import Exchange
+from gateway.transport.head import KNOWN, Head
 from gateway.transport.kernel import Answer
-from gateway.transport.said import client_info
+from gateway.transport.said import NOTHING, client_info
 from gateway.transport.wire import ClientGone, RpcRequest
 from tests.pipeline.gate import PAYMENT, settle
 from tests.transport.front import ENVELOPE, MODERN, Front, bearer
@@ -94,6 +95,21 @@ def test_only_a_bearer_token_is_a_credential(authorization: str, kind: str, valu
 )
 def test_only_a_peer_on_this_machine_is_local(peer: Any, loopback: bool) -> None:
     assert exchange(peer=peer).caller().loopback is loopback
+
+
+def test_requests_with_the_same_head_are_each_of_their_own_peer() -> None:
+    known = Head([])
+
+    def of(address: str) -> Exchange:
+        client = Client()
+        return Exchange({"headers": [], "client": (address, 1), KNOWN: known}, client.receive, client.send)
+
+    call = RpcRequest("tools/call", {}, 1, {})
+    first = of("192.0.2.1").caller("", NOTHING.client)
+    known.agreed = NOTHING, first
+    assert of("192.0.2.1").caller("", NOTHING.client) is of("192.0.2.1").agreed(call) is first
+    assert of("192.0.2.2").agreed(call) is None
+    assert [of(f"192.0.2.{n}").caller().address for n in (1, 2, 1)] == ["192.0.2.1", "192.0.2.2", "192.0.2.1"]
 
 
 def test_the_bridge_says_that_it_speaks_stdio() -> None:
