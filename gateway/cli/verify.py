@@ -56,7 +56,6 @@ def verify(
 async def _accept(store: Store, heads: Heads, why: str) -> None:
     """Go on from a ledger whose chain holds, and from its rows that no event tells of as they are."""
     found = await examine(store)
-    if found.is_sums:
-        await store.adopt_rows()
     if found.is_sums or found.intact:
-        await heads.accept(f"os:{getpass.getuser()}", why, found.words)
+        adopt = store.adopt_rows if found.is_sums else None
+        await heads.accept(f"os:{getpass.getuser()}", why, found.words, adopt)

@@ -10,7 +10,7 @@ whoever holds the key can state anything.
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +31,7 @@ HEAD: Final = "toolgate-head+jwt"
 HEADS: Final = "head"
 """What the events that hold signed heads have in the place of a call's id."""
 
+Adopt = Callable[[], Awaitable[None]]
 _LOG: Final = logging.getLogger(__name__)
 _LOOKS_S: Final = 1.0
 _FIX: Final = (
@@ -102,8 +103,10 @@ class Heads:
         except (GatewayError, PrivateFileError) as error:
             _LOG.error("the last head of the ledger could not be signed: %s", error)
 
-    async def accept(self, by: str, why: str, found: str = "") -> None:
+    async def accept(self, by: str, why: str, found: str = "", adopt: Adopt | None = None) -> None:
         """Go on from the ledger as it is, whatever was stated before, and was `found` already: on record, and signed.
+
+        What has rows taken as they are, if that is needed, is called once it is on record, and not where it cannot be.
 
         Raises:
             StoreFault, PrivateFileError: it cannot be.
@@ -114,6 +117,8 @@ class Heads:
             found = f"{found} {broke.detail}".strip()
         body = {"deed": "ledger accepted", "by": by, "why": why, "found": found}
         await self._ledger.record(Record("", self._clock.now_ms(), "", "", "", "", body, EventKind.ADMIN))
+        if adopt is not None:
+            await adopt()
         await self.sign()
 
     async def _hold(self, token: str, where: str, at: int) -> int:

@@ -314,6 +314,30 @@ async def test_an_operator_can_say_that_another_ledger_is_the_right_one(desk: De
     assert await desk.verdict()
 
 
+class Full(SqliteStore):
+    """Cannot put anything on record."""
+
+    async def record(self, record: Record, *, durable: bool = True) -> None:
+        raise StoreFault("no", detail="disk full")
+
+
+async def test_rows_that_no_event_tells_of_are_not_taken_as_they_are_where_that_is_not_on_record(desk: Desk) -> None:
+    await desk.write(3)
+    desk.sql("UPDATE migrations SET at_ms = at_ms + 1 WHERE number = 7")
+    full = Full(desk.db, FakeClock())
+    await full.open()
+    with pytest.raises(StoreFault):
+        await Heads(full, desk.key, desk.anchor, FakeClock()).accept("os:op", "repaired", "", full.adopt_rows)
+    await full.close()
+    found = await desk.verdict()
+    assert "the row 7 of migrations is" in found.detail
+    async with desk.open() as (store, heads):
+        await heads.accept("os:op", "repaired", found.detail, store.adopt_rows)
+        deeds = [event async for event in store.events(EventFilter()) if event.kind is EventKind.ADMIN]
+    assert [load(event.body.encode())["found"] for event in deeds] == [found.detail]
+    assert await desk.holds()
+
+
 class Counted(FakeClock):
     """Ends the watching after so many looks, between which one event a second is recorded."""
 
