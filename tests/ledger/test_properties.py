@@ -14,7 +14,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from gateway.model.errors import StoreFault
 from gateway.model.facts import StepStatus
 from gateway.store.memory import MemoryStore
-from gateway.store.ports import ClaimVerdict, EventFilter, EventKind, Store
+from gateway.store.ports import ClaimVerdict, Ending, EventFilter, EventKind, Store
 from gateway.store.sqlite import SqliteStore
 from tests.fixtures.clock import FakeClock
 from tests.store.making import ending, intent, lookup, record, use
@@ -95,7 +95,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def finish(self, call_id: str, status: StepStatus, release: bool) -> None:
         release = release and status is StepStatus.FAILED
         if call_id:
-            self.do(self.store.finish(ending(call_id, status, release=release)))
+            self.do(self.ended(ending(call_id, status, release=release)))
             self.status[call_id] = status
         if call_id and release:
             self.held = {key: (holder, digest) for key, (holder, digest) in self.held.items() if holder != call_id}
@@ -107,11 +107,11 @@ class LedgerMachine(RuleBasedStateMachine):
         if self.status.get(call_id, StepStatus.UNKNOWN) is None:
             return  # it runs: to end it is no mistake
         with pytest.raises(StoreFault):
-            self.do(self.store.finish(ending(call_id)))
+            self.do(self.ended(ending(call_id)))
 
     @rule(durable=st.booleans())
     def read(self, durable: bool) -> None:
-        self.do(self.store.record(record(self.new_id()), durable=durable))
+        self.do(self.recorded(durable))
 
     @invariant()
     def the_books_agree(self) -> None:
@@ -125,6 +125,12 @@ class LedgerMachine(RuleBasedStateMachine):
         self.do(self.audited())
         self.do(self.store.close())
         self.loop.close()
+
+    async def ended(self, told: Ending) -> None:
+        await self.store.finish(told)
+
+    async def recorded(self, durable: bool) -> None:
+        await self.store.record(record(self.new_id()), durable=durable)
 
     async def audited(self) -> None:
         events = [event async for event in self.store.events(EventFilter(limit=10_000))]

@@ -112,8 +112,8 @@ class Writer:
             self._start(unasked=False)
 
     def _start(self, *, unasked: bool) -> None:
-        self._busy = True  # what else is queued in this turn of the event loop, or soon after, goes along
         asyncio.get_running_loop().call_soon(self._write_next, unasked, len(self._queue))
+        self._busy = True  # what else is queued in this turn of the event loop, or soon after, goes along
 
     def _retry(self) -> None:
         self._again = None
