@@ -419,3 +419,20 @@ async def test_what_is_written_while_more_comes_in_goes_into_one_transaction(sql
     together = await asyncio.gather(*map(written, (0, 0, 1, 2)))
     assert all(each is together[0] for each in together)
     assert await written(0) is not together[0]
+
+
+async def test_after_several_at_once_what_comes_in_a_few_turns_later_goes_along(sqlite: SqliteStore) -> None:
+    async def written(turns: int) -> object:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        return await sqlite._writer.write(lambda transaction: transaction)
+
+    async def two() -> bool:
+        one, other = await asyncio.gather(written(0), written(2))
+        return one is other
+
+    assert not await two()
+    await asyncio.gather(written(0), written(0))
+    assert await two()
+    await written(0)
+    assert not await two()

@@ -19,7 +19,8 @@ __all__ = ["Writer"]
 _MOST_LAZY: Final = 10_000
 _RETRY_S: Final = 1.0
 _LINGER_S: Final = 0.05
-_ENOUGH: Final = 12
+_ENOUGH: Final = 16
+_TURNS: Final = 4
 
 
 @light
@@ -39,6 +40,9 @@ _waiting: Final = maker(_Waiting)
 class Writer:
     """Commits transitions in the order in which they were queued, as many at a time as are waiting, or come in at once.
 
+    While the queue grows from one turn of the event loop to the next, a batch waits for it; after a batch of several it
+    waits a few turns more, for a transaction costs as much as four of its calls. A lone call waits for nobody.
+
     What nobody waits for and could not be written is tried again with the next transition, and every `retry_s` seconds.
     What is noted of deliveries goes with the next transition, before it.
     """
@@ -51,6 +55,7 @@ class Writer:
         self._known: Head = (0, GENESIS)
         self._queue: list[_Waiting] = []
         self._busy = False
+        self._patience = 1  # how many turns of the event loop in which nothing comes in end a batch
         self._stuck: GatewayError | None = None
         self.trouble = ""
         """Why the last attempt to write anything failed; nothing where it did not."""
@@ -112,7 +117,7 @@ class Writer:
             self._start(unasked=False)
 
     def _start(self, *, unasked: bool) -> None:
-        asyncio.get_running_loop().call_soon(self._write_next, unasked, len(self._queue))
+        asyncio.get_running_loop().call_soon(self._write_next, unasked, len(self._queue), 0)
         self._busy = True  # what else is queued in this turn of the event loop, or soon after, goes along
 
     def _retry(self) -> None:
@@ -120,10 +125,12 @@ class Writer:
         if not self._busy and (self._queue or self._delivering):
             self._start(unasked=True)
 
-    def _write_next(self, unasked: bool, queued_before: int) -> None:
-        """Begin to write what is queued; where there is nothing to do, rest."""
-        if self._stuck is None and queued_before < len(self._queue) < _ENOUGH:  # with more, each takes less
-            asyncio.get_running_loop().call_soon(self._write_next, unasked, len(self._queue))
+    def _write_next(self, unasked: bool, queued_before: int, idle: int) -> None:
+        """Begin to write what is queued, once `idle` turns of the loop brought nothing; with nothing to do, rest."""
+        queued = len(self._queue)
+        idle = 0 if queued_before < queued else idle + 1
+        if self._stuck is None and 0 < queued < _ENOUGH and idle < self._patience:  # with more, each takes less
+            asyncio.get_running_loop().call_soon(self._write_next, unasked, queued, idle)
             return
         if not (self._queue or self._delivering) if unasked else (not self._queue or self._is_stuck_unasked()):
             self._busy = False
@@ -131,8 +138,9 @@ class Writer:
                 wait_s = self._retry_s if self._stuck is not None else _LINGER_S
                 self._again = asyncio.get_running_loop().call_later(wait_s, self._retry)
             return
-        queued, self._queue = self._queue, []
-        batch = [waiting for waiting in queued if not (waiting.revocable and _is_abandoned(waiting))]
+        waited, self._queue = self._queue, []
+        batch = [waiting for waiting in waited if not (waiting.revocable and _is_abandoned(waiting))]
+        self._patience = _TURNS if len(batch) > 1 else 1  # where many call, the next is about to come
         delivered = self._delivering.to_write()
         group = (self._delivering.marks(delivered), [waiting.transition for waiting in batch])
         synced = any(waiting.synced for waiting in batch)
