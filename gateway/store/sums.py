@@ -78,11 +78,12 @@ class SumKey:
     def of(self, rows: Iterable[TableRow]) -> Sum:
         """Return what rows add to the sum of their table."""
         count = total = placed = 0
-        for row in rows:
-            tag = int.from_bytes(self._digest((row.table, *row.values)))
+        digest, number = self._digest, int.from_bytes  # found once: there are as many rows as calls
+        for table, key, values in rows:
+            tag = number(digest((table, *values)), "big")
             count += 1
             total += tag
-            placed += tag * int.from_bytes(_BEFORE + _bytes(row.key))
+            placed += tag * number(_BEFORE + _bytes(key), "big")
         return Sum(0, count, total % _PRIME, placed % _PRIME)
 
     def seal(self, table: str, kept: str) -> str:

@@ -75,8 +75,9 @@ def gone(table: str, keys: Iterable[str]) -> list[Told]:
 
 def row_in(table: str, values: tuple[Any, ...]) -> TableRow:
     """Return the row of a table with these values."""
-    named = values[: TOLD_KEYS.get(table, 1)]
-    return TableRow(table, str(named[0]) if len(named) == 1 else json.dumps(named, default=repr), values)
+    wide = TOLD_KEYS.get(table, 1)
+    key = str(values[0]) if wide == 1 else json.dumps(values[:wide], default=repr)
+    return TableRow(table, key, values)
 
 
 def token_row(token: "TokenRecord") -> TableRow:

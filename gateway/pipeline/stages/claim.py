@@ -83,7 +83,11 @@ class Claim:
     async def _take(self, call: Call) -> Outcome | None:
         self._inflight.begin(call.id)  # before the row is visible: a twin that finds it must be able to wait
         try:
-            claimed = await self._claimed(call)
+            try:
+                claimed = await self._recorder.claim(call, _uses(call))
+            except StoreFault as fault:
+                await self._ended_if_unsure(call, fault)
+                raise
         except asyncio.CancelledError:
             call.intent = True  # from here on `_give_back` writes the ending
             self._owned.start(self._give_back(call, Failed(RequestFault(_LEFT, code="cancelled"))))
@@ -98,18 +102,12 @@ class Claim:
         self._inflight.end(call.id)
         return await self._not_had(call, claimed)
 
-    async def _claimed(self, call: Call) -> Claimed:
-        """Claim a call. Raises `StoreFault`: what the disk kept of it all the same is ended, for nothing was sent."""
-        try:
-            return await self._recorder.claim(call, _uses(call))
-        except UnwritableError:
-            raise
-        except StoreFault as fault:
-            if await self._may_stand(call):
-                call.intent = True
-                self._unsure += 1
-                self._owned.start(self._end_unsure(call, Failed(fault)))
-            raise
+    async def _ended_if_unsure(self, call: Call, fault: StoreFault) -> None:
+        """Have what the disk kept of a claim that failed ended, for nothing was sent."""
+        if not isinstance(fault, UnwritableError) and await self._may_stand(call):
+            call.intent = True
+            self._unsure += 1
+            self._owned.start(self._end_unsure(call, Failed(fault)))
 
     async def _may_stand(self, call: Call) -> bool:
         """Tell whether a claim that failed is on record; where that cannot be told, whether it is worth looking."""
@@ -226,9 +224,12 @@ def makes_step(call: Call) -> bool:
 
 def _uses(call: Call) -> tuple[StepUse, ...]:
     """List every step the decision saw, so that the claim can refuse when one is no longer the latest."""
+    queries = call.bundle.priors_for(call.tool.name)
+    if not queries:
+        return ()
     consumed = {query.name for query in call.decision.consumes}
     uses = []
-    for query in call.bundle.priors_for(call.tool.name):
+    for query in queries:
         step = call.facts.priors.get(query.name)
         lookup = lookup_for(query, call, call.facts.run, call.facts.now_ms)
         if step is not None and lookup is not None:
