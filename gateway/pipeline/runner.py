@@ -37,6 +37,7 @@ __all__ = ["Ended", "Kit", "Runner"]
 
 _LOG = logging.getLogger(__name__)
 _MAX_DECISIONS: Final = 8
+_ONCE_GOOD: Final = frozenset({"identity_expired", "identity_revoked"})
 _READ: Final = Effect.READ
 _succeeded: Final = maker(Succeeded)
 _Step = Callable[[Call], "Step | asyncio.Future[Outcome]"]
@@ -227,10 +228,11 @@ class Runner:
 
         Of a flood of bad credentials the rest is counted.
         """
-        is_unknown = isinstance(outcome, Failed) and isinstance(outcome.error, IdentityFault)
-        if is_unknown and not self._strangers.may(call.request.caller.address):
-            self._noted(call, outcome)
-            return outcome
+        if isinstance(outcome, Failed) and isinstance(outcome.error, IdentityFault):
+            credential = outcome.error.detail if outcome.error.code in _ONCE_GOOD else ""
+            if not self._strangers.may(call.request.caller.address, credential):
+                self._noted(call, outcome)
+                return outcome
         try:
             await self._recorder.record(call, outcome)
         except Exception as error:  # noqa: BLE001 - whatever it is, the answer is not on record

@@ -35,7 +35,8 @@ class Book(Protocol):
 class Strangers:
     """Counts what is refused to strangers, by address; an IPv6 address stands for its network of 64 bits.
 
-    One event a minute tells how many were left out, and of which addresses.
+    What is refused of a credential that was good once is counted by that, and beside all others: who shows a stolen one
+    cannot have it drowned. One event a minute tells how many were left out, and of which addresses.
     """
 
     def __init__(self, book: Book, clock: Clock) -> None:
@@ -45,14 +46,17 @@ class Strangers:
         self._known: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self._all = float(_BURST * _IN_ALL), clock.monotonic()
 
-    def may(self, address: str) -> bool:
-        """Tell whether one more refusal of this address is put on record; one that is not is counted."""
-        place, now = _network(address), self._clock.monotonic()
+    def may(self, address: str, credential: str = "") -> bool:
+        """Tell whether one more refusal of this address is put on record; one that is not is counted.
+
+        With the name of a `credential` that was good once, one more refusal of that.
+        """
+        place, now = credential or _network(address), self._clock.monotonic()
         tokens = _refilled(self._known.pop(place, (float(_BURST), now)), now, 1)
         total = _refilled(self._all, now, _IN_ALL)
-        is_kept = tokens >= 1 <= total
+        is_kept = tokens >= 1 and (total >= 1 or bool(credential))
         self._known[place] = tokens - is_kept, now
-        self._all = total - is_kept, now
+        self._all = total - (is_kept and not credential), now
         if len(self._known) > _MOST_KNOWN:
             self._known.popitem(last=False)
         if not is_kept:

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from gateway.model.errors import StoreFault
+from gateway.model.identity import Identity
 from gateway.model.outcome import Failed
+from gateway.model.request import Undoing
 from gateway.pipeline.strangers import Strangers
 from gateway.store.memory import MemoryStore
 from gateway.store.ports import EventFilter, Record
@@ -62,6 +64,26 @@ async def test_one_address_leaves_room_for_others_and_all_together_are_bounded()
     assert not strangers.may("192.0.2.1")
     await clock.sleep(3600)
     assert strangers.may("192.0.2.1")
+
+
+async def test_a_credential_that_was_good_once_is_on_record_however_many_strangers_come_from_its_address() -> None:
+    gate = Gate()
+    places = [f"203.0.113.{n}" for n in range(11)]
+    for place in places:
+        for _ in range(100):
+            gate.strangers.may(place)
+    for agent, times in (("gone", 101), ("lost", 1)):
+        asked = request("payments_pay", undoes=Undoing("c1", Identity(agent, "token", "tg_1")))
+        asked = replace(asked, caller=replace(asked.caller, address=places[0]))
+        for _ in range(times):
+            outcome = (await gate.runner.run(asked)).outcome
+            assert isinstance(outcome, Failed)
+            assert outcome.error.code == "identity_revoked"
+    assert len(await gate.events()) == 101
+    await gate.strangers.tell()
+    assert [each["from"] for each in await told(gate.store)] == [
+        {places[10]: 100, "agent 'gone' is not configured any more": 1}
+    ]
 
 
 async def test_an_ipv4_address_is_the_same_and_none_but_itself_where_the_gateway_listens_on_ipv6() -> None:
