@@ -77,7 +77,7 @@ def signed_claims(token: str, jwks: Json, kind: str) -> dict[str, Any]:
     try:
         told, signature = token.rsplit(".", 1)
         header, claims = (parse(from_base64url(part)) for part in told.split("."))
-        keys = [each for each in jwks["keys"] if each["kid"] == header["kid"]]
+        keys = [each for each in jwks["keys"] if each.get("kid") == header["kid"]]
         ours = bool(keys) and header == {"alg": ALGORITHM, "kid": header["kid"], "typ": kind}
         if ours:
             _public_key(keys[0]).verify(_as_der(signature), told.encode(), _HASHED)

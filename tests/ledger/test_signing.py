@@ -109,6 +109,14 @@ def test_a_statement_that_asks_its_reader_for_more_is_none_of_ours(more: dict[st
         signed_claims(f"{told}.{urlsafe_b64encode(signature).rstrip(b'=').decode()}", jwks, "head")
 
 
+def test_keys_beside_ours_that_have_no_name_are_passed_over(key: SigningKey) -> None:
+    others = [{"kty": "RSA", "n": "AQAB", "e": "AQAB"}, {"kty": "oct", "k": "AAAA"}]
+    assert signed_claims(key.sign(CLAIMS, "head"), {"keys": [*others, *key.jwks()["keys"]]}, "head") == CLAIMS
+    nameless = {name: value for name, value in key.jwks()["keys"][0].items() if name != "kid"}
+    with pytest.raises(NotSigned):
+        signed_claims(key.sign(CLAIMS, "head"), {"keys": [nameless]}, "head")
+
+
 def test_a_key_of_another_curve_and_a_signature_of_another_length_are_refused(key: SigningKey) -> None:
     token = key.sign(CLAIMS, "head")
     [public] = key.jwks()["keys"]
