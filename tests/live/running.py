@@ -17,6 +17,7 @@ import httpx2
 from typer.testing import CliRunner, Result
 
 from gateway.cli import build
+from tests.replaying import replay_file
 
 ROOT = Path(__file__).parent.parent.parent
 PATH = f"{ROOT}{os.pathsep}{ROOT / 'tests/fixtures/quick'}"
@@ -78,10 +79,12 @@ class Running:
         return self
 
     def stop(self) -> int:
-        """Ask it to stop and wait; return its exit code."""
+        """Ask it to stop and wait; return its exit code. What it has decided, by its record, is decided so again."""
         assert self.process is not None
         self.process.terminate()
-        return self.process.wait(30)
+        code = self.process.wait(30)
+        replay_file(self.home / "gateway.db")
+        return code
 
     def kill(self) -> None:
         """End it as a crash would."""
