@@ -436,3 +436,15 @@ async def test_after_several_at_once_what_comes_in_a_few_turns_later_goes_along(
     assert await two()
     await written(0)
     assert not await two()
+
+
+async def test_a_batch_waits_for_so_many_turns_in_all_however_slowly_it_grows(sqlite: SqliteStore) -> None:
+    async def written(turns: int) -> object:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        return await sqlite._writer.write(lambda transaction: transaction)
+
+    await asyncio.gather(written(0), written(0))
+    slowly = await asyncio.gather(*(written(3 * number) for number in range(8)))
+    assert slowly[0] is slowly[1]
+    assert slowly[0] is not slowly[-1]

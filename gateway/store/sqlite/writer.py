@@ -20,7 +20,7 @@ _MOST_LAZY: Final = 10_000
 _RETRY_S: Final = 1.0
 _LINGER_S: Final = 0.05
 _ENOUGH: Final = 16
-_TURNS: Final = 4
+_TURNS: Final = 6
 
 
 @light
@@ -126,9 +126,9 @@ class Writer:
             self._start(unasked=True)
 
     def _write_next(self, unasked: bool, queued_before: int, idle: int) -> None:
-        """Begin to write what is queued, once `idle` turns of the loop brought nothing; with nothing to do, rest."""
+        """Begin to write what is queued, once enough turns were `idle`: brought nothing; with nothing to do, rest."""
         queued = len(self._queue)
-        idle = 0 if queued_before < queued else idle + 1
+        idle += queued <= queued_before  # in all: a batch waits for so many turns more, at most, than it has members
         if self._stuck is None and 0 < queued < _ENOUGH and idle < self._patience:  # with more, each takes less
             asyncio.get_running_loop().call_soon(self._write_next, unasked, queued, idle)
             return
