@@ -29,7 +29,7 @@ class Followed(Protocol):
 
 
 class Following:
-    """Has a gateway go by its files, from how they are when this is made.
+    """Has a gateway go by its files, from how they are when this is made, or were when the configuration was read.
 
     Whatever fails on the way is logged and tried again, after pauses that double; until then `files_problem` says so.
     """
@@ -41,7 +41,7 @@ class Following:
         self._first_pause_s = first_pause_s
         self._pause_s = first_pause_s
         self._paths = self._paths_of(loaded)
-        self._seen: Snapshot = snapshot(self._paths)
+        self._seen: Snapshot = {**snapshot(self._paths), **loaded.seen}
         self._missed: frozenset[Path] = frozenset()
 
     async def tell(self, gateway: Followed, stop: asyncio.Event) -> None:
@@ -85,7 +85,7 @@ class Following:
             _LOG.error("%s changed, but is not valid; the old configuration stays in force:\n%s", names, error)
             return f"{names} changed, but is not valid; the old configuration stays in force: {error}"
         self._redactor.learn(fresh.secrets)
-        self._follow(self._paths_of(fresh))
+        self._follow(fresh)
         problem = await gateway.reload(fresh.config)
         if problem:
             _LOG.error("%s changed, but the policies do not load; the old ones stay in force:\n%s", names, problem)
@@ -93,9 +93,10 @@ class Following:
         _LOG.info("%s changed: the new rules are in force", names)
         return ""
 
-    def _follow(self, paths: frozenset[Path]) -> None:
+    def _follow(self, fresh: Loaded) -> None:
+        paths = self._paths_of(fresh)
         if paths != self._paths:
-            self._paths, self._seen = paths, snapshot(paths)
+            self._paths, self._seen = paths, {**snapshot(paths), **fresh.seen}
 
     def _paths_of(self, loaded: Loaded) -> frozenset[Path]:
         folder = loaded.path.parent

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.config import ConfigError, GatewayConfig, Resolver, load
+from gateway.config import ConfigError, GatewayConfig, Resolver, Snapshot, load, snapshot
 from gateway.connector.registry import load_connectors
 from gateway.credentials.references import resolve
 from gateway.credentials.secrets import SecretStore
@@ -14,11 +14,15 @@ __all__ = ["Loaded", "load_config", "load_now", "resolver_for"]
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A valid configuration, where it came from, and the secret values in it (to be kept out of every output)."""
+    """A valid configuration, where it came from, and the secret values in it (to be kept out of every output).
+
+    `seen` is how its file, and that of the secrets, were before they were read.
+    """
 
     path: Path
     config: GatewayConfig = field(repr=False)
     secrets: frozenset[str] = field(repr=False)
+    seen: Snapshot = field(default_factory=dict, repr=False)
 
     def again(self) -> "Loaded":
         """Return the configuration as the file has it now. Raises `ConfigError`."""
@@ -40,9 +44,10 @@ def resolver_for(path: Path, used: set[str]) -> Resolver:
 def load_now(path: Path) -> Loaded:
     """Return the configuration at `path`. Raises `ConfigError`."""
     path = path.expanduser().absolute()
+    seen = snapshot([path, path.parent / ".toolgate" / "secrets.enc"])
     used: set[str] = set()
     config = load(path, resolver_for(path, used), load_connectors())
-    return Loaded(path, config, frozenset(used))
+    return Loaded(path, config, frozenset(used), seen)
 
 
 def load_config(path: Path, *, as_json: bool = False) -> Loaded:

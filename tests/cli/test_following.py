@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -72,6 +72,35 @@ async def test_a_change_made_while_the_gateway_was_starting_is_not_missed(config
     async with told(gateway, follower):
         await until(lambda: gateway.agents() == ["two"])
     assert gateway.files_problem == ""
+
+
+async def test_a_change_made_right_after_the_configuration_was_read_is_not_missed(config: Path) -> None:
+    loaded, gateway = load_now(config), Told()
+    config.write_text(f"{OTHER}# of another length: clocks of files are coarse\n", encoding="utf-8")
+    async with told(gateway, Following(loaded, Home(config.parent), Redactor([]))):
+        await until(lambda: gateway.agents() == ["two"])
+
+
+class Meddled(Redactor):
+    """Has the file changed once more, between reading it and looking at what it names."""
+
+    def __init__(self, config: Path) -> None:
+        super().__init__([])
+        self.config = config
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        if "policies" in self.config.read_text(encoding="utf-8"):
+            self.config.write_text(OTHER, encoding="utf-8")
+        super().learn(secrets)
+
+
+async def test_a_change_made_while_other_files_begin_to_be_followed_is_not_missed(config: Path) -> None:
+    gateway = Told()
+    follower = Following(load_now(config), Home(config.parent), Meddled(config))
+    (config.parent / "rules").mkdir()
+    config.write_text(f"{CONFIG}policies: [rules]\n", encoding="utf-8")
+    async with told(gateway, follower):
+        await until(lambda: gateway.agents() == ["one", "two"])
 
 
 async def test_a_lock_that_the_gateway_wrote_while_it_started_is_no_change(config: Path) -> None:
