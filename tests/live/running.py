@@ -83,7 +83,8 @@ class Running:
         assert self.process is not None
         self.process.terminate()
         code = self.process.wait(30)
-        replay_file(self.home / "gateway.db")
+        for place in (self.home, self.home / "data"):
+            replay_file(place / "gateway.db")
         return code
 
     def kill(self) -> None:
