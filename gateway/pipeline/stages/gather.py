@@ -115,6 +115,9 @@ class Gather:
         run = await self._run(call, rules.workflow_keys)
         now = self._clock.now_ms()
         call.bill = rules.budgets.bill(call, run.id, now)
+        # Before the step is looked for: where its twin uses them up between the two looks, the call repeats the twin.
+        queries = call.bundle.priors_for(call.tool.name)
+        priors = await self._priors(queries, call, run, now) if queries else {}
         step = NO_STEP
         if not is_plain_read(call.tool, call.request):
             step = await next_step(self._ledger, run, call, self._runs.is_new)
@@ -129,13 +132,12 @@ class Gather:
                 facts_from(known), run=run, repeat_of=repeats.call_id, environment=environment, dry_run=is_dry
             )
             return
-        queries = call.bundle.priors_for(call.tool.name)
         taint = self._tainting.known(call.identity, run)
         facts = _facts(
             now_ms=now,
             run=run,
             step=self._runs.steps(run.id),
-            priors=await self._priors(queries, call, run, now) if queries else {},
+            priors=priors,
             environment=environment,
             expected=expected,
             budget=await self._left(call) if call.bill.charges and call.bundle.reads_budget else None,

@@ -1,18 +1,21 @@
 """Stage 5: what already happened, as facts."""
 
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from gateway.model.call import Call
-from gateway.model.facts import Approver, PriorQuery, PriorScope, RunRef, StepStatus
+from gateway.model.facts import Approver, PriorQuery, PriorScope, RunRef, Step, StepStatus
 from gateway.model.identity import Identity
 from gateway.model.outcome import Denied, Failed, Succeeded
 from gateway.model.request import CallRequest, DryRun
 from gateway.pipeline.stages.decide import Decide
 from gateway.pipeline.stages.gather import Gather, lookup_for
+from gateway.store.memory import MemoryStore
+from gateway.store.ports import Recorded, StepLookup
+from tests.fixtures.clock import FakeClock
 from tests.pipeline.gate import JOIN, PAYMENT, PERMIT_ALL, PRECONDITION, Gate, answer, caller, request
 
 PASSED = answer({"result": "passed"})
@@ -109,6 +112,40 @@ async def test_a_repeat_is_decided_on_the_facts_of_the_original() -> None:
     call, _ = await gate.after(Gather, request("payments_pay"))
     assert call.facts == replace(paid.call.facts, run=call.facts.run, repeat_of=paid.call.id)
     assert call.facts.priors["fraud"].consumed_by is None  # as it was when the original was decided
+
+
+class Overtaken(MemoryStore):
+    """One that lets another call pass after the first look of a call at its past."""
+
+    overtaking: Callable[[], Awaitable[object]] | None = None
+
+    async def recorded(self, agent: str, tool: str, step_key: str) -> Recorded | None:
+        found = await super().recorded(agent, tool, step_key)
+        await self._looked()
+        return found
+
+    async def steps(self, lookups: Sequence[StepLookup]) -> list[Step | None]:
+        found = await super().steps(lookups)
+        await self._looked()
+        return found
+
+    async def _looked(self) -> None:
+        overtaking, self.overtaking = self.overtaking, None
+        if overtaking is not None:
+            await overtaking()
+
+
+async def test_a_call_whose_twin_uses_up_its_precondition_meanwhile_repeats_it() -> None:
+    clock = FakeClock()
+    store = Overtaken(clock)
+    gate = Gate(PERMIT_ALL, PRECONDITION, store=store, clock=clock)
+    gate.servers["fraud"].calls.append(PASSED)
+    await gate.run("fraud_check", run="job")
+    store.overtaking = lambda: gate.run("payments_pay", run="job", idempotency_key="k")
+    ended = await gate.run("payments_pay", run="job", idempotency_key="k")
+    assert isinstance(ended.outcome, Succeeded)
+    assert ended.outcome.replayed_from is not None
+    assert len(gate.servers["payments"].asked) == 1
 
 
 async def test_the_same_key_with_other_arguments_is_no_repeat() -> None:
