@@ -73,8 +73,9 @@ class _Hand:
     def __init__(self, owned: OwnedTasks, work: Coroutine[Any, Any, Any], end: "asyncio.Future[Any]") -> None:
         self._owned = owned
         self._end: asyncio.Future[Any] | None = end
-        self._rest: asyncio.Future[Coroutine[Any, Any, Any]] | None = None
-        self.task = asyncio.get_running_loop().create_task(self._work(work))
+        self._given: Coroutine[Any, Any, Any] | None = work
+        self._rest: asyncio.Future[None] | None = None
+        self.task = asyncio.get_running_loop().create_task(self._work())
         self.task.add_done_callback(self._ended)
         owned.tasks.add(self.task)
 
@@ -82,9 +83,9 @@ class _Hand:
         """Begin with some work, unless the task is at its end."""
         if self._rest is None or self._rest.done():
             return False
-        self._end = end
+        self._given, self._end = work, end
         self._owned.tasks.add(self.task)
-        self._rest.set_result(work)
+        self._rest.set_result(None)
         return True
 
     def dismiss(self) -> None:
@@ -92,14 +93,15 @@ class _Hand:
         if self._rest is not None and not self._rest.done():
             self.task.cancel()
 
-    async def _work(self, work: Coroutine[Any, Any, Any]) -> None:
+    async def _work(self) -> None:
         loop = asyncio.get_running_loop()
-        while True:
+        while self._given is not None:
+            work, self._given = self._given, None
             self._tell(await work)
             if not self._owned.rests(self):
                 return
             self._rest = loop.create_future()
-            work = await self._rest
+            await self._rest
 
     def _tell(self, done: Any) -> None:
         end, self._end = self._end, None  # what rests keeps nothing of what it did
@@ -110,6 +112,8 @@ class _Hand:
         """Tell whoever waits for work that it failed, or was called off."""
         self._owned.tasks.discard(task)
         end, error = self._end, None if task.cancelled() else task.exception()
+        if self._given is not None:  # called off before it began
+            self._given.close()
         del self.task, self._end  # they know the error, which knows this
         if end is None or end.done():
             return

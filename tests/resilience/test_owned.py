@@ -1,6 +1,7 @@
 """What the gateway owns is finished, whoever leaves."""
 
 import asyncio
+import inspect
 from contextlib import suppress
 
 import pytest
@@ -146,6 +147,20 @@ async def test_work_is_done_though_the_task_that_rested_was_ended_by_others() ->
     other.cancel()
     await asyncio.wait([other])
     assert await owned.drain(5.0) == 0
+
+
+@pytest.mark.parametrize("rested", [False, True])
+async def test_work_for_a_task_that_is_called_off_in_that_turn_never_begins(rested: bool) -> None:
+    owned = OwnedTasks()
+    if rested:
+        await owned.run(asyncio.sleep(0))
+    work = asyncio.sleep(0)
+    end = owned.run(work)
+    [task] = owned.tasks
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await end
+    assert inspect.getcoroutinestate(work) == inspect.CORO_CLOSED
 
 
 async def test_only_so_many_tasks_rest() -> None:
