@@ -271,10 +271,11 @@ async def test_a_server_that_offers_no_encryption_gets_nothing(tmp_path: Path) -
 
 async def test_a_server_that_says_nothing_is_not_waited_for_longer_than_told() -> None:
     async def nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()  # ends when the client has left
-        writer.close()
-        await writer.wait_closed()
-        left.set()
+        try:
+            await reader.read()  # ends when the client has left
+        finally:  # also where it left with a reset
+            left.set()
+            writer.close()
 
     left = asyncio.Event()
     silent = await asyncio.start_server(nothing, "127.0.0.1", 0)
@@ -286,7 +287,8 @@ async def test_a_server_that_says_nothing_is_not_waited_for_longer_than_told() -
     with pytest.raises(TimedOut) as caught:
         await upstream._server.greet(0.05)
     assert not caught.value.sent
-    await left.wait()
+    async with asyncio.timeout(30):
+        await left.wait()
     silent.close()
     await silent.wait_closed()
 
