@@ -46,9 +46,7 @@ __all__ = ["Shelter", "Tasks"]
 _LOG = logging.getLogger(__name__)
 _LONGEST_MS: Final = 7 * 24 * 3600 * 1000
 _GRACE_MS: Final = 60 * 1000
-_MOST_OPEN: Final = 1000
-"""Of one principal: one more call is not carried out as a task."""
-
+_MOST_OPEN: Final = 1000  # of one principal: one more call is not carried out as a task
 _MOST_LISTED: Final = 1000
 _SWEEP_S: Final = 3600.0
 _LONGEST_WAIT_S: Final = 60.0

@@ -161,9 +161,8 @@ class MemoryStore(MemoryDelegations, MemorySessions, MemorySpending, MemoryTasks
                 self._shelf.give_back(returned, ending.call_id, ending.at_ms)
         undone = self._calls.get(ending.compensates) if ending.status is StepStatus.SUCCEEDED else None
         if undone is not None and undone.end is not None and undone.status is StepStatus.SUCCEEDED:
-            body = compensated_body(ending)
             undone.undone_seq = undone.end.seq
-            undone.end = self._ended(undone.claim, ending, EventKind.CALL_COMPENSATED, body)
+            undone.end = self._ended(undone.claim, ending, EventKind.CALL_COMPENSATED, compensated_body(ending))
             undone.status = StepStatus.COMPENSATED
 
     def _ended(self, claim: Event, ending: Ending, kind: EventKind, body: bytes) -> Event:
