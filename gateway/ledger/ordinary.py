@@ -17,6 +17,7 @@ from gateway.model.facts import RunRef
 from gateway.model.identity import Identity
 from gateway.model.light import maker
 from gateway.model.outcome import Outcome, Succeeded
+from gateway.model.recent import Recent
 from gateway.model.request import Caller
 from gateway.model.tool import Tool
 from gateway.store.removable import Share, Written, looks_shared
@@ -60,8 +61,8 @@ class Ordinary:
     def __init__(self, redactor: Redacts, parts: Parts) -> None:
         self._redactor = redactor
         self._parts = parts
-        self._shared: dict[int, _Shared] = {}
-        self._places: dict[int, _Place] = {}
+        self._shared: Recent[int, _Shared] = Recent(_MOST)
+        self._places: Recent[int, _Place] = Recent(_MOST)
 
     def __len__(self) -> int:
         return len(self._shared) + len(self._places)
@@ -124,9 +125,8 @@ class Ordinary:
 
     def _share(self, lasting: Lasting, mark: object) -> _Shared:
         share = self._parts.shared(lasting, self._redactor.record, lasting_members)
-        if len(self._shared) >= _MOST:
-            self._shared.clear()
-        known = self._shared[id(lasting.given)] = _Shared(*lasting, mark, share)
+        known = _Shared(*lasting, mark, share)
+        self._shared.keep(id(lasting.given), known)
         return known
 
     def _place(self, caller: Caller, run: RunRef, environment: str) -> _Place:
@@ -134,14 +134,13 @@ class Ordinary:
         who = {"transport": caller.transport, "era": caller.era, "client": client}
         where = {"id": run.id, "owner": run.owner, "source": run.source, "status": run.status}
         how: dict[str, object] = {"priors": {}, "repeat_of": None, "environment": environment}
-        if len(self._places) >= _MOST:
-            self._places.clear()
-        place = self._places[id(caller)] = _Place(
+        place = _Place(
             *(caller, run, environment),
             _json({**who, "session": caller.session, "trace": caller.trace})[1:-1],
             _json(where),
             _json(how)[1:-1],
         )
+        self._places.keep(id(caller), place)
         return place
 
 

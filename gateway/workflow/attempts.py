@@ -5,8 +5,8 @@ from typing import Final
 
 from gateway.model.clock import Clock
 from gateway.model.errors import RequestFault
+from gateway.model.recent import Recent
 from gateway.store.runs import Attempt, AttemptBegin, RunChange, RunStore
-from gateway.workflow.recent import Recent
 
 __all__ = ["Attempts"]
 

@@ -6,9 +6,9 @@ from typing import Final
 
 from gateway.model.clock import Clock
 from gateway.model.facts import RunRef
+from gateway.model.recent import Recent
 from gateway.model.request import Caller
 from gateway.store.runs import ANYWHERE, RunChange, RunStore
-from gateway.workflow.recent import Recent
 
 __all__ = ["IDLE_MS", "Here", "Places"]
 

@@ -13,12 +13,12 @@ from gateway.model.clock import Clock, IdSource
 from gateway.model.errors import RequestFault, StoreFault
 from gateway.model.facts import RunRef
 from gateway.model.identity import Identity
+from gateway.model.recent import Recent
 from gateway.model.request import Caller, CallRequest
 from gateway.store.runs import RunStatus, RunStore
 from gateway.workflow.attempts import Attempts
 from gateway.workflow.begun import Begun
 from gateway.workflow.places import IDLE_MS, Here, Places
-from gateway.workflow.recent import Recent
 
 __all__ = ["CACHED", "POLL_S", "Joins", "Runs", "nobody_joins", "owner_of"]
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from gateway.identity.tokens import Tokens
 from gateway.loop.rows import Rows
 from gateway.model.clock import RandomIds
+from gateway.model.recent import Recent
 from gateway.transport.bounded import Familiar
 from gateway.workflow.begun import Begun
-from gateway.workflow.recent import Recent
 from tests.live.inside import Inside, SetClock, inside
 from tests.live.raw import Peer, probe_section, probes
 
