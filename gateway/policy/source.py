@@ -5,6 +5,7 @@ Cedar sees a byte of it, and each statement then goes to Cedar alone, which give
 """
 
 import re
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,13 +88,17 @@ def sources_under(path: Path) -> tuple[PolicySource, ...]:
     """Return the policy file at `path`, or every `*.cedar` file below it in order of name.
 
     Raises:
-        PolicyLoadError: there is nothing there, or a file is not UTF-8 text.
+        PolicyLoadError: there is nothing there, a file is not UTF-8 text, or it is none: reading a pipe may never end.
     """
     files = sorted(path.rglob("*.cedar")) if path.is_dir() else [path]
     found: list[PolicySource] = []
     problems: list[Problem] = []
     for file in files:
         try:
+            if not stat.S_ISREG(file.stat().st_mode):
+                fix = "move it away, or write the policies into a file."
+                problems.append(Problem(str(file), 0, 0, "not_a_file", "a folder, pipe, device or socket", fix))
+                continue
             found.append(PolicySource(str(file), file.read_text(encoding="utf-8")))
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror or "unreadable" if isinstance(error, OSError) else "not UTF-8 text"

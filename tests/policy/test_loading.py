@@ -1,5 +1,8 @@
 """What is refused at load, where the message points, and what it says to do."""
 
+import os
+import stat
+
 import pytest
 
 from gateway.policy import Bundle, LoadOptions, PolicyLoadError, PolicySource, sources_under
@@ -44,6 +47,25 @@ def test_no_policy_at_all_denies_every_call():
 
 def test_a_file_of_comments_is_no_policy():
     assert load("// nothing yet\n").policies == ()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device", "folder"])
+def test_what_is_no_file_in_a_folder_of_policies_is_named_and_never_read(tmp_path, kind):
+    path = tmp_path / "odd.cedar"
+    (tmp_path / "good.cedar").write_text("// nothing yet")
+    match kind:
+        case "pipe":
+            os.mkfifo(path)
+        case "socket":
+            os.mknod(path, stat.S_IFSOCK)
+        case "device":
+            path.symlink_to("/dev/zero")
+        case "folder":
+            path.mkdir()
+    with pytest.raises(PolicyLoadError) as refused:
+        sources_under(tmp_path)
+    [problem] = refused.value.problems
+    assert (problem.file, problem.code, bool(problem.fix)) == (str(path), "not_a_file", True)
 
 
 def test_a_misspelt_argument_is_found_at_its_line_and_column():
