@@ -19,15 +19,17 @@ __all__ = ["verify"]
 
 def verify(
     accept: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Why a ledger whose chain holds is the right one, though its signed end, or a sum, is another."
         ),
-    ] = "",
+    ] = None,
     config: ConfigPath = Path("gateway.yaml"),
     as_json: AsJson = False,
 ) -> None:
     """Check every event of the ledger, and its signed heads; name the first that was changed, removed or moved."""
+    if accept is not None and not accept.strip():
+        raise typer.BadParameter("say why the ledger is the right one: --accept WHY")
     loaded = loaded_from(config, as_json=as_json)
 
     async def work(store: Store) -> Finding:

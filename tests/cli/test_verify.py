@@ -3,6 +3,8 @@
 import sqlite3
 from pathlib import Path
 
+import pytest
+
 from gateway.store.retention import Removal
 from tests.cli.house import House
 
@@ -47,6 +49,16 @@ def test_a_ledger_that_is_not_the_one_written_last_is_gone_on_with_once_an_opera
     accepted = house.run("verify", "--accept", "the disk was lost")
     assert (accepted.exit_code, "on record" in accepted.output) == (0, True)
     assert house.json("verify") == {"ok": True, "events": 2, "removed": 0}
+
+
+@pytest.mark.parametrize("why", ["", " \t"])
+def test_a_blank_reason_accepts_nothing(tmp_path: Path, why: str) -> None:
+    house = House.with_policies(tmp_path)
+    house.calls()
+    before = house.json("verify")
+    refused = house.run("verify", "--accept", why)
+    assert (refused.exit_code, "--accept WHY" in refused.output) == (2, True)
+    assert house.json("verify") == before
 
 
 def test_a_chain_that_does_not_hold_cannot_be_accepted(tmp_path: Path) -> None:
