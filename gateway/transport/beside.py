@@ -39,7 +39,10 @@ class Beside:
         except HttpRefusal as refusal:
             await send_json(send, refusal.status, {"error": refusal.message})
             return
-        answer = self._at_once.get(scope["path"]) if scope["method"] in _READING else None
+        answer = self._at_once.get(scope["path"])
+        if answer is not None and scope["method"] not in _READING:
+            await send_json(send, 405, {"error": "This can only be read."}, (("allow", "GET, HEAD"),))
+            return
         answer = answer or self._rest or await self._built()
         await answer(scope, receive, send)
 

@@ -5,7 +5,6 @@ import threading
 
 import httpx2
 import pytest
-from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
 from gateway.transport.beside import Asgi, Beside
@@ -87,7 +86,8 @@ async def test_what_is_not_http_is_not_answered(built: Built, beside: Beside) ->
     assert built.times == 0
 
 
-async def test_health_can_only_be_read(beside: Beside) -> None:
-    rest = Beside(Guard.build("127.0.0.1", 8750), _lease, Starlette)
-    assert (await ask(rest, "/healthz", "POST")).status_code == 404
+async def test_health_and_leases_can_only_be_read(beside: Beside) -> None:
+    for path in ("/healthz", "/-/lease"):
+        refused = await ask(beside, path, "POST")
+        assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
     assert (await ask(beside, "/healthz/more")).json() == {"path": "/healthz/more"}
