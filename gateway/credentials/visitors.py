@@ -107,7 +107,7 @@ class Visitors:
         self._knows = knows
         self._clock = clock
         self.heeds: Callable[[str], bool] = lambda _: True
-        """Tells whether one more of what nobody knows, by where it came, is put on record."""
+        """Tells whether one more of what nobody knows, from an address, is put on record."""
         self._here: dict[str, Visitor] = {}
         self._key: Final = secrets.token_bytes(32)
         self._issuers: dict[tuple[str, str, str], tuple[TokenEndpoint, int]] = {}
@@ -133,8 +133,8 @@ class Visitors:
         visitor.idle_ms = now + _IDLE_MS
         return visitor
 
-    async def by_token(self, bearer: str) -> str:
-        """Take a person's own token; return the secret of their browser from now on.
+    async def by_token(self, bearer: str, address: str) -> str:
+        """Take a person's own token, sent from an address; return the secret of their browser from now on.
 
         Raises:
             PageRefused: it is nobody's.
@@ -144,7 +144,7 @@ class Visitors:
         try:
             return self._enter(await still(), "token", still)
         except IdentityFault as fault:
-            raise await self._stranger("token", fault.detail) from None
+            raise await self._stranger("token", fault.detail, address) from None
 
     async def leave_to(self, issuer: str, onward: str) -> tuple[str, tuple[str, str]]:
         """Return where a browser goes to log in, and what it keeps till then under which name.
@@ -160,7 +160,7 @@ class Visitors:
         left = _Leaving(kept, self._drawn(f"login {until_ms} {kept}"), until_ms)
         return (await self._login(issuer, left)).url, (left.name, left.text)
 
-    async def back(self, came: Mapping[str, str], kept: Callable[[str], str]) -> tuple[str, str, str]:
+    async def back(self, came: Mapping[str, str], kept: Callable[[str], str], address: str) -> tuple[str, str, str]:
         """Take a browser that comes back from its login; return its new secret, and where it goes on to.
 
         `kept` tells what it has kept under a name; last comes the name of what it need not keep any longer.
@@ -173,14 +173,14 @@ class Visitors:
         if left is None or self._clock.now_ms() >= left.until_ms:
             raise PageRefused(_LATE, 404)
         if not hmac.compare_digest(left.tag, self._drawn(f"login {left.until_ms} {left.text}")):
-            await self._stranger("login", "another browser came back")
+            await self._stranger("login", "another browser came back", address)
             raise PageRefused("This login was begun in another browser, so it counts for nothing here.")
         _, issuer, onward = urlsafe_b64decode(f"{left.text}==").decode().split(" ", 2)
         try:
             login = await self._login(issuer, left)
             person, still = await self._knows.person_of_login(await login.given(came), issuer, login.nonce)
         except IdentityFault as fault:
-            raise await self._stranger(f"login at {issuer}", fault.detail) from None
+            raise await self._stranger(f"login at {issuer}", fault.detail, address) from None
         except (GrantRefused, CredentialFault) as refused:
             raise PageRefused(f"You are not logged in: {refused}. Open the link again.") from None
         return self._enter(person, f"login at {issuer}", still), onward, left.name
@@ -226,10 +226,10 @@ class Visitors:
         """Have nobody sit at a browser any more."""
         self._here.pop(_digest(browser), None)
 
-    async def _stranger(self, shown: str, why: str) -> PageRefused:
+    async def _stranger(self, shown: str, why: str, address: str) -> PageRefused:
         """Put on record that somebody did not show to be one of the people. Raises `StoreFault`."""
         about = {"what": "approval page refused", "by": "approval page", "shown": shown, "why": why}
-        if self.heeds("approval page"):
+        if self.heeds(address):
             await self._book.record(Record("", self._clock.now_ms(), "", "", "", "", about, EventKind.ADMIN))
         return PageRefused(_STRANGER)
 

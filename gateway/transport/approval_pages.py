@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from html import escape
 from typing import Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -91,9 +91,10 @@ class ApprovalPages:
         async def work() -> Response:
             known = await self._visitors.find(self._browser(request))
             said = await form_of(request, _OF_A_STRANGER if known is None else _MOST_BYTES)
-            here = request.url.path
+            here = _here(request)
             if said.get("deed") == "token":
-                return self._marked(_again(here), await self._visitors.by_token(said.get("token", "").strip()))
+                token = said.get("token", "").strip()
+                return self._marked(_again(here), await self._visitors.by_token(token, _address(request)))
             if said.get("deed") == "login":
                 url, (name, kept) = await self._visitors.leave_to(said.get("issuer", ""), here)
                 return self._given(onward(url), self._of_login(name), kept, LOGIN_S)
@@ -109,7 +110,7 @@ class ApprovalPages:
             if len({name for name, _ in pairs}) != len(pairs):
                 raise PageRefused("This is not what was asked for.", 400)
             browser, here, name = await self._visitors.back(
-                dict(pairs), lambda name: request.cookies.get(self._of_login(name), "")
+                dict(pairs), lambda name: request.cookies.get(self._of_login(name), ""), _address(request)
             )
             return self._marked(self._given(_again(here), self._of_login(name), "", 0), browser)
 
@@ -154,7 +155,7 @@ class ApprovalPages:
         async def known() -> Response:
             visitor = await self._visitors.find(self._browser(request))
             if visitor is None and self._is_beside(request):
-                return _again(f"{self._visitors.site.base}{request.url.path}")
+                return _again(f"{self._visitors.site.base}{_here(request)}")
             if visitor is None:
                 return page("Who are you?", sign_in_html(self._visitors.issuers(), _SIGN_IN))
             await self._desk.known(visitor.person)
@@ -205,6 +206,16 @@ class ApprovalPages:
 
 def _refused(why: str, status: int) -> Response:
     return page("Not done", f'<p>{escape(why)}</p><p><a href="{PATH}">All that waits</a></p>', status)
+
+
+def _here(request: Request) -> str:
+    """Return the page that was asked for, and how far down the list."""
+    before = request.query_params.get("before", "")
+    return f"{request.url.path}?{urlencode({'before': before})}" if before else request.url.path
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
 
 
 def _again(path: str) -> Response:
