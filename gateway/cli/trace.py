@@ -54,7 +54,7 @@ def list_calls(  # noqa: PLR0913, PLR0917 - each option is one question a review
     config: ConfigPath = Path("gateway.yaml"),
     as_json: AsJson = False,
 ) -> None:
-    """List calls: when, which agent, for whom, with which credential, which tool, what was decided by what."""
+    """List calls: when, which agent, for whom, who answers for it, which tool, what decided, which people approved."""
     loaded = loaded_from(config, as_json=as_json)
     wanted = _filter({"agent": agent, "tool": tool, "run_id": run}, since, until, limit)
 
@@ -195,10 +195,12 @@ def _row(line: CallLine) -> dict[str, str]:
         "call": line.call_id,
         "agent": line.who,
         "for": line.on_behalf_of or "-",
+        "owner": line.owner or "-",
         "credential": line.credential_id[:12] or "-",
         "tool": line.tool,
         "outcome": f"{line.outcome} {line.code}".strip(),
         "policies": ", ".join(line.policies) or "-",
+        "approved by": ", ".join(line.approved_by) or "-",
         "ms": "-" if line.duration_ms is None else str(line.duration_ms),
     }
 
@@ -209,6 +211,7 @@ def _data(line: CallLine) -> dict[str, Any]:
         "at_ms": line.at_ms,
         "agent": line.agent,
         "on_behalf_of": line.on_behalf_of,
+        "owner": line.owner,
         "delegation": list(line.delegation),
         "credential": line.credential_id,
         "run": line.run_id,
@@ -218,6 +221,7 @@ def _data(line: CallLine) -> dict[str, Any]:
         "code": line.code,
         "message": line.message,
         "policies": list(line.policies),
+        "approved_by": list(line.approved_by),
         "bundle": line.bundle,
         "duration_ms": line.duration_ms,
         "replayed_from": line.replayed_from,

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from gateway.codec import dump
 from gateway.model.clock import Clock
-from gateway.store.bodies import load
+from gateway.store.bodies import load, used_in
 from gateway.store.ports import Event, EventFilter, EventKind, Events, Ledger
 
 __all__ = [
@@ -40,8 +40,9 @@ class CallLine:
     A call whose effect another took back is `compensated` where its later history is read too (`one_line`,
     `run_lines`); `ended` is how it ended then as ever.
 
-    `code` is the error's, of a failed or unknown call. `credential_id`, `on_behalf_of` and `delegation` say on whose
-    authority it was made; `policies` and `bundle` what decided it. `message` is what the agent was told. `version` is
+    `code` is the error's, of a failed or unknown call. `credential_id`, `on_behalf_of`, `owner` (who answers for the
+    agent) and `delegation` say on whose authority it was made; `policies` and `bundle` what decided it, `approved_by`
+    the people whose approval or grant it used. `message` is what the agent was told. `version` is
     the tool's, and the one that its agent was spoken with in where that is another. `source` says
     where the answer is from, where the tool did not give it to this very call, and `labels` what to know of it.
     """
@@ -51,6 +52,7 @@ class CallLine:
     at_ms: int
     agent: str
     on_behalf_of: str
+    owner: str
     delegation: tuple[str, ...]
     credential_id: str
     run_id: str
@@ -60,6 +62,7 @@ class CallLine:
     message: str
     version: str
     policies: tuple[str, ...]
+    approved_by: tuple[str, ...]
     bundle: str
     duration_ms: int | None
     replayed_from: str
@@ -197,6 +200,7 @@ def line_of(start: Event, end: Event | None) -> CallLine:
         at_ms=received,
         agent=start.agent,
         on_behalf_of=start.on_behalf_of,
+        owner=identity.get("owner", ""),
         delegation=tuple(identity.get("delegation", ())),
         credential_id=identity.get("credential_id", ""),
         run_id=start.run_id,
@@ -206,6 +210,7 @@ def line_of(start: Event, end: Event | None) -> CallLine:
         message=_message(asked, ended),
         version=_version(_part(asked, "tool")),
         policies=tuple(decision.get("policies", ())),
+        approved_by=_approved_by(asked),
         bundle=decision.get("bundle", ""),
         duration_ms=None if at is None else at - received,
         replayed_from=ended.get("replayed_from", ""),
@@ -214,6 +219,13 @@ def line_of(start: Event, end: Event | None) -> CallLine:
         asked=asked,
         ended=ended,
     )
+
+
+def _approved_by(asked: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the people whose consent a call used: to its approval, and to the grant that opened its tool."""
+    facts, used = _part(asked, "facts"), used_in(asked)
+    consents = [_part(facts, name) for name in ("approval", "grant")]
+    return tuple({one["name"]: None for each in consents if each.get("id") in used for one in each["by"]})
 
 
 def _version(tool: Mapping[str, Any]) -> str:

@@ -225,3 +225,18 @@ def test_one_of_the_people_is_said_to_answer(house: House) -> None:
     assert house.json("approvals", "assign", approval, "--to", "carol", "--as", "bob")["assigned"] == "carol"
     assert "carol" in house.run("approvals", "list").output
     assert house.run("approvals", "assign", approval, "--to", "dan", "--as", "bob").exit_code == 3
+
+
+def test_a_reviewer_sees_beside_each_call_who_approved_what_it_used(house: House) -> None:
+    approval = asked(house)
+    house.run("approvals", "approve", approval, "--as", "bob")
+    assert isinstance(called(house, PAYMENT, 2), Succeeded)
+    asked(house, {**PAYMENT, "payment_id": "p_18"}, 3)
+    found = house.json("trace", "list", "--tool", "payments.*")
+    assert [(line["outcome"], line["approved_by"]) for line in found] == [
+        ("waiting", []),
+        ("succeeded", ["bob"]),
+        ("waiting", []),
+    ]
+    assert "bob" in house.run("trace", "list").output.splitlines()[2]
+    assert "approved_by    bob" in house.run("trace", "show", found[1]["call"]).output

@@ -36,7 +36,7 @@ def test_calls_are_listed_in_order_with_what_decided_them(house: House) -> None:
     ]
     assert (listed[0]["policies"], listed[0]["credential"]) == (["pay.requires-fraud-check"], "local:payer")
     text = house.run("trace", "list").output.splitlines()
-    assert text[0].split() == ["WHEN", "CALL", "AGENT", "FOR", "CREDENTIAL", "TOOL", "OUTCOME", "POLICIES", "MS"]
+    assert " ".join(text[0].split()) == "WHEN CALL AGENT FOR OWNER CREDENTIAL TOOL OUTCOME POLICIES APPROVED BY MS"
     assert "2027-01-15 08:00:00.000" in text[1]
 
 

@@ -14,7 +14,9 @@ from tests.pipeline.gate import Gate, answer
 
 def line(tool: str, took_ms: int | None, *attempts: Mapping[str, Any], outcome: str = "succeeded") -> CallLine:
     ended = {"attempts": list(attempts)} if attempts else {}
-    return CallLine(1, "c", 0, "a", "", (), "", "", tool, outcome, "", "", "", (), "", took_ms, "", "", (), {}, ended)
+    return CallLine(
+        1, "c", 0, "a", "", "", (), "", "", tool, outcome, "", "", "", (), (), "", took_ms, "", "", (), {}, ended
+    )
 
 
 async def each_of(*lines: CallLine) -> AsyncIterator[CallLine]:

@@ -58,6 +58,7 @@ async def lines(story: Story, **wanted: object) -> list[CallLine]:
 async def test_a_line_says_who_did_what_on_whose_authority_and_what_decided_it(story: Story) -> None:
     line = (await lines(story, call_id="call_1"))[0]
     assert (line.agent, line.on_behalf_of, line.delegation) == ("billing", "ann", ("planner", "billing"))
+    assert (line.owner, line.approved_by) == ("finance", ())
     assert (line.credential_id, line.run_id, line.tool) == ("tok_1", "run_1", "payments.pay")
     assert (line.policies, line.bundle) == (("pay", "limits"), "sha256:bundle")
     assert (line.outcome, line.code, line.seq, line.at_ms, line.duration_ms) == ("succeeded", "", 2, T0, 2000)
