@@ -5,7 +5,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from connectors.mcp.http_reply import Reply
-from connectors.mcp.wire import SessionLost, StatusError
+from connectors.mcp.wire import SessionLost, StatusError, messages_in
 from gateway.connector import (
     Clock,
     CodecError,
@@ -23,6 +23,8 @@ __all__ = ["message_in", "moved_to", "refuse_status", "session_is_lost"]
 
 _INVALID_REQUEST: Final = -32600
 _MOVED: Final = frozenset({307, 308})
+_NOT_NOW: Final = frozenset({408, 425, 429})
+_BOM: Final = b"\xef\xbb\xbf"
 
 
 def message_in(reply: Reply, number: int, session: bytes, clock: Clock) -> Mapping[str, Any]:
@@ -33,16 +35,16 @@ def message_in(reply: Reply, number: int, session: bytes, clock: Clock) -> Mappi
     """
     if reply.status != 200:
         refuse_status(reply, session, clock)
-        if reply.status < 400:
-            raise _not_an_answer(f"HTTP {reply.status} where an answer was due")
     try:
-        message = parse(reply.body)
+        value = parse(reply.body.removeprefix(_BOM))
     except CodecError as error:
-        message = None
+        value = None
         why = f"not JSON: {error}"
     else:
         why = "no JSON-RPC response to this request"
-    if isinstance(message, dict) and "method" not in message:
+    for message in messages_in(value):
+        if "method" in message:
+            continue
         identity = message.get("id")
         if identity == number and type(identity) is int:
             return message
@@ -50,7 +52,7 @@ def message_in(reply: Reply, number: int, session: bytes, clock: Clock) -> Mappi
             return message
     if reply.status >= 400:
         raise StatusError(_INVALID_REQUEST, f"HTTP status {reply.status}", status=reply.status)
-    raise _not_an_answer(why)
+    raise _not_an_answer(f"HTTP {reply.status}, {why}")
 
 
 def refuse_status(reply: Reply, session: bytes, clock: Clock) -> None:
@@ -65,7 +67,7 @@ def refuse_status(reply: Reply, session: bytes, clock: Clock) -> None:
         raise Rejected("The server refused the gateway's credential for this (403).", detail=detail)
     if session and session_is_lost(reply):
         raise SessionLost(_INVALID_REQUEST, "the session ended", status=status)
-    if status == 429 or status >= 500:
+    if status in _NOT_NOW or status >= 500:
         raw = reply.headers.get(b"retry-after")
         header = raw.decode("latin-1") if raw else None
         raise Unavailable(

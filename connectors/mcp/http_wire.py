@@ -12,7 +12,7 @@ from connectors.mcp.http_reply import Reply
 from connectors.mcp.http_status import message_in, moved_to, refuse_status
 from connectors.mcp.resuming import KeptStream, resumed
 from connectors.mcp.showing import Request, Showing, Shown
-from connectors.mcp.wire import Ear, Pending, answer_to, encode, result_of
+from connectors.mcp.wire import Ear, Pending, answer_to, encode, messages_in, result_of
 from gateway.connector import Clock, CodecError, ConnectorFault, Notice, TimedOut, Unavailable, dump, parse
 
 __all__ = ["HttpWire"]
@@ -196,23 +196,27 @@ class HttpWire:
         if not self.alive:
             raise Unavailable("The connection was closed.")
 
-    def _take(self, data: bytes, ear: Ear | None) -> Mapping[str, Any] | None:
-        """Take one event of a stream, `ear`'s own if there is one; return it if it is a response."""
+    def _take(self, data: bytes, ear: Ear | None, number: int = 0) -> Mapping[str, Any] | None:
+        """Take one event of a stream, `ear`'s own if there is one; return the response to request `number` in it."""
         try:
-            message = parse(data)
+            value = parse(data)
         except CodecError:
             return None
-        if not isinstance(message, dict):
-            return None
-        if message.get("method") is None:
-            return message
+        found = None
+        for message in messages_in(value):
+            if message.get("method") is not None:
+                self._hear(message, ear)
+            elif message.get("id") == number and type(message["id"]) is int:
+                found = message
+        return found
+
+    def _hear(self, message: Mapping[str, Any], ear: Ear | None) -> None:
         if "id" not in message:
             self._ears.hear(message, ear)
-        else:
-            ear = ear or self._ears.asked()
-            if message["method"] == "ping" or ear is None or not ear.ask(message, self._answer):
-                self._aside(answer_to(message), self._settled)
-        return None
+            return
+        ear = ear or self._ears.asked()
+        if message["method"] == "ping" or ear is None or not ear.ask(message, self._answer):
+            self._aside(answer_to(message), self._settled)
 
     def _give_up(self, answer: "_Answer") -> None:
         """Tell a legacy server that nobody waits any longer: closing the stream says nothing to it."""
@@ -324,14 +328,8 @@ class _Answer(Reading, Pending):
 
     def event(self, data: bytes) -> bool:
         ear = self.ear
-        message = self._wire._take(data, ear if ear is not None and ear.listens else None)
-        if message is None:
-            return False
-        identity = message.get("id")
-        if identity != self.number or type(identity) is not int:
-            return False
-        self.found = message
-        return True
+        self.found = self._wire._take(data, ear if ear is not None and ear.listens else None, self.number)
+        return self.found is not None
 
     def weigh(self, received: int, status: int) -> None:
         if self.ear is not None:

@@ -11,7 +11,7 @@ from connectors.mcp.http_client import HttpClient, Reading
 from connectors.mcp.http_reply import Reply
 from connectors.mcp.http_status import refuse_status
 from connectors.mcp.showing import Showing, Shown
-from connectors.mcp.wire import Ear, RpcError, SessionLost, StatusError, answer_to, encode
+from connectors.mcp.wire import Ear, RpcError, SessionLost, StatusError, answer_to, encode, messages_in
 from gateway.connector import Clock, CodecError, ConnectorFault, Notice, Unavailable, dump, parse
 
 __all__ = ["SseWire"]
@@ -137,15 +137,17 @@ class SseWire:
         self._lost()
 
     def _take(self, data: bytes) -> None:
-        """Take one message of the server."""
+        """Take one event of the server."""
         try:
-            message = parse(data)
+            value = parse(data)
         except CodecError:
             return
-        if not isinstance(message, dict):
-            return
+        for message in messages_in(value):
+            self._take_one(message, len(data))
+
+    def _take_one(self, message: Mapping[str, Any], size: int) -> None:
         if message.get("method") is None:
-            self._awaited.answered(message, len(data))
+            self._awaited.answered(message, size)
         elif "id" not in message:
             self._ears.hear(message)
         else:

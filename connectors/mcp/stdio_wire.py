@@ -11,7 +11,7 @@ from connectors.mcp.ears import Ears
 from connectors.mcp.error_log import ErrorLog
 from connectors.mcp.process import Child, Command
 from connectors.mcp.tempo import Tempo
-from connectors.mcp.wire import Ear, answer_to, encode
+from connectors.mcp.wire import Ear, answer_to, encode, messages_in
 from gateway.connector import CodecError, ConnectorFault, Notice, TimedOut, Unavailable, dump, parse
 
 __all__ = ["Noise", "StdioWire"]
@@ -182,17 +182,20 @@ class StdioWire:
 
     def _message(self, line: bytes) -> None:
         try:
-            message = parse(line)
+            messages = messages_in(parse(line))
         except CodecError as error:
             self.noise.garbage += 1
             self._unusable(line, f"The server's answer is not JSON ({error}).")
             return
-        if not isinstance(message, dict):
+        if not messages:
             self.noise.garbage += 1
-            return
+        for message in messages:
+            self._take(message, len(line))
+
+    def _take(self, message: Mapping[str, Any], size: int) -> None:
         method = message.get("method")
         if method is None:
-            self._response(message, len(line))
+            self._response(message, size)
             return
         self._noise_run = 0
         self._burst += 1

@@ -1,6 +1,6 @@
 """What an MCP server is spoken to through, whatever carries the bytes."""
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final, Protocol
 
@@ -16,10 +16,12 @@ __all__ = [
     "Wire",
     "answer_to",
     "encode",
+    "messages_in",
     "result_of",
 ]
 
 METHOD_NOT_FOUND: Final = -32601
+_MOST_IN_A_BATCH: Final = 1000
 
 
 class RpcError(Exception):
@@ -175,6 +177,15 @@ def encode(number: int, method: str, params: Mapping[str, Any], ear: Ear | None 
     if ear is not None and ear.wants_progress:
         params = {**params, "_meta": {**params.get("_meta", {}), "progressToken": number}}
     return dump({"jsonrpc": "2.0", "id": number, "method": method, "params": params})
+
+
+def messages_in(value: Any) -> Sequence[dict[str, Any]]:
+    """Return the JSON-RPC messages in what a server wrote: one, or a batch of up to 1,000 (2025-03-26), else none."""
+    if type(value) is dict:
+        return (value,)
+    if type(value) is list and len(value) <= _MOST_IN_A_BATCH:
+        return [each for each in value if type(each) is dict]
+    return ()
 
 
 def result_of(message: Mapping[str, Any], status: int | None = None) -> Any:

@@ -7,6 +7,7 @@ import pytest
 
 from tests.connectors.mcp.client import Client
 from tests.connectors.mcp.conftest import Start, asked, build, fault_of, text
+from tests.fixtures import sse_faults
 from tests.fixtures.fault_http import Exchange, FaultServer
 
 QUESTION = {"jsonrpc": "2.0", "id": "q", "method": "sampling/createMessage", "params": {"n": 1}}
@@ -115,6 +116,12 @@ async def test_what_a_server_says_and_asks_on_the_stream_reaches_the_client_it_i
         assert client.asked == [("sampling/createMessage", {"n": 1})]
         answers = {answer["id"]: answer["result"] for answer in server.answers()}
         assert answers == {"q": {"x": 1}, 9: {}}
+
+
+async def test_an_answer_in_a_batch_is_an_answer(start: Start) -> None:
+    async with FaultServer("sse", faults={"batch": sse_faults.answered_in_a_batch}) as server:
+        upstream = await start(sse(server))
+        assert text(await upstream.call(asked("batch", {"n": 1}))) == {"n": 1}
 
 
 async def test_a_call_that_is_given_up_is_cancelled_at_the_server(start: Start) -> None:

@@ -70,6 +70,12 @@ async def test_the_first_of_two_answers_counts_and_the_next_call_gets_its_own(st
     assert text(await upstream.call(asked("echo", {"n": 2}))) == '{"n": 2}'
 
 
+async def test_a_batch_is_taken_for_the_messages_in_it(start: Start) -> None:
+    upstream = await start(stdio("legacy"))
+    assert text(await upstream.call(asked("batch"))) == "both"
+    assert text(await upstream.call(asked("echo", {"n": 2}))) == '{"n": 2}'
+
+
 async def test_an_answer_in_pieces_is_put_together(start: Start) -> None:
     upstream = await start(stdio("legacy"))
     assert await upstream.call(asked("half-lines")) == {"content": []}
