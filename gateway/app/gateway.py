@@ -103,6 +103,7 @@ class Gateway(Parts):
             self.approving.watch(),
             Retention(self.store, lambda: self.config.ledger.retention.bodies_ms, self.clock).watch(),
             self.probing.watch(),
+            self.drift.watch(),
             self._levels.watch(),
             self.shaping.watch(),
             self.outbox.watch(),
@@ -173,7 +174,7 @@ class Gateway(Parts):
         self.policy_problem = self.refused_problem = ""
         for sought in sought_in(config.mcpServers, load_connectors()):
             self.credentials.follow(sought)
-        self.notices.rules_changed()
+        self.rules_changed()
         self.authenticator.replace(config.agents)
         await self._index()
         return ""

@@ -38,6 +38,7 @@ from gateway.pipeline.approving import Approving, Ground
 from gateway.pipeline.asking import Asking
 from gateway.pipeline.directory import Directory
 from gateway.pipeline.doubts import Asked, Doubts
+from gateway.pipeline.drift import Drift
 from gateway.pipeline.elicited import Elicited
 from gateway.pipeline.entry import Entry
 from gateway.pipeline.fact_tools import FactGround, FactTools
@@ -128,7 +129,7 @@ class Parts:
         self.session_key = hashlib.sha256(b"toolgate session ids\0" + self.local_key).digest()
         self.listing = Listing(self.authenticator, self.admission, self.rules, self._refused, self.inventory.saw)
         self.directory = Directory(self.upstreams, self.rules)
-        self.notices = Notices(self.upstreams, self.rules, self.listing, self.directory, self.clock)
+        self.notices, self.drift = self._tellers()
         self.approving.access.shown_in(self.listing, self.notices.tools_changed)
         self.pages, self.visitors, self.strangers = self._pages()
         self.elicited = Elicited(redactor.deliver, self.pages)
@@ -157,6 +158,11 @@ class Parts:
             lambda: self.rules.current.catalog.find,
             lambda server: self.rules.current.abouts.get(server, UNSAID),
         )
+
+    def _tellers(self) -> tuple[Notices, Drift]:
+        """Return what tells clients and people of changes."""
+        notices = Notices(self.upstreams, self.rules, self.listing, self.directory, self.clock)
+        return notices, Drift(self.rules, self.store, self.clock)
 
     def _surroundings(self) -> Surroundings:
         return Surroundings(
@@ -189,7 +195,12 @@ class Parts:
     def _recorder(self) -> tuple[Recorder, Recollections]:
         early = self.config.server.early_reads
         recorder = Recorder(self.store, self.clock, self.redactor, self.tainting, durable_reads=not early)
+        recorder.named = self._named
         return recorder, Recollections(self.store, OWN_SERVERS, frozenset({PHASE}))
+
+    def _named(self, request: CallRequest) -> str:
+        tool = self.rules.current.catalog_at(request.endpoint).find(request.name)
+        return request.name if tool is None else tool.name
 
     def _tasks(self) -> TaskRequests:
         shelter = Shelter(self.store, self.store, self.rules, self.clock, self.redactor.record, self.owned, self.pauses)
@@ -250,6 +261,11 @@ class Parts:
             self.lock = lock
         self._swap(self.config, live)
 
+    def rules_changed(self) -> None:
+        """Have everybody told who has to know that other rules are in force."""
+        self.notices.rules_changed()
+        self.drift.changed.set()
+
     def _swap(self, config: GatewayConfig, live: Mapping[str, Live]) -> None:
         """Put new rules in force; when the policies do not load, the old ones stay, over the new catalog."""
         try:
@@ -261,4 +277,4 @@ class Parts:
             self.policy_problem = str(error)
             _LOG.log(self._loud, "the policies do not load, those in force stay:\n%s", error)
             self.rules.current = recatalogued(self.rules.current, config, self.lock, live)
-        self.notices.rules_changed()
+        self.rules_changed()

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.app import Home, live_definitions
-from gateway.catalog.catalog import Live, pin_new
-from gateway.catalog.lock import Lock
-from gateway.catalog.screening import screen
+from gateway.catalog.catalog import NEW, Catalog, Live, pin_new
+from gateway.catalog.lock import Lock, LockError
 from gateway.cli.checks import Check
 from gateway.cli.loaded import Loaded, load_now
 from gateway.cli.running import running
@@ -49,6 +48,12 @@ def probe_servers(config: GatewayConfig, path: Path) -> Iterable[Check]:
     yield from _found_running(loaded)
     live, silent = ask_servers(loaded)
     abouts = config.abouts()
+    lock = Lock()
+    try:
+        lock = Lock.read(Home(loaded.path.parent).lock)
+    except LockError as error:
+        yield Check("gateway.lock", ok=False, message=str(error))
+    tools = Catalog.build(lock, live, config.tools).tools()
     for name in config.mcpServers:
         if name in silent:
             command = _COMMAND.search(silent[name])
@@ -56,11 +61,12 @@ def probe_servers(config: GatewayConfig, path: Path) -> Iterable[Check]:
             fix += f"; or {words}" if (words := abouts.get(name, UNSAID).words()) else ""
             yield Check(f"server {name}", ok=False, message=silent[name] or "it did not answer", fix=fix)
             continue
-        definitions = live[name].definitions
-        hostile = {str(each.get("name"))[:80]: why for each in definitions if (why := screen(each))}
-        yield Check(f"server {name}", ok=True, message=f"answers with {len(definitions)} tools")
-        for tool, why in hostile.items():
-            yield Check(f"tool {name}.{tool}", ok=False, message=f"is quarantined: {why}", fix="toolgate schema diff")
+        yield Check(f"server {name}", ok=True, message=f"answers with {len(live[name].definitions)} tools")
+        for tool in tools:
+            is_new = tool.quarantined == NEW  # as all of a server is that `toolgate up` will pin
+            if tool.server == name and tool.quarantined and (name in lock.servers or not is_new):
+                told, fix = f"is quarantined: {tool.quarantined}", f"toolgate schema diff {tool.name}"
+                yield Check(f"tool {tool.name}", ok=is_new, message=told, fix=fix, warning=is_new)
 
 
 def _found_running(loaded: Loaded) -> Iterable[Check]:

@@ -32,6 +32,7 @@ def status(config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = False) -
         f"up at {found['url']}/mcp (pid {found['pid']})",
         *table(_rows(found["servers"])),
         *_burning(found["servers"]),
+        *_quarantined(found["servers"]),
         *_whom_to_ask(found),
     ]
     if found["policy_problem"]:
@@ -75,6 +76,13 @@ def _whom_to_ask(found: Mapping[str, Any]) -> Iterable[str]:
 
 def _burning(servers: Mapping[str, Any]) -> Iterable[str]:
     return [f"{name} {text}" for name, each in servers.items() if (text := slo_text(each.get("slo")))]
+
+
+def _quarantined(servers: Mapping[str, Any]) -> Iterable[str]:
+    held = [pair for each in servers.values() for pair in each["quarantined"].items()]
+    yield from (f"{name} is quarantined: {why}; see: toolgate schema diff {name}" for name, why in held[:_MOST])
+    if len(held) > _MOST:
+        yield f"and {len(held) - _MOST} more tools are; see: toolgate schema diff"
 
 
 def _rows(servers: dict[str, Any]) -> list[dict[str, str]]:

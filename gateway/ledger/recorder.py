@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from operator import attrgetter
 from typing import Any, Final, Protocol
 
 from gateway.ledger.bundles import Bundles, Kept
@@ -17,6 +18,7 @@ from gateway.model.facts import Approval, Facts, StepStatus
 from gateway.model.identity import ANONYMOUS_AGENT
 from gateway.model.light import maker
 from gateway.model.outcome import Outcome, Succeeded, Unknown
+from gateway.model.request import CallRequest
 from gateway.store.approvals import ApprovalUse
 from gateway.store.bodies import used_in
 from gateway.store.facts import FactUse
@@ -73,6 +75,8 @@ class Recorder:
         self._parts = Parts()
         self._ordinary = Ordinary(redactor, self._parts)
         self._bundles = Bundles(ledger, clock)
+        self.named: Callable[[CallRequest], str] = attrgetter("name")
+        """Says which tool a call names that was refused before it was known: agents know tools by other names."""
 
     def claim(self, call: Call, uses: Sequence[StepUse]) -> Awaitable[Claimed]:
         """Write the intent of a decided call and take its locks.
@@ -227,7 +231,7 @@ class Recorder:
             "" if facts is None else facts.run.id,
             ANONYMOUS_AGENT if identity is None else identity.agent,
             "" if identity is None else identity.on_behalf_of or "",
-            self._redact(call.request.name)[:_LONGEST_NAME] if tool is None else tool.name,
+            self._redact(self.named(call.request))[:_LONGEST_NAME] if tool is None else tool.name,
             body,
             taint=self._news(call, carried) if carried else (),
         )

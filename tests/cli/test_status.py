@@ -133,6 +133,8 @@ def test_whom_to_ask_about_a_server_that_ails_is_told_to_people_and_in_short_to_
         checked = house.run("doctor").output
         assert f"or correct its entry under mcpServers; or {words}" in checked
         assert f"fix: {words}" in checked
+        assert "✗ tool probe.pay: is quarantined: its definition changed" in checked
+        assert "fix: toolgate schema diff probe.pay" in checked
     finally:
         gateway.stop()
     gateway.start()
@@ -141,7 +143,9 @@ def test_whom_to_ask_about_a_server_that_ails_is_told_to_people_and_in_short_to_
         while not house.json("status")["servers"]["probe"]["quarantined"]:
             assert time.monotonic() < give_up
             time.sleep(0.1)
-        assert f"probe: {words}" in house.run("status").output
+        shown = house.run("status").output
+        assert f"probe: {words}" in shown
+        assert "probe.pay is quarantined: its definition changed" in shown
         refused = gateway.call(token, "probe_pay", {})
         assert refused["_meta"]["io.toolgate/refusal"]["code"] == "tool_quarantined"
         assert refused["content"][0]["text"].endswith("Ask probe team, who answers for it.")

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from gateway.ledger.trace import latest_lines
+from gateway.store.ports import EventFilter
 from tests.live.inside import Inside, inside
 from tests.live.probe_server import ECHO, tool
 from tests.live.raw import ERAS, Peer, changed, kill_probe, probe_section, probes, received
@@ -79,6 +81,8 @@ async def test_a_tool_that_changed_is_quarantined_and_says_so(gate: Inside, era:
     assert len(received(gate.home / "probe")) == before
     quarantined = gate.gateway.status()["servers"]["probe"]["quarantined"]
     assert list(quarantined) == ["probe.echo"]
+    [line] = await latest_lines(gate.gateway.store, EventFilter(tool="probe.echo", limit=1))
+    assert line.code == "tool_quarantined"  # under the name by which operators ask for it
     assert (await known.call("probe_act", {"still": era})).code == "ok"
     await offer(gate, ECHO)  # what is again as it was pinned may be called again
     assert (await known.call("probe_echo")).code == "ok"
