@@ -7,6 +7,7 @@ from typing import Any
 
 from gateway.app.parts import Parts
 from gateway.transport.beside import Asgi, Beside
+from gateway.transport.browsers import open_to
 from gateway.transport.endpoint import Door, Eras, McpEndpoint
 from gateway.transport.guard import Guard
 from gateway.transport.input import Inputs
@@ -53,4 +54,4 @@ def build_front(parts: Parts, guard: Guard, status: Callable[[], Mapping[str, An
         return build_rest(parts, operator_token(parts.local_key), status)
 
     beside = Beside(guard, Lessor(parts.leases, parts.listing.identify), rest)
-    return Front(build_asgi(endpoint, beside), ends)
+    return Front(open_to(parts.config.server.origins, build_asgi(endpoint, beside)), ends)

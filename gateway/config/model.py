@@ -32,6 +32,9 @@ OWN_SERVERS: Final = frozenset({APPROVALS_SERVER, FACTS_SERVER, OWN_SERVER, RESU
 _LISTEN: Final = re.compile(r"(?P<host>\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):(?P<port>\d{1,5})")
 
 
+_ORIGIN: Final = re.compile(r"https?://(\[[0-9a-f:]+\]|[a-z0-9.-]+)(:\d{1,5})?")
+
+
 def _address(text: str) -> str:
     found = _LISTEN.fullmatch(text)
     if found is None or int(found["port"]) > 65535:
@@ -52,6 +55,12 @@ def _public(url: str) -> str:
     return url
 
 
+def _origin(text: str) -> str:
+    if not _ORIGIN.fullmatch(text):
+        raise ValueError("an origin is what a browser calls a page's: http(s)://HOST, in small letters, without a path")
+    return text
+
+
 class ServerSection(BaseModel):
     """Where the gateway listens and keeps its ledger."""
 
@@ -66,6 +75,11 @@ class ServerSection(BaseModel):
     )
     public_url: Annotated[str, AfterValidator(_public)] | None = Field(
         None, description="The URL agents use when it is not the address listened on, as behind a proxy."
+    )
+    origins: tuple[Annotated[str, AfterValidator(_origin)], ...] = Field(
+        (),
+        description="Origins whose web pages may use MCP with an agent's token, such as http://localhost:6274 for the "
+        "MCP Inspector. No other page may.",
     )
     environment: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,31}$")] = Field(
         "production", description="What policies see as the environment."

@@ -74,7 +74,7 @@ class McpEndpoint:
         self._lookout = Lookout()
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        exchange = Exchange(scope, receive, send, scope["path"][len(_ROOT) + 1 :], self._lookout)
+        exchange = Exchange(scope, receive, send, scope["path"][len(_ROOT) + 1 :].rstrip("/"), self._lookout)
         return self._post(exchange) if scope["method"] == "POST" else self._serve(exchange, scope["method"])
 
     async def _serve(self, exchange: Exchange, verb: str) -> None:

@@ -63,7 +63,7 @@ class Guard:
             raise HttpRefusal(421, "This Host is not served here. Set server.public_url if it should be.")
         origin = headers.get("origin")
         if origin is not None and origin.lower() not in self.origins:
-            raise HttpRefusal(403, "This Origin may not call the gateway.")
+            raise HttpRefusal(403, "Pages of this Origin may not call the gateway: name it in server.origins.")
 
     @staticmethod
     def check_post(headers: Mapping[str, str]) -> None:

@@ -16,7 +16,8 @@ from gateway.transport.endpoint import McpEndpoint
 
 __all__ = ["build_asgi", "listen", "serving"]
 
-_ENDPOINT: Final = re.compile(r"/mcp/[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
+_ENDPOINT: Final = re.compile(r"/mcp/(?:[A-Za-z0-9][A-Za-z0-9_-]{0,31}/?)?")
+"""One slash at the end is nobody's mistake to pay for: whole frameworks write their URLs with it."""
 
 
 def build_asgi(endpoint: McpEndpoint, beside: Asgi) -> Asgi:

@@ -20,6 +20,7 @@ from gateway.transport.telemetry import TelemetryApi
 __all__ = ["Sides", "build_sides"]
 
 _NO_OAUTH: Final = f"Nobody logs in here. {HOW_TO_CALL}"
+_ELSEWHERE: Final = "Nothing is here. MCP is served over Streamable HTTP at /mcp, and at /mcp/NAME for each endpoint."
 _METADATA_PATH: Final = "/.well-known/oauth-protected-resource"
 
 
@@ -72,4 +73,10 @@ def build_sides(sides: Sides) -> Starlette:
         *sides.consent.routes(),
         *sides.telemetry.routes(),
     ]
-    return Starlette(routes=routes)
+    return Starlette(routes=routes, exception_handlers={404: _not_here})
+
+
+async def _not_here(request: Request, _: Exception) -> Response:
+    """Tell who was given the gateway's address without its path, or an older transport's, where MCP is."""
+    del request
+    return JSONResponse({"error": _ELSEWHERE}, 404)

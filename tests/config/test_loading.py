@@ -145,6 +145,8 @@ def test_every_reference_that_leads_nowhere_is_named_in_its_place(tmp_path: Path
         ("version: 1\nserver: {store: 'mysql://x'}\n", (2, 17), "wrong_value", "sqlite:///FILE"),
         ("version: 1\nserver: {store: 'sqlite:///'}\n", (2, 17), "wrong_value", "sqlite:///FILE"),
         ("version: 1\nserver: {public_url: 'ftp://x'}\n", (2, 22), "wrong_value", "http(s)://HOST"),
+        ("version: 1\nserver: {origins: ['*']}\n", (2, 20), "wrong_value", "what a browser calls a page's"),
+        ("version: 1\nserver: {origins: ['http://a.example/']}\n", (2, 20), "wrong_value", "without a path"),
         ("version: 1\nserver: [1]\n", (2, 9), "wrong_value", "`server`"),
         ("version: 1\nmcpServers:\n  'my server': {}\n", (3, 3), "wrong_value", "`my server`"),
         ("version: 1\ntools:\n  a.b: {efect: read}\n", (3, 9), "unknown_key", "did you mean `effect`?"),

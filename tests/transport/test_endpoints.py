@@ -45,6 +45,13 @@ async def test_what_an_agent_is_told_to_ask_about_its_approval_is_there_at_every
     assert told["structuredContent"]["state"] == "pending"
 
 
+async def test_a_slash_at_the_end_of_the_address_makes_no_difference() -> None:
+    front = offering_front(endpoints=ENDPOINTS)
+    assert await tools_at(front, "/mcp/mail/") == {"mail_send"}
+    assert await tools_at(front, "/mcp/") == await tools_at(front, "/mcp")
+    assert (await front.send("POST", "/mcp//", json={})).status_code == 404
+
+
 async def test_bare_names_are_the_servers_own_where_nobody_else_has_them() -> None:
     front = offering_front(endpoints=ENDPOINTS)
     assert await tools_at(front, "/mcp/bare") == {"pay", "settle", "list", "send"}

@@ -20,8 +20,10 @@ async def test_every_path_is_guarded(path: str) -> None:
     assert (response.status_code, "error" in response.json()) == (421, True)
 
 
-async def test_what_is_not_there_is_not_found() -> None:
-    assert (await Front().send("GET", "/nowhere")).status_code == 404
+@pytest.mark.parametrize("path", ["/", "/sse", "/mcp/a/b"])
+async def test_whoever_asks_where_nothing_is_learns_where_mcp_is(path: str) -> None:
+    told = await Front().send("POST", path, json={"jsonrpc": "2.0", "id": 1, "method": "ping"})
+    assert (told.status_code, "served over Streamable HTTP at /mcp" in told.json()["error"]) == (404, True)
 
 
 async def test_anybody_finds_the_key_with_which_what_the_gateway_states_is_checked() -> None:
