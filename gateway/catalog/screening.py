@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any, Final
 
-from gateway.catalog.validation import SchemaRefused, compile_schema
+from gateway.catalog.validation import SchemaRefused, accept_schema
 from gateway.codec import CodecError, dump
 from gateway.model.operation import ACTION_OF
 
@@ -44,7 +44,7 @@ def screen(definition: Mapping[str, Any]) -> str:
         if not isinstance(schema, Mapping):
             return f"its {field} is not an object"
         try:
-            compile_schema(schema)
+            accept_schema(schema)
         except SchemaRefused as error:
             return f"its {field} is refused: {error}"
     return ""

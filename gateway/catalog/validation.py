@@ -1,21 +1,27 @@
 """JSON Schema validation with schemas nobody trusts.
 
 jsonschema-rs fetches remote `$ref` by default and its default regex engine backtracks: both are switched off here.
+It is loaded, and a plain schema compiled, by the first value that is held against one.
 """
 
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import jsonschema_rs
-
+from gateway.catalog.plain import is_plain
 from gateway.catalog.weight import MOST_CHECKS, Weigh, weigher
 
-__all__ = ["SchemaRefused", "argument_checker", "checker", "compile_schema"]
+if TYPE_CHECKING:
+    import jsonschema_rs
+
+__all__ = ["SchemaRefused", "accept_schema", "argument_checker", "checker"]
+
+Check = Callable[[Any], str]
+"""Says what in a value breaks a schema, or nothing."""
 
 _DRAFTS: Final = re.compile(r"^https?://json-schema\.org/(draft/2020-12|draft/2019-09|draft-0[467])/schema#?$")
-_LINEAR: Final = jsonschema_rs.RegexOptions(size_limit=1 << 20, dfa_size_limit=1 << 20)
+_REGEX_BYTES: Final = 1 << 20
 _MAX_REPORTED: Final = 3
 
 
@@ -23,49 +29,76 @@ class SchemaRefused(ValueError):
     """The schema cannot be compiled, or would reach outside itself."""
 
 
-def compile_schema(schema: Mapping[str, Any]) -> jsonschema_rs.Validator:
-    """Compile `schema` (2020-12 unless it names an older draft).
+def accept_schema(schema: Mapping[str, Any]) -> None:
+    """Let a schema pass that compiles (as 2020-12 unless it names an older draft).
 
     Raises:
         SchemaRefused: malformed, of an unknown draft, with a remote `$ref`, with a pattern that needs backtracking, or
             with references that make more work of any value than can be done.
     """
-    return _compiled(schema)[0]
+    if not is_plain(schema):
+        _compiled(schema)
 
 
-def _compiled(schema: Mapping[str, Any]) -> tuple[jsonschema_rs.Validator, Weigh | None]:
-    draft = schema.get("$schema")
-    if draft is not None and not (isinstance(draft, str) and _DRAFTS.match(draft)):
-        raise SchemaRefused("$schema names no known draft")
-    try:
-        validator = jsonschema_rs.validator_for(dict(schema), offline=True, pattern_options=_LINEAR, mask="(hidden)")
-        return validator, weigher(schema)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise SchemaRefused(str(error).splitlines()[0][:200] if str(error) else type(error).__name__) from None
-
-
-def checker(schema: Mapping[str, Any]) -> Callable[[Any], str]:
+def checker(schema: Mapping[str, Any]) -> Check:
     """Return a function that says what in a value breaks `schema`, or an empty string.
 
     Raises:
-        SchemaRefused: as `compile_schema`.
+        SchemaRefused: as `accept_schema`.
     """
-    validator, weigh = _compiled(schema)
-    return _bounded(partial(_violations, validator), weigh)
+    return _once_needed(_checker, schema)
 
 
-def argument_checker(schema: Mapping[str, Any]) -> Callable[[Any], str]:
+def argument_checker(schema: Mapping[str, Any]) -> Check:
     """As `checker`, for arguments: a null in the place of an optional one counts as its absence.
 
     Models send such nulls all the time, and policies read them as absent too. The arguments pass as they are.
     """
+    return _once_needed(_argument_checker, schema)
+
+
+def _once_needed(make: Callable[[Mapping[str, Any]], Check], schema: Mapping[str, Any]) -> Check:
+    """Return what `make` makes of a schema, made now if that may fail, else for the first value."""
+    if not is_plain(schema):
+        return make(schema)
+    made: Check | None = None
+
+    def check(value: Any) -> str:
+        nonlocal made
+        if made is None:
+            made = make(schema)
+        return made(value)
+
+    return check
+
+
+def _checker(schema: Mapping[str, Any]) -> Check:
+    validator, weigh = _compiled(schema)
+    return _bounded(partial(_violations, validator), weigh)
+
+
+def _argument_checker(schema: Mapping[str, Any]) -> Check:
     validator, weigh = _compiled(schema)
     declared = schema.get("properties") or {}
     optional = frozenset(declared) - {*schema.get("required", ())}
     return _bounded(partial(_argument_violations, validator, optional), weigh)
 
 
-def _bounded(check: Callable[[Any], str], weigh: Weigh | None) -> Callable[[Any], str]:
+def _compiled(schema: Mapping[str, Any]) -> "tuple[jsonschema_rs.Validator, Weigh | None]":
+    import jsonschema_rs
+
+    draft = schema.get("$schema")
+    if draft is not None and not (isinstance(draft, str) and _DRAFTS.match(draft)):
+        raise SchemaRefused("$schema names no known draft")
+    linear = jsonschema_rs.RegexOptions(size_limit=_REGEX_BYTES, dfa_size_limit=_REGEX_BYTES)
+    try:
+        validator = jsonschema_rs.validator_for(dict(schema), offline=True, pattern_options=linear, mask="(hidden)")
+        return validator, weigher(schema)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise SchemaRefused(str(error).splitlines()[0][:200] if str(error) else type(error).__name__) from None
+
+
+def _bounded(check: Check, weigh: Weigh | None) -> Check:
     """Return `check`, or what does it only where it ends: it would hold up every other call."""
     if weigh is None:
         return check
@@ -78,7 +111,7 @@ def _bounded(check: Callable[[Any], str], weigh: Weigh | None) -> Callable[[Any]
     return light_enough
 
 
-def _argument_violations(validator: jsonschema_rs.Validator, optional: frozenset[str], arguments: Any) -> str:
+def _argument_violations(validator: "jsonschema_rs.Validator", optional: frozenset[str], arguments: Any) -> str:
     if validator.is_valid(arguments):
         return ""
     if isinstance(arguments, dict) and None in arguments.values():
@@ -87,7 +120,7 @@ def _argument_violations(validator: jsonschema_rs.Validator, optional: frozenset
     return _violations(validator, arguments)
 
 
-def _violations(validator: jsonschema_rs.Validator, value: Any) -> str:
+def _violations(validator: "jsonschema_rs.Validator", value: Any) -> str:
     if validator.is_valid(value):
         return ""
     found = []

@@ -62,8 +62,6 @@ def _load(document: Document, resolve: Resolver, connectors: Connectors | None) 
 
 def _endpoint_problems(document: Document, config: GatewayConfig) -> Iterator[Problem]:
     """Yield what endpoints name that is configured nowhere: it would show nothing, or be there for nobody."""
-    from difflib import get_close_matches  # as in the catalog
-
     known = {
         "servers": {*config.mcpServers, OWN_SERVER, FACTS_SERVER},
         "agents": config.agents.keys(),
@@ -73,6 +71,8 @@ def _endpoint_problems(document: Document, config: GatewayConfig) -> Iterator[Pr
         for kind, names in known.items():
             for number, name in enumerate(getattr(section, kind)):
                 if name not in names:
+                    from difflib import get_close_matches  # as in the catalog
+
                     near = get_close_matches(name, names, n=1)
                     message = f"no {kind.removesuffix('s')} is called `{name}`"
                     fix = f"did you mean `{near[0]}`?" if near else ""
