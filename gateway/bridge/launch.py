@@ -137,15 +137,15 @@ class Launcher:
             lease = channel.send("GET", "/-/lease", {"Authorization": f"Bearer {bearer}"}).begin(_PROBE_S)
             if lease.status == 200:
                 return Line(channel, bearer, lease)
-            reason = lease.body().decode(errors="replace")[:500]
             lease.end()
         except (NotSent, Lost):
             return None
         channel.close()
         if lease.status in {401, 403}:
             raise GatewayDown(
-                f"The gateway at {url} does not know the agent '{self._agent}' ({lease.status}): {reason}. "
-                f"Add it under `agents:` in {self._home.config}, or look with `toolgate doctor`."
+                f"The gateway at {url} does not let the agent '{self._agent}' in by the key of this machine. "
+                f"In {self._home.config} it takes `agents: {{ {self._agent}: {{ auth: {{ local: true }} }} }}` "
+                f"(`token: true` beside it, where it has a token too); or look with `toolgate doctor`."
             )
         return None
 
