@@ -122,7 +122,7 @@ class Parts:
         self.owned = OwnedTasks()
         self.runs = Runs(self.store, self.clock, self.ids, stopped=self.pauses.check_run)
         self.tokens = TokenIndex(self.store, self.clock)
-        self.keys = KeyRing(self.clock)
+        self.keys = KeyRing(self.clock, home.path)
         self.outbox = Outbox(self.store, config.events, home.private, self.clock)
         self.children = Children(self.store, self.tokens, self.clock)
         self.authenticator = Authenticator(config.agents, self._trust(), self.clock)

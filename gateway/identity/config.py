@@ -1,5 +1,6 @@
 """The `agents:` and `identity:` sections of the configuration."""
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -36,6 +37,8 @@ __all__ = [
     "safe_url",
 ]
 
+_SPIFFE = "spiffe://"
+_TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -81,11 +84,18 @@ AgentName = Annotated[
 
 
 class JwtAuth(BaseModel):
-    """The JWT that proves an agent: all of issuer, audience and subject must match, and the signature hold."""
+    """The JWT that proves an agent: all of issuer, audience and subject must match, and the signature hold.
+
+    A SPIFFE trust domain is an issuer too: its JWT-SVIDs name it in their subject, whatever else they say.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    issuer: str = Field(min_length=1, max_length=2048, description="The `iss` claim, compared exactly.")
+    issuer: str = Field(
+        min_length=1,
+        max_length=2048,
+        description="The `iss` claim, compared exactly; or a SPIFFE trust domain, `spiffe://acme.example`.",
+    )
     audience: str = Field(min_length=1, max_length=2048, description="What `aud` must name: this gateway.")
     subject: str = Field(
         min_length=1, max_length=256, description="The agent's `sub`, or `act.sub` when it acts for a user."
@@ -93,7 +103,9 @@ class JwtAuth(BaseModel):
     jwks_url: SafeUrl | None = Field(
         None, description="Where the issuer's keys are; found through the issuer's metadata when absent."
     )
-    jwks_file: Path | None = Field(None, description="A file with the issuer's keys (JWKS), instead of a URL.")
+    jwks_file: Path | None = Field(
+        None, description="A file with the issuer's keys (JWKS), instead of a URL; relative to gateway.yaml."
+    )
     algorithms: Annotated[list[Algorithm], Field(min_length=1, max_length=10)] = Field(
         default=["ES256", "RS256", "EdDSA"],
         description="Signature algorithms that are accepted; the token has no say in it.",
@@ -104,8 +116,28 @@ class JwtAuth(BaseModel):
         if self.jwks_url is not None and self.jwks_file is not None:
             raise ValueError("give jwks_url or jwks_file, not both")
         if self.jwks_url is None and self.jwks_file is None:
+            if self.trust_domain:
+                raise ValueError("say where the keys of the trust domain are: jwks_file, or jwks_url")
             safe_url(self.issuer)
         return self
+
+    @model_validator(mode="after")
+    def _of_its_trust_domain(self) -> Self:
+        if self.issuer.startswith(_SPIFFE) and not _TRUST_DOMAIN.fullmatch(self.trust_domain):
+            raise ValueError("a SPIFFE trust domain is `spiffe://` and a name in lower case, without a path")
+        if self.trust_domain and not self.subject.startswith(f"{self.issuer}/"):
+            raise ValueError(f"the subject must be a SPIFFE id of the trust domain: {self.issuer}/…")
+        return self
+
+    def beside(self, folder: Path) -> "JwtAuth":
+        """Return it with the file of its keys, if they are in one, as seen from anywhere."""
+        found = self.jwks_file
+        return self if found is None else self.model_copy(update={"jwks_file": folder / found})
+
+    @property
+    def trust_domain(self) -> str:
+        """The SPIFFE trust domain whose JWT-SVIDs prove the agent; empty for any other issuer."""
+        return self.issuer.removeprefix(_SPIFFE) if self.issuer.startswith(_SPIFFE) else ""
 
 
 class AuthConfig(BaseModel):

@@ -9,7 +9,7 @@ from gateway.identity.refusal import refused
 
 __all__ = ["Claims", "credential_id", "read_jwt", "subject_name"]
 
-_TYPES: Final = frozenset({"jwt", "at+jwt", "application/at+jwt"})
+_TYPES: Final = frozenset({"jwt", "at+jwt", "application/at+jwt", "jose"})  # the last is what a JWT-SVID may say
 _MAX_ACTORS: Final = 8
 _MAX_TEXT: Final = 256
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -45,7 +45,7 @@ class JwtVerifier:
     def __init__(self, agents: Mapping[str, AgentConfig], keys: KeyRing, clock: Clock, *, skew_s: int) -> None:
         self._clock = clock
         self._skew_s = skew_s
-        self._bindings: dict[tuple[str, str], list[_Binding]] = {}
+        self._bindings: dict[tuple[str | None, str], list[_Binding]] = {}
         self._verified: OrderedDict[bytes, tuple[int, Identity]] = OrderedDict()
         for name, config in agents.items():
             if (auth := config.auth.jwt) is not None:
@@ -88,12 +88,18 @@ class JwtVerifier:
         subject = read.actors[0] if read.actors else read.claims.get("sub")
         audience = read.claims.get("aud")
         audiences = audience if isinstance(audience, list) else [audience]
-        if not isinstance(issuer, str) or not isinstance(subject, str):
+        if not isinstance(issuer, str | None) or not isinstance(subject, str):
             raise refused("issuer or subject is missing")
-        fitting = [b for b in self._bindings.get((issuer, subject), ()) if b.auth.audience in audiences]
+        found = self._bindings.get((issuer, subject)) or self._of_trust_domain(read, subject)
+        fitting = [b for b in found if b.auth.audience in audiences]
         if len(fitting) != 1:
             raise refused("no agent, or more than one, has this issuer, audience and subject")
         return fitting[0]
+
+    def _of_trust_domain(self, read: Claims, subject: str) -> Sequence[_Binding]:
+        """Return whom a JWT-SVID may prove: its subject names the trust domain, which alone vouches for it."""
+        domain = "/".join(subject.split("/")[:3])
+        return self._bindings.get((domain, subject), ()) if not read.actors else ()
 
     def _judge_times(self, claims: Mapping[str, Any]) -> int:
         """Return when the token expires, in seconds; raise when that has been, or its time has not come."""
@@ -142,10 +148,10 @@ def _check(token: str, key: "PyJWK", auth: JwtAuth) -> None:
             token,
             key,
             algorithms=[key.algorithm_name],
-            issuer=auth.issuer,
+            issuer=None if auth.trust_domain else auth.issuer,
             audience=auth.audience,
             options={
-                "require": ["exp", "iss", "aud", "sub"],
+                "require": ["exp", "aud", "sub", *([] if auth.trust_domain else ["iss"])],
                 "verify_exp": False,
                 "verify_nbf": False,
                 "verify_iat": False,

@@ -1,6 +1,7 @@
 """Reading an issuer's keys: bounded in time and bytes, never redirected, over TLS or from this machine."""
 
 import asyncio
+import base64
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -33,10 +34,21 @@ async def fetch_keys(auth: JwtAuth, *, timeout_s: float = FETCH_S) -> list[Any]:
             document = await _document(auth)
     except TimeoutError:
         raise KeysUnavailable(f"no answer within {timeout_s:g} s") from None
-    keys = document.get("keys")
+    keys = _of_trust_domain(document, auth.trust_domain).get("keys")
     if not isinstance(keys, list):
         raise KeysUnavailable("not a key set: no list of keys")
     return keys
+
+
+def _of_trust_domain(document: dict[str, Any], trust_domain: str) -> dict[str, Any]:
+    """Return its bundle out of what spiffe-helper writes of all trust domains: each one's key set in base64."""
+    bundle = document.get(trust_domain)
+    if not isinstance(bundle, str):
+        return document
+    try:
+        return _object(base64.b64decode(bundle, validate=True))
+    except ValueError:
+        raise KeysUnavailable(f"the bundle of {trust_domain} is not base64") from None
 
 
 async def _document(auth: JwtAuth) -> dict[str, Any]:

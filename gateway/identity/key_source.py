@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.identity.config import JwtAuth
@@ -86,14 +87,16 @@ class KeySource:
 
 
 class KeyRing:
-    """One KeySource per issuer, kept across reloads of the configuration."""
+    """One KeySource per issuer, kept across reloads of the configuration. Files are relative to `folder`."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, folder: Path = Path()) -> None:
         self._clock = clock
+        self._folder = folder
         self._sources: dict[tuple[str, str, str], KeySource] = {}
 
     def source(self, auth: JwtAuth) -> KeySource:
         """Return the keys `auth` trusts."""
+        auth = auth.beside(self._folder)
         name = (auth.issuer, auth.jwks_url or "", str(auth.jwks_file or ""))
         if name not in self._sources:
             self._sources[name] = KeySource(lambda: fetch_keys(auth), self._clock)

@@ -17,7 +17,8 @@ def resource_metadata(settings: IdentityConfig, agents: Mapping[str, AgentConfig
 
     It is served only then: clients that find metadata insist on OAuth, and would never try a plain API token.
     """
-    issuers = sorted({agent.auth.jwt.issuer for agent in agents.values() if agent.auth.jwt})
+    ways = [agent.auth.jwt for agent in agents.values() if agent.auth.jwt]
+    issuers = sorted({jwt.issuer for jwt in ways if not jwt.trust_domain})  # nobody logs in at a trust domain
     servers = settings.authorization_servers or issuers
     if settings.resource is None or not servers:
         return None

@@ -234,7 +234,9 @@ def test_a_gateway_that_cannot_even_be_run_is_an_answer_too(make_bridge: Make) -
     assert "no-such-program" in bridge.hear()["error"]["message"]
 
 
-def test_an_agent_that_may_not_come_by_the_key_of_the_machine_is_told_what_lets_it_in(gateway: FakeGateway, tmp_path: Path) -> None:
+def test_an_agent_that_may_not_come_by_the_key_of_the_machine_is_told_what_lets_it_in(
+    gateway: FakeGateway, tmp_path: Path
+) -> None:
     launcher = Launcher(Home(tmp_path / "gateway.yaml"), "stranger")
     with pytest.raises(GatewayDown, match=r"gateway\.yaml it takes `agents: { stranger: { auth: { local: true } } }`"):
         launcher.line()

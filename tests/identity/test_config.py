@@ -92,6 +92,22 @@ def test_an_issuer_that_is_no_url_needs_its_keys_named() -> None:
     assert load({"a": {"auth": {"jwt": {**JWT, "issuer": "acme", "jwks_file": "keys.json"}}}})
 
 
+@pytest.mark.parametrize(
+    "jwt",
+    [
+        {"issuer": "spiffe://acme.example", "jwks_file": None},
+        {"issuer": "spiffe://acme.example", "subject": "spiffe://acme.example"},
+        {"issuer": "spiffe://acme.example", "subject": "spiffe://evil.example/agent/payer"},
+        {"issuer": "spiffe://acme.example", "subject": "spiffe://acme.example.evil/agent/payer"},
+        {"issuer": "spiffe://acme.example/"}, {"issuer": "spiffe://"}, {"issuer": "spiffe://ACME.example"},
+    ],
+)  # fmt: skip
+def test_a_trust_domain_proves_only_its_own_and_by_keys_that_are_named(jwt: Any) -> None:
+    good = {"issuer": "spiffe://acme.example", "subject": "spiffe://acme.example/payer", "jwks_file": "bundle.json"}
+    assert load({"a": {"auth": {"jwt": {"audience": "toolgate", **good}}}})
+    assert problem({"a": {"auth": {"jwt": {"audience": "toolgate", **good, **jwt}}}})
+
+
 @pytest.mark.parametrize("skew", [-1, 61])
 def test_the_clock_skew_is_bounded(skew: int) -> None:
     with pytest.raises(ValidationError):
