@@ -2,7 +2,7 @@
 
 from gateway.app.front import operator_token
 from gateway.app.gateway import Gateway
-from gateway.app.opening import issuer_of, live_definitions, open_heads, open_store, policy_trial
+from gateway.app.opening import issuer_of, live_definitions, open_heads, open_store, policy_trial, store_file
 from gateway.home import Home
 from gateway.rulebook import build_rules, read_policies, undecided_in
 
@@ -17,5 +17,6 @@ __all__ = [
     "operator_token",
     "policy_trial",
     "read_policies",
+    "store_file",
     "undecided_in",
 ]

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 from gateway.catalog.catalog import Live
@@ -22,7 +23,7 @@ from gateway.redaction.redactor import Redactor
 from gateway.store.ports import Store
 from gateway.store.sqlite import SqliteStore
 
-__all__ = ["connect", "issuer_of", "live_definitions", "open_heads", "open_store", "policy_trial"]
+__all__ = ["connect", "issuer_of", "live_definitions", "open_heads", "open_store", "policy_trial", "store_file"]
 
 _ASK_S: Final = 20.0
 
@@ -33,14 +34,19 @@ def open_store(config: GatewayConfig, home: Home, clock: Clock) -> Store:
     Raises:
         PrivateFileError: the gateway's own key, with which it knows what it wrote itself, cannot be used.
     """
-    url = config.server.store
-    if url == "memory:":
+    path = store_file(config, home)
+    if path is None:
         from gateway.store.memory import MemoryStore  # which a gateway that keeps anything never needs
 
         return MemoryStore(clock)
-    path = home.path / url.removeprefix("sqlite:///")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     return SqliteStore(path, clock, key=load_local_key(home.path / config.identity.local_key))
+
+
+def store_file(config: GatewayConfig, home: Home) -> Path | None:
+    """Return where the configured store keeps everything; None where it is kept in memory."""
+    url = config.server.store
+    return None if url == "memory:" else home.path / url.removeprefix("sqlite:///")
 
 
 def open_heads(config: GatewayConfig, home: Home, store: Store, clock: Clock) -> Heads | None:

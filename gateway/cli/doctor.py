@@ -10,6 +10,7 @@ import typer
 
 from gateway.app import build_rules, policy_trial, read_policies, undecided_in
 from gateway.catalog.lock import Lock, LockError
+from gateway.cli.callers import examine_keys, examine_tokens
 from gateway.cli.checks import Check
 from gateway.cli.loaded import Loaded, load_now
 from gateway.cli.output import FAILED, emit
@@ -58,7 +59,9 @@ def examine(config: Path, *, fix: bool, probe: Probe | None = None) -> Iterable[
     yield from _policies(config.parent, loaded.config)
     yield from _programs(loaded.config)
     yield from _access(loaded)
+    yield from examine_tokens(loaded)
     if probe is not None:
+        yield from examine_keys(loaded)
         yield from probe(loaded.config, config)
 
 

@@ -14,7 +14,7 @@ from gateway.model.errors import GatewayError
 from gateway.store.ports import Store
 from gateway.store.private_file import PrivateFileError
 
-__all__ = ["AsJson", "ConfigPath", "home_of", "loaded_from", "with_store"]
+__all__ = ["AsJson", "ConfigPath", "home_of", "in_store", "loaded_from", "with_store"]
 
 ConfigPath = Annotated[Path, typer.Option(help="The configuration file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -31,8 +31,13 @@ def loaded_from(config: Path, *, as_json: bool = False) -> Loaded:
     return load_config(config, as_json=as_json)
 
 
-def with_store(loaded: Loaded, work: Callable[[Store], Awaitable[T]], *, as_json: bool = False) -> T:
-    """Run `work` on the opened store; a store that cannot answer ends the command with 1."""
+def in_store(loaded: Loaded, work: Callable[[Store], Awaitable[T]]) -> T:
+    """Run `work` on the opened store.
+
+    Raises:
+        GatewayError: the store cannot answer.
+        PrivateFileError: the gateway's own key cannot be used.
+    """
     import asyncio
 
     async def run() -> T:
@@ -43,8 +48,13 @@ def with_store(loaded: Loaded, work: Callable[[Store], Awaitable[T]], *, as_json
         finally:
             await store.close()
 
+    return asyncio.run(run())
+
+
+def with_store(loaded: Loaded, work: Callable[[Store], Awaitable[T]], *, as_json: bool = False) -> T:
+    """Run `work` on the opened store; a store that cannot answer ends the command with 1."""
     try:
-        return asyncio.run(run())
+        return in_store(loaded, work)
     except GatewayError as error:
         fail_with(Refused(error.code, error.message, error.detail), as_json=as_json)
     except PrivateFileError as error:

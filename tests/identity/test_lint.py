@@ -6,6 +6,7 @@ from tests.identity.doubles import agents
 
 NOW = 1_800_000_000_000
 DAY = 86_400_000
+PEOPLE = {"bob"}
 AGENTS = agents(payer={}, reader={}, bridge={"auth": {"local": True}})
 
 
@@ -14,18 +15,18 @@ def token(agent: str, digest: str = "d", days: float = 90) -> TokenRecord:
 
 
 def test_good_tokens_are_silent() -> None:
-    assert lint_tokens(AGENTS, [token("payer", "a"), token("reader", "b")], NOW) == []
+    assert lint_tokens(AGENTS, PEOPLE, [token("payer", "a"), token("reader", "b")], NOW) == []
 
 
 def test_one_token_for_two_agents_is_an_error() -> None:
-    [found] = lint_tokens(AGENTS, [token("payer"), token("reader")], NOW)
+    [found] = lint_tokens(AGENTS, PEOPLE, [token("payer"), token("reader")], NOW)
     assert found.error
     assert "'payer' and 'reader' share one token" in found.message
 
 
 def test_tokens_that_end_too_late_or_too_soon_or_serve_nobody_are_warned_about() -> None:
     tokens = [token("payer", "a", 400), token("reader", "b", 3), token("gone", "c"), token("bridge", "e")]
-    found = lint_tokens(AGENTS, tokens, NOW)
+    found = lint_tokens(AGENTS, PEOPLE, tokens, NOW)
     assert [finding.error for finding in found] == [False] * 4
     for finding, words in zip(found, ("within a year", "within 7 days", "not configured", "not accept"), strict=True):
         assert words in finding.message
@@ -34,4 +35,10 @@ def test_tokens_that_end_too_late_or_too_soon_or_serve_nobody_are_warned_about()
 
 def test_dead_tokens_are_left_alone() -> None:
     dead = TokenRecord("tg_1", "reader", "d", NOW - DAY, NOW + 400 * DAY, revoked_ms=NOW - 1)
-    assert lint_tokens(AGENTS, [token("payer"), dead, token("gone", "d", -1)], NOW) == []
+    assert lint_tokens(AGENTS, PEOPLE, [token("payer"), dead, token("gone", "d", -1)], NOW) == []
+
+
+def test_the_token_of_a_person_is_theirs_while_they_are_configured() -> None:
+    assert lint_tokens(AGENTS, PEOPLE, [token("person:bob")], NOW) == []
+    [found] = lint_tokens(AGENTS, PEOPLE, [token("person:eve")], NOW)
+    assert "fix: toolgate token revoke person:eve" in found.message
