@@ -88,6 +88,7 @@ class Malformed:
 
 class BoundedHttp(HttpToolsProtocol):
     """Ends a connection whose request head exceeds HEAD_BYTES or HEAD_LINES, or that takes REQUEST_S for a request.
+    So it does where chunks or trailers take more than HEAD_BYTES without any more of the body.
 
     Of requests that are sent before others are answered at most 100 wait; none of them is begun once the client left.
     A request that arrives in one piece, as all but the largest do, costs a few comparisons.
@@ -132,16 +133,15 @@ class BoundedHttp(HttpToolsProtocol):
             cycle = self.cycle
             if (cycle is None or cycle.response_complete) and self._took_short_way(data, self.familiar):
                 return
-        if self._in_head:
-            self._received += len(data)
+        self._received += len(data)
         self._unset_keepalive_if_required()
         self._parse(data)
         if not self._begun or self.transport.is_closing():
             return
         if self._deadline is None:
             self._deadline = self.loop.call_later(self.request_s, self.transport.close)
-        if self._in_head and self._received > HEAD_BYTES:
-            self._refuse_head()
+        if self._received > HEAD_BYTES:
+            self._refuse_head() if self._in_head else self.transport.close()
 
     def _parse(self, data: bytes) -> None:
         """As uvicorn's, but a request that offers another protocol is read as any other: its parser drops the body."""
@@ -188,14 +188,24 @@ class BoundedHttp(HttpToolsProtocol):
         return True
 
     def on_message_begin(self) -> None:
-        self._begun = True
+        self._begun = self._in_head = True
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; none from behind the body: whoever looks at heads on the way never saw it there."""
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        self._received = 0
+        super().on_body(body)
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         if len(self.headers) > HEAD_LINES or (self._received > HEAD_BYTES and self._head_bytes() > HEAD_BYTES):
             self._too_large = True
             raise ValueError(_TOO_LARGE)  # it ends the parser
+        self._received = 0
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
                 raise ValueError(_TUNNEL)

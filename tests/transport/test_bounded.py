@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -80,6 +80,29 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
         assert [await status(reader), await status(reader)] == [200, 200]
         writer.write(b"TP/1.1\r\nHost: x\r\n\r\n")
         assert await status(reader) == 200
+
+
+async def test_what_comes_behind_a_body_is_no_header() -> None:
+    async def headers(scope: Scope, receive: Receive, send: Send) -> None:
+        names = b" ".join(name for name, _ in scope["headers"])
+        await PlainTextResponse(names)(scope, receive, send)
+
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with connected(BoundedHttp, headers) as (reader, writer):
+        for _ in range(2):
+            writer.write(head + b"2\r\n{}\r\n0\r\nAuthorization: Bearer x\r\nOrigin: http://evil\r\n\r\n")
+            assert await body(reader) == b"host transfer-encoding"
+
+
+@pytest.mark.parametrize("more", [b"a: b\r\n" * 1000, b"a" * 10_000], ids=["trailers", "one trailer"])
+async def test_trailers_without_end_end_the_connection(more: bytes) -> None:
+    async with connected(BoundedHttp) as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n")
+        with suppress(ConnectionError):
+            for _ in range(2000):
+                writer.write(more)
+                await writer.drain()
+            assert await asyncio.wait_for(reader.read(), 10) == b""
 
 
 @pytest.mark.parametrize(
