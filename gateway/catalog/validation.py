@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.catalog.plain import is_plain
+from gateway.catalog.spelling import spelling
 from gateway.catalog.weight import MOST_CHECKS, Weigh, weigher
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def checker(schema: Mapping[str, Any]) -> Check:
 def argument_checker(schema: Mapping[str, Any]) -> Check:
     """As `checker`, for arguments: a null in the place of an optional one counts as its absence.
 
-    Models send such nulls all the time, and policies read them as absent too. The arguments pass as they are.
+    Models send such nulls all the time, and policies read them as absent too. The arguments pass as they are. A
+    declared one in another spelling breaks any schema: policies do not see it, and some servers do.
     """
     return _once_needed(_argument_checker, schema)
 
@@ -81,7 +83,8 @@ def _argument_checker(schema: Mapping[str, Any]) -> Check:
     validator, weigh = _compiled(schema)
     declared = schema.get("properties") or {}
     optional = frozenset(declared) - {*schema.get("required", ())}
-    return _bounded(partial(_argument_violations, validator, optional), weigh)
+    check, misspelt = _bounded(partial(_argument_violations, validator, optional), weigh), spelling(schema)
+    return lambda arguments: check(arguments) or misspelt(arguments)
 
 
 def _compiled(schema: Mapping[str, Any]) -> "tuple[jsonschema_rs.Validator, Weigh | None]":
