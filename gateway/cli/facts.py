@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.output import emit, more, table
-from gateway.cli.place import AsJson, ConfigPath, loaded_from, with_store
+from gateway.cli.place import AsJson, ConfigPath, placed_by, with_store
 from gateway.codec import dump
 from gateway.facts.owners import FactScope
 from gateway.store.facts import Fact
@@ -31,7 +31,7 @@ def facts(
     async def work(store: Store) -> list[Fact]:
         return await store.list_facts(scope or "", owner, time.time_ns() // 1_000_000, limit)
 
-    rows = [_row(each) for each in with_store(loaded_from(config, as_json=as_json), work, as_json=as_json)]
+    rows = [_row(each) for each in with_store(placed_by(config, as_json=as_json), work, as_json=as_json)]
     shown = [{**row, "value": _short(row["value"]), "proof": _proof(row["proof"])} for row in rows]
     emit(
         rows, table([{key: str(value) for key, value in row.items()} for row in shown]) or ["no facts"], as_json=as_json

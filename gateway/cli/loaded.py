@@ -4,12 +4,12 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.config import ConfigError, GatewayConfig, Resolver, Snapshot, load, snapshot
+from gateway.config import ConfigError, GatewayConfig, Resolver, Snapshot, load, load_place, snapshot
 from gateway.connector.registry import load_connectors
 from gateway.credentials.references import resolve
 from gateway.credentials.secrets import SecretStore
 
-__all__ = ["Loaded", "load_config", "load_now", "resolver_for"]
+__all__ = ["Loaded", "load_config", "load_now", "load_whereabouts", "resolver_for"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,3 +58,24 @@ def load_config(path: Path, *, as_json: bool = False) -> Loaded:
         from gateway.cli.output import fail_with_problems  # typer, which a gateway that serves does without
 
         fail_with_problems(error, as_json=as_json)
+
+
+def load_whereabouts(path: Path, *, as_json: bool = False) -> Loaded:
+    """Return the configuration at `path`; where it does not load here, what it says of where the gateway keeps what.
+
+    A shell that lacks a variable of the gateway's, or a file that is being edited, keeps nobody from looking at the
+    record, and from stopping what goes on. What is wrong is said all the same.
+    """
+    try:
+        return load_now(path)
+    except ConfigError as error:
+        from gateway.cli.output import warn  # as above
+
+        path = path.expanduser().absolute()
+        try:
+            config = load_place(path)
+        except ConfigError:
+            return load_config(path, as_json=as_json)
+        first = error.problems[0]
+        warn(f"{first.place}: {first.code}: {first.message}", "gone by are its server, identity and ledger alone")
+        return Loaded(path, config, frozenset())

@@ -26,6 +26,7 @@ __all__ = [
     "plain",
     "say",
     "table",
+    "warn",
 ]
 
 FAILED: Final = 1
@@ -117,8 +118,13 @@ def fail_with_problems(error: ProblemsError, *, as_json: bool = False) -> NoRetu
     raise SystemExit(FAILED)
 
 
-def _complain(text: str, hint: str) -> None:
-    marker = typer.style("error", fg=typer.colors.RED, bold=True)
+def warn(text: str, hint: str = "") -> None:
+    """Say on stderr what is wrong although the command goes on."""
+    _complain(text, hint, typer.style("warning", fg=typer.colors.YELLOW, bold=True))
+
+
+def _complain(text: str, hint: str, marker: str = "") -> None:
+    marker = marker or typer.style("error", fg=typer.colors.RED, bold=True)
     typer.echo(f"{marker}: {plain(text)}", file=sys.stderr)
     if hint:
         typer.echo(f"  {typer.style('hint', fg=typer.colors.CYAN)}: {plain(hint)}", file=sys.stderr)

@@ -2,15 +2,20 @@
 
 import time
 from datetime import UTC, datetime
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from gateway.catalog.lock import Lock, LockError
+from gateway.catalog.names import canonical_name
 from gateway.cli.acting import As, acting_on_scope
 from gateway.cli.loaded import Loaded
-from gateway.cli.output import Refused, done, emit, fail_with, table
-from gateway.cli.place import AsJson, ConfigPath, loaded_from, with_store
+from gateway.cli.output import Refused, done, emit, fail_with, table, warn
+from gateway.cli.place import AsJson, ConfigPath, home_of, placed_by, with_store
+from gateway.config.model import OWN_SERVERS
 from gateway.ledger.moved import let_go_on
 from gateway.pause.pauses import ScopeUnknown, scope_of
 from gateway.store.ports import PauseRecord, Store
@@ -33,15 +38,18 @@ def pause(
     as_json: AsJson = False,
 ) -> None:
     """Stop a scope within a second: calls under way end, new ones are refused. Without one, list what is stopped."""
-    loaded = loaded_from(config, as_json=as_json)
+    loaded = placed_by(config, as_json=as_json, person=person)
     if scope:
         told = _told(loaded, scope, reason, person)
 
-        async def stop(store: Store) -> None:
+        async def stop(store: Store) -> bool:
             await store.put_pause(told)
+            return not scope.startswith("run:") or await store.find_run(scope[4:]) is not None
 
-        with_store(loaded, stop, as_json=as_json)
+        is_known = with_store(loaded, stop, as_json=as_json)
         done(f"{scope} is paused; let it go on with: toolgate unpause {scope}")
+        if doubt := _doubt(loaded, scope) if is_known else "there is no such run; list them: toolgate runs list":
+            warn(f"nothing there is now is stopped by it: {doubt}", f"toolgate unpause {scope}")
         return
 
     async def work(store: Store) -> list[PauseRecord]:
@@ -53,7 +61,7 @@ def pause(
 
 def unpause(scope: Scope, person: As = "", config: ConfigPath = Path("gateway.yaml")) -> None:
     """Let a scope go on."""
-    loaded = loaded_from(config)
+    loaded = placed_by(config, person=person)
     told = _told(loaded, scope, "", person)
 
     async def work(store: Store) -> bool:
@@ -71,6 +79,33 @@ def _told(loaded: Loaded, scope: str, reason: str, person: str) -> PauseRecord:
     except ScopeUnknown as error:
         fail_with(Refused("scope_unknown", str(error)))
     return PauseRecord(scope, time.time_ns() // 1_000_000, acting_on_scope(loaded, person, scope), reason[:500])
+
+
+def _doubt(loaded: Loaded, scope: str) -> str:
+    """Return why a scope stops nothing that is known here, or nothing: a slip must not pass for a stop."""
+    kind, _, name = scope.partition(":")
+    known = _known(loaded, kind)
+    stem = name.partition(".")[0] if kind == "tool" else name.partition(":")[0]  # a child is called after its agent
+    if not known or stem in OWN_SERVERS or any(fnmatchcase(each, name) or each == stem for each in known):
+        return ""
+    near = get_close_matches(name.replace("_", ".", 1) if kind == "tool" else name, known, 1)
+    meant = f"; did you mean {kind}:{near[0]}?" if near else ""
+    return f"no {kind} is called {name!r}{meant}"
+
+
+def _known(loaded: Loaded, kind: str) -> list[str]:
+    """Return what there is of a kind, or nothing where that cannot be told: of teams, where JWTs may name others."""
+    config, agents = loaded.config, loaded.config.agents
+    if kind == "tool":
+        try:
+            servers = Lock.read(home_of(loaded).lock).servers
+        except LockError:
+            return []
+        return [canonical_name(server, name) for server, pins in servers.items() for name in pins]
+    if kind == "team":
+        is_closed = all(each.auth.jwt is None for each in agents.values())
+        return sorted({team for each in agents.values() for team in each.teams}) if is_closed else []
+    return [*agents] if kind == "agent" else [*config.mcpServers] if kind == "server" else []
 
 
 def _row(each: PauseRecord) -> dict[str, object]:

@@ -7,14 +7,14 @@ from typing import Annotated, TypeVar
 import typer
 
 from gateway.app import Home, open_store
-from gateway.cli.loaded import Loaded, load_config
+from gateway.cli.loaded import Loaded, load_config, load_whereabouts
 from gateway.cli.output import Refused, fail_with
 from gateway.model.clock import SystemClock
 from gateway.model.errors import GatewayError
 from gateway.store.ports import Store
 from gateway.store.private_file import PrivateFileError
 
-__all__ = ["AsJson", "ConfigPath", "home_of", "in_store", "loaded_from", "with_store"]
+__all__ = ["AsJson", "ConfigPath", "home_of", "in_store", "loaded_from", "placed_by", "with_store"]
 
 ConfigPath = Annotated[Path, typer.Option(help="The configuration file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -29,6 +29,14 @@ def home_of(loaded: Loaded) -> Home:
 def loaded_from(config: Path, *, as_json: bool = False) -> Loaded:
     """Return the configuration, or say what is wrong with it and exit with 1."""
     return load_config(config, as_json=as_json)
+
+
+def placed_by(config: Path, *, as_json: bool = False, person: str = "") -> Loaded:
+    """Return the configuration for a command that only looks at the record, or stops something.
+
+    It is there as well where the rest of the file does not load here; not for a `person`, whose deeds policies decide.
+    """
+    return load_config(config, as_json=as_json) if person else load_whereabouts(config, as_json=as_json)
 
 
 def in_store(loaded: Loaded, work: Callable[[Store], Awaitable[T]]) -> T:

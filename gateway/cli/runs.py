@@ -13,7 +13,7 @@ from gateway.cli.loaded import Loaded
 from gateway.cli.moving import export_run, fork_run, import_run
 from gateway.cli.output import Refused, done, emit, fail_with, latest_only, say, table
 from gateway.cli.passport import passport
-from gateway.cli.place import AsJson, ConfigPath, loaded_from, with_store
+from gateway.cli.place import AsJson, ConfigPath, placed_by, with_store
 from gateway.cli.playing import serve_run
 from gateway.cli.rollback import rollback
 from gateway.cli.taint import add_commands
@@ -65,7 +65,7 @@ def list_runs(
     async def work(store: Store) -> list[RunSummary]:
         return await store.runs(owner, limit)
 
-    rows = [_run(each) for each in with_store(loaded_from(config, as_json=as_json), work, as_json=as_json)]
+    rows = [_run(each) for each in with_store(placed_by(config, as_json=as_json), work, as_json=as_json)]
     emit(rows, table([{key: str(value) for key, value in row.items()} for row in rows]) or ["no runs"], as_json=as_json)
     latest_only(rows, limit)
 
@@ -82,7 +82,7 @@ def show(
             return None
         return await run_lines(store, run), await origin_of(store, run)
 
-    found = with_store(loaded_from(config, as_json=as_json), work, as_json=as_json)
+    found = with_store(placed_by(config, as_json=as_json), work, as_json=as_json)
     if found is None:
         fail_with(Refused("unknown_run", f"there is no run {run!r}; list them: toolgate runs list"), as_json=as_json)
     lines, origin = found
@@ -109,7 +109,7 @@ def settle_call(  # noqa: PLR0913, PLR0917 - each option is one a person may wan
     status = _OUTCOMES.get(outcome)
     if status is None:
         fail_with(Refused("outcome", f"{outcome!r} is no outcome: write succeeded or failed"))
-    loaded = loaded_from(config)
+    loaded = placed_by(config, person=person)
     said: dict[str, Any] = {"by": _settling(loaded, person, call), "note": note[:1000]}
     if result:
         try:
@@ -143,7 +143,7 @@ def resume(
     that is carried out. It holds for all that the agent does without naming a run, until the run has rested for half
     an hour; conversations that are under way elsewhere are left alone.
     """
-    loaded = loaded_from(config)
+    loaded = placed_by(config, person=person)
     by, now = acting_on_run(loaded, person, "resume", run), time.time_ns() // 1_000_000
 
     async def work(store: Store) -> str:
@@ -166,7 +166,7 @@ def pause_run(
     config: ConfigPath = Path("gateway.yaml"),
 ) -> None:
     """Stop a run within a second, as `toolgate pause run:ID` does: calls under way end, new ones are refused."""
-    loaded = loaded_from(config)
+    loaded = placed_by(config, person=person)
     by = acting_on_run(loaded, person, "pause", run)
     told = PauseRecord(f"run:{run}", time.time_ns() // 1_000_000, by, reason[:500])
 
@@ -180,7 +180,7 @@ def pause_run(
 
 def unpause_run(run: RunId, force: Force = "", person: As = "", config: ConfigPath = Path("gateway.yaml")) -> None:
     """Let a paused run go on where it was."""
-    loaded = loaded_from(config)
+    loaded = placed_by(config, person=person)
     by = acting_on_run(loaded, person, "pause", run)
     told = PauseRecord(f"run:{run}", time.time_ns() // 1_000_000, by, force[:500])
 
@@ -199,7 +199,7 @@ def cancel(
     config: ConfigPath = Path("gateway.yaml"),
 ) -> None:
     """End a run for good: within a second it takes no further call, neither under its id nor under its name."""
-    loaded = loaded_from(config)
+    loaded = placed_by(config, person=person)
     told = RunCancel(run, time.time_ns() // 1_000_000, acting_on_run(loaded, person, "pause", run), reason[:500])
 
     async def work(store: Store) -> str:

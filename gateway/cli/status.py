@@ -7,7 +7,7 @@ from typing import Any, Final
 import typer
 
 from gateway.cli.output import FAILED, emit, table
-from gateway.cli.place import AsJson, ConfigPath, loaded_from
+from gateway.cli.place import AsJson, ConfigPath, placed_by
 from gateway.cli.running import running
 from gateway.cli.servers import breaker_text, slo_text
 from gateway.connector.about import About
@@ -21,7 +21,7 @@ _UNITS: Final = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
 
 def status(config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = False) -> None:
     """Show whether the gateway is up, where, and how every server behind it stands."""
-    loaded = loaded_from(config, as_json=as_json)
+    loaded = placed_by(config, as_json=as_json)
     gateway = running(loaded)
     told = gateway.ask("/-/status") if gateway is not None else None
     if gateway is None or told is None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.output import Refused, cell, emit, fail_with, say
-from gateway.cli.place import AsJson, ConfigPath, loaded_from, with_store
+from gateway.cli.place import AsJson, ConfigPath, placed_by, with_store
 from gateway.ledger.trace import CallLine, call_lines
 from gateway.store.ports import EventFilter, Store
 
@@ -28,7 +28,7 @@ def step_through(
     async def work(store: Store) -> list[CallLine]:
         return [line async for line in call_lines(store, EventFilter(run_id=run, limit=2**31 - 1))]
 
-    lines = sorted(with_store(loaded_from(config, as_json=as_json), work, as_json=as_json), key=lambda line: line.seq)
+    lines = sorted(with_store(placed_by(config, as_json=as_json), work, as_json=as_json), key=lambda line: line.seq)
     if not lines:
         fail_with(Refused("unknown_run", f"no call of a run {run!r} is on record; see: toolgate runs list"))
     steps = [_step(number, line, lines[0].at_ms) for number, line in enumerate(lines, 1)][first - 1 :]

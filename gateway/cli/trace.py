@@ -14,7 +14,7 @@ from gateway.app import open_store
 from gateway.cli.durations import moment_ms
 from gateway.cli.loaded import Loaded
 from gateway.cli.output import Refused, cell, emit, fail_with, latest_only, say, table
-from gateway.cli.place import AsJson, ConfigPath, home_of, loaded_from, with_store
+from gateway.cli.place import AsJson, ConfigPath, home_of, placed_by, with_store
 from gateway.cli.stepping import step_through
 from gateway.config import GatewayConfig
 from gateway.ledger.latency import Latency, latencies
@@ -55,7 +55,7 @@ def list_calls(  # noqa: PLR0913, PLR0917 - each option is one question a review
     as_json: AsJson = False,
 ) -> None:
     """List calls: when, which agent, for whom, who answers for it, which tool, what decided, which people approved."""
-    loaded = loaded_from(config, as_json=as_json)
+    loaded = placed_by(config, as_json=as_json)
     wanted = _filter({"agent": agent, "tool": tool, "run_id": run}, since, until, limit)
 
     async def work(store: Store) -> list[CallLine]:
@@ -72,7 +72,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one call whole: identity, arguments, facts, decision, attempts, result, timing."""
-    loaded = loaded_from(config, as_json=as_json)
+    loaded = placed_by(config, as_json=as_json)
 
     async def work(store: Store) -> CallLine | None:
         return await one_line(store, call)
@@ -99,7 +99,7 @@ def stats(  # noqa: PLR0913, PLR0917 - each option is one question an operator a
     as_json: AsJson = False,
 ) -> None:
     """Show how long calls took and how many failed, by server and tool: whole calls, and what servers took of them."""
-    loaded = loaded_from(config, as_json=as_json)
+    loaded = placed_by(config, as_json=as_json)
     wanted = _filter({"agent": agent, "tool": tool, "run_id": run}, since, until, 2**31 - 1)
 
     async def work(store: Store) -> list[Latency]:
@@ -140,7 +140,7 @@ def _kept(each: Latency, config: GatewayConfig) -> str:
 
 def follow(agent: Agent = "", tool: ToolName = "", config: ConfigPath = Path("gateway.yaml")) -> None:
     """Print calls as they happen, until Ctrl-C."""
-    loaded = loaded_from(config)
+    loaded = placed_by(config)
     try:
         asyncio.run(_follow(loaded, _filter({"agent": agent, "tool": tool}, "", "", 1000)))
     except KeyboardInterrupt:
@@ -171,7 +171,7 @@ def export(  # noqa: PLR0913, PLR0917 - each option is one question a reviewer a
     config: ConfigPath = Path("gateway.yaml"),
 ) -> None:
     """Write calls to standard output, one JSON object a line, bodies and all."""
-    loaded = loaded_from(config)
+    loaded = placed_by(config)
     wanted = _filter({"agent": agent, "tool": tool, "run_id": run}, since, until, 2**31 - 1)
 
     async def work(store: Store) -> None:

@@ -8,7 +8,7 @@ import typer
 
 from gateway.app import open_heads
 from gateway.cli.output import FAILED, done, emit
-from gateway.cli.place import AsJson, ConfigPath, home_of, loaded_from, with_store
+from gateway.cli.place import AsJson, ConfigPath, home_of, placed_by, with_store
 from gateway.ledger.heads import Heads
 from gateway.ledger.verify import Finding, examine
 from gateway.model.clock import SystemClock
@@ -30,7 +30,7 @@ def verify(
     """Check every event of the ledger, and its signed heads; name the first that was changed, removed or moved."""
     if accept is not None and not accept.strip():
         raise typer.BadParameter("say why the ledger is the right one: --accept WHY")
-    loaded = loaded_from(config, as_json=as_json)
+    loaded = placed_by(config, as_json=as_json)
 
     async def work(store: Store) -> Finding:
         heads = open_heads(loaded.config, home_of(loaded), store, SystemClock())

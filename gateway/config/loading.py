@@ -1,6 +1,7 @@
 """From a file to a `GatewayConfig`, and back to something a person may look at."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from gateway.model.problem import Problem
 from gateway.policy.config import StandingSection
 from gateway.workflow.own_tools import OWN_SERVER
 
-__all__ = ["Connectors", "load", "schema", "show"]
+__all__ = ["Connectors", "load", "load_place", "schema", "show"]
 
 Connectors = Mapping[str, type[Connector[Any]]]
 """The installed connectors by name (gateway.connector.registry.load_connectors)."""
@@ -26,6 +27,9 @@ Connectors = Mapping[str, type[Connector[Any]]]
 _SERVERS: Final = "mcpServers"
 _REFERRING: Final[tuple[Trail, ...]] = (("approvals", "webhook"), ("identity", "logins"))
 """What of the gateway's own sections may hold references."""
+
+_PLACE: Final = ("version", "server", "identity", "ledger")
+"""The sections that say where the store, its key and its anchor are."""
 
 _MASK: Final = "***"
 _MAY_BE_SECRET: Final = frozenset({"env", "headers", "auth"})
@@ -40,6 +44,19 @@ def load(path: Path, resolve: Resolver, connectors: Connectors | None = None) ->
         ConfigError: with every problem that was found, each at its line and column.
     """
     return _load(read(path), resolve, connectors)
+
+
+def load_place(path: Path) -> GatewayConfig:
+    """Return what a configuration says of where the gateway keeps what, whatever else is wrong with it.
+
+    References are left as they are written: none has a part in that.
+
+    Raises:
+        ConfigError: the file is no YAML, or one of these very sections is wrong.
+    """
+    document = read(path)
+    written = document.data if isinstance(document.data, dict) else {}
+    return check(replace(document, data={key: written[key] for key in _PLACE if key in written}), GatewayConfig)
 
 
 def _load(document: Document, resolve: Resolver, connectors: Connectors | None) -> GatewayConfig:
