@@ -189,7 +189,7 @@ class Connection:
             async with asyncio.timeout(min(pace.open_s, timeout_s)):
                 if begun:
                     await self.wire.open()
-                era = await negotiate(self.wire, self._remembered, self._terms.client, pace.probe_s, self._lends())
+                era = await self._agree()
                 self._remembered = Protocol.MODERN if era.modern else Protocol.LEGACY
         except TimeoutError:
             raise TimedOut("The server did not start in time.", sent=False) from None
@@ -212,6 +212,26 @@ class Connection:
         self.offer = era.offer
         self._change()
         return era
+
+    async def _agree(self) -> Era:
+        """Agree on an era; once more where that which was remembered holds no longer, or asking ended the server.
+
+        Many a server over pipes (every one made with the Rust SDK before 2026) ends at a request before `initialize`.
+        """
+        try:
+            return await self._negotiate(self._remembered)
+        except RpcError:
+            if self._remembered is self._protocol or not self.wire.alive:
+                raise
+            return await self._negotiate(self._protocol)
+        except ConnectorFault as fault:
+            if self._remembered is not Protocol.AUTO or self._closed or self.wire.alive or not fault.sent:
+                raise
+            await self.wire.open()
+            return await self._negotiate(Protocol.LEGACY)
+
+    def _negotiate(self, protocol: Protocol) -> Awaitable[Era]:
+        return negotiate(self.wire, protocol, self._terms.client, self._terms.pace.probe_s, self._lends())
 
     def _lost(self) -> None:
         if self.wire.alive:

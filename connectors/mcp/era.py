@@ -118,7 +118,8 @@ async def negotiate(
     `client` and `lends` are what it is told of the gateway: its name and version, and its client capabilities.
 
     A server that leaves `server/discover` unanswered for `probe_s` is asked to `initialize` too, and whichever it
-    answers counts: one that was merely slow to start may be of either era. The caller bounds the whole.
+    answers counts: one that was merely slow to start may be of either era. The caller bounds the whole. One that ends
+    at the question is asked nothing more.
 
     Raises:
         ConnectorFault: it answers neither, or speaks no version known here.
@@ -136,7 +137,7 @@ async def negotiate(
             failure = probe.exception()
             if failure is None:
                 return probe.result()
-            if not _speaks_of_legacy(failure):
+            if not _speaks_of_legacy(failure) or not wire.alive:
                 raise failure
         handshake = asyncio.ensure_future(_initialize(wire, client, lends))
         return await _first_answer(probe, handshake)

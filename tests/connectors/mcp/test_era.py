@@ -9,7 +9,7 @@ from connectors.mcp.connection import Pace
 from connectors.mcp.era import Era, Protocol, header_value, negotiate
 from connectors.mcp.wire import RpcError
 from gateway.connector import ConnectorFault
-from tests.connectors.mcp.conftest import Start, asked, build, stdio
+from tests.connectors.mcp.conftest import Start, asked, build, stdio, text
 from tests.fixtures.fault_http import Exchange, FaultServer
 
 CLIENT = {"name": "toolgate", "version": "1"}
@@ -155,19 +155,30 @@ async def test_the_era_of_a_server_is_remembered_until_it_no_longer_holds(start:
         assert len(server.methods("initialize")) == 2
 
 
-async def test_a_server_that_changed_its_era_is_found_at_the_second_try(start: Start) -> None:
-    async def refuse(exchange: Exchange) -> None:
-        exchange.http(b"", "400 Bad Request")
-
+async def test_a_server_that_changed_its_era_is_found_at_once(start: Start) -> None:
     async with FaultServer(era="legacy") as server:
+
+        async def come_back(exchange: Exchange) -> None:
+            server.era = "modern"
+            del server.on_method["tools/call"]
+            exchange.http(b"", "404 Not Found")
+
         upstream = await start({"url": server.url})
-        server.sessions.clear()
-        server.on_method["initialize"] = refuse
-        with pytest.raises(ConnectorFault):
-            await upstream.call(asked("echo"))
-        server.on_method.clear()
-        server.era = "modern"
         await upstream.call(asked("echo"))
+        server.on_method["tools/call"] = come_back
+        assert text(await upstream.call(asked("echo", {"n": 1}))) == {"n": 1}
+        assert [seen.message["method"] for seen in server.seen[-4:]] == [
+            "tools/call", "initialize", "server/discover", "tools/call"
+        ]  # fmt: skip
+
+
+async def test_a_server_that_ends_at_the_probe_is_started_again_and_asked_to_initialize(start: Start) -> None:
+    upstream = await start(stdio("legacy", "die-at-probe"))
+    [first] = text(await upstream.call(asked("pids")))
+    with pytest.raises(ConnectorFault):
+        await upstream.call(asked("crash"))
+    [second] = text(await upstream.call(asked("pids")))
+    assert first != second
 
 
 def test_header_values_that_http_cannot_carry_are_encoded() -> None:
