@@ -251,7 +251,7 @@ class Parts:
         if server not in catalog.holding:
             return ""
         found = catalog.find(canonical_name(server, tool))
-        return found.quarantined if found is not None else ""
+        return found.held_back if found is not None else ""
 
     def _servers_changed(self, live: Mapping[str, Live]) -> None:
         """A server answered with other tools than before: new servers are pinned, drift is quarantined."""

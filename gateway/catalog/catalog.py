@@ -164,9 +164,10 @@ class Catalog:
             )
         if tool.quarantined:
             raise RequestFault(
-                f"{tool.name} is quarantined: {tool.quarantined}. "
+                f"{tool.name} is quarantined: {tool.held_back}. "
                 f"An operator must look: toolgate schema diff {tool.name}",
                 code="tool_quarantined",
+                detail=tool.quarantined,
             )
         return tool
 

@@ -104,6 +104,11 @@ class Tool:
     executors: tuple[str, ...] = ()
 
     @property
+    def held_back(self) -> str:
+        """Why it may not be called, as agents may be told: nothing of what its server says of itself now."""
+        return self.quarantined.partition(" (")[0].partition(": ")[0]
+
+    @property
     def listed(self) -> Mapping[str, Any]:
         """The definition that the agent it is spoken with knows; a draft is no such output as its schema says."""
         known = self.definition if self.contract is None else self.contract.definition

@@ -82,10 +82,15 @@ def test_what_a_plugin_declares_counts_as_pinned() -> None:
         ({"outputSchema": {"type": "object"}}, "/outputSchema"),
     ],
 )
-def test_a_drifted_tool_is_quarantined_and_says_what_changed(change: dict[str, Any], says: str) -> None:
-    message = why(catalog({**PAY, **change}, LIST, lock=pinned(PAY, LIST)), "payments_pay")
+def test_of_a_drifted_tool_people_are_told_what_changed_and_agents_that_it_did(
+    change: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(RequestFault) as refused:
+        catalog({**PAY, **change}, LIST, lock=pinned(PAY, LIST)).resolve("payments_pay")
+    message = refused.value.message
     assert "changed since it was pinned" in message
-    assert says in message
+    assert says not in message
+    assert says in str(refused.value.detail)
     assert "toolgate schema diff payments.pay" in message
 
 

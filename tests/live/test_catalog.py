@@ -78,6 +78,7 @@ async def test_a_tool_that_changed_is_quarantined_and_says_so(gate: Inside, era:
     answer = await known.call("probe_echo", {"to": "x"})
     assert answer.code == "tool_quarantined"
     assert "toolgate schema diff probe.echo" in answer.text
+    assert b"evil.example" not in answer.body  # what no person has looked at reaches no agent
     assert len(received(gate.home / "probe")) == before
     quarantined = gate.gateway.status()["servers"]["probe"]["quarantined"]
     assert list(quarantined) == ["probe.echo"]

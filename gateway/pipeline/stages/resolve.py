@@ -35,7 +35,7 @@ class Resolve:
         about = request.task
         if about is not None:
             if about.tool.quarantined:
-                raise RequestFault(f"{about.tool.wire_name}: {about.tool.quarantined}", code="tool_quarantined")
+                raise RequestFault(f"{about.tool.wire_name}: {about.tool.held_back}", code="tool_quarantined")
             self._pauses.check_tool(about.tool)
             self._pauses.check_run(about.facts.run)
         call.as_task = self._tasks.form_for(call) if about is None else ""
