@@ -84,13 +84,16 @@ def test_references_are_replaced_where_the_gateways_own_secrets_belong(tmp_path:
     text = (
         'approvals: {webhook: {url: "https://x.example", secret: "${secret:hook}"}}\n'
         'identity: {logins: [{issuer: "https://idp.example", client_id: gate, client_secret: "${secret:idp}"}]}\n'
+        'events: {siem: {url: "https://siem.example/in", secret: "${secret:hook}"}}\n'
     )
     path = write(tmp_path, JAY + text)
     config = load(path, whsec)
     assert config.identity.logins[0].secret == "s3cret-value"
     assert config.approvals.webhook is not None
     assert config.approvals.webhook.secret.get_secret_value().startswith("whsec_")
-    assert "s3cret" not in json.dumps(show(path, whsec))
+    assert config.events["siem"].secret.get_secret_value().startswith("whsec_")
+    shown = json.dumps(show(path, whsec))
+    assert ("s3cret" in shown, "whsec_a2tr" in shown) == (False, False)
 
 
 def test_users_log_in_at_an_issuer_that_vouches_for_some_of_them_once(tmp_path: Path) -> None:
