@@ -17,9 +17,13 @@ _RETRY_S: Final = 5.0
 
 @dataclass(slots=True, eq=False)
 class _Lane:
-    """One connection; `users` are the calls under way on it, and `whole` says that one of them has it for itself."""
+    """One connection; `users` are the calls under way on it, and `whole` says that one of them has it for itself.
+
+    It is `mirrored` where the server has a session of its client's era though it speaks the other one too.
+    """
 
     key: tuple[Behalf, bytes] = field(repr=False)
+    mirrored: bool
     connection: Connection
     users: int = 0
     whole: bool = False
@@ -30,17 +34,17 @@ class Lanes:
     """At most 64 connections, each opened by its first call and closed when it has been idle for some time.
 
     `make` returns a connection, not yet open, on which the server is told of these client capabilities, and shown what
-    it is to be shown on this behalf.
+    it is to be shown on this behalf; it is of the handshake eras where it is to be mirrored.
     """
 
-    def __init__(self, make: Callable[[Mapping[str, Any], Behalf], Connection], terms: Terms) -> None:
+    def __init__(self, make: Callable[[Mapping[str, Any], Behalf, bool], Connection], terms: Terms) -> None:
         self._make = make
         self._terms = terms
         self._lanes: list[_Lane] = []
         self._closing: set[asyncio.Task[None]] = set()
 
     @contextmanager
-    def borrowed(self, back: Back, behalf: Behalf = ITSELF) -> Iterator[Connection]:
+    def borrowed(self, back: Back, behalf: Behalf = ITSELF, *, mirrored: bool = False) -> Iterator[Connection]:
         """Lend a connection for one call of the client behind `back`, not necessarily open.
 
         Calls of one client share a connection, except where a call may be parked until the client repeats it.
@@ -48,7 +52,7 @@ class Lanes:
         Raises:
             Unavailable: every connection there may be is in use; nothing was sent.
         """
-        lane = self._taken(back, behalf)
+        lane = self._taken(back, behalf, mirrored)
         lane.whole = back.takes_input_required
         with self._used(lane):
             yield lane.connection
@@ -85,14 +89,15 @@ class Lanes:
         if self._closing:
             await asyncio.wait(self._closing)
 
-    def _taken(self, back: Back, behalf: Behalf) -> _Lane:
+    def _taken(self, back: Back, behalf: Behalf, mirrored: bool) -> _Lane:
         said, key = _said(back), _key(back, behalf)
         for lane in self._lanes:
-            if lane.key == key and not lane.whole and not (lane.users and back.takes_input_required):
+            fits = lane.key == key and lane.mirrored is mirrored
+            if fits and not lane.whole and not (lane.users and back.takes_input_required):
                 return lane
         if len(self._lanes) >= _MOST:
             self._make_room()
-        lane = _Lane(key, self._make(said, behalf))
+        lane = _Lane(key, mirrored, self._make(said, behalf, mirrored))
         lane.connection.wire.on_between(back.between().notify)
         self._lanes.append(lane)
         return lane

@@ -14,7 +14,7 @@ from connectors.mcp.lanes import Lanes
 from connectors.mcp.listing import LISTS, TOOLS_LIST, list_all
 from connectors.mcp.mirrored import mirrored_parameters, parameter_headers
 from connectors.mcp.notices import Notices
-from connectors.mcp.request import TOOL_CALL, meta_of, name_of
+from connectors.mcp.request import TASKS_EXTENSION, TOOL_CALL, meta_of, name_of
 from connectors.mcp.roots import ROOTS, told_of_change
 from connectors.mcp.waited import as_task, refused_without, waited_for
 from connectors.mcp.watching import Watch
@@ -58,6 +58,7 @@ class McpUpstream:
         concerning: Callable[[Behalf], Behalf] | None = None,
     ) -> None:
         self._make = make
+        self._protocol = protocol
         self._concerning = concerning
         self._pace = pace or Pace()
         self._clock = surroundings.clock
@@ -69,6 +70,8 @@ class McpUpstream:
         self._watch = Watch(self._shared, self._terms, self._notices)
         self._lanes = Lanes(self._lane, self._terms)
         self._ending: asyncio.Task[None] | None = None
+        self._has_no_sessions: Era | None = None
+        """What was agreed with a server of which was found out that it has no sessions, or other tools in them."""
         self._mirrored: dict[str, Mapping[tuple[str, ...], str]] = {}
         self._forms: dict[str, Form] = {}
 
@@ -123,7 +126,9 @@ class McpUpstream:
         if behalf is not ITSELF:
             return self._call_for(behalf, errand)
         era = shared.era if shared.wire.alive else None
-        if (back.capabilities or back.log_level) and (era is None or self._leaves_a_trace(back, era)):
+        if (back.capabilities or back.log_level) and (
+            era is None or self._leaves_a_trace(back, era) or self._mirrors(back, era)
+        ):
             return self._call_for(behalf, errand)
         pending = None if era is None else self._begun(errand, era)
         return self._perform(shared, errand) if pending is None else pending
@@ -158,18 +163,23 @@ class McpUpstream:
         errand.pending = pending
         return self._perform(self._shared, errand)
 
-    async def _call_for(self, behalf: Behalf, errand: Errand) -> Mapping[str, Any]:
+    async def _call_for(self, behalf: Behalf, errand: Errand, *, mirrors: bool = True) -> Mapping[str, Any]:
         """Perform a call of which the server's session may have to know the client."""
-        back = errand.call.back
+        back, era = errand.call.back, self._shared.era
         if behalf == ITSELF:
             era = await self._shared.reach(errand.deadline.left())
-            if not self._leaves_a_trace(back, era):
-                return await self._perform(self._shared, errand)
+        mirrored = mirrors and era is not None and self._mirrors(back, era)
+        if behalf == ITSELF and era is not None and not (mirrored or self._leaves_a_trace(back, era)):
+            return await self._perform(self._shared, errand)
         try:
-            with self._lanes.borrowed(back, behalf) as lane:
+            with self._lanes.borrowed(back, behalf, mirrored=mirrored) as lane:
                 return await self._perform(lane, errand)
         except ConnectorFault as fault:
-            raise confined(fault) from fault
+            if not mirrored or fault.sent:
+                raise confined(fault) from fault
+            if fault.code != "unavailable":
+                self._has_no_sessions = era
+        return await self._call_for(behalf, errand, mirrors=False)
 
     async def _tell_of_roots(self, call: ToolCall, behalf: Behalf) -> Mapping[str, Any]:
         """Have the server list the client's roots anew, if it has a session for that client."""
@@ -184,9 +194,9 @@ class McpUpstream:
         wire.on_notice(self._notices.put)
         return wire
 
-    def _lane(self, lends: Mapping[str, Any], behalf: Behalf) -> Connection:
+    def _lane(self, lends: Mapping[str, Any], behalf: Behalf, mirrored: bool) -> Connection:
         era = self._shared.era
-        protocol = Protocol.MODERN if era is not None and era.modern else Protocol.LEGACY
+        protocol = Protocol.MODERN if era is not None and era.modern and not mirrored else Protocol.LEGACY
         connection = Connection(self._wire(True, behalf), protocol, self._terms, lambda: lends)
         connection.allow()
         return connection
@@ -197,6 +207,17 @@ class McpUpstream:
         if era.modern:
             return logs and not self._shared.wire.own_streams
         return logs or bool(back.capabilities)
+
+    def _mirrors(self, back: Back, era: Era) -> bool:
+        """Tell whether to try a session of its client's era, for many a server of both asks in no other way.
+
+        Not where it has tasks, which are of the era that is spoken with all.
+        """
+        if not era.modern or back.takes_input_required or not back.capabilities or self._has_no_sessions is era:
+            return False
+        extensions = era.offer.capabilities.get("extensions")
+        has_tasks = isinstance(extensions, Mapping) and TASKS_EXTENSION in extensions
+        return self._protocol is Protocol.AUTO and not has_tasks
 
     async def _list(self, connection: Connection, method: str, ends: float) -> Sequence[Mapping[str, Any]]:
         """Return a whole list; an empty one where the server says that it has none of it."""

@@ -8,7 +8,7 @@ from typing import Any
 from connectors.mcp.connection import Pace
 from gateway.connector import Confined, Upstream
 from tests.connectors.mcp.client import Client
-from tests.connectors.mcp.conftest import Start, asked, build, fault_of, text
+from tests.connectors.mcp.conftest import FIXTURES, PYTHON, Start, asked, build, fault_of, text
 from tests.connectors.mcp.test_talk import QUESTION, SAMPLING, sampler, talker
 from tests.fixtures.fault_http import Exchange, FaultServer
 
@@ -269,3 +269,49 @@ async def test_a_session_that_is_lost_while_a_level_is_set_is_made_anew(start: S
         await upstream.call(asked("echo", back=Client(log_level="debug")))
         levels = [seen.message["params"]["level"] for seen in server.methods("logging/setLevel")]
         assert levels == ["info", "debug", "debug"]
+
+
+async def test_a_server_of_both_eras_asks_a_client_with_a_session_as_it_does_without_a_gateway(start: Start) -> None:
+    upstream = await start(talker("both"))
+    client = sampler({"x": 1})
+    assert text(await upstream.call(asked("ask", QUESTION, back=client)))["result"] == {"x": 1}
+    session, shared = await about(upstream, capabilities=SAMPLING), await about(upstream)
+    modern = await about(upstream, capabilities=SAMPLING, takes_input_required=True)
+    assert session["announced"] == SAMPLING
+    assert modern["pid"] == shared["pid"] != session["pid"]
+    assert "announced" not in modern
+
+
+async def test_a_server_of_one_era_is_tried_for_a_session_once_and_called_in_its_own(
+    start: Start, tmp_path: Path
+) -> None:
+    started = tmp_path / "started"
+    upstream = await start(talker("modern", str(started)))
+    for _ in range(3):
+        asking = await about(upstream, capabilities=SAMPLING)
+    assert asking["pid"] == (await about(upstream))["pid"]
+    assert len(started.read_text().split()) == 2
+
+
+async def test_a_tool_that_is_another_in_sessions_is_called_as_it_was_shown(start: Start) -> None:
+    upstream = await start(talker("apart"))
+    await upstream.tools()
+    assert (await about(upstream, capabilities=SAMPLING))["pid"] == (await about(upstream))["pid"]
+
+
+async def test_a_server_that_cannot_be_had_twice_is_called_in_the_connection_there_is(
+    start: Start, tmp_path: Path
+) -> None:
+    program = tmp_path / "server.py"
+    program.symlink_to(FIXTURES / "talk_stdio.py")
+    upstream = await start({**talker(), "args": [*PYTHON[1:], str(program), "both"]})
+    shared = await about(upstream)
+    program.unlink()
+    assert (await about(upstream, capabilities=SAMPLING))["pid"] == shared["pid"]
+    program.symlink_to(FIXTURES / "talk_stdio.py")
+    assert (await about(upstream, lane="later", capabilities=SAMPLING))["pid"] != shared["pid"]
+
+
+async def test_the_era_that_an_operator_names_is_kept_to_whatever_the_client_has(start: Start) -> None:
+    upstream = await start(talker("both", protocol="modern"))
+    assert (await about(upstream, capabilities=SAMPLING))["pid"] == (await about(upstream))["pid"]
