@@ -1,11 +1,11 @@
-"""A process that claims and finishes until it is killed; every line it prints was acknowledged."""
+"""A process that claims and finishes, or reads, until it is killed; every line it prints was acknowledged."""
 
 import asyncio
 import sys
 
 from gateway.model.clock import SystemClock
 from gateway.store.sqlite import SqliteStore
-from tests.store.making import ending, intent
+from tests.store.making import ending, intent, record
 
 
 async def work(path: str, name: str, most: int) -> None:
@@ -24,5 +24,15 @@ async def work(path: str, name: str, most: int) -> None:
     await store.close()
 
 
+async def read(path: str, name: str, most: int) -> None:
+    store = SqliteStore(path, SystemClock())
+    await store.open()
+    for number in range(most):
+        await store.record(record(f"{name}.{number}"))
+        print("recorded", f"{name}.{number}", flush=True)
+        await asyncio.sleep(0)  # until the next is alone again
+
+
 if __name__ == "__main__":
-    asyncio.run(work(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+    doing = read if sys.argv[4:] == ["read"] else work
+    asyncio.run(doing(sys.argv[1], sys.argv[2], int(sys.argv[3])))

@@ -23,8 +23,8 @@ from tests.store.making import ending, intent, lookup, record, step
 ROOT = Path(__file__).parents[2]
 
 
-def worker(path: Path, name: str, most: int) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "tests.store.crashing", str(path), name, str(most)]
+def worker(path: Path, name: str, most: int, *what: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "tests.store.crashing", str(path), name, str(most), *what]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
@@ -54,6 +54,24 @@ async def test_nothing_acknowledged_is_lost_when_the_process_is_killed(ledger_pa
     assert await store.unfinished() == []
     await store.verify()
     await store.close()
+
+
+async def test_no_read_that_was_acknowledged_is_lost_when_the_process_is_killed(
+    ledger_path: Path, sqlite: SqliteStore
+) -> None:
+    """Those that come alone are written in the loop; with two processes that is not all of them."""
+    acknowledged: set[str] = set()
+    for number in range(3):
+        name = f"r{number}"
+        with worker(ledger_path, name, 100_000, "read") as process, worker(ledger_path, f"x{name}", 10, "read"):
+            assert process.stdout is not None
+            for _ in range(100 + 300 * number):
+                acknowledged.add(process.stdout.readline().split()[1])
+            process.send_signal(signal.SIGKILL)
+            acknowledged |= {line.split()[1] for line in process.stdout if line.endswith("\n")}
+    kept = [event.call_id async for event in sqlite.events(EventFilter(limit=100_000))]
+    assert acknowledged <= set(kept)
+    assert len(set(kept)) == len(kept) == await sqlite.verify()
 
 
 async def test_two_processes_append_to_one_chain(ledger_path: Path, sqlite: SqliteStore) -> None:

@@ -3,6 +3,8 @@
 import asyncio
 import os
 import sqlite3
+import threading
+import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
@@ -13,7 +15,7 @@ import aiosqlite
 
 from gateway.model.errors import GatewayError, StoreFault
 from gateway.store.sqlite.holder import holders_of
-from gateway.store.sqlite.patience import AFTERWARDS_S, LOCK_PATIENCE_S, be_patient, is_busy
+from gateway.store.sqlite.patience import AFTERWARDS_S, LOCK_PATIENCE_S, be_patient, hurry, is_busy, take_time
 
 __all__ = ["Connection"]
 
@@ -29,6 +31,12 @@ _HARMLESS: Final = frozenset(
         sqlite3.SQLITE_INTERRUPT,
     }
 )
+
+_MOST_HURRIED: Final = 64
+"""Transactions in a row that are done at once: meanwhile the log grows without being brought into the database."""
+_SLOW_S: Final = 0.05
+_SPARED_S: Final = 10.0
+"""How long nothing is done at once after one that was slow."""
 
 _Args = TypeVarTuple("_Args")
 _T = TypeVar("_T")
@@ -62,7 +70,7 @@ class Connection:
 
     With `create` the first connection makes a missing file. A file that vanished later is a fault, not an empty ledger.
     A file that another process has locked is waited for `patience_s`, once: while it stays locked, the next statements
-    fail soon.
+    fail soon. Only its own thread waits, and only that brings the log into the database, or syncs anything.
     """
 
     def __init__(
@@ -78,6 +86,11 @@ class Connection:
         self._create = create
         self._patience_s = patience_s
         self._locked = False
+        self._in_use = threading.Lock()
+        self._hurried = 0  # transactions done at once since the thread had something to do
+        self._brought_ns = 0
+        self._slow_s = _SLOW_S
+        self._spared_until = 0.0
         self._link: aiosqlite.Connection | None = None
         self._connecting = asyncio.Lock()
         self._followed: asyncio.Task[object] | None = None
@@ -109,6 +122,40 @@ class Connection:
         else:
             reply = _Reply(loop, tell, partial(self._failed, tell, link))
             link._tx.put_nowait((reply, partial(self._attempt, link._conn, work, *args)))  # type: ignore[arg-type]  # quacks
+
+    def at_once(self, tell: Tell, work: Callable[[sqlite3.Connection, *_Args], object], *args: *_Args) -> bool:
+        """Do a short transaction here and now, which takes less than to hand it to the thread, and `tell` the answer.
+
+        Tells that it was not done, which leaves it to `post`: a lock, or a fault, was in the way, or it may take long.
+        """
+        began, link = time.monotonic(), self._link
+        if link is None or self._locked or self._hurried >= _MOST_HURRIED or began < self._spared_until:
+            return False
+        if self._begins_log() or not self._in_use.acquire(blocking=False):
+            return False
+        try:
+            self._hurried += 1
+            if self._hurried == 1:
+                hurry(link._conn)
+            answer = work(link._conn, *args)
+        except (sqlite3.Error, GatewayError, UnicodeDecodeError):  # undone: the thread meets it again, and knows it
+            return False
+        finally:
+            self._in_use.release()
+            ended = time.monotonic()
+            if ended - began > self._slow_s:
+                self._spared_until = ended + _SPARED_S
+        tell(answer, None)
+        return True
+
+    def _begins_log(self) -> bool:
+        """Tell whether the log was brought into the database: the next transaction may begin it anew, and sync that."""
+        try:
+            changed_ns = os.stat(self._path).st_mtime_ns
+        except OSError:
+            return True
+        before, self._brought_ns = self._brought_ns, changed_ns
+        return changed_ns != before
 
     def _failed(self, tell: Tell, link: aiosqlite.Connection, error: BaseException) -> None:
         if not isinstance(error, sqlite3.Error):
@@ -146,17 +193,23 @@ class Connection:
             return self._link
 
     def _attempt(self, db: sqlite3.Connection, work: Callable[[sqlite3.Connection, *_Args], _T], *args: *_Args) -> _T:
-        try:
-            answer = work(db, *args)
-        except sqlite3.Error as error:
-            self._find(error, db)
-            raise
-        except UnicodeDecodeError as error:  # the driver's own words for what is wrong, with bytes of the file in them
-            raise sqlite3.DatabaseError(f"the file is damaged: {error.object!r}") from error
-        if self._locked:
-            self._locked = False
-            be_patient(db, self._patience_s)
-        return answer
+        with self._in_use:
+            try:
+                if self._hurried:
+                    self._hurried = 0
+                    take_time(db, self._patience_s)
+                answer = work(db, *args)
+            except sqlite3.Error as error:
+                self._find(error, db)
+                raise
+            except (
+                UnicodeDecodeError
+            ) as error:  # the driver's own words for what is wrong, with bytes of the file in them
+                raise sqlite3.DatabaseError(f"the file is damaged: {error.object!r}") from error
+            if self._locked:
+                self._locked = False
+                be_patient(db, self._patience_s)
+            return answer
 
     def _find(self, error: sqlite3.Error, db: sqlite3.Connection) -> None:
         """Take note where a lock of others was in the way."""
@@ -174,6 +227,7 @@ class Connection:
             timeout=self._patience_s,
             isolation_level=None,
             cached_statements=_STATEMENTS,
+            check_same_thread=False,  # but by one at a time
         )
         try:
             self._attempt(link, self._prepare)

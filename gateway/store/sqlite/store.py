@@ -23,6 +23,7 @@ from gateway.store.ports import (
     Ending,
     Event,
     EventFilter,
+    EventKind,
     Intent,
     PauseRecord,
     Record,
@@ -68,6 +69,8 @@ from gateway.store.tasks import TaskRecord
 __all__ = ["SqliteStore"]
 
 _PAGE: Final = 500
+_BRIEF: Final = 32 * 1024
+_RECORDED: Final = EventKind.CALL_RECORDED
 _CLAIMED: Final = Claimed(ClaimVerdict.CLAIMED)
 
 
@@ -127,9 +130,11 @@ class SqliteStore:
         self._claimed.pop(ending.call_id, None)
 
     def record(self, record: Record, *, durable: bool = True) -> Awaitable[None]:
-        transition = partial(transitions.record, record=record, body=record_body(record))
+        body = record_body(record)
+        transition = partial(transitions.record, record=record, body=body)
         if durable or record.taint:  # what it carries has to outlive the machine, as the agent's memory of it may
-            return self._writer.write(transition, synced=bool(record.taint))
+            brief = not record.taint and record.kind is _RECORDED and len(body.own) <= _BRIEF
+            return self._writer.write(transition, synced=bool(record.taint), brief=brief)
         return self._writer.write_lazily(transition)
 
     async def record_later(self, record: Record) -> None:

@@ -61,17 +61,25 @@ class Writer:
         """Why the last attempt to write anything failed; nothing where it did not."""
         self._again: asyncio.TimerHandle | None = None
 
-    def write(self, transition: Transition, *, revocable: bool = False, synced: bool = True) -> asyncio.Future[Any]:
+    def write(
+        self, transition: Transition, *, revocable: bool = False, synced: bool = True, brief: bool = False
+    ) -> asyncio.Future[Any]:
         """Give the transition's answer once it is on the disk; one that is not `synced` once it is committed.
 
         What is committed outlives the process; only what is synced outlives the machine. A `revocable` one is dropped
-        when its caller is cancelled before its transaction began.
+        when its caller is cancelled before its transaction began. One that is `brief` and not `synced` is written here
+        and now while calls come one by one.
 
         Raises:
             StoreFault: it was not written. Whatever else the transition raises.
         """
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._enqueue(_waiting(transition, answer, revocable=revocable, synced=synced))
+        waiting = _waiting(transition, answer, revocable=revocable, synced=synced)
+        if brief and not self._busy and not self._queue and self._patience == 1:
+            self._busy = True
+            self._commit([waiting], at_once=True)
+        else:
+            self._enqueue(waiting)
         return answer
 
     def write_lazily(self, transition: Transition) -> asyncio.Future[Any]:
@@ -141,11 +149,18 @@ class Writer:
         waited, self._queue = self._queue, []
         batch = [waiting for waiting in waited if not (waiting.revocable and _is_abandoned(waiting))]
         self._patience = _TURNS if len(batch) > 1 else 1  # where many call, the next is about to come
+        self._commit(batch)
+
+    def _commit(self, batch: list[_Waiting], *, at_once: bool = False) -> None:
         delivered = self._delivering.to_write()
         group = (self._delivering.marks(delivered), [waiting.transition for waiting in batch])
         synced = any(waiting.synced for waiting in batch)
-        tell = partial(self._written, batch, delivered)
-        self._connection.post(tell, self._committer.commit, group, self._known, synced)
+        tell, done = partial(self._written, batch, delivered), False
+        try:
+            done = at_once and self._connection.at_once(tell, self._committer.commit, group, self._known, synced)
+        finally:
+            if not done:
+                self._connection.post(tell, self._committer.commit, group, self._known, synced)
 
     def _is_stuck_unasked(self) -> bool:
         """Tell whether the last attempt failed and nobody waits for the next: then a caller makes it, or the timer."""
