@@ -40,7 +40,7 @@ class StdioServer(ConnectorConfig):
     protocol: Protocol = Field(Protocol.AUTO, description="Which MCP era it speaks; `auto` asks it.")
     start_timeout_s: float = Field(30.0, gt=0, le=600, description="How long it may take to start, in seconds.")
     stop: Stopping = Field(default=Stopping(), description="When and how it is stopped.")
-    max_message_bytes: int = Field(4 * _MIB, ge=1024, description="The largest answer taken, in bytes.")
+    max_message_bytes: int = Field(8 * _MIB, ge=1024, description="The largest answer taken, in bytes.")
 
     @field_validator("command", "args", "cwd", "env")
     @classmethod
@@ -85,7 +85,7 @@ class HttpServer(ConnectorConfig):
     protocol: Protocol = Field(Protocol.AUTO, description="Which MCP era it speaks; `auto` asks it.")
     start_timeout_s: float = Field(30.0, gt=0, le=600, description="How long the first contact may take, in seconds.")
     first_byte_timeout_s: float = Field(60.0, gt=0, description="How long an answer may take to begin, in seconds.")
-    max_message_bytes: int = Field(4 * _MIB, ge=1024, description="The largest answer taken, in bytes.")
+    max_message_bytes: int = Field(8 * _MIB, ge=1024, description="The largest answer taken, in bytes.")
 
     @model_validator(mode="after")
     def _is_as_old_as_its_transport(self) -> "HttpServer":

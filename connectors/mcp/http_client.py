@@ -409,7 +409,7 @@ class _Connection(asyncio.Protocol):
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
             self._reject("The server compressed its answer, though it was asked not to.")
         elif length is not None and int(length) > self._limits.body_bytes:
-            self._reject("The server's answer is too large.")
+            self._reject_as_large()
         elif self.status == 200 and headers.get(b"content-type", b"").lower().startswith(b"text/event-stream"):
             self._events = EventStream(self._limits.body_bytes, endless=self._reading.endless)
             self._reading.begun()
@@ -421,7 +421,7 @@ class _Connection(asyncio.Protocol):
         if self._events is not None:
             self._feed_events(body)
         elif self.received > self._limits.body_bytes:
-            self._reject("The server's answer is too large.")
+            self._reject_as_large()
         else:
             self._body += body
 
@@ -438,6 +438,10 @@ class _Connection(asyncio.Protocol):
     def _reject(self, message: str) -> None:
         if self._answer is not None:
             self._fail(_broken(message))
+
+    def _reject_as_large(self) -> None:
+        most = self._limits.body_bytes
+        self._reject(f"The server's answer is too large: more than {most} bytes (max_message_bytes).")
 
     def _feed_events(self, body: bytes) -> None:
         assert self._events is not None

@@ -176,7 +176,9 @@ class StdioWire:
         if self._skipping:
             self._skipping = False
             self.noise.oversized += 1
-            self._unusable(line, "The server's answer is too large.")
+            self._unusable(
+                line, f"The server's answer is too large: more than {self._limit} bytes (max_message_bytes)."
+            )
         elif line.strip():
             self._message(line)
 

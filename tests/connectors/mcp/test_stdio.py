@@ -85,7 +85,7 @@ async def test_an_answer_in_pieces_is_put_together(start: Start) -> None:
     ("tool", "why"),
     [
         ("truncated", "not JSON"),
-        ("oversize", "too large"),
+        ("oversize", "more than 2000 bytes .max_message_bytes."),
         ("oversize-id-last", "too large"),
         ("both", "not a JSON-RPC response"),
         ("not-an-object", "not an object"),
@@ -108,6 +108,11 @@ async def test_an_oversized_line_without_a_name_is_skipped(start: Start) -> None
 async def test_an_answer_of_exactly_the_limit_is_taken(start: Start) -> None:
     upstream = await start(stdio("legacy", max_message_bytes=300_000))
     assert len(text(await upstream.call(asked("oversize", {"bytes": 299_000})))) == 299_000
+
+
+async def test_five_megabytes_are_taken_unless_the_configuration_says_otherwise(start: Start) -> None:
+    upstream = await start(stdio("legacy"))
+    assert len(text(await upstream.call(asked("oversize", {"bytes": 5_000_000})))) == 5_000_000
 
 
 async def test_a_server_may_ping_and_nothing_else(start: Start) -> None:
