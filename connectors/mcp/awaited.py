@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from connectors.mcp.ears import Ears
-from connectors.mcp.wire import Ear, RpcError, result_of
+from connectors.mcp.wire import Ear, RpcError, number_of, result_of
 from gateway.connector import ConnectorFault, TimedOut
 
 __all__ = ["Awaited"]
@@ -62,8 +62,8 @@ class Awaited:
 
     def answered(self, message: Mapping[str, Any], size: int) -> bool:
         """Take a response; tell whether a request waited for it."""
-        number = message.get("id")
-        answer = self._waiting.pop(number, None) if type(number) is int else None
+        number = number_of(message.get("id"))
+        answer = None if number is None else self._waiting.pop(number, None)
         if answer is None or answer.done():
             return False
         answer.set_result((message, size))

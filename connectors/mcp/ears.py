@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-from connectors.mcp.wire import Ear
+from connectors.mcp.wire import Ear, number_of
 from gateway.connector import Notice
 
 __all__ = ["ACKNOWLEDGED", "SUBSCRIPTION_ID", "Ears"]
@@ -108,7 +108,8 @@ class Ears:
             number = params.get("progressToken")
         else:
             return self.asked()
-        return self.listening.get(number) if type(number) is int else None
+        named = number_of(number)
+        return None if named is None else self.listening.get(named)
 
     def _withdraw(self, identity: object) -> None:
         for ear in (*self.listening.values(), *((self._standing,) if self._standing else ())):

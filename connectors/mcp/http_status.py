@@ -5,7 +5,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from connectors.mcp.http_reply import Reply
-from connectors.mcp.wire import SessionLost, StatusError, messages_in
+from connectors.mcp.wire import SessionLost, StatusError, messages_in, number_of
 from gateway.connector import (
     Clock,
     CodecError,
@@ -46,7 +46,7 @@ def message_in(reply: Reply, number: int, session: bytes, clock: Clock) -> Mappi
         if "method" in message:
             continue
         identity = message.get("id")
-        if identity == number and type(identity) is int:
+        if number_of(identity) == number:
             return message
         if reply.status >= 400 and identity is None and isinstance(message.get("error"), dict):
             return message

@@ -12,7 +12,7 @@ from connectors.mcp.http_reply import Reply
 from connectors.mcp.http_status import message_in, moved_to, refuse_status
 from connectors.mcp.resuming import KeptStream, resumed
 from connectors.mcp.showing import Request, Showing, Shown
-from connectors.mcp.wire import Ear, Pending, answer_to, encode, messages_in, result_of
+from connectors.mcp.wire import Ear, Pending, answer_to, encode, messages_in, number_of, result_of
 from gateway.connector import Clock, CodecError, ConnectorFault, Notice, TimedOut, Unavailable, dump, parse
 
 __all__ = ["HttpWire"]
@@ -206,7 +206,7 @@ class HttpWire:
         for message in messages_in(value):
             if message.get("method") is not None:
                 self._hear(message, ear)
-            elif message.get("id") == number and type(message["id"]) is int:
+            elif number_of(message.get("id")) == number:
                 found = message
         return found
 

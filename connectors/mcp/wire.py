@@ -17,11 +17,13 @@ __all__ = [
     "answer_to",
     "encode",
     "messages_in",
+    "number_of",
     "result_of",
 ]
 
 METHOD_NOT_FOUND: Final = -32601
 _MOST_IN_A_BATCH: Final = 1000
+_MOST_DIGITS: Final = 18
 
 
 class RpcError(Exception):
@@ -186,6 +188,18 @@ def messages_in(value: Any) -> Sequence[dict[str, Any]]:
     if type(value) is list and len(value) <= _MOST_IN_A_BATCH:
         return [each for each in value if type(each) is dict]
     return ()
+
+
+def number_of(identity: object) -> int | None:
+    """Return the number of the request that an id or a progress token names, also where it is written as text.
+
+    Clients of both first SDKs take it so, and there are servers that nobody ever told.
+    """
+    if type(identity) is int:
+        return identity
+    if type(identity) is str and identity.isascii() and identity.isdigit() and len(identity) <= _MOST_DIGITS:
+        return int(identity)
+    return None
 
 
 def result_of(message: Mapping[str, Any], status: int | None = None) -> Any:

@@ -21,12 +21,13 @@ OVER_HTTP: dict[str, str] = {
     ),
     **dict.fromkeys(("stream_without_answer", "stream_cut_off", "stream_of_junk"), "unavailable"),
     **dict.fromkeys(("stream_of_anothers_answer", "broken", "bad_gateway", "down"), "unavailable"),
+    **dict.fromkeys(("request_too_slow", "too_early"), "unavailable"),
     **dict.fromkeys(("too_many", "too_many_until_then", "too_many_for_now"), "put off"),
     **dict.fromkeys(("overloaded", "overloaded_until_then"), "put off"),
     **dict.fromkeys(("too_many_for_an_hour", "overloaded_for_an_hour"), "put off for long"),
     **dict.fromkeys(("hang", "drip", "drip_headers", "drip_events"), "timeout"),
     **dict.fromkeys(("truncated_json", "truncated_json_to_eof", "duplicate_keys", "not_an_object"), "contract_broken"),
-    **dict.fromkeys(("foreign_id", "text_id", "result_and_error", "neither", "a_list"), "contract_broken"),
+    **dict.fromkeys(("foreign_id", "result_and_error", "neither", "a_list"), "contract_broken"),
     **dict.fromkeys(("oversize_declared", "oversize_chunked", "fifty_megabytes", "large_event"), "contract_broken"),
     **dict.fromkeys(("compressed", "bomb", "bomb_unannounced"), "contract_broken"),
     **dict.fromkeys(("comment_flood", "notification_flood", "interim_flood"), "contract_broken"),
@@ -35,7 +36,8 @@ OVER_HTTP: dict[str, str] = {
     **dict.fromkeys(("redirect", "teapot", "foreign_error", "forbidden"), "rejected"),
     "unauthorised": "credential_expired",
     **dict.fromkeys(("to_eof", "chunked", "byte_by_byte", "after_hints", "answered_twice", "goodbye"), "ok"),
-    **dict.fromkeys(("streamed", "stream_with_two_answers"), "ok"),
+    **dict.fromkeys(("streamed", "stream_with_two_answers", "text_id", "in_a_batch", "streamed_in_a_batch"), "ok"),
+    **dict.fromkeys(("after_a_byte_order_mark",), "ok"),
 }
 """What `tests.fixtures.http_faults` does, and what the gateway makes of it."""
 
@@ -221,5 +223,12 @@ async def test_every_fault_there_is_has_its_promise() -> None:
         if inspect.iscoroutinefunction(value) and value.__module__ == http_faults.__name__
     }
     # Judged below the gateway, for what they say: tests/connectors/mcp/test_http_faults.py.
-    there -= {"endless_notifications", "nameless_error", "odd_error", "streamed_and_left_open"}
+    there -= {
+        "endless_notifications",
+        "nameless_error",
+        "odd_error",
+        "streamed_and_left_open",
+        "created",
+        "accepted_and_answered",
+    }
     assert there == set(OVER_HTTP)

@@ -22,7 +22,6 @@ FAULTS: list[tuple[Callable[[Exchange], Awaitable[None]], str, str]] = [
     (faults.truncated_json_to_eof, "contract_broken", "cannot be used"),
     (faults.duplicate_keys, "contract_broken", "cannot be used"),
     (faults.foreign_id, "contract_broken", "cannot be used"),
-    (faults.text_id, "contract_broken", "cannot be used"),
     (faults.not_an_object, "contract_broken", "cannot be used"),
     (faults.result_and_error, "contract_broken", "not a JSON-RPC response"),
     (faults.neither, "contract_broken", "not a JSON-RPC response"),
@@ -110,6 +109,7 @@ async def test_a_fault_ends_its_own_call_and_no_other(start: Start, fault: Any, 
         faults.streamed,
         faults.streamed_and_left_open,
         faults.in_a_batch,
+        faults.text_id,
         faults.streamed_in_a_batch,
         faults.created,
         faults.accepted_and_answered,
@@ -220,7 +220,7 @@ async def test_another_answer_again_in_pieces_beside_the_next_ends_that_call(sta
         assert text(await upstream.call(asked("echo", {"n": 3}))) == {"n": 3}
 
 
-@pytest.mark.parametrize("odd", [faults.foreign_id, faults.text_id, faults.truncated_json, faults.not_an_object])
+@pytest.mark.parametrize("odd", [faults.foreign_id, faults.truncated_json, faults.not_an_object])
 async def test_a_connection_that_brought_anothers_answer_is_not_used_again(start: Start, odd: Any) -> None:
     async with FaultServer(faults={"odd": odd}) as server:
         upstream = await start({"url": server.url})

@@ -58,7 +58,7 @@ async def test_a_legacy_call_without_meta_carries_none(start: Start) -> None:
     assert json.loads(text(await upstream.call(asked("params")))) == {"name": "params", "arguments": {}}
 
 
-@pytest.mark.parametrize("tool", ["garbage", "foreign", "changed", "stderr-flood"])
+@pytest.mark.parametrize("tool", ["garbage", "foreign", "text-id", "changed", "stderr-flood"])
 async def test_what_answers_nothing_is_ignored(start: Start, tool: str) -> None:
     upstream = await start(stdio("modern"))
     assert json.loads(text(await upstream.call(asked(tool, {"n": 7})))) == {"n": 7}
