@@ -42,6 +42,7 @@ from gateway.policy import (
     Trial,
     Undecided,
     WorkflowSection,
+    asks_named,
     bundle_from,
     compile_allow,
     compile_drafts,
@@ -60,6 +61,7 @@ from gateway.workflow.own_tools import OWN_SERVER, OWN_TOOLS, PHASE_TOOL
 
 __all__ = [
     "Written",
+    "asked_without_policies",
     "budgets_of",
     "build_rules",
     "read_policies",
@@ -182,6 +184,15 @@ def build_rules(config: GatewayConfig, written: Written, lock: Lock, live: Mappi
 def rules_without_policies(config: GatewayConfig, lock: Lock, live: Mapping[str, Live]) -> Rules:
     """Build rules that deny every call: what is in force when the policies cannot be loaded at start."""
     return _rules(config, lock, live, ())
+
+
+def asked_without_policies(config: GatewayConfig, written: Written, server: str) -> frozenset[str]:
+    """Return what a server may ask of some client once its tools are known, without which the policies do not load."""
+    try:
+        allowed = compile_allow({name: agent.patterns for name, agent in config.agents.items()})
+    except PolicyLoadError:
+        return frozenset()
+    return asks_named((*allowed, *written), server)
 
 
 def recatalogued(old: Rules, config: GatewayConfig, lock: Lock, live: Mapping[str, Live]) -> Rules:

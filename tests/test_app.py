@@ -168,6 +168,30 @@ async def test_a_server_is_told_how_it_may_ask_some_agent(tmp_path: Path, allow:
         assert json.loads(said["content"][0]["text"])["announced"] == announced
 
 
+NAMING = """@id("a") permit (principal, action == Gateway::Action::"talk.about", resource);
+@id("b") permit (principal, action == Gateway::Action::"sample", resource == Gateway::Server::"talk");"""
+"""The first permit is about a tool, so that it loads only once that is known."""
+
+
+@pytest.mark.parametrize(
+    ("allow", "announced"), [("'*'", {"sampling": {}}), ("'*', 'talk.roots/*'", {"roots": {}, "sampling": {}})]
+)
+async def test_a_server_is_told_how_it_may_ask_when_it_first_shows_its_tools(
+    tmp_path: Path, allow: str, announced: object
+) -> None:
+    house = House(tmp_path)
+    servers = [f'{name}: {{ command: "{sys.executable}", args: ["{TALKER}", legacy] }}' for name in ("talk", "other")]
+    house.configure(
+        'version: 1\nserver: { store: "memory:" }\n'
+        f"policies: [./more.cedar]\nmcpServers: {{ {', '.join(servers)} }}\n" + AGENTS.replace("'*'", allow)
+    )
+    (house.path / "more.cedar").write_text(NAMING, encoding="utf-8")
+    async with up(house) as gateway:
+        for server, told in (("talk", announced), ("other", {})):
+            said = await asked(gateway, "tools/call", name=f"{server}_about", arguments={})
+            assert json.loads(said["content"][0]["text"])["announced"] == told
+
+
 async def test_a_tool_that_changed_while_the_gateway_was_down_is_in_quarantine(house: House) -> None:
     async with up(house):
         pass

@@ -13,7 +13,7 @@ from gateway.model.identity import Identity
 from gateway.model.operation import READ_RESOURCE, operation
 from gateway.model.tool import Effect
 from gateway.policy import Outlook, PolicyLoadError, may, sources_under, visible
-from gateway.rulebook import build_rules, recatalogued
+from gateway.rulebook import asked_without_policies, build_rules, recatalogued
 from tests.live.probe_server import tool
 
 READER = Identity("reader", "", "")
@@ -236,3 +236,9 @@ def test_who_answers_what_agents_escalate_is_said_once_and_else_nobody_can_be_as
     assert visible(asked.bundle, READER, asked.catalog.find("approvals.escalate"))
     assert rules(people=people).catalog.find("approvals.escalate") is None
     assert rules(approvals={"escalate_to": "support"}).catalog.find("approvals.escalate") is None
+
+
+def test_a_pattern_that_is_none_lets_no_server_ask_while_nothing_loads() -> None:
+    agents = {"reader": {"allow": ["web.elicitation/create", "w*b.resources/read"]}}
+    config = GatewayConfig.model_validate({"version": 1, "mcpServers": SERVERS, "agents": agents})
+    assert asked_without_policies(config, (), "web") == frozenset()

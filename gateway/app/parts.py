@@ -66,7 +66,14 @@ from gateway.resilience.admission import Admission
 from gateway.resilience.executor import Executor
 from gateway.resilience.owned import OwnedTasks
 from gateway.resilience.probing import Probing, Watched
-from gateway.rulebook import Written, build_rules, read_policies, recatalogued, rules_without_policies
+from gateway.rulebook import (
+    Written,
+    asked_without_policies,
+    build_rules,
+    read_policies,
+    recatalogued,
+    rules_without_policies,
+)
 from gateway.store.ports import Store
 from gateway.taint.taints import Taints
 from gateway.transport.leases import Leases
@@ -233,9 +240,15 @@ class Parts:
             raise
 
     def _lends(self, server: str) -> Mapping[str, Any]:
-        """Return what clients can be asked for by a server, as far as some policy lets it ask some agent."""
+        """Return what clients can be asked for by a server, as far as some policy lets it ask some agent.
+
+        At the very first start none may load before the server has shown its tools, some of which it may show only to
+        those who can be asked: of that it is told then too, or they would come as new ones at the next start.
+        """
         bundle = self.rules.current.bundle
         methods = {method for agent in bundle.agents for method in may_ask(bundle, _as_agent(agent), server)}
+        if not bundle.policies and not isinstance(self.written, PolicyLoadError):
+            methods |= asked_without_policies(self.config, self.written, server)
         return {(name := method.partition("/")[0]): _MODES.get(name, {}) for method in sorted(methods)}
 
     async def _refused(self, request: CallRequest, error: IdentityFault) -> None:

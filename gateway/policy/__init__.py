@@ -20,7 +20,7 @@ from gateway.policy.entities import AgentEntity, ServerEntity, is_open_world
 from gateway.policy.explain import Explanation, Verdict, explain
 from gateway.policy.fields import field_problems
 from gateway.policy.given import Question, decision_input, from_json, to_json
-from gateway.policy.matrix import matrix, may, may_ask, visible
+from gateway.policy.matrix import asks_named, matrix, may, may_ask, visible
 from gateway.policy.outlook import Outlook
 from gateway.policy.phases import PHASE, phased
 from gateway.policy.policies import LoadOptions, Policy
@@ -58,6 +58,7 @@ __all__ = [
     "WorkflowSection",
     "allowing",
     "approved",
+    "asks_named",
     "bundle_from",
     "compile_allow",
     "compile_drafts",

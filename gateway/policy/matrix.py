@@ -3,12 +3,13 @@
 from collections.abc import Iterable
 
 from gateway.model.identity import Identity
-from gateway.model.operation import ASKS, operation
+from gateway.model.operation import ACTION_OF, ASKS, operation
 from gateway.model.tool import Tool
 from gateway.policy.bundle import Bundle
 from gateway.policy.outlook import Outlook
+from gateway.policy.source import PolicySource
 
-__all__ = ["matrix", "may", "may_ask", "visible"]
+__all__ = ["asks_named", "matrix", "may", "may_ask", "visible"]
 
 
 def visible(bundle: Bundle, identity: Identity, tool: Tool, *, granted: bool = False) -> bool:
@@ -28,6 +29,15 @@ def may(bundle: Bundle, identity: Identity, method: str, server: str, name: str 
 def may_ask(bundle: Bundle, identity: Identity, server: str) -> frozenset[str]:
     """Return the methods a server may use towards this agent's client in some context. Each is decided again."""
     return frozenset(method for method in ASKS if visible(bundle, identity, operation(server, method)))
+
+
+def asks_named(sources: Iterable[PolicySource], server: str) -> frozenset[str]:
+    """Return the methods a server could be permitted to use towards a client by policies that do not load yet.
+
+    A permit for one has to name it, and the server or none.
+    """
+    texts = [one.text for one in sources if f'"{server}"' in one.text or "Gateway::Server::" not in one.text]
+    return frozenset(method for method in ASKS if any(f'"{ACTION_OF[method]}"' in text for text in texts))
 
 
 def matrix(bundle: Bundle, agents: Iterable[Identity], tools: Iterable[Tool]) -> dict[str, dict[str, Outlook]]:
