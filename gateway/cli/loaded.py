@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.config import ConfigError, GatewayConfig, Resolver, Snapshot, load, load_place, snapshot
+from gateway.config.written import written_secrets
 from gateway.connector.registry import load_connectors
 from gateway.credentials.references import resolve
 from gateway.credentials.secrets import SecretStore
@@ -47,7 +48,7 @@ def load_now(path: Path) -> Loaded:
     seen = snapshot([path, path.parent / ".toolgate" / "secrets.enc"])
     used: set[str] = set()
     config = load(path, resolver_for(path, used), load_connectors())
-    return Loaded(path, config, frozenset(used), seen)
+    return Loaded(path, config, frozenset(used) | written_secrets(config.mcpServers), seen)
 
 
 def load_config(path: Path, *, as_json: bool = False) -> Loaded:

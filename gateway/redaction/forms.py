@@ -20,7 +20,7 @@ _HTML: Final = _HTML_TEXT | str.maketrans({'"': "&quot;", "'": "&#x27;"})
 def needles(secrets: Iterable[str]) -> tuple[str, ...]:
     """Return every text to look for, longest first.
 
-    That is each secret plain, URL-encoded, inside JSON or HTML, and in base64 at any offset.
+    That is each secret plain, URL-encoded, inside JSON or HTML, in hexadecimal, and in base64 at any offset.
     """
     found: set[str] = set()
     for secret in secrets:
@@ -35,7 +35,8 @@ def _forms(secret: str) -> set[str]:
     lower = {_lower_escapes(text) for text in escaped}
     in_json = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
     in_html = {secret.translate(_HTML), secret.translate(_HTML_TEXT)}
-    return {secret} | escaped | lower | in_json | in_html | _base64_forms(raw)
+    in_hex = {raw.hex(), raw.hex().upper()}
+    return {secret} | escaped | lower | in_json | in_html | in_hex | _base64_forms(raw)
 
 
 def _lower_escapes(text: str) -> str:

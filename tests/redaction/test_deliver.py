@@ -50,6 +50,8 @@ def test_what_merely_looks_secret_passes_unchanged() -> None:
         lambda s: json.dumps({"error": f"bad key {s}"}, ensure_ascii=False),
         html.escape,
         lambda s: html.escape(s, quote=False),
+        lambda s: s.encode().hex(),
+        lambda s: s.encode().hex().upper(),
         lambda s: base64.b64encode(s.encode()).decode(),
         lambda s: base64.urlsafe_b64encode(s.encode()).decode().rstrip("="),
         *(
