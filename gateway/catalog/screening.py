@@ -6,6 +6,7 @@ A definition is attacker text (SECURITY.md §1.3, CONNECTORS.md §3).
 import re
 import unicodedata
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any, Final
 
 from gateway.catalog.validation import SchemaRefused, accept_schema
@@ -20,7 +21,12 @@ _MAX_DEPTH: Final = 64
 _NAME: Final = re.compile(r"[A-Za-z0-9_./-]{1,128}")
 _HIDDEN_CATEGORIES: Final = {"Cf", "Co", "Cn", "Cs"}
 _PLAIN_CONTROLS: Final = {"\n", "\t", "\r"}
-_VISIBLE_FORMAT: Final = {"\u200d"}  # the joiner inside emoji
+_JOINER: Final = "\u200d"
+_BLANK: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")
+"""Letters and marks by name, and nothing to see."""
+
+_EITHER_STYLE: Final = frozenset("#*0123456789")
+"""What is plain text or an emoji, as the selector behind it says."""
 
 
 def screen(definition: Mapping[str, Any]) -> str:
@@ -84,12 +90,28 @@ def hidden_characters(definition: Mapping[str, Any]) -> str:
         elif isinstance(node, list):
             stack.extend(node)
         elif isinstance(node, str) and not (node.isascii() and node.isprintable()):
-            found.extend(f"U+{ord(c):04X}" for c in node if _is_hidden(c))
+            found.extend(f"U+{ord(char):04X}" for before, char in pairwise(f"\0{node}") if _is_hidden(before, char))
     return ", ".join(found[:4])
 
 
-def _is_hidden(char: str) -> bool:
+def _is_hidden(before: str, char: str) -> bool:
+    """Tell whether a character cannot be seen, nor what it does to the one before: whole texts are written in such."""
     category = unicodedata.category(char)
     if category == "Cc":
         return char not in _PLAIN_CONTROLS
-    return category in _HIDDEN_CATEGORIES and char not in _VISIBLE_FORMAT
+    if char == _JOINER:  # inside emoji, and between letters of scripts that join them
+        return before.isascii() or before == _JOINER
+    if _selects(char):
+        return _selects(before) or not _has_forms(before, char)
+    return category in _HIDDEN_CATEGORIES or char in _BLANK
+
+
+def _selects(char: str) -> bool:
+    return "\ufe00" <= char <= "\ufe0f" or "\U000e0100" <= char <= "\U000e01ef"
+
+
+def _has_forms(char: str, selector: str) -> bool:
+    """Tell whether a variation selector may do something to a character: most are for signs, the last 240 for Han."""
+    if selector > "\uffff":
+        return unicodedata.category(char) == "Lo" and char >= "\u2e80"
+    return char in _EITHER_STYLE or not char.isascii()
