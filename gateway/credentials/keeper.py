@@ -132,7 +132,7 @@ class Keeper:
         if holder is None:
             life = self._life((*key, "token"), sought, behalf)
             life.is_consent = sought.auth.type == "authorization_code"
-            client = self._life((circle[0], "client"), sought, ITSELF)
+            client = self._life((*_registered(sought, circle), "client"), sought, ITSELF)
             holder = self._holders[key] = Holder(self._mint(sought, behalf), life, client, self._clock)
             self._make_room()
         self._holders.move_to_end(key)
@@ -234,6 +234,14 @@ class _Circle:
     def holder(self, behalf: Behalf) -> Holder:
         """Return what holds the token for a behalf."""
         return self._keeper.holder(self._sought, self._key, behalf)
+
+
+def _registered(sought: Sought, circle: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what tells a client at an authorization server from others; one that is not named, each server finds."""
+    section = sought.auth
+    if getattr(section, "issuer", None) or getattr(section, "token_url", None):
+        return circle[:1]
+    return circle[0], Target.read(sought.url).origin, circle[2]
 
 
 def _fixture(sought: Sought) -> tuple[str, str]:

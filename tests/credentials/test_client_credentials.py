@@ -7,7 +7,7 @@ import pytest
 
 from gateway.connector import ConnectorFault, Upstream
 from gateway.store.ports import EventKind
-from tests.credentials.authority import SECRET, Authority, Ring, said
+from tests.credentials.authority import SECRET, Authority, Ring, authority, said
 
 
 async def fault(upstream: Upstream, tool: str = "t0") -> ConnectorFault:
@@ -124,6 +124,18 @@ async def test_a_client_that_is_refused_dies_for_every_server_that_shares_it(oau
         assert caught.value.code == "credential_expired"
     assert oauth.count()["token"] == 1
     assert len(keys.events) == 1
+
+
+async def test_a_client_that_is_refused_at_a_server_s_own_issuer_goes_on_at_another_s(
+    oauth: Authority, keys: Ring
+) -> None:
+    with authority() as elsewhere:
+        here = await keys.open(oauth.section(issuer=None), "here")
+        oauth.control(clients={"acme": "another"}, rotate=True)
+        assert (await fault(here)).code == "credential_expired"
+        there = await keys.open(elsewhere.section(issuer=None), "there")
+        assert await said(there) == "acme"
+    assert [event.body["servers"] for event in keys.events] == [["here"]]
 
 
 async def test_a_changed_secret_is_used_from_the_next_call_on(oauth: Authority, keys: Ring) -> None:
