@@ -28,6 +28,7 @@ from gateway.redaction.redactor import Redactor
 from gateway.resilience.config import Objective
 from gateway.resilience.slo import Expected, ServiceLevels
 from gateway.rulebook import build_rules, read_policies, undecided_in
+from gateway.telemetry.calls import CallCounts
 from gateway.transport.guard import Guard
 
 __all__ = ["Gateway"]
@@ -47,6 +48,8 @@ class Gateway(Parts):
         self._stack = AsyncExitStack()
         self._front: Front | None = None
         self._draining: asyncio.Future[int] | None = None
+        if config.metrics is not None:
+            self.counts = CallCounts(self.clock.now_ms())
         self._levels = ServiceLevels(self._expected(), self.store, self.clock)
 
     def _objective(self, server: str) -> Objective | None:
@@ -152,6 +155,8 @@ class Gateway(Parts):
         if self.config.slo and call.has("attempts"):
             code = outcome.error.code if isinstance(outcome, Failed | Unknown) else ""
             self._levels.count(tool, code, call.attempts)
+        if self.counts is not None:
+            self.counts.count(call, outcome, self.clock.now_ms())
         if run_id:
             self.runs.count(run_id)
 

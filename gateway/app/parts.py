@@ -76,6 +76,7 @@ from gateway.rulebook import (
 )
 from gateway.store.ports import Store
 from gateway.taint.taints import Taints
+from gateway.telemetry.calls import CallCounts
 from gateway.transport.leases import Leases
 from gateway.workflow.runs import Runs
 
@@ -95,6 +96,7 @@ class Parts:
     """Everything a gateway is made of, built and not yet open. `runner` is set when it starts."""
 
     runner: Runner
+    counts: CallCounts | None = None  # where somebody may read metrics
     _loud = logging.DEBUG  # while servers are still answering for the first time
 
     def __init__(self, config: GatewayConfig, home: Home, redactor: Redactor, clock: Clock) -> None:

@@ -16,7 +16,7 @@ Resolver = Callable[[str], str]
 """Replaces the references in a text. Raises `ValueError`, whose `code` (if it has one) is stable."""
 
 Model = TypeVar("Model", bound=BaseModel)
-_SHORT: Final = 20
+_SHORT: Final = 24
 
 
 def check(document: Document, model: type[Model]) -> Model:

@@ -22,6 +22,7 @@ from gateway.pipeline.receivers import Events
 from gateway.policy.config import StandingSection, WorkflowSection
 from gateway.resilience.config import Objective, Objectives, Probes, ResilienceConfig
 from gateway.taint.config import TaintSection
+from gateway.telemetry.config import MetricsSection
 from gateway.workflow.own_tools import OWN_SERVER
 
 __all__ = ["OWN_SERVERS", "GatewayConfig", "ServerSection"]
@@ -193,6 +194,10 @@ class GatewayConfig(BaseModel):
     )
 
     events: Events = Field(default={}, description="Who is told of events, as CloudEvents: receiver → where, which.")
+
+    metrics: MetricsSection | None = Field(
+        None, description="Who may read `/metrics`; nothing is counted where this is not given."
+    )
 
     def standing(self) -> dict[str, StandingSection]:
         """Return what each server's entry says of the server itself. Raises `pydantic.ValidationError`."""

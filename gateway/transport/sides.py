@@ -14,6 +14,7 @@ from gateway.transport.approval_pages import ApprovalPages
 from gateway.transport.approvals import ApprovalsApi
 from gateway.transport.consent import ConsentPages
 from gateway.transport.hooks import HooksApi
+from gateway.transport.metrics import MetricsApi
 from gateway.transport.operator import OperatorApi
 from gateway.transport.telemetry import TelemetryApi
 
@@ -29,7 +30,7 @@ class Sides:
     """What the side paths work with.
 
     `metadata` returns the RFC 9728 document, or None where OAuth is not configured. `jwks` is the public key with which
-    what the gateway signs can be checked.
+    what the gateway signs can be checked. `metrics` is None where nothing is counted.
     """
 
     operator: OperatorApi
@@ -40,6 +41,7 @@ class Sides:
     consent: ConsentPages
     telemetry: TelemetryApi
     jwks: Mapping[str, Any]
+    metrics: MetricsApi | None = None
 
     async def keys(self, request: Request) -> Response:
         """Show the gateway's public key."""
@@ -72,6 +74,7 @@ def build_sides(sides: Sides) -> Starlette:
         *sides.hooks.routes(),
         *sides.consent.routes(),
         *sides.telemetry.routes(),
+        *(sides.metrics.routes() if sides.metrics is not None else ()),
     ]
     return Starlette(routes=routes, exception_handlers={404: _not_here})
 
