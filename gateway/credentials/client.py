@@ -80,7 +80,7 @@ class TokenEndpoint:
         headers, proof = self.client.proof(self.issuer)
         fields = {name: value for name, value in {**form, **proof}.items() if value}
         page = await self._fetch.post_form(self.issuer.token_url, fields, headers)
-        if page.status == 200:
+        if 200 <= page.status < 300:
             return page.document
         raise self._refusal(page)
 

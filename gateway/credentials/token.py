@@ -43,7 +43,7 @@ def token_in(answer: Mapping[str, Any], asked_ms: int) -> Token:
     Raises:
         ConnectorFault: there is none, or none that a header can carry.
     """
-    value, kind = answer.get("access_token"), answer.get("token_type")
+    value, kind = answer.get("access_token"), answer.get("token_type", "bearer")  # which some leave out
     if not isinstance(kind, str) or kind.lower() not in {"bearer", "n_a"}:
         raise unusable("The authorization server gave no bearer token.")
     if not _is_word(value):

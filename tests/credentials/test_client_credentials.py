@@ -30,6 +30,11 @@ async def test_the_authorization_server_is_found_by_way_of_the_mcp_server(oauth:
     assert await said(upstream) == "acme"
 
 
+async def test_a_token_that_was_created_and_is_of_no_kind_is_a_bearer_token(oauth: Authority, keys: Ring) -> None:
+    oauth.control(granted_status=201, token_answer={"token_type": None})
+    assert await said(await keys.open(oauth.section())) == "acme"
+
+
 async def test_servers_with_the_same_section_and_url_share_one_token(oauth: Authority, keys: Ring) -> None:
     first = await keys.open(oauth.section(), "first")
     second = await keys.open(oauth.section(), "second")

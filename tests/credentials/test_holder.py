@@ -247,7 +247,8 @@ async def test_at_the_end_a_renewal_under_way_is_waited_for_and_what_it_brings_i
     "answer",
     [
         {},
-        {"access_token": "t"},
+        {"token_type": "Bearer"},
+        {"access_token": "t", "token_type": None},
         {"access_token": "t", "token_type": "mac"},
         {"access_token": 7, "token_type": "Bearer"},
         {"access_token": "", "token_type": "Bearer"},
