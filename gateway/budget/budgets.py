@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from functools import lru_cache
 from typing import Any, Final
 
 from gateway.budget.refusal import exceeded
@@ -22,6 +21,7 @@ from gateway.model.limit import (
     millionths,
     price_from,
 )
+from gateway.model.remembering import remembering
 from gateway.store.budgets import BudgetCounter, Shortage
 
 __all__ = ["USAGE_META", "Budgets", "Told", "key_of"]
@@ -67,7 +67,7 @@ class Budgets:
             for tool, prices in told.prices.items()
             if prices
         }
-        self._of_tool = lru_cache(maxsize=_TOOLS)(self._tool_scopes)
+        self._of_tool = remembering(_TOOLS, self._tool_scopes)
 
     def bill(self, call: Call, run_id: str, now_ms: int) -> Bill:
         """Return what a call costs and is charged to.

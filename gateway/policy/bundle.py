@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -11,6 +10,7 @@ from gateway.model.decision import Decision, DecisionInput
 from gateway.model.facts import Approver, PriorQuery
 from gateway.model.identity import Identity
 from gateway.model.operation import TOOL_CALL
+from gateway.model.remembering import borrowed, remembering
 from gateway.model.tool import Tool
 from gateway.policy.cedar import pst
 from gateway.policy.entities import (
@@ -92,16 +92,17 @@ class Bundle:
         self._reads_grants = any(policy.need.reads(GRANT) for policy in checked.policies)
         self._tool_entities = {tool.name: tool_entities(tool, self.server(tool.server)) for tool in tools}
         self._for_anyone, self._for_one = _by_principal(checked.policies)
-        self._request = lru_cache(maxsize=_REQUESTS)(self._build_request)
-        self._situation = lru_cache(maxsize=_SITUATIONS)(self._build_situation)
+        self._request = remembering(_REQUESTS, self._build_request)
+        self._situation = remembering(_SITUATIONS, self._build_situation)
         self._near: dict[int, tuple[Request | DecisionInput, Situation]] = {}
         self._asked: dict[tuple[int, int], tuple[Identity, Tool, Situation, bool]] = {}
         self.decided: dict[int, tuple[DecisionInput, Decision]] = {}
         """What was decided on lasting inputs, by the objects they are."""
-        self._outlook = lru_cache(maxsize=_OUTLOOKS)(self._build_outlook)
-        self._operations = Operations(checked.policies, self._known_agent, self.candidates, self.server, self.people)
-        self._operation_situation = lru_cache(maxsize=_OPERATION_SITUATIONS)(self._build_situation)
-        self._large_situation = lru_cache(maxsize=_LARGE_SITUATIONS)(self._build_situation)
+        self._outlook = remembering(_OUTLOOKS, self._build_outlook)
+        agent, candidates, server = borrowed(self._known_agent), borrowed(self.candidates), borrowed(self.server)
+        self._operations = Operations(checked.policies, agent, candidates, server, self.people)
+        self._operation_situation = remembering(_OPERATION_SITUATIONS, self._build_situation)
+        self._large_situation = remembering(_LARGE_SITUATIONS, self._build_situation)
 
     @classmethod
     def load(

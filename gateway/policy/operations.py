@@ -5,11 +5,11 @@ A bundle is not loaded for them: their entities are made from each request.
 
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from gateway.model.identity import Identity
 from gateway.model.operation import ACTION_OF, ASKS, COMPLETE, GET_PROMPT, READ_RESOURCE
+from gateway.model.remembering import remembering
 from gateway.model.tool import Tool
 from gateway.policy.cedar import pst
 from gateway.policy.entities import (
@@ -72,9 +72,9 @@ class Operations:
         self._by_uri = frozenset(policy.id for policy in policies if _judges_uris(policy))
         self._agent = agent
         self._candidates = candidates
-        self._about = lru_cache(maxsize=_AGENTS)(self._policies)
-        self._kept_request = lru_cache(maxsize=_REQUESTS)(self._request)
-        self._kept_outlook = lru_cache(maxsize=_OUTLOOKS)(self._outlook)
+        self._about = remembering(_AGENTS, self._policies)
+        self._kept_request = remembering(_REQUESTS, self._request)
+        self._kept_outlook = remembering(_OUTLOOKS, self._outlook)
 
     def request(self, identity: Identity, tool: Tool, params: Mapping[str, Any]) -> Request:
         """Return the uids and entities of an operation; without its resource where the params name none exactly."""

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
 from gateway.codec import dump
 from gateway.model.decision import DecisionInput
+from gateway.model.remembering import remembering
 from gateway.policy.cedar import Answer, EntitySet, PolicySet, authorize, compile_policies, load_entities, pst
 from gateway.policy.conditions import Conditions, Known
 from gateway.policy.entities import Entity
@@ -69,15 +69,18 @@ class Situation:
     """
 
     __slots__ = (
+        "__weakref__",
         "_approvers",
         "_conditions",
         "_entities",
+        "_known",
         "_lowered",
         "_plain",
         "_remembered",
         "_request",
         "_rest",
         "_seen",
+        "_trees",
         "in_scope",
         "inputs",
         "missing",
@@ -116,9 +119,10 @@ class Situation:
         lowered = [self._conditions.lower(tree) for tree in trees]
         self._rest = self._conditions.rest(lowered)
         self._lowered = self._compiled(lowered)
-        self._plain = lru_cache(maxsize=1)(partial(self._compiled, trees))
-        self._approvers = lru_cache(maxsize=1)(partial(self._people, request.entities))
-        self._remembered = lru_cache(maxsize=_REMEMBERED)(self._evaluated)
+        self._trees, self._known = trees, request.entities
+        self._plain = remembering(1, self._written)
+        self._approvers = remembering(1, self._people)
+        self._remembered = remembering(_REMEMBERED, self._evaluated)
         self.inputs: dict[object, DecisionInput] = {}
         self.steady = _is_steady(self.need)
         self.sees_unmodelled = self.need.reads(("base", "unmodelled"))
@@ -171,10 +175,13 @@ class Situation:
         request: dict[str, Any] = {**self._request, "context": context}
         return authorize(request, policies, self._entities)
 
-    def _people(self, known: Sequence[Entity]) -> tuple[tuple[str, ...], EntitySet]:
+    def _people(self) -> tuple[tuple[str, ...], EntitySet]:
         heeding = [policy for policy in self.policies if policy.heeds_approval]
         names = approvers(heeding)
-        return names, load_entities(dump([*known, *people(names, heeding, known)]))
+        return names, load_entities(dump([*self._known, *people(names, heeding, self._known)]))
+
+    def _written(self) -> _Sets:
+        return self._compiled(self._trees)
 
     def _compiled(self, trees: Sequence[pst.Template]) -> _Sets:
         shadows = {policy.id for policy in self.shadows}

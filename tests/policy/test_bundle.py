@@ -1,9 +1,12 @@
 """What a bundle remembers changes no decision, and is bounded."""
 
+import gc
 from dataclasses import replace
+from weakref import ref
 
 from gateway.model.identity import Identity
 from gateway.policy import decide, decision_input
+from gateway.policy.outlook import Outlook
 from tests.policy.acme import PAY, PAYMENT, PERMIT_ALL, PRECONDITION, ask, facts, load, step
 
 
@@ -40,6 +43,22 @@ def test_of_very_many_callers_none_is_kept_for_ever_and_each_is_answered() -> No
     callers = [Identity("payer", "token", f"t{number}") for number in range(1030)]
     assert all(bundle.situation_of(one, PAY) is bundle.situation_of(one, PAY) for one in callers)
     assert len(bundle._asked) < len(callers)
+
+
+def test_a_bundle_that_is_swapped_goes_with_its_last_user_and_waits_for_no_collection() -> None:
+    """The collector looks through everything once in many hundred swaps, and a server can cause many."""
+    agent = Identity("payer", "token", "t")
+    gc.disable()
+    try:
+        bundle = load(PERMIT_ALL, PRECONDITION)
+        ask(bundle, PAY, PAYMENT, facts())
+        assert bundle.outlook(agent, PAY) is not Outlook.NEVER
+        assert bundle.outlook_on(agent, "resources/read", "payments", "file:///a") is Outlook.NEVER
+        kept = ref(bundle), ref(bundle.situation_of(agent, PAY))
+        del bundle
+        assert [each() for each in kept] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_a_question_about_the_time_is_asked_anew() -> None:
