@@ -11,6 +11,7 @@ from gateway.connector import (
     CodecError,
     ConnectorFault,
     CredentialExpired,
+    Forbidden,
     Rejected,
     Unavailable,
     parse,
@@ -64,7 +65,7 @@ def refuse_status(reply: Reply, session: bytes, clock: Clock) -> None:
     if status == 401:
         raise CredentialExpired(detail=detail)
     if status == 403:
-        raise Rejected("The server refused the gateway's credential for this (403).", detail=detail)
+        raise Forbidden("The server does not let the gateway do this (403).", detail=detail)
     if session and session_is_lost(reply):
         raise SessionLost(_INVALID_REQUEST, "the session ended", status=status)
     if status in _NOT_NOW or status >= 500:

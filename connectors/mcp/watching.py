@@ -196,7 +196,9 @@ class Watch:
 
 def _is_final(fault: ConnectorFault) -> bool:
     """Tell whether the server would say the same again, until it is connected to anew."""
-    return fault.code == "rejected" and (fault.rpc is None or fault.rpc["code"] == METHOD_NOT_FOUND)
+    if fault.code == "rejected":
+        return fault.rpc is None or bool(fault.rpc["code"] == METHOD_NOT_FOUND)
+    return fault.code == "forbidden"
 
 
 def _declares(era: Era, kind: str, what: str) -> bool:

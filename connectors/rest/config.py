@@ -20,8 +20,8 @@ class AnswersConfig(ConnectorConfig):
     max_bytes: int = Field(4 * _MIB, ge=1024, le=256 * _MIB, description="The largest answer taken, in bytes.")
     failures: Mapping[str, Action] = Field(
         default_factory=dict,
-        description="What a status means, over the table below: `404`, `4xx` → `rejected`, `unavailable` or "
-        "`credential_expired`.",
+        description="What a status means, over the table below: `404`, `4xx` → `rejected`, `forbidden`, `unavailable` "
+        "or `credential_expired`.",
     )
     next: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
         (),
@@ -67,7 +67,7 @@ class ApiConfig(WithHeaders):
         if isinstance(self.auth, MutualTls) and target.scheme != "https":
             raise ValueError("auth: a certificate is only shown to an https:// URL")
         if target.scheme == "http" and self.credentials() and not self.rules().is_private(target.host):
-            raise ValueError("credentials go over https only, or to a host that egress.allow_private names")
+            raise ValueError("credentials go over https only, or to a HOST in `egress: { allow_private: [HOST] }`")
         return self
 
     @property

@@ -9,6 +9,7 @@ from gateway.connector.failures import ANSWER, Action, Failures
 from gateway.connector.faults import (
     Confined,
     CredentialExpired,
+    Forbidden,
     NotDone,
     Rejected,
     TimedOut,
@@ -63,6 +64,7 @@ __all__ = [
     "Delivery",
     "Effect",
     "Failures",
+    "Forbidden",
     "Hear",
     "IdSource",
     "Measure",

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from gateway.connector.faults import CredentialExpired
+from gateway.connector.faults import CredentialExpired, Forbidden
 from gateway.connector.secret import Secret
 from gateway.model.errors import ConnectorFault
 
@@ -114,7 +114,7 @@ class _AsWritten:
         del behalf, sent
         if refusal.status == 401:
             raise CredentialExpired(detail="HTTP 401")
-        raise ConnectorFault("The server refused the gateway's credential for this (403).", code="rejected")
+        raise Forbidden("The server does not let the gateway do this (403).")
 
 
 def as_written(sought: Sought) -> Credential:

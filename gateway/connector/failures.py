@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
-from gateway.connector.faults import CredentialExpired, Rejected, Unavailable, put_off
+from gateway.connector.faults import CredentialExpired, Forbidden, Rejected, Unavailable, put_off
 from gateway.model.errors import ConnectorFault
 
 __all__ = ["ANSWER", "DEFAULT_FAILURES", "Action", "Failures"]
@@ -17,6 +17,7 @@ class Action(StrEnum):
     """What to make of a failure; each is one of the gateway's error codes."""
 
     CREDENTIAL_EXPIRED = "credential_expired"
+    FORBIDDEN = "forbidden"
     REJECTED = "rejected"
     UNAVAILABLE = "unavailable"
 
@@ -26,7 +27,7 @@ ANSWER: Final = "answer"
 
 DEFAULT_FAILURES: Final[Mapping[str, Action]] = {
     "401": Action.CREDENTIAL_EXPIRED,
-    "403": Action.REJECTED,
+    "403": Action.FORBIDDEN,
     "404": Action.REJECTED,
     "408": Action.UNAVAILABLE,
     "409": Action.REJECTED,
@@ -78,6 +79,8 @@ class Failures:
                 detail=detail,
                 refused=put_off(status, retry_after),
             )
+        if action is Action.FORBIDDEN:
+            return Forbidden(f"{who} does not let the gateway do this ({detail}).", detail=detail)
         if action is Action.REJECTED:
             return Rejected(f"{who} refused this ({detail}).", detail=detail)
         return ConnectorFault(f"{who}'s answer cannot be used.", code="contract_broken", detail=detail)

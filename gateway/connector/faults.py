@@ -11,6 +11,7 @@ from gateway.model.errors import ConnectorFault
 __all__ = [
     "Confined",
     "CredentialExpired",
+    "Forbidden",
     "NotDone",
     "Rejected",
     "TimedOut",
@@ -98,6 +99,13 @@ class TimedOut(ConnectorFault):
         self, message: str = "The tool's server did not answer in time.", *, detail: str = "", sent: bool = True
     ) -> None:
         super().__init__(message, code="timeout", detail=detail, sent=sent)
+
+
+class Forbidden(ConnectorFault):
+    """The other side knows who asks and does not let them do this; other calls may well go on."""
+
+    def __init__(self, message: str, *, detail: str = "") -> None:
+        super().__init__(message, code="forbidden", detail=detail)
 
 
 class Rejected(ConnectorFault):

@@ -56,7 +56,7 @@ def asked(name: str) -> ToolCall:
         ("302 Found", "rejected"),
         ("400 Bad Request", "rejected"),
         ("401 Unauthorized", "credential_expired"),
-        ("403 Forbidden", "rejected"),
+        ("403 Forbidden", "forbidden"),
         ("409 Conflict", "unavailable"),
         ("422 Unprocessable", "rejected"),
         ("429 Too Many Requests", "unavailable"),

@@ -277,7 +277,7 @@ async def test_an_answer_says_whether_anything_was_done_and_how_long_to_wait(
         (answered(302), "rejected", True),
         (answered(400), "rejected", True),
         (answered(401), "credential_expired", True),
-        (answered(403), "rejected", True),
+        (answered(403), "forbidden", True),
         (answered(408), "unavailable", True),
         (answered(429), "unavailable", True),
         (answered(500), "unavailable", True),

@@ -95,7 +95,7 @@ async def test_a_forbidden_request_says_what_the_api_said(keys: Ring) -> None:
         api.on("POST /mcp", answer({"error": "only on Tuesdays"}, "403 Forbidden"))
         upstream = await keys.open(api_of(Authority(api.url), headers={"X-Key": "secret-of-ours"}))
         fault = await refused(upstream)
-        assert (fault.code, "only on Tuesdays" in fault.message) == ("rejected", True)
+        assert (fault.code, "only on Tuesdays" in fault.message) == ("forbidden", True)
         assert len(api.seen) == 1
 
 

@@ -45,7 +45,7 @@ FAULTS: list[tuple[Callable[[Exchange], Awaitable[None]], str, str]] = [
     (faults.comment_flood, "contract_broken", "stream is too large"),
     (faults.large_event, "contract_broken", "stream is too large"),
     (faults.unauthorised, "credential_expired", "credential"),
-    (faults.forbidden, "rejected", "403"),
+    (faults.forbidden, "forbidden", "403"),
     (faults.broken, "unavailable", "HTTP 500"),
     (faults.bad_gateway, "unavailable", "HTTP 502"),
     (faults.request_too_slow, "unavailable", "HTTP 408"),

@@ -18,7 +18,7 @@ KEY = "sk-live-0123456789"
     [
         ("400 Bad Request", "rejected", False, None),
         ("401 Unauthorized", "credential_expired", False, None),
-        ("403 Forbidden", "rejected", False, None),
+        ("403 Forbidden", "forbidden", False, None),
         ("404 Not Found", "rejected", False, None),
         ("409 Conflict", "rejected", False, None),
         ("418 Teapot", "rejected", False, None),
