@@ -38,7 +38,7 @@ def build_runner(parts: Parts, noted: Callable[[Call, Outcome], None]) -> Runner
     environment = parts.config.server.environment
     recollections = parts.recollections
     joining = Joining(parts.rules, parts.clock, environment)
-    bench = Workbench(parts.runs, parts.store, recollections, joining, parts.rules, parts.clock)
+    bench = Workbench(parts.runs, parts.store, recollections, joining, parts.rules, parts.clock, parts.fact_tools)
     delegations = Delegations(
         parts.store,
         parts.children,

@@ -1,7 +1,7 @@
 """`facts.put`, `facts.get`, `facts.list`, `facts.delete`: what carries the gateway's own tools out."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -16,6 +16,8 @@ from gateway.model.errors import RequestFault
 from gateway.model.facts import FactKey, StepStatus
 from gateway.pipeline.holding import teams_of
 from gateway.pipeline.rules import RulesInForce
+from gateway.pipeline.stages.redact import masked_fields
+from gateway.policy import decide, decision_input
 from gateway.store.fact_events import FACT_EVENTS
 from gateway.store.facts import Fact, FactPut, FactVerdict
 from gateway.store.ports import Ending, EventFilter, Recorded, Store
@@ -94,6 +96,28 @@ class FactTools:
         shown = [_shown(fact, _INLINE) for fact in facts]
         lines = [f"{each['name']} (version {each['version']}): {_line(each)}" for each in shown]
         return _answer("\n".join(lines) or f"This {scope} has no facts.", {"facts": shown})
+
+    async def of_run(self, call: Call) -> Sequence[str]:
+        """Return the facts of a call's run, a line each, where its caller may list them; the call carries their labels.
+
+        Raises:
+            StoreFault: they cannot be read.
+        """
+        tool = self._rules.current.catalog.find(LIST_FACTS)
+        if tool is None:
+            return ()
+        facts = replace(call.facts, priors={}, approval=None, grant=None)
+        asked = {"scope": str(FactScope.RUN)}
+        decision = decide(call.bundle, decision_input(call.bundle, call.identity, tool, asked, facts))
+        if not decision.allowed or masked_fields(decision):
+            return ()
+        run, most = call.facts.run.id, self._rules.current.facts.most
+        found = await self._store.list_facts(FactScope.RUN, run, self._clock.now_ms(), most)
+        call.carries = tuple(dict.fromkeys(label for fact in found for label in fact.taint))
+        return [
+            f"FACT {fact.key.name} = {_line(_shown(fact, _INLINE))} (version {fact.version}, put by {fact.agent})"
+            for fact in found
+        ]
 
     async def delete(self, call: Call) -> Mapping[str, Any]:
         """Answer `facts.delete`. Raises `RequestFault`."""

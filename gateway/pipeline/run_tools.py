@@ -1,7 +1,7 @@
 """`run.start`, `run.resume`, `run.brief`, `run.history`: how agents that can use them handle their own runs."""
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -14,6 +14,7 @@ from gateway.ledger.trace import CallLine, call_lines, run_lines
 from gateway.model.call import Call
 from gateway.model.clock import Clock
 from gateway.model.errors import RequestFault
+from gateway.pipeline.fact_tools import FactTools
 from gateway.pipeline.joining import Joining
 from gateway.pipeline.rules import RulesInForce
 from gateway.pipeline.stages.execute import OwnTool
@@ -44,6 +45,7 @@ class Workbench:
     joining: Joining
     rules: RulesInForce
     clock: Clock
+    facts: FactTools
 
 
 class RunTools:
@@ -89,7 +91,7 @@ class RunTools:
         return _answer(f"Run {run.id} is in the phase {phase} now.", {"run": run.id, "phase": phase})
 
     async def brief(self, call: Call) -> Mapping[str, Any]:
-        """Say how the run stands, within the ceiling. Raises `StoreFault`."""
+        """Say how the run stands, and what is held on to in it, within the ceiling. Raises `StoreFault`."""
         room = call.arguments.get("max_tokens", DEFAULT_TOKENS) * _CHARS_PER_TOKEN
         run, me = call.facts.run, owner_of(call.identity)
         lines = [line for line in await run_lines(self._bench.ledger, run.id) if not self._is_apart(line)]
@@ -100,9 +102,11 @@ class RunTools:
             told += [f"On record and not repeated yet, from step {expected.n}: {expected.tool}."] if expected else []
         urgent = [line for line in lines if line.outcome in _URGENT and not line.replayed_from]
         text, left = _fitted(told, [_URGENT[line.outcome].format(_said(line, me)) for line in urgent], room)
+        facts = await self._bench.facts.of_run(call)
+        text, left = _fitted(text, facts, left)
         text, left = _fitted(text, [f"Step {n}: {_said(line, me)}" for n, line in enumerate(lines, 1)][::-1], left)
         if left < 0:
-            text.append("(There is more: run_history.)")
+            text.append(f"(There is more: run_history{', facts_list' if facts else ''}.)")
         return _answer("\n".join(text), None)
 
     async def history(self, call: Call) -> Mapping[str, Any]:
@@ -166,7 +170,7 @@ def _who(line: CallLine) -> str:
     return f"{line.agent}/{line.on_behalf_of}" if line.on_behalf_of else line.agent
 
 
-def _fitted(text: list[str], lines: list[str], room: int) -> tuple[list[str], int]:
+def _fitted(text: list[str], lines: Sequence[str], room: int) -> tuple[list[str], int]:
     """Add lines as far as there is room; return the text, and what room is left: less than none if lines are."""
     for line in lines:
         if sum(len(each) + 1 for each in text) + len(line) + _LINE > room:

@@ -321,7 +321,7 @@ class Gate:
 
     def _own(self) -> Mapping[str, OwnTool]:
         joining = Joining(self.rules, self.clock, "production")
-        bench = Workbench(self.runs, self.ledger, self.recollections, joining, self.rules, self.clock)
+        bench = Workbench(self.runs, self.ledger, self.recollections, joining, self.rules, self.clock, self.fact_tools)
         return {
             **RunTools(bench).own_tools,
             **finding_tools(self.listing),

@@ -296,3 +296,39 @@ async def test_after_a_crash_the_chain_says_whether_a_fact_was_put(is_put: bool)
     assert held[0] is not None
     assert held[0].version == 1
     assert await gate.store.verify()
+
+
+async def test_a_brief_tells_the_facts_of_its_run_and_of_no_other() -> None:
+    gate = a_gate()
+    await put(gate, value=100, run="job")
+    await put(gate, "note", "x" * 400, run="job")
+    await put(gate, "elsewhere", 7, run="other job")
+    await put(gate, "approved", True, scope="agent", run="job")
+    brief = await briefed(gate)
+    assert "FACT budget = 100 (version 1, put by payer)" in brief
+    assert "FACT note = 402 bytes (version 1, put by payer)" in brief
+    assert not [line for line in brief if "elsewhere" in line or "approved" in line]
+    for number in range(10):
+        await put(gate, f"n{number}", number, run="job")
+    short = await briefed(gate, max_tokens=200)
+    assert sum(len(line) + 1 for line in short) <= 600
+    assert "(There is more: run_history, facts_list.)" in short
+
+
+async def test_a_brief_tells_no_fact_to_whom_the_policies_let_list_none() -> None:
+    gate = a_gate(PERMIT_ALL, NO_LISTING)
+    await put(gate, run="job")
+    assert not [line for line in await briefed(gate) if line.startswith("FACT")]
+
+
+NO_LISTING = """
+@id("not-of-runs")
+forbid (principal, action == Gateway::Action::"facts.list", resource) when { context.input.scope == "run" };
+"""
+
+
+async def briefed(gate: Gate, **asked: Any) -> list[str]:
+    ended = await gate.run("run_brief", asked, run="job")
+    assert isinstance(ended.outcome, Succeeded), ended.outcome
+    text: str = ended.outcome.result["content"][0]["text"]
+    return text.splitlines()
