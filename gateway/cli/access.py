@@ -17,7 +17,7 @@ from gateway.cli import granting
 from gateway.cli.acting import As, acting
 from gateway.cli.durations import moment_ms
 from gateway.cli.loaded import Loaded
-from gateway.cli.output import DENIED, Refused, done, emit, fail_with
+from gateway.cli.output import DENIED, Refused, cell, done, emit, fail_with
 from gateway.cli.place import AsJson, ConfigPath, home_of, loaded_from, with_store
 from gateway.cli.policy import identities, rules_of
 from gateway.cli.running import running
@@ -261,7 +261,7 @@ def _certified(certified: Mapping[str, Any] | None, digest: str) -> str:
 def _told(each: Mapping[str, Any]) -> Iterable[str]:
     for name in ("used", "refused"):
         if each[name]:
-            yield f"  {name}: " + ", ".join(f"{tool} ({number})" for tool, number in each[name].items())
+            yield f"  {name}: " + ", ".join(f"{cell(tool)} ({number})" for tool, number in each[name].items())
     for name in ("unused", "unreviewed"):
         if each[name]:
             yield f"  {name}: " + ", ".join(each[name])

@@ -124,14 +124,14 @@ class House:
 
         return self.store(work)
 
-    def more_calls(self, number: int) -> None:
-        """Make one more read, under an id of its own."""
+    def more_calls(self, number: int, tool: str = "payments_list") -> None:
+        """Make one more call, of a read if not said otherwise, under an id of its own."""
 
         async def work(store: SqliteStore) -> None:
             durable: Any = store
             ids = CountingIds()
             for _ in range(100 * number):
                 ids.new("call")
-            await Gate(store=durable, ids=ids).run("payments_list", {})
+            await Gate(store=durable, ids=ids).run(tool, {})
 
         self.store(work)

@@ -117,6 +117,12 @@ def test_an_agent_that_is_not_there_is_refused(house: House) -> None:
     assert (refused.exit_code, "unknown_agent" in refused.output) == (1, True)
 
 
+def test_what_an_agent_calls_a_tool_adds_no_line_to_its_review(house: House) -> None:
+    house.more_calls(9, "nowhere\n  unused: nothing")
+    shown = house.run("access", "review", *EVER).output
+    assert "nowhere\\u000a  unused: nothing (1)" in shown
+
+
 def test_a_certification_is_on_record_and_the_next_review_says_what_was_granted_since(house: House) -> None:
     grants(house, '["payments.pay"]')
     done = house.run("access", "certify", "--note", "quarterly")

@@ -205,6 +205,15 @@ def test_data_is_printed_for_a_program_or_for_a_person(capsys: pytest.CaptureFix
     assert capsys.readouterr().out == '{\n  "a": 1\n}\none\n'
 
 
+def test_data_for_a_program_cannot_steer_the_terminal_either(capsys: pytest.CaptureFixture[str]) -> None:
+    data = {"a": "\x9b31m\u202e\U000e0041\u2028 \u00e9\n\x1b"}
+    emit(data, [], as_json=True)
+    shown = capsys.readouterr().out
+    assert json.loads(shown) == data
+    assert "\u00e9" in shown
+    assert shown.replace("\u00e9", "e").isascii()
+
+
 @pytest.mark.parametrize("as_json", [True, False])
 def test_a_refusal_says_its_code_why_and_what_fixes_it(as_json: bool, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
