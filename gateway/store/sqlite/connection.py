@@ -123,39 +123,37 @@ class Connection:
             reply = _Reply(loop, tell, partial(self._failed, tell, link))
             link._tx.put_nowait((reply, partial(self._attempt, link._conn, work, *args)))  # type: ignore[arg-type]  # quacks
 
-    def at_once(self, tell: Tell, work: Callable[[sqlite3.Connection, *_Args], object], *args: *_Args) -> bool:
-        """Do a short transaction here and now, which takes less than to hand it to the thread, and `tell` the answer.
+    def at_once(self, work: Callable[[sqlite3.Connection, *_Args], _T], *args: *_Args) -> _T | None:
+        """Do a short transaction here and now, which takes less than to hand it to the thread; return its answer.
 
-        Tells that it was not done, which leaves it to `post`: a lock, or a fault, was in the way, or it may take long.
+        None says that it was not done: a lock or a fault was in the way, or it may take long. That is for the thread.
         """
         began, link = time.monotonic(), self._link
         if link is None or self._locked or self._hurried >= _MOST_HURRIED or began < self._spared_until:
-            return False
-        if self._begins_log() or not self._in_use.acquire(blocking=False):
-            return False
+            return None
+        if not (self._hurried or self._goes_on_with_log()) or not self._in_use.acquire(blocking=False):
+            return None
         try:
             self._hurried += 1
             if self._hurried == 1:
                 hurry(link._conn)
-            answer = work(link._conn, *args)
+            return work(link._conn, *args)
         except (sqlite3.Error, GatewayError, UnicodeDecodeError):  # undone: the thread meets it again, and knows it
-            return False
+            return None
         finally:
             self._in_use.release()
             ended = time.monotonic()
             if ended - began > self._slow_s:
                 self._spared_until = ended + _SPARED_S
-        tell(answer, None)
-        return True
 
-    def _begins_log(self) -> bool:
-        """Tell whether the log was brought into the database: the next transaction may begin it anew, and sync that."""
+    def _goes_on_with_log(self) -> bool:
+        """Tell whether the log was not brought into the database: else the next may begin it anew, and sync that."""
         try:
             changed_ns = os.stat(self._path).st_mtime_ns
         except OSError:
-            return True
+            return False
         before, self._brought_ns = self._brought_ns, changed_ns
-        return changed_ns != before
+        return changed_ns == before
 
     def _failed(self, tell: Tell, link: aiosqlite.Connection, error: BaseException) -> None:
         if not isinstance(error, sqlite3.Error):

@@ -133,8 +133,9 @@ class SqliteStore:
         body = record_body(record)
         transition = partial(transitions.record, record=record, body=body)
         if durable or record.taint:  # what it carries has to outlive the machine, as the agent's memory of it may
-            brief = not record.taint and record.kind is _RECORDED and len(body.own) <= _BRIEF
-            return self._writer.write(transition, synced=bool(record.taint), brief=brief)
+            if not record.taint and record.kind is _RECORDED and len(body.own) <= _BRIEF:
+                return self._writer.write_brief(transition)
+            return self._writer.write(transition, synced=bool(record.taint))
         return self._writer.write_lazily(transition)
 
     async def record_later(self, record: Record) -> None:

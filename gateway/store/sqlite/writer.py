@@ -61,25 +61,36 @@ class Writer:
         """Why the last attempt to write anything failed; nothing where it did not."""
         self._again: asyncio.TimerHandle | None = None
 
-    def write(
-        self, transition: Transition, *, revocable: bool = False, synced: bool = True, brief: bool = False
-    ) -> asyncio.Future[Any]:
+    def write(self, transition: Transition, *, revocable: bool = False, synced: bool = True) -> asyncio.Future[Any]:
         """Give the transition's answer once it is on the disk; one that is not `synced` once it is committed.
 
         What is committed outlives the process; only what is synced outlives the machine. A `revocable` one is dropped
-        when its caller is cancelled before its transaction began. One that is `brief` and not `synced` is written here
-        and now while calls come one by one.
+        when its caller is cancelled before its transaction began.
 
         Raises:
             StoreFault: it was not written. Whatever else the transition raises.
         """
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        waiting = _waiting(transition, answer, revocable=revocable, synced=synced)
-        if brief and not self._busy and not self._queue and self._patience == 1:
-            self._busy = True
-            self._commit([waiting], at_once=True)
-        else:
-            self._enqueue(waiting)
+        self._enqueue(_waiting(transition, answer, revocable=revocable, synced=synced))
+        return answer
+
+    def write_brief(self, transition: Transition) -> asyncio.Future[Any]:
+        """As `write` what is short and need not be synced: here and now while such come one by one."""
+        if self._busy or self._queue or self._patience > 1:
+            return self.write(transition, synced=False)
+        delivered = self._delivering.to_write()
+        group = (self._delivering.marks(delivered) if delivered else (), (transition,))
+        written = self._connection.at_once(self._committer.commit, group, self._known, False)
+        if written is None:
+            return self.write(transition, synced=False)
+        (said,), self._known = written
+        self.trouble = ""
+        if delivered:
+            self._stuck = None
+            self._delivering.written(delivered)
+        self._start(unasked=False)
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        _tell(answer, said)
         return answer
 
     def write_lazily(self, transition: Transition) -> asyncio.Future[Any]:
@@ -149,18 +160,11 @@ class Writer:
         waited, self._queue = self._queue, []
         batch = [waiting for waiting in waited if not (waiting.revocable and _is_abandoned(waiting))]
         self._patience = _TURNS if len(batch) > 1 else 1  # where many call, the next is about to come
-        self._commit(batch)
-
-    def _commit(self, batch: list[_Waiting], *, at_once: bool = False) -> None:
         delivered = self._delivering.to_write()
         group = (self._delivering.marks(delivered), [waiting.transition for waiting in batch])
         synced = any(waiting.synced for waiting in batch)
-        tell, done = partial(self._written, batch, delivered), False
-        try:
-            done = at_once and self._connection.at_once(tell, self._committer.commit, group, self._known, synced)
-        finally:
-            if not done:
-                self._connection.post(tell, self._committer.commit, group, self._known, synced)
+        tell = partial(self._written, batch, delivered)
+        self._connection.post(tell, self._committer.commit, group, self._known, synced)
 
     def _is_stuck_unasked(self) -> bool:
         """Tell whether the last attempt failed and nobody waits for the next: then a caller makes it, or the timer."""
@@ -176,7 +180,7 @@ class Writer:
             self._stuck, self.trouble = None, ""
             self._delivering.written(delivered)
             for waiting, answer in zip(batch, answers, strict=True):
-                _tell(waiting, answer)
+                _tell(waiting.answer, answer)
         elif isinstance(error, GatewayError):
             self.trouble = error.detail or error.message
             self._stuck = error if delivered else self._stuck
@@ -192,7 +196,7 @@ class Writer:
             self._queue[:0] = lazy
             self._stuck = fault
         for waiting in batch:
-            _tell(waiting, fault)
+            _tell(waiting.answer, fault)
 
 
 def _nothing(transaction: object) -> None:
@@ -203,10 +207,10 @@ def _is_abandoned(waiting: _Waiting) -> bool:
     return waiting.answer is not None and waiting.answer.cancelled()
 
 
-def _tell(waiting: _Waiting, answer: Any) -> None:
-    if waiting.answer is None or waiting.answer.done():
+def _tell(waiting: asyncio.Future[Any] | None, answer: Any) -> None:
+    if waiting is None or waiting.done():
         return
     if isinstance(answer, GatewayError):
-        waiting.answer.set_exception(answer)
+        waiting.set_exception(answer)
     else:
-        waiting.answer.set_result(answer)
+        waiting.set_result(answer)
