@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.overhead.load import Load, Target
 from tests.overhead.stand import ROOT, environment
 
-__all__ = ["cpu_cost", "cpu_seconds", "drive", "resident_mib"]
+__all__ = ["cpu_cost", "cpu_seconds", "drive", "hand_overs", "resident_mib"]
 
 
 def drive(target: Target, connections: int, calls: int, label: str) -> Load:
@@ -33,6 +33,17 @@ def cpu_cost(pid: int, target: Target, calls: int, label: str) -> tuple[float, L
     before = cpu_seconds(pid)
     load = drive(target, 16, calls, label)
     return (cpu_seconds(pid) - before) / load.calls * 1e6, load
+
+
+def hand_overs(pid: int) -> int:
+    """Return how often the process's other threads have waited for something to do, or for their turn."""
+    lines = [
+        line
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        if task.name != str(pid)
+        for line in (task / "status").read_text(encoding="ascii").splitlines()
+    ]
+    return sum(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt_switches"))
 
 
 def resident_mib(pid: int) -> float:
