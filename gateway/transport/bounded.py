@@ -29,6 +29,7 @@ _MOST_WAITING: Final = 100
 _MALFORMED: Final = "Invalid HTTP request received."
 _TELL_AGAIN_S: Final = 60.0
 _TUNNEL: Final = "There is no proxy here."
+_CODING: Final = "The body is in an encoding that nobody takes."
 _END: Final = b"\r\n\r\n"
 _FAMILIAR: Final = 512
 _FAMILIAR_HEAD: Final = 4096
@@ -206,6 +207,10 @@ class BoundedHttp(HttpToolsProtocol):
             self._too_large = True
             raise ValueError(_TOO_LARGE)  # it ends the parser
         self._received = 0
+        if not self.url.startswith(b"/") and not self._is_ours():
+            raise ValueError(_TUNNEL)
+        if any(name == b"transfer-encoding" and value.lower() != b"chunked" for name, value in self.headers):
+            raise ValueError(_CODING)
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
                 raise ValueError(_TUNNEL)
@@ -213,6 +218,12 @@ class BoundedHttp(HttpToolsProtocol):
         super().on_headers_complete()
         if len(self.pipeline) > _MOST_WAITING:
             self.transport.close()
+
+    def _is_ours(self) -> bool:
+        """Whether what is asked for is `*`, or a whole URL with the host that the header says, which others look at."""
+        _, scheme, rest = self.url.partition(b"://")
+        hosts = [value.lower() for name, value in self.headers if name == b"host"]
+        return self.url == b"*" or (bool(scheme) and hosts == [rest.partition(b"/")[0].lower()])
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._served = cycle

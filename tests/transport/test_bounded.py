@@ -131,9 +131,35 @@ async def test_a_request_that_offers_another_protocol_is_read_with_its_body(
         assert [await body(reader), await body(reader)] == [b"hello", b"end"]
 
 
-async def test_nothing_can_be_reached_through_the_gateway_as_through_a_proxy() -> None:
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com",
+        b"CONNECT * HTTP/1.1\r\nHost: x",
+        b"GET http://example.com/ HTTP/1.1\r\nHost: x",
+        b"GET http://x/ HTTP/1.1\r\nHost: example.com",
+        b"GET http://x@example.com/ HTTP/1.1\r\nHost: x",
+        b"GET http://x/ HTTP/1.1\r\nHost: x\r\nHost: x",
+    ],
+)
+async def test_nothing_can_be_reached_through_the_gateway_as_through_a_proxy(line: bytes) -> None:
     async with connected(BoundedHttp) as (reader, writer):
-        writer.write(b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        writer.write(line + b"\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert await status(reader) == 400
+        assert await reader.read() == b""
+
+
+async def test_a_whole_url_of_the_very_host_and_a_star_are_read_as_any_path() -> None:
+    async with connected(BoundedHttp) as (reader, writer):
+        for target in (b"GET http://X:1/a", b"OPTIONS *"):
+            writer.write(target + b" HTTP/1.1\r\nHost: x:1\r\n\r\n")
+            assert await status(reader) == 200
+
+
+@pytest.mark.parametrize("coding", [b"gzip, chunked", b"identity, chunked", b"identity,chunked"])
+async def test_a_body_in_an_encoding_that_is_not_undone_is_not_read(coding: bytes) -> None:
+    async with connected(BoundedHttp, echo) as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: " + coding + b"\r\n\r\n2\r\n{}\r\n0\r\n\r\n")
         assert await status(reader) == 400
         assert await reader.read() == b""
 
