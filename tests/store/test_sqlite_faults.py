@@ -1,6 +1,7 @@
 """The SQLite file: kill -9, two processes, a full disk, a lock held elsewhere, a broken or vanished file."""
 
 import asyncio
+import shutil
 import signal
 import sqlite3
 import stat
@@ -222,6 +223,23 @@ async def test_a_ledger_whose_file_vanished_is_not_replaced_by_an_empty_one(ledg
             await attempt
     assert not ledger_path.exists()
     await store.close()
+
+
+@pytest.mark.parametrize("copied", [True, False])
+async def test_a_ledger_whose_file_was_moved_away_is_neither_read_nor_written_until_it_is_back(
+    sqlite: SqliteStore, ledger_path: Path, copied: bool
+) -> None:
+    await sqlite.claim(intent("c1"))
+    moved = ledger_path.rename(ledger_path.with_name("moved.db"))
+    if copied:
+        shutil.copy(moved, ledger_path)
+    for attempt in (sqlite.claim(intent("c2")), sqlite.steps([lookup()]), sqlite.finish(ending("c1"))):
+        with pytest.raises(StoreFault) as fault:
+            await attempt
+        assert f"{ledger_path} is not the file that was opened" in fault.value.detail
+    moved.rename(ledger_path)
+    await sqlite.claim(intent("c3"))
+    assert await sqlite.verify() > 0
 
 
 async def test_after_a_fault_of_the_connection_the_next_call_connects_anew(sqlite: SqliteStore) -> None:

@@ -41,6 +41,11 @@ _SPARED_S: Final = 10.0
 _Args = TypeVarTuple("_Args")
 _T = TypeVar("_T")
 
+_CANNOT: Final = "The ledger cannot be read or written right now; nothing was done."
+
+_File = tuple[int, int]
+"""A file by its device and inode: what is at a path may be another by now."""
+
 Tell = Callable[[Any, BaseException | None], None]
 """Takes an answer, or the error in its place."""
 
@@ -68,7 +73,8 @@ class _Reply:
 class Connection:
     """A connection to one file, with its own thread; `prepare` runs on every new one.
 
-    With `create` the first connection makes a missing file. A file that vanished later is a fault, not an empty ledger.
+    With `create` the first connection makes a missing file. A file that vanished later, or that another took the place
+    of, is a fault until it is back: neither an empty ledger, nor one to go on with that nobody will find.
     A file that another process has locked is waited for `patience_s`, once: while it stays locked, the next statements
     fail soon. Only its own thread waits, and only that brings the log into the database, or syncs anything.
     """
@@ -87,6 +93,7 @@ class Connection:
         self._patience_s = patience_s
         self._locked = False
         self._in_use = threading.Lock()
+        self._file: _File | None = None
         self._hurried = 0  # transactions done at once since the thread had something to do
         self._brought_ns = 0
         self._slow_s = _SLOW_S
@@ -149,11 +156,11 @@ class Connection:
     def _goes_on_with_log(self) -> bool:
         """Tell whether the log was not brought into the database: else the next may begin it anew, and sync that."""
         try:
-            changed_ns = os.stat(self._path).st_mtime_ns
+            found = os.stat(self._path)
         except OSError:
             return False
-        before, self._brought_ns = self._brought_ns, changed_ns
-        return changed_ns == before
+        before, self._brought_ns = self._brought_ns, found.st_mtime_ns
+        return found.st_mtime_ns == before and (found.st_dev, found.st_ino) == self._file
 
     def _failed(self, tell: Tell, link: aiosqlite.Connection, error: BaseException) -> None:
         if not isinstance(error, sqlite3.Error):
@@ -176,6 +183,7 @@ class Connection:
         """Disconnect; the next `run` would connect again."""
         if self._link is not None:
             await self._drop(self._link)
+        self._file = None
 
     async def _connect(self) -> aiosqlite.Connection:
         async with self._connecting:
@@ -192,6 +200,7 @@ class Connection:
 
     def _attempt(self, db: sqlite3.Connection, work: Callable[[sqlite3.Connection, *_Args], _T], *args: *_Args) -> _T:
         with self._in_use:
+            self._look()
             try:
                 if self._hurried:
                     self._hurried = 0
@@ -208,6 +217,12 @@ class Connection:
                 self._locked = False
                 be_patient(db, self._patience_s)
             return answer
+
+    def _look(self) -> None:
+        """Return where the path leads to the file that was opened, if one was."""
+        if self._file is not None and _file_at(self._path) != self._file:
+            gone = f"{self._path} is not the file that was opened: it was moved, deleted or replaced. Put that back"
+            raise StoreFault(_CANNOT, detail=f"{gone}, or restart the gateway with this one.", retry_after_s=1.0)
 
     def _find(self, error: sqlite3.Error, db: sqlite3.Connection) -> None:
         """Take note where a lock of others was in the way."""
@@ -232,12 +247,21 @@ class Connection:
         except BaseException:
             link.close()
             raise
+        self._file = self._file or _file_at(self._path)
         return link
 
     async def _drop(self, link: aiosqlite.Connection) -> None:
         if self._link is link:
             self._link = None
             await link.close()
+
+
+def _file_at(path: Path) -> _File | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _pass_on(tell: Tell, done: asyncio.Task[object]) -> None:
@@ -252,7 +276,7 @@ def _is_harmless(error: sqlite3.Error) -> bool:
 def _fault(error: Exception) -> StoreFault:
     notes: list[str] = getattr(error, "__notes__", [])
     return StoreFault(
-        "The ledger cannot be read or written right now; nothing was done.",
+        _CANNOT,
         detail="; ".join((f"{getattr(error, 'sqlite_errorname', type(error).__name__)}: {error}", *notes)),
         retry_after_s=1.0,
     )
