@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict
 from functools import partial
@@ -23,6 +23,7 @@ from gateway.ledger.retention import Retention
 from gateway.model.call import Call
 from gateway.model.clock import Clock, SystemClock
 from gateway.model.outcome import Failed, Outcome, Succeeded, Unknown
+from gateway.pipeline.tracing import Tracing
 from gateway.policy import PolicyLoadError, open_to_any
 from gateway.redaction.redactor import Redactor
 from gateway.resilience.config import Objective
@@ -95,7 +96,22 @@ class Gateway(Parts):
             _LOG.error("the policies do not load, every call is denied until they do:\n%s", self.policy_problem)
         for known in (self.tokens, self.children, self.pauses, self.runs):
             await known.refresh()
-        watches = (
+        for work in self._watches():
+            self._background(work)
+        self._stack.push_async_callback(self._drained)
+        self.runner = build_runner(self, self._noted)
+        self._background(self.task_requests.tasks.run())
+        self._background(self.task_requests.parked.run())
+        guard = Guard.build(host, port, self.config.server.public_url or "")
+        self.pages.site.serve_at(host, port, self.config.server.public_url or "")
+        self._front = build_front(self, guard, self.status)
+        self._background(self.doubts.watch(self.runner.run, recovered))
+        self.asgi: Asgi = self._front.asgi
+
+    def _watches(self) -> tuple[Coroutine[Any, Any, None], ...]:
+        """Return what goes on beside the calls for as long as the gateway runs."""
+        tracing = Tracing(self.store, self.config.traces, self.home.private, self.outbox.telling)
+        return (
             self.tokens.watch(),
             self.children.watch(),
             self.pauses.watch(),
@@ -110,19 +126,9 @@ class Gateway(Parts):
             self._levels.watch(),
             self.shaping.watch(),
             self.outbox.watch(),
+            tracing.watch(self.config.server.environment, self.clock),
             self.strangers.watch(),
         )
-        for work in watches:
-            self._background(work)
-        self._stack.push_async_callback(self._drained)
-        self.runner = build_runner(self, self._noted)
-        self._background(self.task_requests.tasks.run())
-        self._background(self.task_requests.parked.run())
-        guard = Guard.build(host, port, self.config.server.public_url or "")
-        self.pages.site.serve_at(host, port, self.config.server.public_url or "")
-        self._front = build_front(self, guard, self.status)
-        self._background(self.doubts.watch(self.runner.run, recovered))
-        self.asgi: Asgi = self._front.asgi
 
     async def _first_answers(self) -> None:
         """Wait, within bounds, for servers that were never pinned; the others are listed as they were approved."""

@@ -25,7 +25,13 @@ Connectors = Mapping[str, type[Connector[Any]]]
 """The installed connectors by name (gateway.connector.registry.load_connectors)."""
 
 _SERVERS: Final = "mcpServers"
-_REFERRING: Final[tuple[Trail, ...]] = (("approvals", "webhook"), ("identity", "logins"), ("events",), ("metrics",))
+_REFERRING: Final[tuple[Trail, ...]] = (
+    ("approvals", "webhook"),
+    ("identity", "logins"),
+    ("events",),
+    ("metrics",),
+    ("traces",),
+)
 """What of the gateway's own sections may hold references."""
 
 _PLACE: Final = ("version", "server", "identity", "ledger")

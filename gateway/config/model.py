@@ -22,7 +22,7 @@ from gateway.pipeline.receivers import Events
 from gateway.policy.config import StandingSection, WorkflowSection
 from gateway.resilience.config import Objective, Objectives, Probes, ResilienceConfig
 from gateway.taint.config import TaintSection
-from gateway.telemetry.config import MetricsSection
+from gateway.telemetry.config import MetricsSection, TracesSection
 from gateway.workflow.own_tools import OWN_SERVER
 
 __all__ = ["OWN_SERVERS", "GatewayConfig", "ServerSection"]
@@ -198,6 +198,8 @@ class GatewayConfig(BaseModel):
     metrics: MetricsSection | None = Field(
         None, description="Who may read `/metrics`; nothing is counted where this is not given."
     )
+
+    traces: TracesSection | None = Field(None, description="Where spans of calls are exported to, as OTLP.")
 
     def standing(self) -> dict[str, StandingSection]:
         """Return what each server's entry says of the server itself. Raises `pydantic.ValidationError`."""

@@ -18,6 +18,7 @@ from gateway.codec import dump
 from gateway.model.clock import Clock
 from gateway.model.errors import StoreFault
 from gateway.pipeline.receivers import EventsSection
+from gateway.pipeline.telling import Telling, posted
 from gateway.store.bodies import load
 from gateway.store.ports import Event, EventFilter, EventKind, Ledger
 from gateway.store.private_file import PrivateFileError, read_private, write_private
@@ -31,12 +32,6 @@ _LOG: Final = logging.getLogger(__name__)
 _EVERY_S: Final = 1.0
 _BATCH: Final = 200
 _TIMEOUT_S: Final = 10.0
-_FIRST_S: Final = 1.0
-_LONGEST_S: Final = 300.0
-_REFUSALS: Final = 8
-"""So often a receiver may refuse an event for what it is before the next one is told."""
-
-_PASSING: Final = frozenset({408, 425, 429})
 _NEWS: Final = frozenset({EventKind.ADMIN, EventKind.SHAPE_DRIFTED})
 """What is nothing without its body, and holds no arguments and answers."""
 
@@ -83,7 +78,8 @@ class Outbox:
         self._events = events
         self._private = private
         self._clock = clock
-        self.problems: dict[str, str] = {}
+        self.telling = Telling(clock)
+        self.problems = self.telling.problems
 
     async def watch(self) -> None:
         """Tell, until cancelled. A new receiver is told what happens from now on."""
@@ -126,34 +122,13 @@ class Outbox:
     async def _tell(self, http: "httpx2.AsyncClient", name: str, section: EventsSection, event: Event) -> None:
         """Tell one event until it is taken, or refused for what it is too often."""
         body, key = dump(_cloud_event(event, bodies=section.bodies)), key_of(section.secret.get_secret_value())
-        wait_s, refusals = _FIRST_S, 0
-        while why := await self._attempt(http, (section.url, key), event, body):
-            refusals += why.startswith("refused")
-            if refusals >= _REFUSALS:
-                _LOG.error("event %d is not told to %s: %s %d times", event.seq, name, why, refusals)
-                break
-            if self.problems.get(name) != why:
-                _LOG.warning("event %d is not taken by %s, again until it is: %s", event.seq, name, why)
-            self.problems[name] = why
-            await self._clock.sleep(wait_s)
-            wait_s = min(2 * wait_s, _LONGEST_S)
-        self.problems.pop(name, None)
 
-    async def _attempt(self, http: "httpx2.AsyncClient", to: tuple[str, bytes], event: Event, body: bytes) -> str:
-        """Return why the receiver did not take an event, or nothing."""
-        import httpx2
+        async def attempt() -> str:
+            proof = signed(key, event.hash, self._clock.now_ms() // 1000, body)
+            headers = {**proof, "content-type": "application/cloudevents+json"}
+            return await posted(http.post(section.url, content=body, headers=headers))
 
-        headers = signed(to[1], event.hash, self._clock.now_ms() // 1000, body)
-        try:
-            reply = await http.post(
-                to[0], content=body, headers={**headers, "content-type": "application/cloudevents+json"}
-            )
-        except httpx2.HTTPError as error:
-            return type(error).__name__
-        if reply.is_success:
-            return ""
-        passing = reply.status_code not in range(400, 500) or reply.status_code in _PASSING
-        return f"{'answered' if passing else 'refused'} with {reply.status_code}"
+        await self.telling.until_taken(name, f"event {event.seq}", attempt)
 
 
 def _cloud_event(event: Event, *, bodies: bool) -> dict[str, Any]:

@@ -1,8 +1,12 @@
-"""Metrics of a real gateway: what was counted by hand, for who holds the token."""
+"""Metrics and traces of a real gateway: what was counted by hand, for who holds the token; what a collector is told."""
 
+import asyncio
 import re
 from pathlib import Path
 
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tests.approval.test_messenger import Receiver
 from tests.live.inside import inside
 from tests.live.raw import Peer, probe_section, probes
 
@@ -56,3 +60,24 @@ async def test_what_happened_is_what_a_scraper_reads(tmp_path: Path) -> None:
 async def test_nothing_is_there_unless_it_is_configured(tmp_path: Path) -> None:
     async with inside(tmp_path, probes(probe_section(tmp_path / "probe"))) as gate:
         assert (await Peer(gate.url, TOKEN).ask("GET", "/metrics")).status == 404
+
+
+async def test_a_collector_is_told_of_a_call_in_the_trace_of_its_client(tmp_path: Path) -> None:
+    collector = Receiver()
+    listening = await asyncio.start_server(collector.serve, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    more = f'traces: {{ url: "http://127.0.0.1:{port}/v1/traces" }}'
+    async with inside(tmp_path, probes(probe_section(tmp_path / "probe"), more=more)) as gate:
+        async with asyncio.timeout(30):
+            while not (tmp_path / ".toolgate" / "traces.seq").exists():
+                await asyncio.sleep(0.01)
+        traced = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+        assert (await Peer(gate.url, gate.tokens["payer"]).call("probe_echo", {"a": "private"}, traced)).code == "ok"
+        [(_, body), *_] = await collector.requests(1)
+    [resource] = ExportTraceServiceRequest.FromString(body).resource_spans
+    whole, attempt = resource.scope_spans[0].spans
+    assert (whole.name, whole.trace_id.hex()) == ("tools/call probe.echo", "0af7651916cd43dd8448eb211c80319c")
+    assert attempt.parent_span_id == whole.span_id
+    assert b"private" not in body
+    listening.close()
+    await listening.wait_closed()
