@@ -20,6 +20,8 @@ _SUMS: Final = frozenset({"invoke_agent", "create_agent", "invoke_workflow", "ex
 """Operations whose spans repeat what the spans of the model's calls below them say."""
 
 _LONGEST: Final = 100
+_MOST_PARTS: Final = 100_000
+"""Spans, their attributes and what they stand in; exporters send 512 spans at once if not told otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,10 @@ def usage_in(body: bytes, media_type: str) -> list[ModelUsage]:
     `media_type` is one of `MEDIA_TYPES`. The parser is loaded by the first report: most gateways never get one.
 
     Raises:
-        RequestFault: it is no such request.
+        RequestFault: it is no such request, or has more parts than any exporter sends at once (`too_large`).
     """
+    if media_type == _JSON and body.count(b"{") > _MOST_PARTS:
+        raise _too_many()
     from google.protobuf.json_format import Parse, ParseError
     from google.protobuf.message import DecodeError
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -56,14 +60,31 @@ def usage_in(body: bytes, media_type: str) -> list[ModelUsage]:
 
 
 def _usages(request: Any) -> Iterator[ModelUsage]:
-    for resource in request.resource_spans:
-        for scope in resource.scope_spans:
-            for span in scope.spans:
-                told = {each.key: _value(each.value) for each in span.attributes if each.key.startswith("gen_ai.")}
-                tokens = _tokens(told, _INPUT), _tokens(told, _OUTPUT)
-                if any(tokens) and told.get(_OPERATION) not in _SUMS:
-                    model = str(next((told[name] for name in _MODEL if name in told), ""))
-                    yield ModelUsage((span.trace_id + span.span_id).hex(), model[:_LONGEST], *tokens)
+    for span in _spans(request):
+        told = {each.key: _value(each.value) for each in span.attributes if each.key.startswith("gen_ai.")}
+        tokens = _tokens(told, _INPUT), _tokens(told, _OUTPUT)
+        if any(tokens) and told.get(_OPERATION) not in _SUMS:
+            model = str(next((told[name] for name in _MODEL if name in told), ""))
+            yield ModelUsage((span.trace_id + span.span_id).hex(), model[:_LONGEST], *tokens)
+
+
+def _spans(request: Any) -> Iterator[Any]:
+    """Yield every span. Raises `RequestFault`: of parts that take two bytes each there can be millions."""
+    parts = len(request.resource_spans)
+    for resource in request.resource_spans if parts <= _MOST_PARTS else ():
+        parts += len(resource.scope_spans)
+        for scope in resource.scope_spans if parts <= _MOST_PARTS else ():
+            parts += len(scope.spans)
+            for span in scope.spans if parts <= _MOST_PARTS else ():
+                parts += len(span.attributes)
+                if parts <= _MOST_PARTS:
+                    yield span
+    if parts > _MOST_PARTS:
+        raise _too_many()
+
+
+def _too_many() -> RequestFault:
+    return RequestFault("There are too many parts in this request: export in smaller batches.", code="too_large")
 
 
 def _value(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """Where agents' telemetry says what their models used up: `POST /v1/traces`, as OTLP over HTTP has it."""
 
+import asyncio
 import zlib
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -51,7 +52,7 @@ class TelemetryApi:
             exchange = Exchange(request.scope, request.receive, request._send)
             identity = await self._identify(exchange.caller(), "telemetry")
             self._admit(identity)
-            usage = usage_in(await _body(request, coding), media_type)
+            usage = await asyncio.to_thread(usage_in, await _body(request, coding), media_type)  # it may be megabytes
             await self._reports.take(identity, usage)
         except IdentityFault as fault:
             return json_answer(401, {"message": fault.message})

@@ -80,3 +80,20 @@ def test_what_is_no_number_of_tokens_counts_for_nothing(count: Any) -> None:
 def test_what_is_no_export_is_refused(body: bytes, media_type: str) -> None:
     with pytest.raises(RequestFault):
         usage_in(body, media_type)
+
+
+@pytest.mark.parametrize(
+    ("body", "media_type"),
+    [
+        (b"\x0a\x00" * 100_001, PROTOBUF),
+        (ExportTraceServiceRequest(resource_spans=[{"scope_spans": [{}] * 100_000}]).SerializeToString(), PROTOBUF),
+        (packed(*[{}] * 100_000), PROTOBUF),
+        (packed({f"a{number}": 1 for number in range(100_000)}), PROTOBUF),
+        (b'{"resourceSpans":[' + b",".join([b"{}"] * 100_001) + b"]}", JSON),
+    ],
+    ids=["resources", "scopes", "spans", "attributes", "json"],
+)
+def test_an_export_of_too_many_parts_is_refused(body: bytes, media_type: str) -> None:
+    with pytest.raises(RequestFault) as refused:
+        usage_in(body, media_type)
+    assert refused.value.code == "too_large"
