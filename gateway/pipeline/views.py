@@ -26,6 +26,9 @@ _TEXTS: Final = 64
 _Key = tuple[Identity, str, frozenset[str]]
 """Who looks, at which endpoint, and what is open to them for a while."""
 
+_Seen = tuple[list[Mapping[str, Any]], Sequence[Tool]]
+"""What is listed, and the tools. No `View`: that holds its `Views`, and with these the rules, which have to go."""
+
 
 @dataclass(frozen=True, slots=True)
 class View:
@@ -57,7 +60,7 @@ class Views:
 
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
-        self._seen: dict[_Key, View] = {}
+        self._seen: dict[_Key, _Seen] = {}
         self._shown: dict[tuple[str, str, int], Mapping[str, Any]] = {}
         self._words: dict[str, Mapping[str, int]] = {}
         self._indexes: OrderedDict[tuple[str, ...], Index] = OrderedDict()
@@ -66,12 +69,12 @@ class Views:
 
     def of(self, identity: Identity, endpoint: str, granted: frozenset[str] = frozenset()) -> View:
         """Return what this agent may see at an endpoint; some calls of the tools that are `granted` are open to it."""
-        view = self._seen.get((identity, endpoint, granted))
-        if view is None:
+        seen = self._seen.get((identity, endpoint, granted))
+        if seen is None:
             if len(self._seen) > _VIEWS:
                 self._seen.clear()
-            view = self._seen[identity, endpoint, granted] = self._made(identity, endpoint, granted)
-        return view
+            seen = self._seen[identity, endpoint, granted] = self._made(identity, endpoint, granted)
+        return View(*seen, self, endpoint)
 
     def text(self, identity: Identity, endpoint: str, granted: frozenset[str] = frozenset()) -> Any:
         """Return the list of what this agent may see as JSON that `dump` takes as it is: kept of who asked last."""
@@ -127,7 +130,7 @@ class Views:
             words = self._words[tool.name] = words_of(tool)
         return words
 
-    def _made(self, identity: Identity, endpoint: str, granted: frozenset[str]) -> View:
+    def _made(self, identity: Identity, endpoint: str, granted: frozenset[str]) -> _Seen:
         rules = self.rules
         seen = [
             tool
@@ -144,7 +147,7 @@ class Views:
         if rules.limits.results.keys().isdisjoint(tool.name for tool in tools):
             own.pop(READ_RESULT, None)
         listed = sorted([*own.values(), *(() if large else tools)], key=lambda tool: tool.name)
-        return View([self.definition(tool, endpoint) for tool in listed], tools, self, endpoint)
+        return [self.definition(tool, endpoint) for tool in listed], tools
 
 
 def _page_of(definition: Mapping[str, Any]) -> str | None:

@@ -1,5 +1,8 @@
 """What an agent may see is what it may hope to call."""
 
+import gc
+from weakref import ref
+
 import pytest
 
 from gateway.codec import dump, parse
@@ -67,6 +70,20 @@ async def test_a_list_is_made_once_and_again_when_the_rules_change() -> None:
     assert gate.listing.tools(identity) is not first
     other = await gate.listing.identify(caller("other"), "tools/list")
     assert len(gate.listing.tools(other)) == 2 + len(RUN_TOOLS)
+
+
+async def test_rules_that_were_replaced_go_with_the_list_of_those_in_their_place_and_wait_for_no_collection() -> None:
+    gate = Gate()
+    gc.disable()
+    try:
+        gate.rules.current = rules_of(PERMIT_ALL)
+        await names(gate)
+        old = ref(gate.rules.current.bundle)
+        gate.rules.current = rules_of(READS_ONLY)
+        await names(gate)
+        assert old() is None
+    finally:
+        gc.enable()
 
 
 async def test_memory_for_lists_is_bounded_however_many_identities_ask() -> None:
