@@ -129,11 +129,11 @@ class BoundedHttp(HttpToolsProtocol):
             served.lost()
 
     def data_received(self, data: bytes) -> None:
-        self._whole = b"" if self._begun else data
         if not self._begun and self.familiar is not None:
             cycle = self.cycle
             if (cycle is None or cycle.response_complete) and self._took_short_way(data, self.familiar):
                 return
+        self._whole = b"" if self._begun else data
         self._received += len(data)
         self._unset_keepalive_if_required()
         self._parse(data)
@@ -236,6 +236,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._settle()
         if self._whole and self.familiar is not None:
             self._remember(self.familiar)
+        self._whole = b""
         self._in_head = True
         self._begun = False
         self._received = 0

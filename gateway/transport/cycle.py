@@ -115,6 +115,7 @@ class Worker:
             if not cycle.response_complete:
                 await cycle.run_asgi(_nothing)  # uvicorn says so, to the log and to the client
             cycle.on_response = _over  # else it knows its connection, which knows it
+            cycle.body = b""  # type: ignore[assignment]  # as above; the connection may rest for long
             if self._retired or self._task.cancelling():
                 return
             self._cycle = None

@@ -1,6 +1,7 @@
 """Requests whose head was read before take a short way, on a real socket, and are answered as on the long one."""
 
 import asyncio
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -14,6 +15,7 @@ from gateway.transport.head import KNOWN
 from gateway.transport.wire import ClientGone, read_body, send_json
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+MANY = 20
 HEAD = b"POST /mcp HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n"
 
 
@@ -259,6 +261,21 @@ async def test_an_idle_connection_is_closed_after_its_time_and_one_in_use_is_not
         assert b"wai" in (await answer(streams[0]))[1]
         async with asyncio.timeout(10):
             assert await streams[0].read() == b""
+
+
+@pytest.mark.parametrize("more", [b"", b"Expect: nothing\r\n"], ids=["short", "long"])
+async def test_a_connection_at_rest_keeps_nothing_of_its_last_request(more: bytes) -> None:
+    request = b"POST /mcp HTTP/1.1\r\nHost: x\r\n%bContent-Length: 60000\r\n\r\n%b" % (more, b"b" * 60000)
+    async with serving(App()) as connect:
+        await asked(await connect(), request)
+        tracemalloc.start()
+        try:
+            for _ in range(MANY):
+                await asked(await connect(), request)
+            kept, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert kept < MANY * 30_000
 
 
 async def test_a_credential_in_a_known_head_is_of_no_use_in_another() -> None:
