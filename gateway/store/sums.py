@@ -14,7 +14,7 @@ from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
 from gateway.model.errors import LedgerTampered
-from gateway.store.told_rows import TableRow
+from gateway.store.told_rows import row_name
 
 __all__ = ["NOTHING", "RowsChanged", "Sum", "SumKey", "rows_changed", "short"]
 
@@ -75,25 +75,24 @@ class SumKey:
     def __init__(self, key: bytes = b"") -> None:
         self._keyed = blake2b(b"toolgate sums\0", key=blake2b(key).digest(), digest_size=32)
 
-    def of(self, rows: Iterable[TableRow]) -> Sum:
+    def of(self, table: str, rows: Iterable[tuple[Any, ...]]) -> Sum:
         """Return what rows add to the sum of their table."""
         count = total = placed = 0
-        digest, number = self._digest, int.from_bytes  # found once: there are as many rows as calls
-        for table, key, values in rows:
-            tag = number(digest((table, *values)), "big")
+        keyed, number = self._keyed.copy, int.from_bytes  # found once: there are as many rows as calls
+        for row in rows:
+            digest = keyed()
+            digest.update(_text(table, row))
+            tag = number(digest.digest(), "big")
             count += 1
             total += tag
-            placed += tag * number(_BEFORE + _bytes(key), "big")
+            placed += tag * number(_BEFORE + _bytes(row_name(table, row)), "big")
         return Sum(0, count, total % _PRIME, placed % _PRIME)
 
     def seal(self, table: str, kept: str) -> str:
         """Return the seal of a table's sum."""
-        return self._digest(("sums", table, kept)).hex()
-
-    def _digest(self, what: tuple[Any, ...]) -> bytes:
         digest = self._keyed.copy()
-        digest.update(ascii(what).encode())  # of texts, numbers and nothing, the same in every version of Python
-        return digest.digest()
+        digest.update(ascii(("sums", table, kept)).encode())
+        return digest.hexdigest()
 
 
 def rows_changed(what: str) -> RowsChanged:
@@ -103,6 +102,15 @@ def rows_changed(what: str) -> RowsChanged:
         seq=0,
         detail=f"{what} is not as this gateway left it. To go on from it, on record: toolgate verify --accept WHY",
     )
+
+
+def _text(table: str, row: tuple[Any, ...]) -> bytes:
+    """Return the table and the row as Python writes them: texts, numbers and nothing, the same in every version."""
+    if len(row) == 2:  # of a call: a name and a number, written here for half of what Python takes
+        name, number = row
+        if type(name) is str and name.isascii() and type(number) is int:
+            return f"('{table}', {name!r}, {number})".encode()
+    return ascii((table, *row)).encode()
 
 
 def _bytes(name: str) -> bytes:

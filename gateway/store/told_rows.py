@@ -25,6 +25,7 @@ __all__ = [
     "pause_row",
     "place_row",
     "row_in",
+    "row_name",
     "spent_row",
     "task_row",
     "token_row",
@@ -75,9 +76,13 @@ def gone(table: str, keys: Iterable[str]) -> list[Told]:
 
 def row_in(table: str, values: tuple[Any, ...]) -> TableRow:
     """Return the row of a table with these values."""
+    return TableRow(table, row_name(table, values), values)
+
+
+def row_name(table: str, values: tuple[Any, ...]) -> str:
+    """Return what names the row of a table with these values."""
     wide = TOLD_KEYS.get(table, 1)
-    key = str(values[0]) if wide == 1 else json.dumps(values[:wide], default=repr)
-    return TableRow(table, key, values)
+    return str(values[0]) if wide == 1 else json.dumps(values[:wide], default=repr)
 
 
 def token_row(token: "TokenRecord") -> TableRow:

@@ -1,6 +1,7 @@
 """Sums of rows that no event tells of: whatever a store does with them holds, and nothing else does."""
 
 import asyncio
+import hashlib
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -13,7 +14,6 @@ from gateway.store.sightings import AgentSighting
 from gateway.store.sqlite import SqliteStore
 from gateway.store.sqlite.summing import Sums
 from gateway.store.sums import RowsChanged, Sum, SumKey
-from gateway.store.told_rows import TableRow
 from tests.fixtures.clock import FakeClock
 from tests.store.making import record, step
 
@@ -227,10 +227,18 @@ async def test_a_later_migration_is_summed_with_the_others(tmp_path: Path) -> No
 
 
 def test_a_long_name_is_known_by_its_beginning() -> None:
-    key, rows = SumKey(KEY), [TableRow("sessions", "é" * 200, (number,)) for number in range(2)]
-    assert key.of(rows[:1]).odd_one(key.of(rows[1:])) == "é" * 79
-    assert key.of(TableRow("sessions", name, (1,)) for name in "ab").odd_one(key.of(rows[:1])) is None
+    key, rows = SumKey(KEY), [("é" * 200, number, "") for number in range(2)]
+    assert key.of("sessions", rows[:1]).odd_one(key.of("sessions", rows[1:])) == "é" * 79
+    assert key.of("sessions", [(name, 1, "") for name in "ab"]).odd_one(key.of("sessions", rows[:1])) is None
     assert Sum(0, 1, 5, 6).odd_one(Sum(0, 1, 5, 7)) is None
+
+
+@pytest.mark.parametrize("name", ["call_1", "it's", "é", "a\\b", "1a", "", "a\nb", 7, b"call_1", None])
+@pytest.mark.parametrize("mark", [1 << 41, -1, 1.0, "1", b"1", None])
+def test_a_delivered_call_is_summed_as_its_row_is_written_in_python(name: object, mark: object) -> None:
+    keyed = hashlib.blake2b(b"toolgate sums\0", key=hashlib.blake2b(KEY).digest(), digest_size=32)
+    keyed.update(ascii(("calls", name, mark)).encode())
+    assert SumKey(KEY).of("calls", [(name, mark)]).total == int.from_bytes(keyed.digest())
 
 
 async def test_no_head_is_signed_over_a_sum_that_the_gateway_did_not_write(tmp_path: Path) -> None:

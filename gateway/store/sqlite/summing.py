@@ -1,11 +1,11 @@
 """The sums of a database: kept by each transaction, held against the rows by the audit."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, Final
 
 from gateway.store.sums import NOTHING, Sum, SumKey, rows_changed, short
-from gateway.store.told_rows import TableRow, row_in
+from gateway.store.told_rows import row_name
 
 __all__ = ["INDEXES", "Changes", "Sums"]
 
@@ -47,9 +47,9 @@ class Sums:
             return
         change = changes.get(table, NOTHING)
         if before is not None:
-            change = change.less(self.key.of([row_in(table, before)]))
+            change = change.less(self.key.of(table, [before]))
         if after is not None:
-            change = change.plus(self.key.of([row_in(table, after)]))
+            change = change.plus(self.key.of(table, [after]))
         changes[table] = change
 
     def write(self, db: sqlite3.Connection, changes: Changes) -> None:
@@ -63,14 +63,14 @@ class Sums:
         """Have the sum of calls hold for those too that were claimed up to this event."""
         change = changes.get("calls", NOTHING)
         after = max(change.upto, self._read(db, "calls")[1].upto)
-        changes["calls"] = change.plus(self.key.of(_rows(db, "calls", upto, after))._replace(upto=upto))
+        changes["calls"] = change.plus(self.key.of("calls", _rows(db, "calls", upto, after))._replace(upto=upto))
 
     def take(self, db: sqlite3.Connection) -> None:
         """Sum the rows as they are."""
         db.execute("DELETE FROM sums")
         [(upto,)] = db.execute("SELECT coalesce(max(claim_seq), 0) FROM calls").fetchall()
         for table in _ROWS:
-            kept = str(self.key.of(_rows(db, table, upto))._replace(upto=upto))
+            kept = str(self.key.of(table, _rows(db, table, upto))._replace(upto=upto))
             db.execute(_TAKE, (table, kept, self.key.seal(table, kept)))
 
     def check(self, db: sqlite3.Connection) -> None:
@@ -84,7 +84,7 @@ class Sums:
         for table in _ROWS:
             text, _ = kept.pop(table)
             was = _parsed(text)
-            found = self.key.of(_rows(db, table, was.upto))._replace(upto=was.upto)
+            found = self.key.of(table, _rows(db, table, was.upto))._replace(upto=was.upto)
             if found != was:
                 raise rows_changed(_odd(table, found, was, _rows(db, table, was.upto)))
         for table in kept:
@@ -107,9 +107,8 @@ class Sums:
         return seal, _parsed(kept)
 
 
-def _rows(db: sqlite3.Connection, table: str, upto: int, after: int = 0) -> Iterator[TableRow]:
-    for values in db.execute(_ROWS[table], {"after": after, "upto": upto}):
-        yield row_in(table, values)
+def _rows(db: sqlite3.Connection, table: str, upto: int, after: int = 0) -> Iterable[tuple[Any, ...]]:
+    return db.execute(_ROWS[table], {"after": after, "upto": upto})
 
 
 def _parsed(text: str) -> Sum:
@@ -117,10 +116,10 @@ def _parsed(text: str) -> Sum:
     return Sum(int(upto), int(rows), int(total, 16), int(placed, 16))
 
 
-def _odd(table: str, found: Sum, kept: Sum, rows: Iterable[TableRow]) -> str:
+def _odd(table: str, found: Sum, kept: Sum, rows: Iterable[tuple[Any, ...]]) -> str:
     """Say what is odd about a table."""
     name = found.odd_one(kept)
     if name is None:
         return f"more than one row of {table}, where there are {found.rows} rows and were {kept.rows},"
-    is_there = any(short(row.key) == name for row in rows)
+    is_there = any(short(row_name(table, row)) == name for row in rows)
     return f"the row {name} of {table}" if is_there else f"{table}, where the row {name} is missing,"
