@@ -63,10 +63,10 @@ def _write_of(call: ImportedCall, run_id: str) -> Callable[[Transaction], None]:
     """Return what writes a call, its bodies written out already. Raises `StoreFault` where they cannot be."""
     if not call.claimed:
         whole = record_of(call, run_id)
-        return partial(record, record=whole, body=record_body(whole))
+        return partial(record, whole, record_body(whole))
     intent, ending = intent_of(call, run_id), ending_of(call)
     claims = partial(write_claim, intent=intent, superseded=None, body=claim_body(intent))
-    ends = partial(finish, ending=ending, body=ending_body(ending))
+    ends = partial(finish, ending, ending_body(ending), None)
 
     def both(tx: Transaction) -> None:
         claims(tx)

@@ -30,5 +30,5 @@ def record_once(tx: Transaction, record: Record, body: Text, item: str, until_ms
     """Append an event and use up what it takes; False where that was used before."""
     fresh = spend(tx, item, until_ms, record.at_ms)
     if fresh:
-        transitions.record(tx, record, body)
+        transitions.record(record, body, tx)
     return fresh

@@ -112,7 +112,7 @@ class SqliteStore:
 
     async def claim(self, intent: Intent) -> Claimed:
         body = claim_body(intent)
-        transition = partial(transitions.claim, intent=intent, body=body, indexed=self._indexed)
+        transition = partial(transitions.claim, intent, body, self._indexed)
         claimed: Claimed | int = await self._writer.write(transition, revocable=True)
         if isinstance(claimed, int):
             self._claimed[intent.call_id] = (claimed, intent.run_id, intent.agent, intent.on_behalf_of, intent.tool)
@@ -123,7 +123,7 @@ class SqliteStore:
 
     def finish(self, ending: Ending) -> Awaitable[None]:
         body, claimed = ending_body(ending), self._claimed.pop(ending.call_id, None)
-        return self._writer.write(partial(transitions.finish, ending=ending, body=body, claimed=claimed))
+        return self._writer.write(partial(transitions.finish, ending, body, claimed))
 
     async def settle(self, ending: Ending) -> None:
         await self._writer.write(partial(transitions.settle, ending=ending, body=ending_body(ending)))
@@ -131,7 +131,7 @@ class SqliteStore:
 
     def record(self, record: Record, *, durable: bool = True) -> Awaitable[None]:
         body = record_body(record)
-        transition = partial(transitions.record, record=record, body=body)
+        transition = partial(transitions.record, record, body)
         if durable or record.taint:  # what it carries has to outlive the machine, as the agent's memory of it may
             if not record.taint and record.kind is _RECORDED and len(body.own) <= _BRIEF:
                 return self._writer.write_brief(transition)
@@ -139,7 +139,7 @@ class SqliteStore:
         return self._writer.write_lazily(transition)
 
     async def record_later(self, record: Record) -> None:
-        self._writer.write_later(partial(transitions.record, record=record, body=record_body(record)))
+        self._writer.write_later(partial(transitions.record, record, record_body(record)))
 
     async def steps(self, lookups: Sequence[StepLookup]) -> list[Step | None]:
         if not lookups:

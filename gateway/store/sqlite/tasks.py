@@ -28,7 +28,7 @@ def begin_task(tx: Transaction, task: TaskRecord, record: Record, body: Text) ->
     """Add a task, and the event that tells of it."""
     if tx.db.execute(_BEGIN, task_row(task).values).rowcount != 1:
         raise StoreFault("The task cannot be recorded.", detail=f"{task.id} was begun before")
-    transitions.record(tx, record, body)
+    transitions.record(record, body, tx)
 
 
 def save_task(tx: Transaction, task: TaskRecord, at_ms: int) -> None:

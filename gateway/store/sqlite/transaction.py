@@ -1,31 +1,41 @@
 """One write transaction: many transitions, one fsync, one thread hop."""
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final
 
 from gateway.model.errors import GatewayError
-from gateway.store.chain import GENESIS, Head, broken, seal
+from gateway.store.chain import GENESIS, Head, broken, chained, content_of
 from gateway.store.removable import Share
 from gateway.store.sqlite.sharing import Shares
 from gateway.store.sqlite.summing import Changes, Sums
 
 __all__ = ["Committer", "Group", "Told", "Transaction", "Transition", "read_head"]
 
+_Value = int | str | None
 Told = tuple[int, str, str, str, str, str, str]
 """`at_ms, kind, call_id, run_id, agent, on_behalf_of, tool` of an event to be."""
 
 _UNKNOWN: Final[Head] = (0, GENESIS)
 _HEAD: Final = "SELECT seq, hash FROM chain_head WHERE id = 1"
 _COLUMNS: Final = "seq, at_ms, kind, call_id, run_id, agent, on_behalf_of, tool, prev_hash, hash, body, shared"
-_WIDTH: Final = 12
-_ROW: Final = f"({', '.join('?' * _WIDTH)})"
+_WIDTH: Final = 11  # what is given of an event; the hash before it is that of the row above, for the first one ?1
+_HASH: Final = 8
 _AT_ONCE: Final = 8
+
+
+def _row(number: int) -> str:
+    first = 2 + number * _WIDTH
+    given = [f"?{each}" for each in range(first, first + _WIDTH)]
+    before = f"?{first + _HASH - _WIDTH}" if number else "?1"
+    return f"({', '.join((*given[:_HASH], before, *given[_HASH:]))})"
+
+
 # To open ten trees takes longer than to write a row into them, so many rows are one statement. Any error of it undoes
 # the whole transaction: OR FAIL spares the copies of pages by which the statement alone would be undone.
 _APPEND: Final = tuple(
-    f"INSERT OR FAIL INTO events ({_COLUMNS}) VALUES {', '.join([_ROW] * rows)}"  # noqa: S608 - constant names
+    f"INSERT OR FAIL INTO events ({_COLUMNS}) VALUES {', '.join(map(_row, range(rows)))}"  # noqa: S608 - constant names
     for rows in range(_AT_ONCE + 1)
 )
 _CLAIM_COLUMNS: Final = (
@@ -92,9 +102,9 @@ class Transaction:
         self._summed: Changes = {}
         self.cursor = db.cursor()  # for what answers nothing: making one for each statement takes longer than some do
         self._shares = Shares() if shares is None else shares
-        self._appended: list[int | str | None] = []  # row after row
+        self._appended: list[_Value] = []  # row after row
         self._ends: list[Share | None] = []  # what the body of each ends with
-        self._claims: list[int | str | None] = []  # row after row
+        self._claims: list[_Value] = []  # row after row
         self._endings: list[tuple[int | str, ...]] = []
         self.presumes = head is not None
         self._is_sure = head is None
@@ -106,12 +116,11 @@ class Transaction:
 
         Its body ends with the `share`, if any, in the place of the last brace.
         """
-        seq = self.seq + 1
-        sealed = seal(self.hash, (seq, *told), body, share)
-        self._appended += (seq, *told, self.hash, sealed, body.decode(), None)
+        header = (self.seq + 1, *told)
+        self.seq, self.hash = header[0], chained(self.hash, content_of(header, body, share))
+        self._appended += (*header, self.hash, body.decode(), None)
         self._ends.append(share)
-        self.seq, self.hash = seq, sealed
-        return seq
+        return header[0]
 
     def claim(self, row: tuple[int | str | None, ...]) -> None:
         """Write the row of a claimed call: `claim_seq` to `started_ms`, in the order of the table.
@@ -132,17 +141,13 @@ class Transaction:
 
     def _write_calls(self) -> None:
         try:
-            self._write_rows(_CLAIM, _CLAIM_WIDTH, self._claims)
+            for some in _some(self._claims, _CLAIM_WIDTH):
+                self.cursor.execute(_CLAIM[len(some) // _CLAIM_WIDTH], some)
         except sqlite3.IntegrityError:
             raise _Presumed from None
         if self._endings and self.cursor.executemany(_END, self._endings).rowcount != len(self._endings):
             raise _Presumed
         self._claims, self._endings = [], []
-
-    def _write_rows(self, inserts: Sequence[str], width: int, rows: list[int | str | None]) -> None:
-        for start in range(0, len(rows), _AT_ONCE * width):
-            some = rows[start : start + _AT_ONCE * width]
-            self.cursor.execute(inserts[len(some) // width], some)
 
     def write_events(self) -> None:
         """Write the events appended so far, with the head and the rows of calls, for a transition that reads them."""
@@ -150,12 +155,15 @@ class Transaction:
             self._write_calls()
         if self._appended:
             head = (self.seq, self.hash)
+            before: _Value = self._written[1]
             if not self.cursor.execute(_MOVE_HEAD, (*head, *self._written)).rowcount:
                 raise _Presumed
             self._written, self._is_sure = head, True
             ids = self._shares.ids(self.db, self._ends)
             self._appended[_WIDTH - 1 :: _WIDTH] = [ids[share] for share in self._ends]
-            self._write_rows(_APPEND, _WIDTH, self._appended)
+            for some in _some(self._appended, _WIDTH):
+                self.cursor.execute(_APPEND[len(some) // _WIDTH], [before, *some])
+                before = some[_HASH - _WIDTH]
             self._appended, self._ends = [], []
 
     def count_step(self, run_id: str) -> None:
@@ -199,6 +207,11 @@ class Transaction:
         if self._summed:
             self._sums.write(self.db, self._summed)
             self._summed.clear()
+
+
+def _some(rows: list[_Value], width: int) -> Iterator[list[_Value]]:
+    for start in range(0, len(rows), _AT_ONCE * width):
+        yield rows[start : start + _AT_ONCE * width]
 
 
 def read_head(db: sqlite3.Connection) -> Head:

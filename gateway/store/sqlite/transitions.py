@@ -1,4 +1,7 @@
-"""What becomes of calls, inside one write transaction. Each refuses before it has written anything."""
+"""What becomes of calls, inside one write transaction. Each refuses before it has written anything.
+
+What is done for every call takes its transaction last: the rest is bound by place, for a third less than by name.
+"""
 
 import sqlite3
 from collections.abc import Sequence
@@ -57,7 +60,7 @@ _SEEN: Final = f"SELECT {SIGHTING_COLUMNS} FROM sightings WHERE agent = ? AND kn
 _SAW: Final = f"INSERT OR REPLACE INTO sightings ({SIGHTING_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constant names
 
 
-def claim(tx: Transaction, intent: Intent, body: Text, indexed: IndexedSteps) -> Claimed | int:
+def claim(intent: Intent, body: Text, indexed: IndexedSteps, tx: Transaction) -> Claimed | int:
     """Take the step key, check and use up `uses`, write the intent, and return its event's seq; or say why not."""
     if _relies_on_nothing(intent) and _is_taken(tx, intent, body):
         return tx.seq
@@ -160,7 +163,7 @@ Told = tuple[int, str, str, str, str]
 """The seq of its claim, and run, agent, user and tool, of a claimed call."""
 
 
-def finish(tx: Transaction, ending: Ending, body: bytes, claimed: Told | None = None) -> None:
+def finish(ending: Ending, body: bytes, claimed: Told | None, tx: Transaction) -> None:
     """End a claimed call; with what is known to be `claimed` of it, for less."""
     if claimed is not None and tx.presumes and not (ending.taint or ending.release or ending.compensates):
         tx.end(_STATUS[ending.status], ending.at_ms, claimed[0], ending.call_id)
@@ -214,7 +217,7 @@ def _release(tx: Transaction, ending: Ending, seq: int) -> None:
             approvals.give_back(tx, returned, ending.call_id, ending.at_ms)
 
 
-def record(tx: Transaction, record: Record, body: Text) -> None:
+def record(record: Record, body: Text, tx: Transaction) -> None:
     """Append a whole call, or an operator's deed."""
     mark = taints.mark_of_record(tx, record)
     if record.kind is _SIGNED:
