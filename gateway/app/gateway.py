@@ -155,7 +155,8 @@ class Gateway(Parts):
         except AttributeError:  # it did not come so far
             tool, run_id = call.tool.name if call.has("tool") else "", ""
         if identity is None or caller.credential.kind != "none":  # else the gateway asks in its name
-            self.inventory.saw(identity, caller.client, tool, refused=type(outcome) is not Succeeded)
+            refused = type(outcome) is not Succeeded
+            self.inventory.saw(identity, caller.client, tool, refused=refused, at_ms=call.received_ms)
         if type(outcome) is Unknown and call.tool.lookup is not None:
             self.doubts.open.add(call.takes_over.call_id if call.takes_over is not None else call.id)
         if self.config.slo and call.has("attempts"):

@@ -37,13 +37,25 @@ class Inventory:
         self._clock = clock
         self._tallies: dict[str, _Tally] = {}
 
-    def saw(self, identity: Identity | None, client: ClientInfo, tool: str = "", *, refused: bool = False) -> None:
-        """Note a request: `identity` None for a caller nobody knows, `tool` empty for anything but a call."""
+    def saw(
+        self,
+        identity: Identity | None,
+        client: ClientInfo,
+        tool: str = "",
+        *,
+        refused: bool = False,
+        at_ms: int | None = None,
+    ) -> None:
+        """Note a request: `identity` None for a caller nobody knows, `tool` empty for anything but a call.
+
+        It came in `at_ms`, or just now.
+        """
         agent = identity.agent if identity is not None else ANONYMOUS_AGENT
         tally = self._tallies.get(agent)
         if tally is None:
             tally = self._tallies[agent] = _Tally(known=identity is not None)
-        tally.last_seen_ms = self._clock.now_ms()
+        came_ms = self._clock.now_ms() if at_ms is None else at_ms
+        tally.last_seen_ms = max(tally.last_seen_ms, came_ms)  # what came later may have ended before
         if refused:
             tally.refused += 1
         if client.name:

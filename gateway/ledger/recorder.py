@@ -89,10 +89,10 @@ class Recorder:
             return self._claim_first(call, uses, bundle)
         identity, facts = call.identity, call.facts
         held = tuple([FactUse(each.key, each.version) for each in facts.held.values()]) if facts.held else ()
-        body = self._ordinary.claim(call) or claim_body(call, self._redact, self._parts)
+        ordinary = self._ordinary.claim(call)
         intent = _intent(  # by place, as all that is made for every call
             call.id,
-            self._clock.now_ms(),
+            self._clock.now_ms() if ordinary is None else facts.now_ms,  # its facts were gathered in this very turn
             facts.run.id,
             call.request.caller.session or "",
             identity.agent,
@@ -100,7 +100,7 @@ class Recorder:
             call.tool.name,
             call.arguments_digest,
             call.step_key,
-            body,
+            claim_body(call, self._redact, self._parts) if ordinary is None else ordinary,
             tuple(uses),
             None if facts.approval is None else _relied_on(facts.approval),
             None if facts.grant is None else _relied_on(facts.grant),

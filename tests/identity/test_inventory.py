@@ -46,6 +46,15 @@ async def test_three_agents_and_a_stranger_make_four_lines_and_the_stranger_is_f
     assert seen["payer"].last_seen_ms == clock.now_ms()
 
 
+async def test_a_request_that_ends_late_does_not_take_back_when_another_came(store: MemoryStore) -> None:
+    inventory = Inventory(store, HandClock())
+    for came_ms in (4000, 5000, 3000):
+        inventory.saw(agent("payer"), CLIENT, "a", at_ms=came_ms)
+    await inventory.flush()
+    [line] = await store.agents_seen()
+    assert line.last_seen_ms == 5000
+
+
 async def test_calls_refusals_and_tools_add_up_and_the_last_client_stays(store: MemoryStore, clock: HandClock) -> None:
     inventory = Inventory(store, clock)
     inventory.saw(agent("payer"), CLIENT)

@@ -41,7 +41,7 @@ class Delivering:
         """Return what is written of a delivery; that of a later attempt is larger."""
         marking = self._marking.copy()
         marking.update(f"{call_id} {attempt}".encode())
-        return attempt << _TAG_BITS | int.from_bytes(marking.digest())
+        return attempt << _TAG_BITS | int.from_bytes(marking.digest(), "big")
 
     def marks(self, attempts: Mapping[str, int]) -> list[tuple[int, str]]:
         """Return what is written of deliveries, each with its call."""
