@@ -78,7 +78,9 @@ class Drafting:
         status = draft.status(self._parlour.clock.now_ms())
         if status == ApprovalState.PENDING:
             text = f"{draft.id} is not approved: nobody has decided it yet. Nothing was done."
-            return ApprovalFault(text, code="approval_pending", retry_after_s=_ASK_AGAIN_S)
+            pending = ApprovalFault(text, code="approval_pending", retry_after_s=_ASK_AGAIN_S)
+            pending.retryable = True
+            return pending
         if status == ApprovalState.EDITED:
             new = await self._parlour.approvals.find(draft.edited_to)
             made = f"{new.tool} {dump(new.asked['arguments']).decode()}"

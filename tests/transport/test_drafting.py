@@ -104,6 +104,8 @@ async def test_an_approved_draft_is_carried_out_once_by_naming_it(writer: Writer
     writer.gate.servers["payments"].calls.append(answer({"paid": 1}))
     draft = await writer.drafts()
     assert (await writer.refused(draft))[0] == "approval_pending"
+    told = (await writer.execute(draft))["_meta"]["io.toolgate/refusal"]
+    assert (told["retryable"], told["retryAfter"] > 0) == (True, True)
     await writer.approve(draft)
     said = await writer.call("approvals_wait", {"approval": draft, "seconds": 0})
     assert said["structuredContent"]["call"] == {"tool": "approvals_execute", "arguments": {"draft": draft}}

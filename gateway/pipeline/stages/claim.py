@@ -127,11 +127,8 @@ class Claim:
             case ClaimVerdict.RECORDED if claimed.recorded is not None:
                 return await self._from_record(call, claimed.recorded)
             case ClaimVerdict.CONFLICT:
-                raise RequestFault(
-                    "The same idempotency key was used with other arguments. Use a new key for a new call.",
-                    code="idempotency_conflict",
-                    detail=claimed.recorded.call_id if claimed.recorded else "",
-                )
+                earlier = claimed.recorded.call_id if claimed.recorded else ""
+                raise RequestFault(_conflict(call, earlier), code="idempotency_conflict", detail=earlier)
             case ClaimVerdict.SHORT:
                 raise exceeded(claimed.short, call.charged.at_ms)
             case _:  # consumed or stale since gather: the facts say so now
@@ -209,6 +206,17 @@ class Claim:
             call.labels = tuple(map(Label, labels))
         # An answer that was recorded under older policies is delivered under those of today.
         return Succeeded(delivered(self._redactor, call, result), replayed_from=recorded.call_id)
+
+
+def _conflict(call: Call, earlier: str) -> str:
+    """Say what names the one effect that a call and an earlier one differ about."""
+    names = call.tool.idempotency_key
+    if call.request.idempotency_key is not None or not names:
+        return "The same idempotency key was used with other arguments. Use a new key for a new call."
+    return (
+        f"{call.tool.wire_name} was called before with the same {', '.join(names)} and other arguments (#{earlier}): "
+        f"what these name is done once. For other work, say another {names[-1]}."
+    )
 
 
 def makes_step(call: Call) -> bool:

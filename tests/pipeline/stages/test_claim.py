@@ -104,6 +104,13 @@ async def test_the_same_key_with_other_arguments_is_a_conflict() -> None:
     assert (refused.value.code, refused.value.detail) == ("idempotency_conflict", first.call.id)
 
 
+async def test_a_conflict_names_the_arguments_that_name_the_one_effect() -> None:
+    gate = Gate()
+    first = await gate.run("payments_settle", PAYMENT)
+    with pytest.raises(RequestFault, match=rf"the same payment_id .*\(#{first.call.id}\).*say another payment_id"):
+        await gate.after(Claim, request("payments_settle", {**PAYMENT, "amount": 1}))
+
+
 async def test_a_twin_that_this_process_runs_is_waited_for() -> None:
     gate = Gate()
     first, _ = await gate.after(Claim, request("payments_pay"))
