@@ -99,7 +99,9 @@ def review(
 
 
 def certify(
-    note: Annotated[str, typer.Option(help="What was looked at, or is to be done; kept on record.")] = "",
+    note: Annotated[
+        str, typer.Option("--note", "--reason", help="What was looked at, or is to be done; kept on record.")
+    ] = "",
     person: As = "",
     config: ConfigPath = Path("gateway.yaml"),
     as_json: AsJson = False,

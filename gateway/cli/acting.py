@@ -36,14 +36,14 @@ def acting(loaded: Loaded, person: str, *, as_json: bool = False) -> str:
     return _decided(loaded, person, ("admin", lambda rules: [on_environment(environment)], _NO_RUN), as_json)
 
 
-def acting_on_scope(loaded: Loaded, person: str, scope: str) -> str:
+def acting_on_scope(loaded: Loaded, person: str, scope: str, *, as_json: bool = False) -> str:
     """Return who is on record for stopping a scope or letting it go on: policies on the action `pause` let people."""
     kind, _, name = scope.partition(":")
     if kind == "run":
-        return acting_on_run(loaded, person, "pause", name)
+        return acting_on_run(loaded, person, "pause", name, as_json=as_json)
     environment = loaded.config.server.environment
     deed = ("pause", lambda rules: on_scope(rules.bundle, scope, environment), _NO_RUN)
-    return _decided(loaded, person, deed, False)
+    return _decided(loaded, person, deed, as_json)
 
 
 def acting_on_run(loaded: Loaded, person: str, action: str, run_id: str, *, as_json: bool = False) -> str:

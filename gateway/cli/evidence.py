@@ -14,7 +14,7 @@ import typer
 from gateway.app import open_heads
 from gateway.cli.durations import moment_ms
 from gateway.cli.loaded import Loaded
-from gateway.cli.output import FAILED, USAGE, Refused, cell, done, emit, fail_with
+from gateway.cli.output import FAILED, USAGE, Refused, carried_out, cell, emit, fail_with
 from gateway.cli.place import AsJson, ConfigPath, home_of, loaded_from, with_store
 from gateway.identity.config import as_written
 from gateway.ledger.evidence import Exporter, Identities, NotShowable
@@ -46,9 +46,10 @@ def export(  # noqa: PLR0913, PLR0917 - each option narrows what is exported
     since: Annotated[str, typer.Option(help="From here on: 2026-11-17, 2026-11-17T09:30, or 7d.")] = "",
     until: Annotated[str, typer.Option(help="Before this time; written like --since.")] = "",
     config: ConfigPath = Path("gateway.yaml"),
+    as_json: AsJson = False,
 ) -> None:
     """Write calls with what they rest on, the policies, the identity register, and the signed part of the chain."""
-    loaded = loaded_from(config)
+    loaded = loaded_from(config, as_json=as_json)
     named = {"run_id": run, "call_id": call, "agent": agent, "tool": tool}
     times = {"since_ms": moment_ms(since), "until_ms": moment_ms(until), "limit": 2**63 - 1}
     asked: dict[str, Any] = {**named, **times}
@@ -56,10 +57,12 @@ def export(  # noqa: PLR0913, PLR0917 - each option narrows what is exported
     async def work(store: Store) -> int:
         return await write_bundle(loaded, store, EventFilter(**asked), await _identities(loaded, store), file)
 
-    written = writing(loaded, work, file)
+    written = writing(loaded, work, file, as_json=as_json)
     if not written:
-        fail_with(Refused("nothing", "nothing on record is what was asked for", "toolgate trace list shows the calls"))
-    done(f"{written} lines in {file}; check it with: toolgate evidence verify {file} --key jwks.json")
+        nothing = Refused("nothing", "nothing on record is what was asked for", "toolgate trace list shows the calls")
+        fail_with(nothing, as_json=as_json)
+    text = f"{written} lines in {file}; check it with: toolgate evidence verify {file} --key jwks.json"
+    carried_out({"file": str(file), "lines": written}, text, as_json=as_json)
 
 
 async def write_bundle(loaded: Loaded, store: Store, wanted: EventFilter, identities: Identities, file: Path) -> int:
@@ -67,16 +70,17 @@ async def write_bundle(loaded: Loaded, store: Store, wanted: EventFilter, identi
     return await _write(await _exporter(loaded, store), wanted, identities, file)
 
 
-def writing(loaded: Loaded, work: Callable[[Store], Awaitable[int]], file: Path) -> int:
+def writing(loaded: Loaded, work: Callable[[Store], Awaitable[int]], file: Path, *, as_json: bool = False) -> int:
     """Carry `work` out on the store; what keeps it from writing the file ends the command."""
     try:
-        return with_store(loaded, work)
+        return with_store(loaded, work, as_json=as_json)
     except PrivateFileError as error:
-        fail_with(Refused("private_file", str(error)))
+        fail_with(Refused("private_file", str(error)), as_json=as_json)
     except NotShowable as error:
-        fail_with(Refused("not_showable", str(error)))
+        fail_with(Refused("not_showable", str(error)), as_json=as_json)
     except OSError as error:
-        fail_with(Refused("unwritable", f"{file}: {error.strerror}", "name a file that does not exist yet"), USAGE)
+        unwritable = Refused("unwritable", f"{file}: {error.strerror}", "name a file that does not exist yet")
+        fail_with(unwritable, USAGE, as_json=as_json)
 
 
 async def _exporter(loaded: Loaded, store: Store) -> Exporter:

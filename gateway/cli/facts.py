@@ -32,7 +32,10 @@ def facts(
         return await store.list_facts(scope or "", owner, time.time_ns() // 1_000_000, limit)
 
     rows = [_row(each) for each in with_store(placed_by(config, as_json=as_json), work, as_json=as_json)]
-    shown = [{**row, "value": _short(row["value"]), "proof": _proof(row["proof"])} for row in rows]
+    shown = [
+        {**row, "value": _short(row["value"]), "until": row["until"] or "-", "proof": _proof(row["proof"])}
+        for row in rows
+    ]
     emit(
         rows, table([{key: str(value) for key, value in row.items()} for row in shown]) or ["no facts"], as_json=as_json
     )

@@ -9,10 +9,12 @@ from typer.main import get_command
 
 from gateway import __version__
 from gateway.cli import COMMANDS
+from gateway.cli.examples import EXAMPLES
 
 __all__ = ["build", "stdio"]
 
 _HELPING: Final = "toolgate.helping"
+_COMPLETING: Final = frozenset({"install_completion", "show_completion"})
 
 
 class _Lazy(TyperGroup):
@@ -30,14 +32,24 @@ class _Lazy(TyperGroup):
         module, _, name = place.partition(":")
         found = getattr(import_module(module), name)
         if name != "commands":
-            return _one_command(cmd_name, found)
+            return _exemplified(_one_command(cmd_name, found), cmd_name)
         command = get_command(found())
+        command.params = [each for each in command.params if each.name not in _COMPLETING]  # it is for the whole line
         command.name = cmd_name
-        return command
+        return _exemplified(command, cmd_name)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         ctx.meta[_HELPING] = True
         super().format_help(ctx, formatter)
+
+
+def _exemplified(command: Any, path: str) -> Any:
+    """Return a command whose help, and that of each of its subcommands, ends with an example."""
+    for name, each in getattr(command, "commands", {}).items():
+        _exemplified(each, f"{path} {name}")
+    if path in EXAMPLES:
+        command.epilog = f"Example: {EXAMPLES[path]}"
+    return command
 
 
 def _one_command(name: str, function: Any) -> Any:

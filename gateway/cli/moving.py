@@ -12,7 +12,7 @@ import typer
 
 from gateway.cli.acting import As, acting
 from gateway.cli.evidence import write_bundle, writing
-from gateway.cli.output import USAGE, Refused, cell, done, emit, fail_with
+from gateway.cli.output import USAGE, Refused, carried_out, cell, emit, fail_with
 from gateway.cli.place import AsJson, ConfigPath, loaded_from, with_store
 from gateway.cli.policy import rules_of
 from gateway.ledger.evidence import Identities
@@ -44,14 +44,15 @@ def export_run(
         str, typer.Option(help="Where it goes on: told to whoever would let it go on here. Else the file's name.")
     ] = "",
     config: ConfigPath = Path("gateway.yaml"),
+    as_json: AsJson = False,
 ) -> None:
     """Write a paused run with all its calls and their answers, signed, for another gateway to go on with.
 
     From then on it does not go on here, unless a person takes that back: toolgate runs unpause RUN --force "WHY".
     """
-    loaded = loaded_from(config)
+    loaded = loaded_from(config, as_json=as_json)
     file = output or Path(f"{run}.jsonl")
-    export = Export(RandomIds().new("exp"), acting(loaded, ""), (to or file.name)[:500])
+    export = Export(RandomIds().new("exp"), acting(loaded, "", as_json=as_json), (to or file.name)[:500])
 
     async def work(store: Store) -> int:
         ref, since_ms = await _sealed(store, run, export)
@@ -62,8 +63,9 @@ def export_run(
             await store.record(taken_back(ref, export, export.by, "the file was not written", _now_ms()))
             raise
 
-    written = writing(loaded, work, file)
-    done(f"{run}: {written} lines in {file}, exported as {export.id}. It does not go on here any more")
+    written = writing(loaded, work, file, as_json=as_json)
+    text = f"{run}: {written} lines in {file}, exported as {export.id}. It does not go on here any more"
+    carried_out({"run": run, "file": str(file), "lines": written, "export": export.id}, text, as_json=as_json)
 
 
 async def _sealed(store: Store, run: str, export: Export) -> tuple[RunRef, int]:
@@ -103,33 +105,39 @@ def import_run(
     key: Annotated[Path, typer.Option(help="The other gateway's public key: toolgate evidence key.")],
     person: As = "",
     config: ConfigPath = Path("gateway.yaml"),
+    as_json: AsJson = False,
 ) -> None:
     """Put a run of another gateway on record here: its agent goes on where it was, under the policies of this one."""
-    loaded = loaded_from(config)
+    loaded = loaded_from(config, as_json=as_json)
     if loaded.config.server.store == "memory:":
-        fail_with(Refused("no_ledger", "`server.store: memory:` keeps nothing"))
-    run = _read(file, key, acting(loaded, person))
+        fail_with(Refused("no_ledger", "`server.store: memory:` keeps nothing"), as_json=as_json)
+    run = _read(file, key, acting(loaded, person, as_json=as_json), as_json)
     agent = told_caller(run.run.owner)[0]
     if agent not in loaded.config.agents:
         hint = "add it under `agents:` if it is the same one, with rights of its own here"
-        fail_with(Refused("unknown_agent", f"the run belongs to {agent}, and there is no agent of that name", hint))
-    with_store(loaded, lambda store: store.import_run(run))
+        unknown = Refused("unknown_agent", f"the run belongs to {agent}, and there is no agent of that name", hint)
+        fail_with(unknown, as_json=as_json)
+    with_store(loaded, lambda store: store.import_run(run), as_json=as_json)
     behind = f", behind {run.begins.at} of {run.source}" if run.begins is not None else ""
-    done(f"{run.run.id} of {run.run.owner} is here with {len(run.calls)} calls{behind}")
-    done("it begins anew when its agent calls")
-    done(f"for an agent that does not name its run, say so first: toolgate runs resume {run.run.id}")
+    carried_out(
+        {"run": run.run.id, "owner": run.run.owner, "calls": len(run.calls)},
+        f"{run.run.id} of {run.run.owner} is here with {len(run.calls)} calls{behind}",
+        "it begins anew when its agent calls",
+        f"for an agent that does not name its run, say so first: toolgate runs resume {run.run.id}",
+        as_json=as_json,
+    )
 
 
-def _read(file: Path, key: Path, by: str) -> ImportedRun:
+def _read(file: Path, key: Path, by: str, as_json: bool) -> ImportedRun:
     try:
         lines, jwks = file.read_bytes().splitlines(keepends=True), json.loads(key.read_bytes())
         return imported_run(lines, jwks, by, _now_ms())
     except NoProof as error:
-        fail_with(Refused("no_proof", str(error)))
+        fail_with(Refused("no_proof", str(error)), as_json=as_json)
     except OSError as error:
-        fail_with(Refused("unreadable", f"{error.filename}: {error.strerror}"), USAGE)
+        fail_with(Refused("unreadable", f"{error.filename}: {error.strerror}"), USAGE, as_json=as_json)
     except ValueError:
-        fail_with(Refused("key", f"{key}: is no JSON Web Key Set"), USAGE)
+        fail_with(Refused("key", f"{key}: is no JSON Web Key Set"), USAGE, as_json=as_json)
 
 
 def fork_run(

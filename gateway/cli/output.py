@@ -16,6 +16,7 @@ __all__ = [
     "FAILED",
     "USAGE",
     "Refused",
+    "carried_out",
     "cell",
     "done",
     "emit",
@@ -65,6 +66,15 @@ def say(text: str = "") -> None:
 def done(text: str) -> None:
     """Print that a step was carried out."""
     typer.echo(f"  {typer.style('✓', fg=typer.colors.GREEN)} {plain(text)}")
+
+
+def carried_out(data: Mapping[str, Any], *texts: str, as_json: bool) -> None:
+    """Print what was carried out: `data` as JSON for a program, or a line for each text for a person."""
+    if as_json:
+        emit({**data, "message": texts[0]}, (), as_json=True)
+        return
+    for text in texts:
+        done(text)
 
 
 def more(text: str) -> None:

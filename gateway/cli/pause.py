@@ -13,7 +13,7 @@ from gateway.catalog.lock import Lock, LockError
 from gateway.catalog.names import canonical_name
 from gateway.cli.acting import As, acting_on_scope
 from gateway.cli.loaded import Loaded
-from gateway.cli.output import Refused, done, emit, fail_with, table, warn
+from gateway.cli.output import Refused, carried_out, emit, fail_with, table, warn
 from gateway.cli.place import AsJson, ConfigPath, home_of, placed_by, with_store
 from gateway.config.model import OWN_SERVERS
 from gateway.ledger.moved import let_go_on
@@ -40,15 +40,17 @@ def pause(
     """Stop a scope within a second: calls under way end, new ones are refused. Without one, list what is stopped."""
     loaded = placed_by(config, as_json=as_json, person=person)
     if scope:
-        told = _told(loaded, scope, reason, person)
+        told = _told(loaded, scope, reason, (person, as_json))
 
         async def stop(store: Store) -> bool:
             await store.put_pause(told)
             return not scope.startswith("run:") or await store.find_run(scope[4:]) is not None
 
         is_known = with_store(loaded, stop, as_json=as_json)
-        done(f"{scope} is paused; let it go on with: toolgate unpause {scope}")
-        if doubt := _doubt(loaded, scope) if is_known else "there is no such run; list them: toolgate runs list":
+        doubt = _doubt(loaded, scope) if is_known else "there is no such run; list them: toolgate runs list"
+        text = f"{scope} is paused; let it go on with: toolgate unpause {scope}"
+        carried_out({"scope": scope, "doubt": doubt}, text, as_json=as_json)
+        if doubt and not as_json:
             warn(f"nothing there is now is stopped by it: {doubt}", f"toolgate unpause {scope}")
         return
 
@@ -59,26 +61,33 @@ def pause(
     emit(rows, table([{key: str(value) for key, value in row.items()} for row in rows]) or ["nothing"], as_json=as_json)
 
 
-def unpause(scope: Scope, person: As = "", config: ConfigPath = Path("gateway.yaml")) -> None:
+def unpause(
+    scope: Scope,
+    person: As = "",
+    config: ConfigPath = Path("gateway.yaml"),
+    as_json: AsJson = False,
+) -> None:
     """Let a scope go on."""
-    loaded = placed_by(config, person=person)
-    told = _told(loaded, scope, "", person)
+    loaded = placed_by(config, as_json=as_json, person=person)
+    told = _told(loaded, scope, "", (person, as_json))
 
     async def work(store: Store) -> bool:
         kind, _, name = told.scope.partition(":")
         return await (let_go_on(store, name, told) if kind == "run" else store.end_pause(told))
 
-    if not with_store(loaded, work):
-        fail_with(Refused("not_paused", f"{scope} is not paused; see what is with: toolgate pause"))
-    done(f"{scope} goes on")
+    if not with_store(loaded, work, as_json=as_json):
+        fail_with(Refused("not_paused", f"{scope} is not paused; see what is with: toolgate pause"), as_json=as_json)
+    carried_out({"scope": scope}, f"{scope} goes on", as_json=as_json)
 
 
-def _told(loaded: Loaded, scope: str, reason: str, person: str) -> PauseRecord:
+def _told(loaded: Loaded, scope: str, reason: str, asking: tuple[str, bool]) -> PauseRecord:
+    person, as_json = asking
     try:
         scope = scope_of(scope)
     except ScopeUnknown as error:
-        fail_with(Refused("scope_unknown", str(error)))
-    return PauseRecord(scope, time.time_ns() // 1_000_000, acting_on_scope(loaded, person, scope), reason[:500])
+        fail_with(Refused("scope_unknown", str(error)), as_json=as_json)
+    by = acting_on_scope(loaded, person, scope, as_json=as_json)
+    return PauseRecord(scope, time.time_ns() // 1_000_000, by, reason[:500])
 
 
 def _doubt(loaded: Loaded, scope: str) -> str:

@@ -11,7 +11,7 @@ import typer
 from gateway.cli.acting import As, acting_on_run
 from gateway.cli.loaded import Loaded
 from gateway.cli.moving import export_run, fork_run, import_run
-from gateway.cli.output import Refused, done, emit, fail_with, latest_only, say, table
+from gateway.cli.output import Refused, carried_out, done, emit, fail_with, latest_only, say, table
 from gateway.cli.passport import passport
 from gateway.cli.place import AsJson, ConfigPath, placed_by, with_store
 from gateway.cli.playing import serve_run
@@ -31,6 +31,7 @@ __all__ = ["commands"]
 
 RunId = Annotated[str, typer.Argument(help="The run's id.")]
 Force = Annotated[str, typer.Option(help="Let it go on although it was exported, and why; kept on record.")]
+_LATEST: Final = 1000
 _OUTCOMES: Final = {"succeeded": StepStatus.SUCCEEDED, "failed": StepStatus.FAILED}
 
 
@@ -66,7 +67,8 @@ def list_runs(
         return await store.runs(owner, limit)
 
     rows = [_run(each) for each in with_store(placed_by(config, as_json=as_json), work, as_json=as_json)]
-    emit(rows, table([{key: str(value) for key, value in row.items()} for row in rows]) or ["no runs"], as_json=as_json)
+    shown = [{key: str(value) or "-" for key, value in row.items() if key != "key"} for row in rows]
+    emit(rows, table(shown) or ["no runs"], as_json=as_json)
     latest_only(rows, limit)
 
 
@@ -77,14 +79,15 @@ def show(
 ) -> None:
     """Show a run's calls in order: tool, outcome, why, how long."""
 
-    async def work(store: Store) -> tuple[list[CallLine], Origin | None] | None:
+    async def work(store: Store) -> tuple[list[CallLine], Origin | None] | list[str]:
         if await store.find_run(run) is None:
-            return None
+            return [each.run.id for each in await store.runs("", _LATEST) if _named(each.key) == run]
         return await run_lines(store, run), await origin_of(store, run)
 
     found = with_store(placed_by(config, as_json=as_json), work, as_json=as_json)
-    if found is None:
-        fail_with(Refused("unknown_run", f"there is no run {run!r}; list them: toolgate runs list"), as_json=as_json)
+    if isinstance(found, list):
+        hint = f"its agent calls this one so: {', '.join(found)}" if found else "list them: toolgate runs list"
+        fail_with(Refused("unknown_run", f"there is no run with the id {run!r}", hint), as_json=as_json)
     lines, origin = found
     rows = [_step(number, line) for number, line in enumerate(lines, 1)]
     if origin is not None and not as_json:
@@ -100,42 +103,48 @@ def show(
 def settle_call(  # noqa: PLR0913, PLR0917 - each option is one a person may want
     call: Annotated[str, typer.Argument(help="The id of a call in doubt.")],
     outcome: Annotated[str, typer.Argument(help="What became of it: succeeded or failed.")],
-    note: Annotated[str, typer.Option(help="How you know; kept on record and told to the agent.")] = "",
+    note: Annotated[
+        str, typer.Option("--note", "--reason", help="How you know; kept on record and told to the agent.")
+    ] = "",
     result: Annotated[str, typer.Option(help="The result's structured content, as JSON, where it is known.")] = "",
     person: As = "",
     config: ConfigPath = Path("gateway.yaml"),
+    as_json: AsJson = False,
 ) -> None:
     """Say what became of a call in doubt: its repeats are answered by that, and what depends on it goes on or not."""
     status = _OUTCOMES.get(outcome)
     if status is None:
-        fail_with(Refused("outcome", f"{outcome!r} is no outcome: write succeeded or failed"))
-    loaded = placed_by(config, person=person)
-    said: dict[str, Any] = {"by": _settling(loaded, person, call), "note": note[:1000]}
+        wrong = Refused("outcome", f"{outcome!r} is no outcome: write succeeded or failed")
+        fail_with(wrong, as_json=as_json)
+    loaded = placed_by(config, as_json=as_json, person=person)
+    said: dict[str, Any] = {"by": _settling(loaded, person, call, as_json), "note": note[:1000]}
     if result:
         try:
             said["result"] = json.loads(result)
         except ValueError as error:
-            fail_with(Refused("result", f"--result is not JSON: {error}"))
+            fail_with(Refused("result", f"--result is not JSON: {error}"), as_json=as_json)
 
     async def work(store: Store) -> CallLine:
         return await settle(store, call, status, said, time.time_ns() // 1_000_000)
 
-    line = with_store(loaded, work)
-    done(f"#{line.call_id} ({line.tool}) is settled: {line.outcome}")
+    line = with_store(loaded, work, as_json=as_json)
+    told = {"call": line.call_id, "tool": line.tool, "outcome": line.outcome}
+    carried_out(told, f"#{line.call_id} ({line.tool}) is settled: {line.outcome}", as_json=as_json)
 
 
-def _settling(loaded: Loaded, person: str, call: str) -> str:
+def _settling(loaded: Loaded, person: str, call: str, as_json: bool) -> str:
     """Return who settles a call: whoever may settle its run."""
-    line = with_store(loaded, lambda store: one_line(store, call)) if person else None
-    return acting_on_run(loaded, person, "settle", "" if line is None else line.run_id)
+    line = with_store(loaded, lambda store: one_line(store, call), as_json=as_json) if person else None
+    return acting_on_run(loaded, person, "settle", "" if line is None else line.run_id, as_json=as_json)
 
 
-def resume(
+def resume(  # noqa: PLR0913, PLR0917 - each option is one a person may want
     run: RunId,
     again: Annotated[bool, typer.Option("--again", help="Begin it anew although it is paused.")] = False,
     force: Force = "",
     person: As = "",
     config: ConfigPath = Path("gateway.yaml"),
+    as_json: AsJson = False,
 ) -> None:
     """Let a paused run go on; or, where its agent was broken off, have its next calls begin the run anew.
 
@@ -143,8 +152,8 @@ def resume(
     that is carried out. It holds for all that the agent does without naming a run, until the run has rested for half
     an hour; conversations that are under way elsewhere are left alone.
     """
-    loaded = placed_by(config, person=person)
-    by, now = acting_on_run(loaded, person, "resume", run), time.time_ns() // 1_000_000
+    loaded = placed_by(config, as_json=as_json, person=person)
+    by, now = acting_on_run(loaded, person, "resume", run, as_json=as_json), time.time_ns() // 1_000_000
 
     async def work(store: Store) -> str:
         ref = await _open_run(store, run)
@@ -156,7 +165,7 @@ def resume(
         await store.place_run(ref.owner, ANYWHERE, run, now)
         return f"{run} begins anew (attempt {begun.number}): start the agent {ref.owner} again"
 
-    done(with_store(loaded, work))
+    carried_out({"run": run}, with_store(loaded, work, as_json=as_json), as_json=as_json)
 
 
 def pause_run(
@@ -164,10 +173,11 @@ def pause_run(
     reason: Annotated[str, typer.Option(help="Why; shown to the agents.")] = "",
     person: As = "",
     config: ConfigPath = Path("gateway.yaml"),
+    as_json: AsJson = False,
 ) -> None:
     """Stop a run within a second, as `toolgate pause run:ID` does: calls under way end, new ones are refused."""
-    loaded = placed_by(config, person=person)
-    by = acting_on_run(loaded, person, "pause", run)
+    loaded = placed_by(config, as_json=as_json, person=person)
+    by = acting_on_run(loaded, person, "pause", run, as_json=as_json)
     told = PauseRecord(f"run:{run}", time.time_ns() // 1_000_000, by, reason[:500])
 
     async def work(store: Store) -> str:
@@ -175,13 +185,19 @@ def pause_run(
         await store.put_pause(told)
         return f"{run} is paused; let it go on with: toolgate runs unpause {run}"
 
-    done(with_store(loaded, work))
+    carried_out({"run": run}, with_store(loaded, work, as_json=as_json), as_json=as_json)
 
 
-def unpause_run(run: RunId, force: Force = "", person: As = "", config: ConfigPath = Path("gateway.yaml")) -> None:
+def unpause_run(
+    run: RunId,
+    force: Force = "",
+    person: As = "",
+    config: ConfigPath = Path("gateway.yaml"),
+    as_json: AsJson = False,
+) -> None:
     """Let a paused run go on where it was."""
-    loaded = placed_by(config, person=person)
-    by = acting_on_run(loaded, person, "pause", run)
+    loaded = placed_by(config, as_json=as_json, person=person)
+    by = acting_on_run(loaded, person, "pause", run, as_json=as_json)
     told = PauseRecord(f"run:{run}", time.time_ns() // 1_000_000, by, force[:500])
 
     async def work(store: Store) -> str:
@@ -189,7 +205,7 @@ def unpause_run(run: RunId, force: Force = "", person: As = "", config: ConfigPa
             raise RequestFault(f"{run} is not paused; see what is with: toolgate pause")
         return f"{run} goes on"
 
-    done(with_store(loaded, work))
+    carried_out({"run": run}, with_store(loaded, work, as_json=as_json), as_json=as_json)
 
 
 def cancel(
@@ -197,10 +213,12 @@ def cancel(
     reason: Annotated[str, typer.Option(help="Why; kept on record.")] = "",
     person: As = "",
     config: ConfigPath = Path("gateway.yaml"),
+    as_json: AsJson = False,
 ) -> None:
     """End a run for good: within a second it takes no further call, neither under its id nor under its name."""
-    loaded = placed_by(config, person=person)
-    told = RunCancel(run, time.time_ns() // 1_000_000, acting_on_run(loaded, person, "pause", run), reason[:500])
+    loaded = placed_by(config, as_json=as_json, person=person)
+    by = acting_on_run(loaded, person, "pause", run, as_json=as_json)
+    told = RunCancel(run, time.time_ns() // 1_000_000, by, reason[:500])
 
     async def work(store: Store) -> str:
         await _open_run(store, run)
@@ -208,7 +226,7 @@ def cancel(
             raise RequestFault(f"{run} has ended meanwhile.")
         return f"{run} is cancelled"
 
-    done(with_store(loaded, work))
+    carried_out({"run": run}, with_store(loaded, work, as_json=as_json), as_json=as_json)
 
 
 async def _open_run(store: Store, run: str) -> RunRef:
@@ -229,8 +247,18 @@ def _run(each: RunSummary) -> dict[str, Any]:
         "attempts": each.attempts,
         "calls": each.steps,
         "in_doubt": each.doubtful,
+        "name": _named(each.key),
         "key": each.key,
     }
+
+
+def _named(key: str) -> str:
+    """Return what a run is called by: its agent's own name for it, or the workflow and the value of its key."""
+    try:
+        kind, *names = json.loads(key)
+    except ValueError:  # what an agent does without naming a run
+        return ""
+    return "=".join(map(str, names)) if kind in {"name", "key"} else ""
 
 
 def _step(number: int, line: CallLine) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.acting import As, acting_on_run
-from gateway.cli.output import Refused, done, emit, fail_with, table
+from gateway.cli.output import Refused, carried_out, emit, fail_with, table
 from gateway.cli.place import AsJson, ConfigPath, loaded_from, with_store
 from gateway.store.ports import Store
 from gateway.store.taints import Clearing, Taint
@@ -45,24 +45,26 @@ def show_taint(run: RunId, config: ConfigPath = Path("gateway.yaml"), as_json: A
 
 def clear(
     run: RunId,
-    why: Annotated[str, typer.Option(help="Why it is harmless; kept on record.")],
+    why: Annotated[str, typer.Option("--why", "--reason", help="Why it is harmless; kept on record.")],
     person: As = "",
     config: ConfigPath = Path("gateway.yaml"),
+    as_json: AsJson = False,
 ) -> None:
     """Take responsibility for what a run has read: it follows neither the run nor its agent any longer."""
-    loaded = loaded_from(config)
-    by, now = acting_on_run(loaded, person, "settle", run), time.time_ns() // 1_000_000
+    loaded = loaded_from(config, as_json=as_json)
+    by, now = acting_on_run(loaded, person, "settle", run, as_json=as_json), time.time_ns() // 1_000_000
 
     async def work(store: Store) -> bool | None:
         owner = await _owner(store, run)
         return None if owner is None else await store.clear_taint(Clearing(run, *owner, now, by, why[:_WHY]))
 
-    cleared = with_store(loaded, work)
+    cleared = with_store(loaded, work, as_json=as_json)
     if cleared is None:
-        fail_with(_unknown(run))
+        fail_with(_unknown(run), as_json=as_json)
     if not cleared:
-        fail_with(Refused("not_tainted", f"nothing follows {run} or its agent"))
-    done(f"nothing that was read follows {run} or its agent any longer; a running gateway knows within a second")
+        fail_with(Refused("not_tainted", f"nothing follows {run} or its agent"), as_json=as_json)
+    text = f"nothing that was read follows {run} or its agent any longer; a running gateway knows within a second"
+    carried_out({"run": run}, text, as_json=as_json)
 
 
 async def _owner(store: Store, run: str) -> tuple[str, str] | None:

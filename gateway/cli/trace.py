@@ -138,25 +138,31 @@ def _kept(each: Latency, config: GatewayConfig) -> str:
     )
 
 
-def follow(agent: Agent = "", tool: ToolName = "", config: ConfigPath = Path("gateway.yaml")) -> None:
+def follow(
+    agent: Agent = "",
+    tool: ToolName = "",
+    config: ConfigPath = Path("gateway.yaml"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")] = False,
+) -> None:
     """Print calls as they happen, until Ctrl-C."""
-    loaded = placed_by(config)
+    loaded = placed_by(config, as_json=as_json)
     try:
-        asyncio.run(_follow(loaded, _filter({"agent": agent, "tool": tool}, "", "", 1000)))
+        asyncio.run(_follow(loaded, _filter({"agent": agent, "tool": tool}, "", "", 1000), as_json))
     except KeyboardInterrupt:
         raise typer.Exit from None
     except GatewayError as error:
-        fail_with(Refused(error.code, error.message, error.detail))
+        fail_with(Refused(error.code, error.message, error.detail), as_json=as_json)
 
 
-async def _follow(loaded: Loaded, wanted: EventFilter) -> None:
+async def _follow(loaded: Loaded, wanted: EventFilter, as_json: bool) -> None:
     store = open_store(loaded.config, home_of(loaded), SystemClock())
     await store.open()
     try:
         async for event in tail(store, wanted, SystemClock()):
             line = await one_line(store, event.call_id)
             if line is not None:
-                say("  ".join(cell(value) for value in _row(line).values()))
+                text = "  ".join(cell(value) for value in _row(line).values())
+                say(json.dumps(_data(line), ensure_ascii=False) if as_json else text)
     finally:
         await store.close()
 

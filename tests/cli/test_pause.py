@@ -25,6 +25,17 @@ def test_what_is_stopped_is_listed_until_it_goes_on(house: House) -> None:
     assert json.loads(house.run("verify", "--json").output) == {"ok": True, "events": 2, "removed": 0}
 
 
+def test_what_is_stopped_and_goes_on_is_told_to_programs(house: House) -> None:
+    stopped = house.json("pause", "agent:payr")
+    assert (stopped["scope"], stopped["doubt"]) == (
+        "agent:payr",
+        "no agent is called 'payr'; did you mean agent:payer?",
+    )
+    assert house.json("unpause", "agent:payr")["scope"] == "agent:payr"
+    assert house.json("unpause", "agent:payr")["error"] == "not_paused"
+    assert house.json("pause", "everything")["error"] == "scope_unknown"
+
+
 def test_what_is_not_stopped_cannot_go_on(house: House) -> None:
     refused = house.run("unpause", "all")
     assert (refused.exit_code, "not_paused" in refused.output) == (1, True)

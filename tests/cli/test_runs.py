@@ -162,3 +162,25 @@ def test_a_run_that_is_not_there_is_not_handled(house: House) -> None:
     for command in ("resume", "pause", "cancel"):
         refused = house.run("runs", command, "run_0")
         assert (refused.exit_code, "toolgate runs list" in refused.output) == (1, True)
+
+
+def test_what_is_done_to_a_run_is_told_to_programs_too_and_so_is_what_is_refused(house: House, tmp_path: Path) -> None:
+    call = doubtful(house)
+    [run] = [each["run"] for each in house.json("runs", "list", "--owner", "payer")]
+    settled = house.json("runs", "settle", call, "failed")
+    assert (settled["call"], settled["outcome"]) == (call, "failed")
+    for deed in ("pause", "unpause", "resume", "pause", "export", "cancel"):
+        where = ("-o", str(tmp_path / "run.jsonl")) if deed == "export" else ()
+        told = house.json("runs", deed, run, *where)
+        assert (told["run"], run in told["message"]) == (run, True)
+    for refused in (("pause", "run_no"), ("settle", call, "maybe"), ("export", "run_no"), ("clear-taint", run)):
+        why = ("--why", "none") if refused[0] == "clear-taint" else ()
+        assert {"error", "message", "hint"} == house.json("runs", *refused, *why).keys()
+
+
+def test_a_run_is_listed_under_the_name_that_its_agent_gave_it_and_found_by_that(house: House) -> None:
+    pay(house, answer({}))
+    [run] = house.json("runs", "list")
+    assert (run["name"], "KEY" in house.run("runs", "list").output) == ("job", False)
+    assert run["run"] in house.json("runs", "show", "job")["hint"]
+    assert house.json("runs", "show", "other")["hint"] == "list them: toolgate runs list"

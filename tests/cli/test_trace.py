@@ -109,9 +109,11 @@ def test_a_spreadsheet_has_one_call_a_row_without_bodies(house: House) -> None:
     assert "asked" not in rows[0]
 
 
-async def test_calls_are_followed_as_they_happen(house: House) -> None:
+@pytest.mark.parametrize("form", ["text", "json"])
+async def test_calls_are_followed_as_they_happen(house: House, form: str) -> None:
     await asyncio.to_thread(house.calls)
     command = [sys.executable, "-m", "gateway", "trace", "tail", "--tool", "payments.*"]
+    command += ["--json"] if form == "json" else []
     following = await asyncio.create_subprocess_exec(
         *command, "--config", str(house.path / "gateway.yaml"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -121,7 +123,8 @@ async def test_calls_are_followed_as_they_happen(house: House) -> None:
     while not line.done():  # it follows from the moment it is ready; until then calls are history
         number += 1
         await asyncio.to_thread(house.more_calls, number)
-    assert b"payments.list" in line.result()
+    told = line.result().decode()
+    assert "payments.list" in (json.loads(told).values() if form == "json" else told.split())
     following.send_signal(signal.SIGINT)
     _, complaints = await following.communicate()
     assert (following.returncode, complaints) == (0, b"")
