@@ -29,6 +29,7 @@ Enough = Callable[[Approval, Sequence[Vote]], bool]
 MOST_LISTED: Final = 1000
 """Approvals that are listed at once, unless more are asked for."""
 
+_EVERYTHING: Final = 2**31 - 1
 _POLL_S: Final = 0.25
 _TRIES: Final = 20
 _AT_ONCE: Final = 500
@@ -96,6 +97,10 @@ class Approvals:
     async def listed(self, *, standing: bool = False, is_open: bool = True, limit: int = MOST_LISTED) -> list[Approval]:
         """Return approvals, the newest first."""
         return (await self.page(Wanted(standing, is_open, limit))).found
+
+    async def standing(self, *, access: bool | None = None) -> list[Approval]:
+        """Return every standing approval that is open, however many there are; `access` as in `Wanted`."""
+        return (await self.page(Wanted(standing=True, limit=_EVERYTHING, access=access))).found
 
     async def page(self, wanted: Wanted) -> Page:
         """Return the approvals wanted, and how their list goes on. Raises `ApprovalRefused`: there is no `before`."""

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from gateway.approval.approvals import Approvals
 from gateway.approval.config import AutonomySection
-from gateway.approval.standing import opens_access
 from gateway.approval.values import Approval, ApprovalRefused
 from gateway.model.duration import milliseconds
 from gateway.model.facts import StepStatus
@@ -140,8 +139,7 @@ class Autonomy:
         """Return, for each agent and tool that people were asked about, what was measured and what is proposed."""
         since = self._approvals.now_ms() - milliseconds(self._section.since)
         zones = await _reviewed(self._ledger, EventFilter(since_ms=since, limit=_EVERYTHING))
-        listed = await self._approvals.listed(standing=True, limit=_EVERYTHING)
-        standing = {(one.agent, one.tool): one for one in listed if not opens_access(one)}
+        standing = {(one.agent, one.tool): one for one in await self._approvals.standing(access=False)}
         asked = (zone for _, zone in sorted(zones.items()) if zone.approved or zone.overridden)
         return [self._found(zone, standing.get((zone.agent, zone.tool))) for zone in asked]
 
@@ -181,8 +179,7 @@ class Autonomy:
 
     async def demote(self) -> list[str]:
         """End what was earned and is not deserved any more, on record; return the ids. Raises `StoreFault`."""
-        listed = await self._approvals.listed(standing=True, limit=_EVERYTHING)
-        live = [one for one in listed if one.asked.get("earned")]
+        live = [one for one in await self._approvals.standing() if one.asked.get("earned")]
         self._watched = {one.id: self._watched.get(one.id, (Zone(one.agent, one.tool), 0)) for one in live}
         ended = []
         for one in live:

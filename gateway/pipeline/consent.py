@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from gateway.approval.approvals import Approvals
-from gateway.approval.standing import covers, opens_access
+from gateway.approval.standing import covers
 from gateway.approval.values import Approval, Bound
 from gateway.model.call import Call
 from gateway.model.decision import Ruling
@@ -121,11 +121,10 @@ class Consents:
         """Return the facts with the grant without which the call would be denied; a grant is used for nothing else."""
         if not self._is_denied(call, facts):
             return facts
-        for grant, people in self._usable(await self._approvals.listed(standing=True), call, facts):
-            if opens_access(grant):
-                granted = replace(facts, grant=Consent(grant.id, grant.version, people, grant.decided_ms, True))
-                if not self._is_denied(call, granted):
-                    return granted
+        for grant, people in self._usable(await self._approvals.standing(access=True), call, facts):
+            granted = replace(facts, grant=Consent(grant.id, grant.version, people, grant.decided_ms, True))
+            if not self._is_denied(call, granted):
+                return granted
         return facts
 
     @staticmethod
@@ -161,9 +160,8 @@ class Consents:
         held, now_ms = await self._approvals.held(bound), facts.now_ms
         if held is not None and not held.is_pending(now_ms):
             return held if held.is_usable(now_ms) else None
-        for standing in await self._approvals.listed(standing=True):
-            is_such = standing.is_usable(now_ms) and not opens_access(standing)
-            if is_such and covers(standing, bound, call.arguments, facts.run.id):
+        for standing in await self._approvals.standing(access=False):
+            if standing.is_usable(now_ms) and covers(standing, bound, call.arguments, facts.run.id):
                 return standing
         return None
 

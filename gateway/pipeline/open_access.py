@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from gateway.approval.approvals import Approvals
-from gateway.approval.standing import opens_access
 from gateway.approval.values import Approval
 from gateway.model.clock import Clock
 from gateway.model.errors import GatewayError
@@ -49,7 +48,7 @@ class OpenAccess:
         found: Sequence[Approval] = ()
         if self._rules.current.bundle.reads_grants:
             try:
-                found = [one for one in await self._approvals.listed(standing=True) if opens_access(one)]
+                found = await self._approvals.standing(access=True)
             except GatewayError:
                 found = ()
         before, self._open = self._open, found

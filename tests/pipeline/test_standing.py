@@ -29,6 +29,15 @@ async def test_a_hundred_small_calls_under_a_standing_approval_ask_nobody_and_th
     await gate.store.verify()
 
 
+async def test_a_standing_approval_counts_however_many_were_given_after_it() -> None:
+    gate = a_gate()
+    first = await gate.approving.desk.grant("bob", a_grant())
+    for number in range(1001):
+        await gate.approving.desk.grant("bob", a_grant(where=(f"amount <= -{number}",)))
+    assert is_done((await gate.run("payments_pay", {**PAYMENT, "amount": 100})).outcome)
+    assert (await gate.approving.desk.find(first.id)).used == 1
+
+
 @pytest.mark.parametrize(
     ("grant", "arguments"),
     [
