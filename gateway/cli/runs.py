@@ -96,7 +96,7 @@ def show(
         rows, table([{key: str(value) for key, value in row.items()} for row in rows]) or ["no calls"], as_json=as_json
     )
     for line in lines:
-        if line.outcome == "unknown" and not as_json:
+        if line.in_doubt and not as_json:
             done(f"#{line.call_id} is in doubt; end that with: toolgate runs settle {line.call_id} succeeded|failed")
 
 

@@ -26,7 +26,11 @@ async def settle(ledger: Ledger, call_id: str, status: StepStatus, said: Mapping
     line = await one_line(ledger, call_id)
     if line is None:
         raise RequestFault(f"There is no call {call_id!r}.")
-    if line.outcome != "unknown":
+    if line.outcome == "unknown" and not line.in_doubt:
+        first = (line.asked.get("facts") or {}).get("repeat_of")
+        whose = f"it was not sent, since {first} was before it" if first else "it was not sent"
+        raise RequestFault(f"{call_id} is not in doubt: {whose}.")
+    if not line.in_doubt:
         raise RequestFault(f"{call_id} is not in doubt: it is {line.outcome}.")
     succeeded = status is StepStatus.SUCCEEDED
     note = f": {said['note']}" if said["note"] else ""

@@ -77,6 +77,11 @@ class CallLine:
         child = _part(_part(self.asked, "identity"), "child")
         return str(child.get("name", self.agent))
 
+    @property
+    def in_doubt(self) -> bool:
+        """Whether it was sent and nobody knows what became of it: a repeat that is told so was not sent itself."""
+        return self.outcome == "unknown" and self.ended is not self.asked
+
 
 async def call_events(ledger: Events, call_id: str) -> list[Event]:
     """Return the events of one call, in order; none for an id nobody recorded."""

@@ -56,6 +56,17 @@ def test_a_run_is_shown_step_by_step_with_what_to_do_about_doubt(house: House) -
     assert "no runs" in house.run("runs", "list", "--owner", "nobody").output
 
 
+def test_a_repeat_of_a_call_in_doubt_is_not_in_doubt_itself(house: House) -> None:
+    first = doubtful(house)
+    assert isinstance(pay(house, number=1), Unknown)
+    [run] = house.json("runs", "list", "--owner", "payer")
+    [*_, again] = [each["call"] for each in house.json("runs", "show", run["run"])]
+    shown = house.run("runs", "show", run["run"]).output
+    assert (f"settle {first}" in shown, f"settle {again}" in shown) == (True, False)
+    refused = house.run("runs", "settle", again, "succeeded")
+    assert (refused.exit_code, f"it was not sent, since {first} was before it" in refused.output) == (1, True)
+
+
 def test_a_payment_settled_as_made_is_not_made_again_and_its_repeat_is_answered(house: House) -> None:
     call = doubtful(house)
     told = house.run(
