@@ -27,6 +27,7 @@ from gateway.policy import (
 )
 from gateway.policy.cases import CaseFile, read_cases, run_cases
 from gateway.policy.lint import check
+from gateway.policy.unanswered import unanswered
 from gateway.policy.unguarded import unguarded
 from gateway.store.bodies import load
 from gateway.store.ports import Store
@@ -74,7 +75,8 @@ def check_policies(config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = 
     rules = rules_of(loaded, as_json=as_json)
     pinned = {tool.server for tool in rules.bundle.tools.values()}
     unseen = [_unseen(name) for name in loaded.config.mcpServers if name not in pinned]
-    warnings, errors = [*check(rules.bundle), *unseen], unguarded(rules.bundle)
+    asked = unanswered(rules.bundle, tuple(rules.people.values()))
+    warnings, errors = [*check(rules.bundle), *asked, *unseen], unguarded(rules.bundle)
     lines = [str(problem) for problem in (*errors, *warnings)]
     stands = f"{len(errors)} tool(s) unguarded" if errors else "ok"
     lines.append(

@@ -12,6 +12,7 @@ from gateway.catalog.catalog import NEW, Catalog, Live, pin_new
 from gateway.catalog.lock import Lock, LockError
 from gateway.cli.checks import Check
 from gateway.cli.loaded import Loaded, load_now
+from gateway.cli.output import warn
 from gateway.cli.running import running
 from gateway.config import GatewayConfig
 from gateway.connector.about import UNSAID, About
@@ -28,7 +29,7 @@ def ask_servers(loaded: Loaded) -> tuple[Mapping[str, Live], Mapping[str, str]]:
 
 
 def pin_schemas(config: Path) -> int:
-    """Pin the tools of servers that gateway.lock has never seen; return how many. Silent servers are pinned later.
+    """Pin the tools of servers that gateway.lock has never seen, and say which are silent; return how many.
 
     Raises:
         LockError: gateway.lock cannot be read.
@@ -36,7 +37,9 @@ def pin_schemas(config: Path) -> int:
     loaded = load_now(config)
     home = Home(loaded.path.parent)
     lock = Lock.read(home.lock)
-    live, _ = ask_servers(loaded)
+    live, silent = ask_servers(loaded)
+    for name, why in silent.items():
+        warn(f"{name} does not answer, so none of its tools is pinned yet: {why}", "toolgate doctor")
     fresh = pin_new(lock, live, loaded.config.tools).deciding(loaded.config.mcpServers)
     fresh.write(home.lock)
     return sum(len(pins) for server, pins in fresh.servers.items() if server not in lock.servers)

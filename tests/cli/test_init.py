@@ -180,6 +180,13 @@ def test_schemas_are_pinned_where_a_way_is_given(desktop: Path, capsys: pytest.C
     assert "pinned 37 tool schemas" in capsys.readouterr().out
 
 
+def test_a_server_that_does_not_answer_is_named(desktop: Path) -> None:
+    desktop.write_text(json.dumps({"mcpServers": {"gone": {"command": "no-such-program-here"}}}))
+    result = toolgate("init", "--config", desktop.parent / "gateway.yaml", "--host-file", desktop, "--yes")
+    assert (result.exit_code, "pinned 0 tool schemas" in result.output) == (0, True)
+    assert "gone does not answer, so none of its tools is pinned yet" in result.stderr
+
+
 def test_without_servers_an_empty_configuration_is_written(tmp_path: Path) -> None:
     host = tmp_path / ".cursor/mcp.json"
     host.parent.mkdir()
