@@ -132,7 +132,7 @@ class Parts:
         self.runs = Runs(self.store, self.clock, self.ids, stopped=self.pauses.check_run)
         self.tokens = TokenIndex(self.store, self.clock)
         self.keys = KeyRing(self.clock, home.path)
-        self.outbox = Outbox(self.store, config.events, home.private, self.clock)
+        self.outbox = self._outbox()
         self.children = Children(self.store, self.tokens, self.clock)
         self.authenticator = Authenticator(config.agents, self._trust(), self.clock)
         self.session_key = hashlib.sha256(b"toolgate session ids\0" + self.local_key).digest()
@@ -167,6 +167,10 @@ class Parts:
             lambda: self.rules.current.catalog.find,
             lambda server: self.rules.current.abouts.get(server, UNSAID),
         )
+
+    def _outbox(self) -> Outbox:
+        source = self.config.server.public_url or f"urn:toolgate:{self.signing.kid}"
+        return Outbox(self.store, self.config.events, self.home.private, self.clock, source)
 
     def _tellers(self) -> tuple[Notices, Drift]:
         """Return what tells clients and people of changes."""

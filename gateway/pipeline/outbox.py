@@ -71,9 +71,12 @@ async def last_seq(ledger: Ledger) -> int:
 
 
 class Outbox:
-    """Tells every receiver. None waits for another, and no call for any."""
+    """Tells every receiver, as `source`. None waits for another, and no call for any."""
 
-    def __init__(self, ledger: Ledger, events: Mapping[str, EventsSection], private: Path, clock: Clock) -> None:
+    def __init__(
+        self, ledger: Ledger, events: Mapping[str, EventsSection], private: Path, clock: Clock, source: str
+    ) -> None:
+        self._source = source
         self._ledger = ledger
         self._events = events
         self._private = private
@@ -121,7 +124,8 @@ class Outbox:
 
     async def _tell(self, http: "httpx2.AsyncClient", name: str, section: EventsSection, event: Event) -> None:
         """Tell one event until it is taken, or refused for what it is too often."""
-        body, key = dump(_cloud_event(event, bodies=section.bodies)), key_of(section.secret.get_secret_value())
+        told = _cloud_event(event, self._source, bodies=section.bodies)
+        body, key = dump(told), key_of(section.secret.get_secret_value())
 
         async def attempt() -> str:
             proof = signed(key, event.hash, self._clock.now_ms() // 1000, body)
@@ -131,7 +135,7 @@ class Outbox:
         await self.telling.until_taken(name, f"event {event.seq}", attempt)
 
 
-def _cloud_event(event: Event, *, bodies: bool) -> dict[str, Any]:
+def _cloud_event(event: Event, source: str, *, bodies: bool) -> dict[str, Any]:
     """Return an event in the structured form; `sequence` and `partitionkey` are extensions of the standard."""
     about = {"call": event.call_id, "run": event.run_id, "agent": event.agent, "onBehalfOf": event.on_behalf_of}
     data: dict[str, Any] = {name: value for name, value in about.items() if value}
@@ -141,7 +145,7 @@ def _cloud_event(event: Event, *, bodies: bool) -> dict[str, Any]:
     return {
         "specversion": "1.0",
         "id": event.hash,
-        "source": "urn:toolgate",
+        "source": source,
         "type": f"io.toolgate.{event.kind}",
         "time": when,
         **({"subject": event.tool} if event.tool else {}),

@@ -68,7 +68,7 @@ async def telling(
     store: FullStore, receiver: Receiver, folder: Path, clock: FakeClock | None = None, **said: Any
 ) -> AsyncIterator[Outbox]:
     section = EventsSection(url=f"http://127.0.0.1:{receiver.port}/e", secret=SECRET, **{"kinds": ["*"], **said})
-    outbox = Outbox(store, {"ops": section}, folder, clock or FakeClock())
+    outbox = Outbox(store, {"ops": section}, folder, clock or FakeClock(), "urn:toolgate:here")
     running = asyncio.create_task(outbox.watch())
     try:
         yield outbox
@@ -111,7 +111,7 @@ async def test_what_happens_is_told_as_signed_cloudevents_without_what_calls_wer
     assert first == {
         "specversion": "1.0",
         "id": event.hash,
-        "source": "urn:toolgate",
+        "source": "urn:toolgate:here",
         "type": "io.toolgate.call.recorded",
         "time": "2027-01-15T08:00:00.123Z",
         "subject": "crm.get",
