@@ -56,6 +56,9 @@ CLIENTS = [
     Agent("autogen", "autogen-ext[mcp] mcp<2"),
     Agent("mcp_use", "mcp-use==1.7.*"),
     Agent("haystack", "mcp-haystack==2.1.*"),
+    Agent("griptape", "griptape==1.13.* mcp==2.3.*"),
+    Agent("dspy", "dspy==3.4.* mcp==2.3.*"),
+    Agent("beeai", "beeai-framework==0.1.* mcp<2"),
     Agent("agno", "agno==3.1.* fastmcp>=4,<5"),
 ]
 
@@ -79,6 +82,14 @@ def python_of(client: Agent) -> Path:
         subprocess.run(pip, check=True)
     done.write_text(client.requirement, encoding="utf-8")
     return python
+
+
+def rust_program() -> Path:
+    """Return the program on the Rust SDK, built where anything of it has changed."""
+    package = ["--manifest-path", HERE / "rust_package" / "Cargo.toml", "--target-dir", ENVIRONMENTS / "rust"]
+    print("  building …", flush=True)
+    subprocess.run(["cargo", "build", "--quiet", *package], check=True)
+    return ENVIRONMENTS / "rust" / "debug" / "toolgate-rust-client"
 
 
 def passed(name: str, command: Sequence[str | Path], folder: str, env: Mapping[str, str]) -> bool:
@@ -106,9 +117,11 @@ def runs_of(folder: str) -> list[Run]:
         for client in CLIENTS
         for script in client.scripts
     ]
+    rust = [Run("rust: rmcp 3.11", lambda: [rust_program()])] if shutil.which("cargo") else []
     ours = ["env", f"PYTHONPATH={ROOT}", sys.executable, "-m"]
     return [
         *python,
+        *rust,
         Run(
             "inspector 2.12, HTTP and stdio, every era",
             lambda: [*ours, "tests.clients.with_inspector"],
