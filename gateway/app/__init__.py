@@ -2,7 +2,15 @@
 
 from gateway.app.front import operator_token
 from gateway.app.gateway import Gateway
-from gateway.app.opening import issuer_of, live_definitions, open_heads, open_store, policy_trial, store_file
+from gateway.app.opening import (
+    check_is_abreast,
+    issuer_of,
+    live_definitions,
+    open_heads,
+    open_store,
+    policy_trial,
+    store_file,
+)
 from gateway.home import Home
 from gateway.rulebook import build_rules, read_policies, undecided_in
 
@@ -10,6 +18,7 @@ __all__ = [
     "Gateway",
     "Home",
     "build_rules",
+    "check_is_abreast",
     "issuer_of",
     "live_definitions",
     "open_heads",

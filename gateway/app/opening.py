@@ -1,5 +1,6 @@
 """Opens what the configuration names: the store, and the connection to every server."""
 
+import fcntl
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,16 +17,28 @@ from gateway.identity.local import load_local_key
 from gateway.ledger.heads import Heads
 from gateway.ledger.signing import SigningKey
 from gateway.model.clock import Clock, SystemClock
+from gateway.model.errors import StoreFault
 from gateway.pipeline.passports import Issuer
 from gateway.pipeline.survey import Survey
 from gateway.policy import Trial
 from gateway.redaction.redactor import Redactor
 from gateway.store.ports import Store
-from gateway.store.sqlite import SqliteStore
+from gateway.store.sqlite import SqliteStore, is_behind
 
-__all__ = ["connect", "issuer_of", "live_definitions", "open_heads", "open_store", "policy_trial", "store_file"]
+__all__ = [
+    "check_is_abreast",
+    "connect",
+    "issuer_of",
+    "live_definitions",
+    "open_heads",
+    "open_store",
+    "policy_trial",
+    "store_file",
+]
 
 _ASK_S: Final = 20.0
+_UP_LOCK: Final = ".toolgate/up.lock"
+"""What a gateway holds while it is up."""
 
 
 def open_store(config: GatewayConfig, home: Home, clock: Clock) -> Store:
@@ -47,6 +60,23 @@ def store_file(config: GatewayConfig, home: Home) -> Path | None:
     """Return where the configured store keeps everything; None where it is kept in memory."""
     url = config.server.store
     return None if url == "memory:" else home.path / url.removeprefix("sqlite:///")
+
+
+def check_is_abreast(config: GatewayConfig, home: Home) -> None:
+    """See to it that no gateway of an earlier version is at work on the store: what it wrote then, no event would tell.
+
+    Raises:
+        StoreFault: there is one.
+    """
+    path, lock = store_file(config, home), home.path / _UP_LOCK
+    if path is None or not lock.exists() or not is_behind(path):
+        return
+    with lock.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            text = "A gateway of an earlier version is up on this ledger: restart it with this one, then repeat this."
+            raise StoreFault(text) from None
 
 
 def open_heads(config: GatewayConfig, home: Home, store: Store, clock: Clock) -> Heads | None:

@@ -6,7 +6,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from gateway.app import Home, open_store
+from gateway.app import Home, check_is_abreast, open_store
 from gateway.cli.loaded import Loaded, load_config, load_whereabouts
 from gateway.cli.output import Refused, fail_with
 from gateway.model.clock import SystemClock
@@ -14,7 +14,7 @@ from gateway.model.errors import GatewayError
 from gateway.store.ports import Store
 from gateway.store.private_file import PrivateFileError
 
-__all__ = ["AsJson", "ConfigPath", "home_of", "in_store", "loaded_from", "placed_by", "with_store"]
+__all__ = ["AsJson", "ConfigPath", "home_of", "in_store", "loaded_from", "placed_by", "store_of", "with_store"]
 
 ConfigPath = Annotated[Path, typer.Option(help="The configuration file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -49,7 +49,7 @@ def in_store(loaded: Loaded, work: Callable[[Store], Awaitable[T]]) -> T:
     import asyncio
 
     async def run() -> T:
-        store = open_store(loaded.config, home_of(loaded), SystemClock())
+        store = store_of(loaded)
         try:
             await store.open()
             return await work(store)
@@ -57,6 +57,18 @@ def in_store(loaded: Loaded, work: Callable[[Store], Awaitable[T]]) -> T:
             await store.close()
 
     return asyncio.run(run())
+
+
+def store_of(loaded: Loaded) -> Store:
+    """Return the store, not yet open.
+
+    Raises:
+        PrivateFileError: the gateway's own key cannot be used.
+        StoreFault: a gateway of an earlier version is at work on it.
+    """
+    home = home_of(loaded)
+    check_is_abreast(loaded.config, home)
+    return open_store(loaded.config, home, SystemClock())
 
 
 def with_store(loaded: Loaded, work: Callable[[Store], Awaitable[T]], *, as_json: bool = False) -> T:

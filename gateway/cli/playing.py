@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.app import Home, open_store
+from gateway.app import Home
 from gateway.app.cassette import Cassette, Unplayable, recorded_run
 from gateway.bridge.launch import Home as BridgeHome
 from gateway.bridge.launch import Launcher
@@ -19,14 +19,13 @@ from gateway.bridge.relay import Output, Relay
 from gateway.bridge.stdio import run as relay_lines
 from gateway.cli.loaded import Loaded
 from gateway.cli.output import FAILED, USAGE, Refused, cell, emit, fail_with
-from gateway.cli.place import AsJson, ConfigPath, home_of, loaded_from
+from gateway.cli.place import AsJson, ConfigPath, home_of, loaded_from, store_of
 from gateway.cli.scratch import scratch_folder
 from gateway.cli.serving import announced, log_to_stderr, told_to_stop
 from gateway.identity.local import load_local_key
 from gateway.ledger.importing import Shown, shown_run
 from gateway.ledger.proof import NoProof
 from gateway.ledger.signing import SigningKey
-from gateway.model.clock import SystemClock
 from gateway.model.errors import GatewayError
 from gateway.redaction.redactor import Redactor
 from gateway.store.private_file import PrivateFileError, create_private
@@ -109,7 +108,7 @@ def _file(file: Path, loaded: Loaded, key: Path | None, as_json: bool) -> Shown:
 async def _play(
     loaded: Loaded, redactor: Redactor, what: tuple[str, Shown | None], door: tuple[int, str]
 ) -> dict[str, Any]:
-    store = open_store(loaded.config, home_of(loaded), SystemClock())
+    store = store_of(loaded)
     try:
         await store.open()
         name, shown = what

@@ -10,11 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.app import open_store
 from gateway.cli.durations import moment_ms
 from gateway.cli.loaded import Loaded
 from gateway.cli.output import Refused, cell, emit, fail_with, latest_only, say, table
-from gateway.cli.place import AsJson, ConfigPath, home_of, placed_by, with_store
+from gateway.cli.place import AsJson, ConfigPath, placed_by, store_of, with_store
 from gateway.cli.stepping import step_through
 from gateway.config import GatewayConfig
 from gateway.ledger.latency import Latency, latencies
@@ -155,7 +154,7 @@ def follow(
 
 
 async def _follow(loaded: Loaded, wanted: EventFilter, as_json: bool) -> None:
-    store = open_store(loaded.config, home_of(loaded), SystemClock())
+    store = store_of(loaded)
     await store.open()
     try:
         async for event in tail(store, wanted, SystemClock()):

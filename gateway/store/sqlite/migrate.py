@@ -2,7 +2,9 @@
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from importlib import resources
+from pathlib import Path
 from typing import Final
 
 from gateway.store.row_audit import untold
@@ -11,7 +13,7 @@ from gateway.store.sqlite.summing import Sums
 from gateway.store.sqlite.telling import adopt_rows
 from gateway.store.sqlite.transaction import Transaction
 
-__all__ = ["files", "migrate"]
+__all__ = ["files", "is_behind", "migrate"]
 
 _TABLE: Final = (
     "CREATE TABLE IF NOT EXISTS migrations (number INTEGER PRIMARY KEY, name TEXT NOT NULL, at_ms INTEGER NOT NULL)"
@@ -32,6 +34,16 @@ def migrate(db: sqlite3.Connection, at_ms: int, sums: Sums) -> None:
     done = {number for (number,) in db.execute("SELECT number FROM migrations")} if found[0] else set()
     if not done.issuperset(number for number, _, _ in files()):
         _run(db, at_ms, sums)
+
+
+def is_behind(path: Path) -> bool:
+    """Tell whether a database is of an earlier version: to open it would bring it up to date."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            done = {number for (number,) in db.execute("SELECT number FROM migrations")}
+    except sqlite3.Error:  # it is none, or cannot be read: whoever opens it says so
+        return False
+    return not done.issuperset(number for number, _, _ in files())
 
 
 def _run(db: sqlite3.Connection, at_ms: int, sums: Sums) -> None:
