@@ -18,10 +18,11 @@ from gateway.bridge.launch import Launcher
 from gateway.bridge.relay import Output, Relay
 from gateway.bridge.stdio import run as relay_lines
 from gateway.cli.loaded import Loaded
+from gateway.cli.logs import log_to_stderr
 from gateway.cli.output import FAILED, USAGE, Refused, cell, emit, fail_with
 from gateway.cli.place import AsJson, ConfigPath, home_of, loaded_from, store_of
 from gateway.cli.scratch import scratch_folder
-from gateway.cli.serving import announced, log_to_stderr, told_to_stop
+from gateway.cli.serving import announced, told_to_stop
 from gateway.identity.local import load_local_key
 from gateway.ledger.importing import Shown, shown_run
 from gateway.ledger.proof import NoProof

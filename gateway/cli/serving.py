@@ -19,13 +19,14 @@ from gateway.app import Gateway, Home
 from gateway.catalog.lock import LockError
 from gateway.cli.following import Following
 from gateway.cli.loaded import Loaded, load_config
+from gateway.cli.logs import log_to_stderr
 from gateway.connector.registry import ConnectorLoadError
 from gateway.model.errors import GatewayError
 from gateway.redaction.redactor import Redactor
 from gateway.store.private_file import PrivateFileError
 from gateway.transport.server import listen, serving
 
-__all__ = ["announced", "log_to_stderr", "serve", "told_to_stop"]
+__all__ = ["announced", "serve", "told_to_stop"]
 
 _LOG = logging.getLogger("gateway")
 _LEASE_GRACE_S = 5.0
@@ -49,7 +50,7 @@ def _run(loaded: Loaded, lease: bool) -> None:
     import uvloop
 
     redactor = Redactor(loaded.secrets)
-    log_to_stderr(redactor)
+    log_to_stderr(redactor, loaded.config.server.log)
     sys.setswitchinterval(_SWITCH_S)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(loaded, redactor, lease))
@@ -151,21 +152,3 @@ async def _last_bridge_left(gateway: Gateway, stop: asyncio.Event) -> None:
         await asyncio.sleep(_LEASE_GRACE_S)  # a host that restarts its bridge finds the gateway still there
         if gateway.leases.left.is_set():
             stop.set()
-
-
-def log_to_stderr(redactor: Redactor) -> None:
-    """Without secrets, and without anything that could steer a terminal or pass for another record.
-
-    A record that has several lines (an error with its trace) goes on indented.
-    """
-
-    class Line(logging.Formatter):
-        def format(self, record: logging.LogRecord) -> str:
-            text = super().format(record)
-            return "\n    ".join(redactor.text(line) for line in text.split("\n"))
-
-    output = logging.StreamHandler(sys.stderr)
-    output.setFormatter(Line("%(asctime)s %(levelname)s %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[output], force=True)
-    for chatty in ("httpx2", "uvicorn"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)

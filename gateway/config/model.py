@@ -86,6 +86,7 @@ class ServerSection(BaseModel):
         "production", description="What policies see as the environment."
     )
 
+    log: Literal["text", "json"] = Field("text", description="How log lines are written on standard error.")
     early_reads: bool = Field(
         False, description="Answer a read before its row is committed: faster, and a crash may lose the last rows."
     )
