@@ -85,7 +85,7 @@ EXAMPLES: Final[Mapping[str, str]] = {
     "runs pause": "toolgate runs pause run_7f2c --reason 'looking into it'",
     "runs unpause": "toolgate runs unpause run_7f2c",
     "runs cancel": "toolgate runs cancel run_7f2c --reason 'started twice'",
-    "runs export": "toolgate runs export run_7f2c --to gate2.acme.example",
+    "runs export": "toolgate runs export run_7f2c --for here.jwks.json --to gate2.acme.example",
     "runs import": "toolgate runs import run_7f2c.jsonl --key there.jwks.json",
     "runs fork": "toolgate runs fork run_7f2c --at 5",
     "runs serve": "toolgate runs serve run_7f2c --report report.json",

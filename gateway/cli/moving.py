@@ -13,13 +13,14 @@ import typer
 from gateway.cli.acting import As, acting
 from gateway.cli.evidence import write_bundle, writing
 from gateway.cli.output import USAGE, Refused, carried_out, cell, emit, fail_with
-from gateway.cli.place import AsJson, ConfigPath, loaded_from, with_store
+from gateway.cli.place import AsJson, ConfigPath, home_of, loaded_from, with_store
 from gateway.cli.policy import rules_of
 from gateway.ledger.evidence import Identities
 from gateway.ledger.forking import Planned, plan_fork
 from gateway.ledger.importing import imported_run
 from gateway.ledger.moved import Export, elsewhere, export_of, exported, taken_back
 from gateway.ledger.proof import NoProof
+from gateway.ledger.signing import SigningKey
 from gateway.ledger.trace import CallLine
 from gateway.model.clock import RandomIds
 from gateway.model.errors import RequestFault
@@ -35,7 +36,7 @@ _EVERYTHING: Final = 2**63 - 1
 _STOPS_S: Final = 2.0
 
 
-def export_run(
+def export_run(  # noqa: PLR0913, PLR0917 - each option is one a person may want
     run: Annotated[str, typer.Argument(help="The run's id. It has to be paused, with nothing in doubt.")],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="The file to write; it must not exist. RUN.jsonl by default.")
@@ -43,6 +44,10 @@ def export_run(
     to: Annotated[
         str, typer.Option(help="Where it goes on: told to whoever would let it go on here. Else the file's name.")
     ] = "",
+    receiver: Annotated[
+        Path | None,
+        typer.Option("--for", help="The one gateway that may take it in, by its key: toolgate evidence key."),
+    ] = None,
     config: ConfigPath = Path("gateway.yaml"),
     as_json: AsJson = False,
 ) -> None:
@@ -52,7 +57,8 @@ def export_run(
     """
     loaded = loaded_from(config, as_json=as_json)
     file = output or Path(f"{run}.jsonl")
-    export = Export(RandomIds().new("exp"), acting(loaded, "", as_json=as_json), (to or file.name)[:500])
+    key = "" if receiver is None else _key_in(receiver, as_json)
+    export = Export(RandomIds().new("exp"), acting(loaded, "", as_json=as_json), (to or file.name)[:500], key)
 
     async def work(store: Store) -> int:
         ref, since_ms = await _sealed(store, run, export)
@@ -85,6 +91,17 @@ async def _sealed(store: Store, run: str, export: Export) -> tuple[RunRef, int]:
     return ref, pause.since_ms
 
 
+def _key_in(file: Path, as_json: bool) -> str:
+    """Return what the one key is known by that `toolgate evidence key` printed."""
+    try:
+        [key] = json.loads(file.read_bytes())["keys"]
+        return str(key["kid"])
+    except OSError as error:
+        fail_with(Refused("unreadable", f"{error.filename}: {error.strerror}"), USAGE, as_json=as_json)
+    except (ValueError, LookupError, TypeError):
+        fail_with(Refused("key", f"{file}: is not what `toolgate evidence key` prints"), USAGE, as_json=as_json)
+
+
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
@@ -111,7 +128,8 @@ def import_run(
     loaded = loaded_from(config, as_json=as_json)
     if loaded.config.server.store == "memory:":
         fail_with(Refused("no_ledger", "`server.store: memory:` keeps nothing"), as_json=as_json)
-    run = _read(file, key, acting(loaded, person, as_json=as_json), as_json)
+    here = SigningKey.load(home_of(loaded).private).kid
+    run = _read((file, key), here, acting(loaded, person, as_json=as_json), as_json)
     agent = told_caller(run.run.owner)[0]
     if agent not in loaded.config.agents:
         hint = "add it under `agents:` if it is the same one, with rights of its own here"
@@ -128,10 +146,11 @@ def import_run(
     )
 
 
-def _read(file: Path, key: Path, by: str, as_json: bool) -> ImportedRun:
+def _read(told: tuple[Path, Path], here: str, by: str, as_json: bool) -> ImportedRun:
+    file, key = told
     try:
         lines, jwks = file.read_bytes().splitlines(keepends=True), json.loads(key.read_bytes())
-        return imported_run(lines, jwks, by, _now_ms())
+        return imported_run(lines, jwks, here, by, _now_ms())
     except NoProof as error:
         fail_with(Refused("no_proof", str(error)), as_json=as_json)
     except OSError as error:

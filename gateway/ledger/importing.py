@@ -32,11 +32,12 @@ _LATEST_MS: Final = 253_402_300_799_999
 Json = Mapping[str, Any]
 
 
-def imported_run(lines: Sequence[bytes], jwks: Json, by: str, now_ms: int) -> ImportedRun:
-    """Return the run that a file of `toolgate runs export` holds.
+def imported_run(lines: Sequence[bytes], jwks: Json, here: str, by: str, now_ms: int) -> ImportedRun:
+    """Return the run that a file of `toolgate runs export` holds, for the gateway whose key is `here`.
 
     Raises:
-        NoProof: it was not signed by one of these keys, or was changed; or it holds no whole run at rest.
+        NoProof: it was not signed by one of these keys, or was changed; it holds no whole run at rest; or it is for
+            another gateway.
     """
     proof, run_id = _proven(lines, jwks)
     read = _Run(run_id)
@@ -47,6 +48,8 @@ def imported_run(lines: Sequence[bytes], jwks: Json, by: str, now_ms: int) -> Im
         owner, key, source = (str(opened[name]) for name in ("owner", "key", "source"))
     except (LookupError, TypeError, AttributeError) as error:  # signed, but not by a gateway that this one understands
         raise NoProof(f"{run_id} cannot be read by this version of the gateway ({error!r})") from None
+    if read.receiver not in {"", here}:
+        raise NoProof(f"{run_id} was exported for the gateway with the key {read.receiver}, and the key here is {here}")
     grounds = {
         "source": proof.kid,
         "head": {"seq": proof.seq, "hash": proof.hash, "at_ms": proof.signed_ms},
@@ -120,7 +123,7 @@ class _Run:
         self._undone: dict[str, str] = {}  # by the call that took it back
         self._at_rest = False
         self._forked: tuple[Origin, int] | None = None
-        self.export = ""
+        self.export = self.receiver = ""
         self.opened_ms = 0
 
     def take(self, event: Event, body: Json) -> None:
@@ -145,6 +148,7 @@ class _Run:
             raise NoProof(f"{self._run_id} was cancelled, and goes on nowhere")
         elif kind == EventKind.ADMIN and body.get("what") in {EXPORTED, TAKEN_BACK}:
             self.export = str(body["export"]) if body["what"] == EXPORTED else ""
+            self.receiver = str(body.get("for", ""))
         elif kind == EventKind.ADMIN and body.get("scope") == f"run:{self._run_id}":
             self._at_rest = body.get("deed") == "paused"
 

@@ -21,11 +21,12 @@ _EVERYTHING: Final = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """An export of a run: by whom, and where to."""
+    """An export of a run: by whom, and where to. `key` is that of the one gateway that may take it in, if any."""
 
     id: str
     by: str
     to: str
+    key: str = ""
 
     @property
     def words(self) -> str:
@@ -84,7 +85,8 @@ def elsewhere(run_id: str, export: Export) -> RequestFault:
 
 def exported(run: RunRef, export: Export, at_ms: int) -> Record:
     """Return what tells that a run was exported."""
-    return _told(run, at_ms, {"what": EXPORTED, "export": export.id, "by": export.by, "to": export.to})
+    named = {"for": export.key} if export.key else {}
+    return _told(run, at_ms, {"what": EXPORTED, "export": export.id, "by": export.by, "to": export.to, **named})
 
 
 def taken_back(run: RunRef, export: Export, by: str, reason: str, at_ms: int) -> Record:

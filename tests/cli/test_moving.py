@@ -206,6 +206,26 @@ def test_a_run_that_was_exported_is_not_exported_to_a_second_place(two: Two, nam
     assert two.there.run("runs", "export", run, "-o", str(two.file.parent / "another.jsonl")).exit_code == 0
 
 
+def test_a_run_that_was_exported_for_one_gateway_is_taken_in_by_no_other(two: Two, tmp_path: Path) -> None:
+    two.pay(two.there, answer({"receipt": "r_1"}))
+    run = two.run_there()
+    two.there.run("runs", "pause", run)
+    none = two.there.json("runs", "export", run, "-o", str(two.file), "--for", str(two.file))
+    assert (none["error"], two.file.exists()) == ("unreadable", False)
+    no_key = tmp_path / "no.json"
+    no_key.write_text('{"keys": []}', encoding="utf-8")
+    assert two.there.json("runs", "export", run, "-o", str(two.file), "--for", str(no_key))["error"] == "key"
+    meant = tmp_path / "here.jwks.json"
+    meant.write_text(two.here.run("evidence", "key").output, encoding="utf-8")
+    assert two.there.run("runs", "export", run, "-o", str(two.file), "--for", str(meant)).exit_code == 0
+    (tmp_path / "third").mkdir()
+    third = House.with_policies(tmp_path / "third")
+    refused = third.run("runs", "import", str(two.file), "--key", str(two.key))
+    assert (refused.exit_code, "was exported for the gateway with the key" in refused.output) == (1, True)
+    assert third.json("runs", "list") == []
+    assert two.taken().exit_code == 0
+
+
 def test_a_run_whose_file_could_not_be_written_is_still_here(two: Two) -> None:
     two.pay(two.there, answer({"receipt": "r_1"}))
     run = two.run_there()

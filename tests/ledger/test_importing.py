@@ -77,7 +77,7 @@ class There:
         return self.read_from(await self.export())
 
     def read_from(self, lines: list[bytes]) -> ImportedRun:
-        return imported_run(lines, self.key.jwks(), "os:op", self.gate.clock.now_ms())
+        return imported_run(lines, self.key.jwks(), "here", "os:op", self.gate.clock.now_ms())
 
 
 @pytest.fixture
@@ -281,7 +281,7 @@ async def test_an_altered_file_or_one_of_another_gateway_is_no_run(there: There,
     with pytest.raises(NoProof):
         there.read_from(lines[:-1])
     with pytest.raises(NoProof):
-        imported_run(lines, SigningKey.load(tmp_path / "other").jwks(), "os:op", 0)
+        imported_run(lines, SigningKey.load(tmp_path / "other").jwks(), "here", "os:op", 0)
 
 
 async def test_evidence_of_something_else_is_no_run(there: There) -> None:
