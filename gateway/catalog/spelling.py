@@ -42,6 +42,8 @@ def _misspelt(declared: _Declared, where: str, value: Any) -> str:
         return next(filter(None, found), "")
     if not isinstance(value, dict):
         return ""
+    if not declared.below and value.keys() <= declared.names:
+        return ""
     for name in value.keys() - declared.names:
         if meant := declared.read.get(_read(name)):
             return f'at {where or "/"}: "{meant[:200]}" is spelled otherwise: write it as the schema does'
