@@ -17,7 +17,7 @@ from gateway.cli.place import AsJson, ConfigPath, placed_by, store_of, with_stor
 from gateway.cli.stepping import step_through
 from gateway.config import GatewayConfig
 from gateway.ledger.latency import Latency, latencies
-from gateway.ledger.trace import CallLine, as_csv, as_json_line, call_lines, latest_lines, one_line, tail
+from gateway.ledger.trace import Asked, CallLine, as_csv, as_json_line, call_lines, latest_lines, one_line, tail
 from gateway.model.clock import SystemClock
 from gateway.model.errors import GatewayError
 from gateway.store.ports import EventFilter, Store
@@ -29,6 +29,12 @@ ToolName = Annotated[str, typer.Option("--tool", help="Only this tool; `payments
 Run = Annotated[str, typer.Option(help="Only calls of this run.")]
 Since = Annotated[str, typer.Option(help="From here on: 2026-11-17, 2026-11-17T09:30, or 2h for two hours ago.")]
 Until = Annotated[str, typer.Option(help="Before this time; written like --since.")]
+Outcome = Annotated[
+    str, typer.Option(help="Only calls that ended so: succeeded, denied, waiting, failed, unknown, or an error's code.")
+]
+Person = Annotated[
+    str, typer.Option(help="Only calls that this person had a part in: as user, as the agent's owner, or as approver.")
+]
 
 
 def commands() -> typer.Typer:
@@ -49,6 +55,8 @@ def list_calls(  # noqa: PLR0913, PLR0917 - each option is one question a review
     run: Run = "",
     since: Since = "",
     until: Until = "",
+    outcome: Outcome = "",
+    person: Person = "",
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most this many, the latest.")] = 50,
     config: ConfigPath = Path("gateway.yaml"),
     as_json: AsJson = False,
@@ -58,7 +66,7 @@ def list_calls(  # noqa: PLR0913, PLR0917 - each option is one question a review
     wanted = _filter({"agent": agent, "tool": tool, "run_id": run}, since, until, limit)
 
     async def work(store: Store) -> list[CallLine]:
-        return await latest_lines(store, wanted)
+        return await latest_lines(store, wanted, Asked(outcome, person))
 
     lines = with_store(loaded, work, as_json=as_json)
     emit([_data(line) for line in lines], table([_row(line) for line in lines]) or ["no calls"], as_json=as_json)
@@ -172,6 +180,8 @@ def export(  # noqa: PLR0913, PLR0917 - each option is one question a reviewer a
     run: Run = "",
     since: Since = "",
     until: Until = "",
+    outcome: Outcome = "",
+    person: Person = "",
     as_csv_file: Annotated[bool, typer.Option("--csv", help="CSV without bodies, instead of JSON lines.")] = False,
     config: ConfigPath = Path("gateway.yaml"),
 ) -> None:
@@ -179,11 +189,14 @@ def export(  # noqa: PLR0913, PLR0917 - each option is one question a reviewer a
     loaded = placed_by(config)
     wanted = _filter({"agent": agent, "tool": tool, "run_id": run}, since, until, 2**31 - 1)
 
+    asked = Asked(outcome, person)
+
     async def work(store: Store) -> None:
+        lines = (line async for line in call_lines(store, wanted) if asked.is_met_by(line))
         if as_csv_file:
-            typer.echo(as_csv([line async for line in call_lines(store, wanted)]), nl=False)
+            typer.echo(as_csv([line async for line in lines]), nl=False)
             return
-        async for line in call_lines(store, wanted):
+        async for line in lines:
             typer.echo(as_json_line(line))
 
     with_store(loaded, work)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Final
@@ -12,6 +13,7 @@ from gateway.store.bodies import load, used_in
 from gateway.store.ports import Event, EventFilter, EventKind, Events, Ledger
 
 __all__ = [
+    "Asked",
     "CallLine",
     "as_csv",
     "as_json_line",
@@ -135,8 +137,29 @@ async def call_lines(ledger: Events, wanted: EventFilter) -> AsyncIterator[CallL
         yield line_of(start, _end_in(events))
 
 
-async def latest_lines(ledger: Ledger, wanted: EventFilter) -> list[CallLine]:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a reviewer asks of calls besides: how they ended (the outcome, or the error's code), and which person had a
+    part in them, as the user or owner they were made for or as one who approved. An empty text asks for nothing.
+    """
+
+    outcome: str = ""
+    person: str = ""
+
+    def is_met_by(self, line: CallLine) -> bool:
+        """Tell whether this is a call that is asked for."""
+        people = {line.on_behalf_of, line.owner, *line.approved_by}
+        return self.outcome in {"", line.outcome, line.code} and (not self.person or self.person in people)
+
+
+async def latest_lines(ledger: Ledger, wanted: EventFilter, asked: Asked = Asked()) -> list[CallLine]:
     """Return the `wanted.limit` calls that something happened to last, in the order in which they started."""
+    if asked != Asked():
+        found: deque[CallLine] = deque(maxlen=wanted.limit)
+        async for line in call_lines(ledger, replace(wanted, limit=_EVERYTHING)):
+            if asked.is_met_by(line):
+                found.append(line)
+        return sorted(found, key=lambda line: line.seq)
     read = 2 * wanted.limit  # a call has at most two events, but others lie between
     while True:
         events = [event async for event in ledger.events(replace(wanted, limit=read, latest=True))]

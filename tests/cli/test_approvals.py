@@ -239,4 +239,7 @@ def test_a_reviewer_sees_beside_each_call_who_approved_what_it_used(house: House
         ("waiting", []),
     ]
     assert "bob" in house.run("trace", "list").output.splitlines()[2]
+    assert house.json("trace", "list", "--person", "bob") == [found[1]]
+    exported = house.run("trace", "export", "--person", "bob", "--outcome", "succeeded").output.splitlines()
+    assert [json.loads(line)["call_id"] for line in exported] == [found[1]["call"]]
     assert "approved_by    bob" in house.run("trace", "show", found[1]["call"]).output

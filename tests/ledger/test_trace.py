@@ -7,7 +7,17 @@ import json
 import pytest
 
 from gateway.ledger.recorder import Recorder
-from gateway.ledger.trace import CallLine, as_csv, as_json_line, call_events, call_lines, latest_lines, one_line, tail
+from gateway.ledger.trace import (
+    Asked,
+    CallLine,
+    as_csv,
+    as_json_line,
+    call_events,
+    call_lines,
+    latest_lines,
+    one_line,
+    tail,
+)
 from gateway.model.errors import ConnectorFault
 from gateway.model.outcome import Denied, Failed, Succeeded, Waiting
 from gateway.redaction.redactor import Redactor
@@ -64,6 +74,14 @@ async def test_a_line_says_who_did_what_on_whose_authority_and_what_decided_it(s
     assert (line.outcome, line.code, line.seq, line.at_ms, line.duration_ms) == ("succeeded", "", 2, T0, 2000)
     assert (line.asked["arguments"], line.ended["result"]) == ({"amount": 1}, {"content": []})
     assert line.replayed_from == ""
+
+
+@pytest.mark.parametrize("person", ["ann", "finance"])
+async def test_calls_are_found_by_the_user_or_the_owner_whom_they_were_made_for(story: Story, person: str) -> None:
+    found = await latest_lines(story.ledger, EventFilter(limit=2), Asked(person=person))
+    assert [line.call_id for line in found] == ["call_3", "call_4"]
+    assert await latest_lines(story.ledger, EventFilter(), Asked(person="billing")) == []
+    assert [line.call_id for line in await latest_lines(story.ledger, EventFilter(), Asked("executing"))] == ["call_3"]
 
 
 async def test_every_call_is_one_line_and_those_under_way_come_last(story: Story) -> None:
