@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gateway.catalog.plain import is_plain
 from gateway.catalog.spelling import spelling
 from gateway.catalog.weight import MOST_CHECKS, Weigh, weigher
+from gateway.codec import dump
 
 if TYPE_CHECKING:
     import jsonschema_rs
@@ -24,6 +25,8 @@ Check = Callable[[Any], str]
 _DRAFTS: Final = re.compile(r"^https?://json-schema\.org/(draft/2020-12|draft/2019-09|draft-0[467])/schema#?$")
 _REGEX_BYTES: Final = 1 << 20
 _MAX_REPORTED: Final = 3
+_NAMED_WORK: Final = 1_000_000
+"""The bytes of a schema, times those of a value: below half a second for all that can be wrong."""
 
 
 class SchemaRefused(ValueError):
@@ -76,15 +79,24 @@ def _once_needed(make: Callable[[Mapping[str, Any]], Check], schema: Mapping[str
 
 def _checker(schema: Mapping[str, Any]) -> Check:
     validator, weigh = _compiled(schema)
-    return _bounded(partial(_violations, validator), weigh)
+    return _bounded(partial(_violations, validator, _most_named(schema)), weigh)
 
 
 def _argument_checker(schema: Mapping[str, Any]) -> Check:
     validator, weigh = _compiled(schema)
     declared = schema.get("properties") or {}
     optional = frozenset(declared) - {*schema.get("required", ())}
-    check, misspelt = _bounded(partial(_argument_violations, validator, optional), weigh), spelling(schema)
+    broken, misspelt = partial(_violations, validator, _most_named(schema)), spelling(schema)
+    check = _bounded(partial(_argument_violations, validator, optional, broken), weigh)
     return lambda arguments: check(arguments) or misspelt(arguments)
+
+
+def _most_named(schema: Mapping[str, Any]) -> int:
+    """Return how many bytes a value may take for more than the first of what is wrong with it to be looked for.
+
+    The library makes an error of every single one: a call with a million empty items would take the whole memory.
+    """
+    return _NAMED_WORK // len(dump(schema))
 
 
 def _compiled(schema: Mapping[str, Any]) -> "tuple[jsonschema_rs.Validator, Weigh | None]":
@@ -114,22 +126,31 @@ def _bounded(check: Check, weigh: Weigh | None) -> Check:
     return light_enough
 
 
-def _argument_violations(validator: "jsonschema_rs.Validator", optional: frozenset[str], arguments: Any) -> str:
+def _argument_violations(
+    validator: "jsonschema_rs.Validator", optional: frozenset[str], broken: Check, arguments: Any
+) -> str:
     if validator.is_valid(arguments):
         return ""
     if isinstance(arguments, dict) and None in arguments.values():
         given = {name: value for name, value in arguments.items() if value is not None or name not in optional}
-        return _violations(validator, given)
-    return _violations(validator, arguments)
+        return broken(given)
+    return broken(arguments)
 
 
-def _violations(validator: "jsonschema_rs.Validator", value: Any) -> str:
+def _violations(validator: "jsonschema_rs.Validator", most_named: int, value: Any) -> str:
     if validator.is_valid(value):
         return ""
-    found = []
-    for error in validator.iter_errors(value):
-        where = "/".join(str(part) for part in error.instance_path)
-        found.append(f"at /{where}: {error.message[:200]}")
-        if len(found) == _MAX_REPORTED:
-            break
-    return "; ".join(found) or "the value breaks its schema"
+    few = len(dump(value)) <= most_named
+    errors = validator.iter_errors(value) if few else _first_error(validator, value)
+    named = [f"at /{'/'.join(map(str, error.instance_path))}: {error.message[:200]}" for error in errors]
+    return "; ".join(named[:_MAX_REPORTED]) or "the value breaks its schema"
+
+
+def _first_error(validator: "jsonschema_rs.Validator", value: Any) -> "list[jsonschema_rs.ValidationError]":
+    import jsonschema_rs
+
+    try:
+        validator.validate(value)
+    except jsonschema_rs.ValidationError as error:
+        return [error]
+    return []

@@ -1,5 +1,6 @@
 """Pins, drift, quarantine: what agents may name."""
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -277,6 +278,17 @@ def test_of_many_broken_places_the_first_three_are_named_and_no_value_is_shown()
     said = checker({"type": "object", "properties": properties})(dict.fromkeys("abcde", "s3cret"))
     assert said.count("at /") == 3
     assert "s3cret" not in said
+
+
+def test_of_a_value_with_a_million_broken_places_one_is_named_at_once() -> None:
+    item = {"type": "object", "required": ["sku"]}
+    breaks = checker({"type": "object", "properties": {"lines": {"type": "array", "items": item}}})
+    tracemalloc.start()
+    said = breaks({"lines": [{"sku": 1}, *[{}] * 300_000]})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert said == 'at /lines/1: "sku" is a required property'
+    assert peak < 100_000_000
 
 
 def test_a_lock_that_cannot_be_written_whole_leaves_the_old_one_and_no_rubbish(tmp_path: Path) -> None:
