@@ -86,7 +86,7 @@ class Worker:
         self._app = app
         self._tasks = tasks
         self._loop = asyncio.get_running_loop()
-        self._rest: asyncio.Future[Cycle] | None = None
+        self._rest: asyncio.Future[Cycle | None] | None = None
         self._retired = False
         self._cycle: Cycle | None = first
         self._task = first.task = self._loop.create_task(self._work(first))
@@ -106,11 +106,11 @@ class Worker:
     def retire(self) -> None:
         """Have it take no more requests."""
         self._retired = True
-        if self._cycle is None:
-            self._task.cancel()
+        if self._cycle is None and self._rest is not None and not self._rest.done():
+            self._rest.set_result(None)
 
-    async def _work(self, cycle: Cycle) -> None:
-        while True:
+    async def _work(self, cycle: Cycle | None) -> None:
+        while cycle is not None:
             await self._app(cycle.scope, cycle.receive, cycle.send)
             if not cycle.response_complete:
                 await cycle.run_asgi(_nothing)  # uvicorn says so, to the log and to the client
@@ -127,8 +127,13 @@ class Worker:
         """Have uvicorn tell of a request that ended the task, if one did."""
         self._tasks.discard(task)
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
-        if self._cycle is not None and error is not None:
-            telling = self._loop.create_task(self._cycle.run_asgi(partial(_raise, error)))
+        cycle, self._cycle = self._cycle, None
+        del self._task  # it knows the error, which knows this
+        if cycle is None:
+            return
+        cycle.task = None
+        if error is not None:
+            telling = self._loop.create_task(cycle.run_asgi(partial(_raise, error)))
             self._tasks.add(telling)
             telling.add_done_callback(self._tasks.discard)
 

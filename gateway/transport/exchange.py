@@ -166,6 +166,7 @@ class Exchange:
         self._lookout.drop(self)
         if self._watcher is not None:
             self._watcher.cancel()
+            self._watcher = None  # it knows how it was called off, and that knows this
             if self.cycle is not None:
                 self.cycle.on_gone = None
 

@@ -1,9 +1,11 @@
 """One POST on its connection: who sent it, and whether they are still there."""
 
 import asyncio
+import gc
 import json
 from collections.abc import Coroutine
 from typing import Any
+from weakref import ref
 
 import pytest
 from starlette.types import Message
@@ -368,3 +370,24 @@ def test_what_is_large_is_not_remembered() -> None:
     made.asks(RpcRequest("m", {"_meta": {"a": "b"}}, 1, {}))
     assert made.said.meta == {"a": "b"}
     assert made.head.said is not made.said
+
+
+class Kept(dict[str, Any]):
+    """What can be seen to go."""
+
+
+async def test_a_request_that_was_looked_after_goes_at_its_end_and_waits_for_no_collection() -> None:
+    client, scope = Client(), Kept(headers=[], client=("127.0.0.1", 1))
+    request = Exchange(scope, client.receive, client.send)
+    request.watch(until_gone=True)
+    request.look_after()
+    await settle()
+    gone = ref(scope)
+    gc.disable()
+    try:
+        request.unwatch()
+        del request, scope
+        await settle()
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -1,9 +1,11 @@
 """Requests whose head was read before take a short way, on a real socket, and are answered as on the long one."""
 
 import asyncio
+import gc
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from weakref import ref
 
 import pytest
 import uvicorn
@@ -26,7 +28,7 @@ class App:
         self.go = asyncio.Event()
         self.left = asyncio.Event()
         self.ways: list[str] = []
-        self.tasks: list[asyncio.Task[None] | None] = []
+        self.tasks: list[asyncio.Task[None]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.ways.append("short" if KNOWN in scope else "long")
@@ -48,7 +50,10 @@ class App:
             return
         headers = (("x-more", "y"),) if body == b"mor" else ()
         await send_json(send, 200, {"body": body.decode(), "client": scope["client"][0]}, headers)
-        self.tasks.append(asyncio.current_task())
+        task = asyncio.current_task()
+        assert task is not None
+        self.tasks.append(task)
+        del task
         if body == b"aft":
             await self.go.wait()
 
@@ -276,6 +281,27 @@ async def test_a_connection_at_rest_keeps_nothing_of_its_last_request(more: byte
         finally:
             tracemalloc.stop()
     assert kept < MANY * 30_000
+
+
+@pytest.mark.parametrize("last", [b"abcd", b"dies"], ids=["at rest", "ended by a request"])
+async def test_what_answered_a_connection_goes_with_it_and_waits_for_no_collection(last: bytes) -> None:
+    app = App()
+    async with serving(app) as connect:
+        reader, writer = await connect()
+        for said in (b"abcd", b"abcd", last):
+            request = HEAD.replace(b": 3", b": %d" % len(said)) + said
+            writer.write(request)
+            await answer(reader) if said != b"dies" else await reader.read()
+        task = ref(app.tasks.pop())
+        app.tasks.clear()
+        gc.disable()
+        try:
+            writer.close()
+            async with asyncio.timeout(10):
+                while task() is not None:
+                    await asyncio.sleep(0)
+        finally:
+            gc.enable()
 
 
 async def test_a_credential_in_a_known_head_is_of_no_use_in_another() -> None:
