@@ -1,20 +1,21 @@
 """`toolgate token`: give an agent its API token, replace it, take it away."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from gateway.cli.acting import As, acting
 from gateway.cli.durations import span_ms
 from gateway.cli.loaded import Loaded
-from gateway.cli.output import Refused, emit, fail_with
-from gateway.cli.place import AsJson, ConfigPath, loaded_from, with_store
+from gateway.cli.output import Refused, emit, fail_with, table
+from gateway.cli.place import AsJson, ConfigPath, loaded_from, placed_by, with_store
 from gateway.identity.people import PERSON_PREFIX
-from gateway.identity.tokens import IssuedToken, TokenRefused, Tokens
+from gateway.identity.tokens import IssuedToken, TokenRefused, Tokens, is_live
 from gateway.model.clock import RandomIds, SystemClock
-from gateway.store.ports import Store
+from gateway.store.ports import Store, TokenRecord
 
 __all__ = ["commands"]
 
@@ -30,6 +31,7 @@ def commands() -> typer.Typer:
     group.command()(new)
     group.command()(rotate)
     group.command()(revoke)
+    group.command("list")(list_tokens)
     return group
 
 
@@ -73,7 +75,7 @@ def rotate(  # noqa: PLR0913, PLR0917 - each option is one a person may want
 
 def revoke(agent: Agent, person: As = "", config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = False) -> None:
     """End all of the agent's tokens; connected clients are refused within a second."""
-    loaded = loaded_from(config, as_json=as_json)
+    loaded = placed_by(config, as_json=as_json, person=person)
     by = acting(loaded, person, as_json=as_json)
 
     async def work(store: Store) -> list[str]:
@@ -82,6 +84,39 @@ def revoke(agent: Agent, person: As = "", config: ConfigPath = Path("gateway.yam
     ended = with_store(loaded, work, as_json=as_json)
     told = f"revoked {len(ended)} token(s) of {agent}" if ended else f"{agent} has no live token"
     emit({"agent": agent, "revoked": ended}, [told], as_json=as_json)
+
+
+def list_tokens(
+    everything: Annotated[bool, typer.Option("--all", help="Those that ended, too.")] = False,
+    config: ConfigPath = Path("gateway.yaml"),
+    as_json: AsJson = False,
+) -> None:
+    """List the tokens that work: whose, since when, and until when. What they are is kept nowhere."""
+    now = SystemClock().now_ms()
+
+    async def work(store: Store) -> list[TokenRecord]:
+        return await store.tokens()
+
+    found = with_store(placed_by(config, as_json=as_json), work, as_json=as_json)
+    rows = [_row(each, now) for each in found if everything or is_live(each, now)]
+    rows.sort(key=lambda row: (str(row["agent"]), int(row["made_ms"])))
+    shown = [
+        {"agent": row["agent"], "id": row["id"], "state": row["state"]}
+        | {"made": _time(row["made_ms"]), "ends": _time(row["ends_ms"])}
+        for row in rows
+    ]
+    emit(rows, table(shown) or ["none"], as_json=as_json)
+
+
+def _row(token: TokenRecord, now_ms: int) -> dict[str, Any]:
+    ends = token.expires_ms if token.revoked_ms is None else min(token.expires_ms, token.revoked_ms)
+    was_revoked = token.revoked_ms is not None and token.revoked_ms <= now_ms
+    state = "live" if is_live(token, now_ms) else "revoked" if was_revoked else "expired"
+    return {"agent": token.agent, "id": token.id, "state": state, "made_ms": token.created_ms, "ends_ms": ends}
+
+
+def _time(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(sep=" ", timespec="seconds")[:19]
 
 
 def _known(agent: str, config: Path, as_json: bool) -> Loaded:

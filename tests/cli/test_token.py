@@ -91,3 +91,35 @@ def test_a_store_that_cannot_be_opened_is_said_to_be(house: House) -> None:
     refused = house.run("token", "new", "payer")
     assert (refused.exit_code, "store_unavailable" in refused.output) == (1, True)
     assert house.json("token", "new", "payer")["error"] == "store_unavailable"
+
+
+def test_tokens_are_listed_by_whose_they_are_and_until_when_without_what_they_are(house: House) -> None:
+    assert "none" in house.run("token", "list").output
+    first = house.json("token", "new", "payer", "--expires", "1d")
+    second = house.json("token", "rotate", "payer", "--overlap", "0s")
+    [live] = house.json("token", "list")
+    assert (live["agent"], live["id"], live["state"], live["ends_ms"]) == (
+        "payer",
+        second["id"],
+        "live",
+        second["expires_ms"],
+    )
+    states = {row["id"]: row["state"] for row in house.json("token", "list", "--all")}
+    assert states == {first["id"]: "revoked", second["id"]: "live"}
+    shown = house.run("token", "list", "--all").output
+    assert (second["id"] in shown, second["token"] in shown) == (True, False)
+
+
+def test_a_token_is_taken_away_where_the_configuration_does_not_load(house: House) -> None:
+    made = house.json("token", "new", "payer")
+    house.adds("odd: 1\n")
+    ended = house.run("token", "revoke", "payer")
+    assert (ended.exit_code, "revoked 1 token(s)" in ended.stdout) == (0, True)
+    assert house.json("token", "list", "--all")[0] | {"made_ms": 0, "ends_ms": 0} == {
+        "agent": "payer",
+        "id": made["id"],
+        "state": "revoked",
+        "made_ms": 0,
+        "ends_ms": 0,
+    }
+    assert house.run("token", "new", "payer").exit_code == 1
