@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from gateway.bridge.channel import Exchange, Lost, NotSent
+from gateway.bridge.crew import Crew
 from gateway.bridge.launch import GatewayDown, Launcher, Line
 from gateway.bridge.messages import Malformed, Message, addressed, error, is_answer_to, parse, read, refused, tool_error
 from gateway.bridge.session import Session
@@ -91,13 +92,14 @@ class Relay:
         self._limit = limit
         self._session = Session(path, extra)
         self._flights: dict[tuple[type, object], _Flight] = {}
+        self._crew = Crew()
         self._changed = threading.Condition()
         self._initialized = False
         self._listening: str | None = None
         self._closing = threading.Event()
 
     def accept(self, line: bytes) -> None:
-        """Deal with one line of the host; requests go on in threads of their own, all else is sent in order."""
+        """Deal with one line of the host; requests go on in other threads, all else is sent in order."""
         try:
             message = parse(line)
         except Malformed as fault:
@@ -124,6 +126,7 @@ class Relay:
         with self._changed:
             self._changed.wait_for(lambda: not self._flights, patience_s)
         self._closing.set()
+        self._crew.dismiss()
         line = self._launcher.current()
         if line is not None:
             self._session.close(line)
@@ -149,7 +152,7 @@ class Relay:
                     self._flights.pop(key, None)
                     self._changed.notify_all()
 
-        threading.Thread(target=work, daemon=True).start()
+        self._crew.begin(work)
 
     def _carry(self, message: Message, flight: _Flight) -> None:
         """See that the request is answered: by the gateway, or with why it cannot be."""

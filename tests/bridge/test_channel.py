@@ -38,6 +38,23 @@ def test_a_burst_leaves_only_a_few_connections_open(gateway: FakeGateway) -> Non
     gateway.wait_until(lambda g: g.closed == 12)
 
 
+def test_a_request_arrives_in_one_piece() -> None:
+    """The gateway has a short way for those: in two pieces, head and body, it has to parse."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        channel = Channel(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        sent = channel.send("POST", "/mcp", {"Accept": "*/*"}, CALL % b"echo")
+        peer, _ = listener.accept()
+        with peer:
+            head, _, body = peer.recv(65536).partition(b"\r\n\r\n")
+            peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            with sent as exchange:
+                assert exchange.body() == b"ok"
+            channel.close()
+    assert head.startswith(b"POST /mcp HTTP/1.1\r\n")
+    assert f"Content-Length: {len(body)}".encode() in head
+    assert body == CALL % b"echo"
+
+
 def test_a_request_that_breaks_off_while_it_is_sent_may_have_arrived() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
