@@ -84,7 +84,7 @@ AgentName = Annotated[
 
 
 class JwtAuth(BaseModel):
-    """The JWT that proves an agent: all of issuer, audience and subject must match, and the signature hold.
+    """The JWT that proves an agent: issuer, audience, and subject or client must match, and the signature hold.
 
     A SPIFFE trust domain is an issuer too: its JWT-SVIDs name it in their subject, whatever else they say.
     """
@@ -97,8 +97,11 @@ class JwtAuth(BaseModel):
         description="The `iss` claim, compared exactly; or a SPIFFE trust domain, `spiffe://acme.example`.",
     )
     audience: str = Field(min_length=1, max_length=2048, description="What `aud` must name: this gateway.")
-    subject: str = Field(
-        min_length=1, max_length=256, description="The agent's `sub`, or `act.sub` when it acts for a user."
+    subject: str = Field("", max_length=256, description="The agent's `sub`, or `act.sub` when it acts for a user.")
+    client: str = Field(
+        "",
+        max_length=256,
+        description="Instead of a subject: the OAuth client (`client_id`, `azp`) it is; it acts for the user in `sub`.",
     )
     jwks_url: SafeUrl | None = Field(
         None, description="Where the issuer's keys are; found through the issuer's metadata when absent."
@@ -119,6 +122,12 @@ class JwtAuth(BaseModel):
             if self.trust_domain:
                 raise ValueError("say where the keys of the trust domain are: jwks_file, or jwks_url")
             safe_url(self.issuer)
+        return self
+
+    @model_validator(mode="after")
+    def _names_one(self) -> Self:
+        if bool(self.subject) is bool(self.client):
+            raise ValueError("say who the agent is there: its subject, or the client that it is")
         return self
 
     @model_validator(mode="after")
@@ -225,11 +234,12 @@ def _no_shared_identity(agents: Mapping[str, AgentConfig]) -> Mapping[str, Agent
         jwt = agent.auth.jwt
         if jwt is None:
             continue
-        other = subjects.setdefault((jwt.issuer, jwt.audience, jwt.subject), name)
+        kind, named = ("client", jwt.client) if jwt.client else ("subject", jwt.subject)
+        other = subjects.setdefault((jwt.issuer, jwt.audience, f"{kind} {named}"), name)
         if other != name:
             raise ValueError(
-                f"agents {other!r} and {name!r} share the subject {jwt.subject!r} of {jwt.issuer}: "
-                "give each agent its own subject, so that each can be audited and revoked alone"
+                f"agents {other!r} and {name!r} share the {kind} {named!r} of {jwt.issuer}: "
+                f"give each agent its own {kind}, so that each can be audited and revoked alone"
             )
         source = sources.setdefault(jwt.issuer, (name, jwt.jwks_url, jwt.jwks_file))
         if source[1:] != (jwt.jwks_url, jwt.jwks_file):

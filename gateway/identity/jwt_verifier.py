@@ -46,11 +46,13 @@ class JwtVerifier:
         self._clock = clock
         self._skew_s = skew_s
         self._bindings: dict[tuple[str | None, str], list[_Binding]] = {}
+        self._clients: dict[tuple[str | None, str], list[_Binding]] = {}
         self._verified: OrderedDict[bytes, tuple[int, Identity]] = OrderedDict()
         for name, config in agents.items():
             if (auth := config.auth.jwt) is not None:
                 binding = _Binding(name, config, auth, keys.source(auth))
-                self._bindings.setdefault((auth.issuer, auth.subject), []).append(binding)
+                known, named = (self._clients, auth.client) if auth.client else (self._bindings, auth.subject)
+                known.setdefault((auth.issuer, named), []).append(binding)
 
     def cached(self, token: str) -> Identity | None:
         """Return the identity of a token verified before and still valid, else None."""
@@ -90,16 +92,26 @@ class JwtVerifier:
         audiences = audience if isinstance(audience, list) else [audience]
         if not isinstance(issuer, str | None) or not isinstance(subject, str):
             raise refused("issuer or subject is missing")
-        found = self._bindings.get((issuer, subject)) or self._of_trust_domain(read, subject)
-        fitting = [b for b in found if b.auth.audience in audiences]
-        if len(fitting) != 1:
-            raise refused("no agent, or more than one, has this issuer, audience and subject")
-        return fitting[0]
+        by_subject = self._bindings.get((issuer, subject), ())
+        for found in (by_subject, self._of_trust_domain(read, subject), self._of_client(read, issuer)):
+            fitting = [b for b in found if b.auth.audience in audiences]
+            if len(fitting) == 1:
+                return fitting[0]
+            if fitting:
+                break
+        raise refused("no agent, or more than one, has this issuer, audience, and subject or client")
 
     def _of_trust_domain(self, read: Claims, subject: str) -> Sequence[_Binding]:
         """Return whom a JWT-SVID may prove: its subject names the trust domain, which alone vouches for it."""
         domain = "/".join(subject.split("/")[:3])
         return self._bindings.get((domain, subject), ()) if not read.actors else ()
+
+    def _of_client(self, read: Claims, issuer: str | None) -> Sequence[_Binding]:
+        """Return whom a user's token may prove that an OAuth client got (RFC 9068 §2.2: `client_id`; OpenID: `azp`)."""
+        named = [read.claims[name] for name in ("client_id", "azp") if name in read.claims]
+        if read.actors or not named or not all(isinstance(each, str) and each == named[0] for each in named):
+            return ()
+        return self._clients.get((issuer, named[0]), ())
 
     def _judge_times(self, claims: Mapping[str, Any]) -> int:
         """Return when the token expires, in seconds; raise when that has been, or its time has not come."""
@@ -161,6 +173,13 @@ def _check(token: str, key: "PyJWK", auth: JwtAuth) -> None:
         raise refused(type(error).__name__) from None
 
 
+def _user(auth: JwtAuth, read: Claims) -> str | None:
+    """Return the user that a token's agent acts for; a client that got it for itself is its own subject."""
+    subject = read.claims.get("sub")
+    acts = bool(read.actors) or bool(auth.client and subject != auth.client)
+    return subject_name(subject) if acts else None
+
+
 def _identity(binding: _Binding, read: Claims, until_s: int) -> Identity:
     config = binding.config
     scope = read.claims.get("scope")
@@ -171,7 +190,7 @@ def _identity(binding: _Binding, read: Claims, until_s: int) -> Identity:
         owner=config.owner,
         teams=tuple(config.teams),
         roles=tuple(config.roles),
-        on_behalf_of=subject_name(read.claims.get("sub")) if read.actors else None,
+        on_behalf_of=_user(binding.auth, read),
         delegation=read.actors,
         scopes=tuple(scope.split()) if isinstance(scope, str) else (),
         issuer=binding.auth.issuer,

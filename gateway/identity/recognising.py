@@ -93,7 +93,7 @@ class Recognising:
         jwt, login = known.jwt(issuer), known.login(issuer)
         if jwt is None or login is None:
             raise refused("nobody logs in there any more")
-        expected = jwt.model_copy(update={"audience": login.client_id, "subject": name})
+        expected = jwt.model_copy(update={"audience": login.client_id, "subject": name, "client": ""})
         whoever = {"person": AgentConfig(auth=AuthConfig(jwt=expected))}
         identity = await JwtVerifier(whoever, self._keys, self._clock, skew_s=known.clock_skew_s).verify(id_token)
         claims = read_jwt(id_token).claims

@@ -61,6 +61,12 @@ def test_one_subject_for_two_agents_is_refused_and_both_are_named() -> None:
     assert "'payer' and 'reader' share the subject" in said
 
 
+def test_two_agents_cannot_be_one_client() -> None:
+    jwt = {**{key: value for key, value in JWT.items() if key != "subject"}, "client": "desk"}
+    assert "'a' and 'b' share the client 'desk'" in problem({"a": {"auth": {"jwt": jwt}}, "b": {"auth": {"jwt": jwt}}})
+    assert load({"a": {"auth": {"jwt": jwt}}, "b": {"auth": {"jwt": {**JWT, "subject": "desk"}}}})
+
+
 def test_two_agents_cannot_trust_one_issuer_by_different_keys() -> None:
     other = {**JWT, "subject": "agent:reader", "jwks_url": "https://keys.example/jwks"}
     assert "different keys" in problem({"payer": {"auth": {"jwt": JWT}}, "reader": {"auth": {"jwt": other}}})
@@ -99,6 +105,7 @@ def test_an_issuer_that_is_no_url_needs_its_keys_named() -> None:
         {"issuer": "spiffe://acme.example", "subject": "spiffe://acme.example"},
         {"issuer": "spiffe://acme.example", "subject": "spiffe://evil.example/agent/payer"},
         {"issuer": "spiffe://acme.example", "subject": "spiffe://acme.example.evil/agent/payer"},
+        {"subject": "", "client": "payer"}, {"client": "payer"}, {"subject": ""},
         {"issuer": "spiffe://acme.example/"}, {"issuer": "spiffe://"}, {"issuer": "spiffe://ACME.example"},
     ],
 )  # fmt: skip

@@ -97,6 +97,43 @@ async def test_a_subject_is_no_agent_while_somebody_else_acts(gate: Gate, signer
         assert (await gate.refusal(signer.token(gate.claims(sub="agent:payer", act=act)))).code == "unauthenticated"
 
 
+@pytest.fixture
+def desk(issuer: Issuer, clock: HandClock, signer: Signer) -> Gate:
+    """As `gate`, where the agent `desk` is an OAuth client in which users log in."""
+    issuer.serve_keys(signer.jwk)
+    gate = Gate(issuer, clock)
+    jwt = {key: value for key, value in gate.auth("").items() if key != "subject"}
+    known = {"payer": {"auth": {"jwt": gate.auth("agent:payer")}}, "desk": {"auth": {"jwt": {**jwt, "client": "desk"}}}}
+    gate.door.replace(agents(**known))
+    return gate
+
+
+@pytest.mark.parametrize("named", [{"client_id": "desk"}, {"azp": "desk"}, {"client_id": "desk", "azp": "desk"}])
+async def test_a_users_token_proves_the_client_that_got_it_for_them(
+    desk: Gate, signer: Signer, named: dict[str, str]
+) -> None:
+    identity = await desk.enter(signer.token(desk.claims(sub="alice", **named)))
+    assert (identity.agent, identity.on_behalf_of, identity.delegation) == ("desk", "alice", ())
+    itself = await desk.enter(signer.token(desk.claims(sub="desk", **named)))
+    assert (itself.agent, itself.on_behalf_of) == ("desk", None)
+    payer = await desk.enter(signer.token(desk.claims(**named)))
+    assert (payer.agent, payer.on_behalf_of) == ("payer", None)  # whose subject is an agent's is that agent
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {}, {"client_id": "other"}, {"client_id": "desk", "azp": "other"}, {"client_id": ["desk"]}, {"azp": {"a": 1}},
+        {"client_id": "desk", "aud": "elsewhere"}, {"client_id": "desk", "iss": "https://elsewhere.example"},
+        {"client_id": "desk", "act": {"sub": "agent:other"}}, {"client_id": "desk", "sub": "al\nice"},
+    ],
+)  # fmt: skip
+async def test_a_users_token_that_another_client_got_proves_nobody(
+    desk: Gate, signer: Signer, claims: dict[str, Any]
+) -> None:
+    assert (await desk.refusal(signer.token(desk.claims(**{"sub": "alice", **claims})))).code == "unauthenticated"
+
+
 def deep(levels: int) -> dict[str, Any]:
     return {"sub": "agent:payer", **({"act": deep(levels - 1)} if levels else {})}
 

@@ -45,7 +45,11 @@ def claims(door: Door, **changes: Any) -> dict[str, Any]:
     return usual | changes
 
 
-async def test_an_id_token_of_the_users_own_issuer_shows_who_they_are(door: Door, signer: Signer) -> None:
+@pytest.mark.parametrize("agent_is", [{}, {"subject": "", "client": "pages"}], ids=["a subject", "a client"])
+async def test_an_id_token_of_the_users_own_issuer_shows_who_they_are(
+    door: Door, signer: Signer, agent_is: dict[str, str]
+) -> None:
+    door.agents = agents(jay={"auth": {"jwt": {**door.jwt, **agent_is}}}, bot={})
     token = signer.token(claims(door, aud=["pages"], azp="pages"))
     await door.opens.by_login(token, ("ann", door.url), "n1")
     for user in (("bob", door.url), ("ann", OTHER)):
