@@ -120,7 +120,7 @@ def _bounded(check: Check, weigh: Weigh | None) -> Check:
 
     def light_enough(value: Any) -> str:
         if weigh(value) > MOST_CHECKS:
-            return "the value is too large, or nests too deeply, for a schema whose references multiply"
+            return "the value is too large, or nests too deeply, for all that its schema has checked"
         return check(value)
 
     return light_enough

@@ -1,7 +1,8 @@
 """How much work a schema can make of a value: references let a few lines ask for more checks than ever end.
 
 A validator checks every subschema that applies to a place of the value, once for every way that leads to it. Without
-references there is one way each. With them there can be billions, and a few more at every level of the value.
+references there is one way each. With them there can be billions, and a few more at every level of the value. And one
+check may be many: a list of alternatives, names or patterns for each of a million items, a pattern that counts.
 """
 
 from collections import Counter
@@ -9,8 +10,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import unquote, urldefrag, urljoin
 
+from gateway.catalog.costs import Costs, costs
+
 __all__ = ["MOST_CHECKS", "Endless", "Weigh", "weigher"]
 
+_WIDEST: Final = 128
+"""Checks of one place that need not be counted: a message has room for some million places."""
+
+_MOST_STATES: Final = 2000
 MOST_CHECKS: Final = 1_000_000
 """How many checks one value may take: below a tenth of a second."""
 
@@ -38,10 +45,27 @@ def weigher(schema: Mapping[str, Any]) -> Weigh | None:
     Raises:
         Endless: any value is too heavy, or a reference cannot be followed.
     """
-    if not _refers(schema):
+    refers = _refers(schema)
+    if not refers and _plain_cost(schema) <= _WIDEST:
         return None
     graph = _Graph(schema)
-    return None if graph.is_light() else graph.weigh
+    light = not refers or graph.is_light()
+    return None if light and graph.is_narrow() else graph.weigh
+
+
+def _plain_cost(schema: Mapping[str, Any]) -> int:
+    """Return more than all checks of a schema without references take at any one place, however they are arranged."""
+    total, stack = 0, [schema]
+    while stack and total <= _WIDEST:
+        node = stack.pop()
+        if isinstance(node, Mapping):
+            cost = costs(node)
+            total += cost.least + _WIDEST * cost.unique
+            total += sum(len(node[word]) for word in _HERE_LIST if isinstance(node.get(word), list))
+            stack.extend(node.values())
+        elif isinstance(node, list):
+            stack.extend(node)
+    return total
 
 
 def _refers(value: Any) -> bool:
@@ -127,6 +151,7 @@ class _Graph:
         self._places = _Places(schema)
         self._numbers: dict[int, int] = {}
         self._nodes: list[Mapping[str, Any]] = []
+        self._costs: list[Costs] = []
         self._ways: dict[int, _Ways] = {}
         self._number(schema)
         for node in self._nodes:  # grows while it is gone through
@@ -139,20 +164,41 @@ class _Graph:
             self._expanded(number, set())
         return self._unfolded(0, {}, set()) <= MOST_CHECKS
 
+    def is_narrow(self) -> bool:
+        """Tell whether few checks are made of every single place, whatever the value."""
+        stack, seen = [self._expanded(0, set())], set[frozenset[tuple[int, int]]]()
+        if any(cost.unique for cost in self._costs):
+            return False
+        while stack:
+            ways = stack.pop()
+            state = frozenset(ways.items())
+            if not ways or state in seen:
+                continue
+            seen.add(state)
+            if len(seen) > _MOST_STATES or sum(times * self._costs[number].least for number, times in state) > _WIDEST:
+                return False
+            steps = [*self._named(ways), "", *range(self._longest(ways) + 1)]
+            stack.extend(self._reached(ways, step) for step in steps)
+        return True
+
     def weigh(self, value: Any) -> int:
         """Return how many checks `value` takes at most."""
         total, places = 0, [(value, self._expanded(0, set()))]
         while places and total <= MOST_CHECKS:
             here, ways = places.pop()
-            total += sum(ways.values())
+            total += self._made(here, ways)
             for each, below in self._members(here, ways):
-                if isinstance(each, dict | list):
+                if below and isinstance(each, dict | list):
                     places.append((each, below))
-                else:
-                    total += sum(below.values())
+                elif below:
+                    total += self._made(each, below)
                 if total > MOST_CHECKS:
                     break
         return total
+
+    def _made(self, here: Any, ways: _Ways) -> int:
+        """Return how many checks are made right at a place."""
+        return sum(times * self._costs[number].of(here) for number, times in ways.items())
 
     def _members(self, here: Any, ways: _Ways) -> Iterator[tuple[Any, _Ways]]:
         """Yield what lies right below a place, each with what is checked there; members that are alike share that."""
@@ -188,6 +234,7 @@ class _Graph:
         if id(node) not in self._numbers:
             self._numbers[id(node)] = len(self._nodes)
             self._nodes.append(node)
+            self._costs.append(costs(node))
         return self._numbers[id(node)]
 
     def _here(self, node: Mapping[str, Any]) -> Iterator[Any]:
