@@ -18,6 +18,7 @@ from gateway.cli.stepping import step_through
 from gateway.config import GatewayConfig
 from gateway.ledger.latency import Latency, latencies
 from gateway.ledger.trace import Asked, CallLine, as_csv, as_json_line, call_lines, latest_lines, one_line, tail
+from gateway.ledger.waste import Waste, wasted
 from gateway.model.clock import SystemClock
 from gateway.model.errors import GatewayError
 from gateway.store.ports import EventFilter, Store
@@ -46,6 +47,7 @@ def commands() -> typer.Typer:
     group.command()(export)
     group.command("replay")(step_through)
     group.command()(stats)
+    group.command()(waste)
     return group
 
 
@@ -116,6 +118,26 @@ def stats(  # noqa: PLR0913, PLR0917 - each option is one question an operator a
     lines = table([_latency_row(each) for each in found]) or ["no server was asked in that time"]
     lines += [text for each in found if (text := _kept(each, loaded.config))]
     emit([asdict(each) for each in found], lines, as_json=as_json)
+
+
+def waste(  # noqa: PLR0913, PLR0917 - each option is one question an operator asks
+    agent: Agent = "",
+    tool: ToolName = "",
+    run: Run = "",
+    since: Since = "24h",
+    until: Until = "",
+    config: ConfigPath = Path("gateway.yaml"),
+    as_json: AsJson = False,
+) -> None:
+    """Show what could have been left out: the same reads and refusals again, retries, long answers."""
+    wanted = _filter({"agent": agent, "tool": tool, "run_id": run}, since, until, 2**31 - 1)
+
+    async def work(store: Store) -> list[Waste]:
+        return await wasted(call_lines(store, wanted))
+
+    found = [asdict(each) for each in with_store(placed_by(config, as_json=as_json), work, as_json=as_json)]
+    rows = [{key: str(value) for key, value in row.items()} for row in found]
+    emit(found, table(rows) or ["nothing that could have been left out"], as_json=as_json)
 
 
 def _latency_row(each: Latency) -> dict[str, str]:

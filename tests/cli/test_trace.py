@@ -156,3 +156,9 @@ def test_how_long_calls_took_is_shown_by_server_and_tool(house: House) -> None:
     still = {"p50": 0, "p95": 0, "p99": 0, "longest": 0}
     told = {"of": "payments.*", "calls": 1, "failed": 0, "attempts": 1, "whole": still, "server": still}
     assert server == {**told, "asked": 1, "unmet": 0}
+
+
+def test_what_could_have_been_left_out_is_listed(house: House) -> None:
+    assert "nothing that could have been left out" in house.run("trace", "waste").output
+    house.calls()
+    assert house.json("trace", "waste", "--since", "2020-01-01") == []
