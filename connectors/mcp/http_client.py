@@ -276,6 +276,7 @@ class _Connection(asyncio.Protocol):
     def _over(self, *, mine: bool) -> None:
         """Take note that nobody waits on it, and give it back if it can be trusted with another exchange."""
         self._answer = None
+        self._body.clear()  # an answer may be of many MB, and the next one far away
         self._before, self._reading = self._reading.number, _NOTHING
         limits, idle = self._limits, self._client._idle
         if mine and len(idle) < limits.idle_connections:

@@ -20,6 +20,7 @@ from gateway.catalog.lock import LockError
 from gateway.cli.following import Following
 from gateway.cli.loaded import Loaded, load_config
 from gateway.cli.logs import log_to_stderr
+from gateway.cli.memory import give_back, keep_large_blocks_apart
 from gateway.connector.registry import ConnectorLoadError
 from gateway.model.errors import GatewayError
 from gateway.redaction.redactor import Redactor
@@ -52,6 +53,7 @@ def _run(loaded: Loaded, lease: bool) -> None:
     redactor = Redactor(loaded.secrets)
     log_to_stderr(redactor, loaded.config.server.log)
     sys.setswitchinterval(_SWITCH_S)
+    keep_large_blocks_apart()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(loaded, redactor, lease))
 
@@ -140,10 +142,11 @@ def told_to_stop() -> asyncio.Event:
 async def _until_stopped(gateway: Gateway, following: Following, lease: bool, stop: asyncio.Event) -> None:
     watching = asyncio.create_task(following.tell(gateway, stop))
     leaving = asyncio.create_task(_last_bridge_left(gateway, stop)) if lease else None
+    beside = [*filter(None, (watching, leaving)), asyncio.create_task(give_back())]
     await stop.wait()
-    for task in filter(None, (watching, leaving)):
+    for task in beside:
         task.cancel()
-    await asyncio.gather(*filter(None, (watching, leaving)), return_exceptions=True)
+    await asyncio.gather(*beside, return_exceptions=True)
 
 
 async def _last_bridge_left(gateway: Gateway, stop: asyncio.Event) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from tests.fixtures import http_faults as faults
 from tests.fixtures.fault_http import Exchange, FaultServer
 
 ERAS = ["modern", "legacy"]
+MANY = 8
+LARGE = 1_000_000
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -25,6 +28,24 @@ async def test_a_call_is_answered_in_either_era_over_one_kept_connection(start: 
         assert server.connections == (1 if era == "modern" else 2)  # a legacy session keeps a stream of its own open
         assert {seen.headers["authorization"] for seen in server.seen} == {"Bearer t0ken-value"}
         assert {seen.headers["accept-encoding"] for seen in server.seen} == {"identity"}
+
+
+async def test_a_connection_at_rest_keeps_nothing_of_the_answer_before(start: Start) -> None:
+    async def large(exchange: Exchange) -> None:
+        exchange.answer(exchange.result(content=[{"type": "text", "text": "x" * LARGE}]))
+
+    async with FaultServer("modern", {"large": large}) as server:
+        upstream = await start({"url": server.url})
+        await upstream.call(asked("echo"))
+        tracemalloc.start()
+        try:
+            await asyncio.gather(*(upstream.call(asked("large")) for _ in range(MANY)))
+            await asyncio.sleep(0)  # the loop knows what it was woken by, and that what it came to
+            kept, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert server.connections >= MANY
+    assert kept < MANY * LARGE / 4
 
 
 async def moved(era: str, url: str, location: str, status: str) -> tuple[Any, list[str]]:
