@@ -103,4 +103,5 @@ def _alone(config: GatewayConfig) -> GatewayConfig:
     nothing: dict[str, Any] = dict.fromkeys(
         ("mcpServers", "tools", "workflows", "endpoints", "probes", "events"), MappingProxyType({})
     )
-    return config.model_copy(update={**nothing, "policies": [], "server": server, "facts": None})
+    silent = {"facts": None, "metrics": None, "traces": None}
+    return config.model_copy(update={**nothing, **silent, "policies": [], "server": server})

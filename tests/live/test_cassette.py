@@ -101,6 +101,18 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
         yield Recorded(gate, _paid)
 
 
+def test_what_is_played_is_counted_nowhere(recorded: Recorded) -> None:
+    config = recorded.gate.home / "gateway.yaml"
+    text = config.read_text("utf-8")
+    config.write_text(f"{text}metrics: {{ token: a-token-for-scrapers }}\n", "utf-8")
+    try:
+        with recorded.played() as (url, _):
+            scraper = {"Authorization": "Bearer a-token-for-scrapers"}
+            assert httpx2.get(url.replace("/mcp", "/metrics"), headers=scraper).status_code == 404
+    finally:
+        config.write_text(text, "utf-8")
+
+
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 def test_an_unchanged_agent_sees_again_what_it_saw_and_nothing_is_called(recorded: Recorded, mode: str) -> None:
     before = recorded.books()
