@@ -6,6 +6,8 @@ from typing import Final
 __all__ = ["Begun"]
 
 _MOST: Final = 100_000
+_OF_A_RUN: Final = 8
+"""How many steps take as much memory as a run without any: agents open as many as they like."""
 
 
 class Begun:
@@ -18,7 +20,7 @@ class Begun:
 
     def opened(self, run_id: str) -> None:
         """Note a run that has no steps yet."""
-        self._take(1)
+        self._take(_OF_A_RUN)
         self._steps[run_id] = set()
 
     def is_new(self, run_id: str, step: Hashable) -> bool:
