@@ -29,6 +29,22 @@ def test_names_that_would_collide_both_get_a_hash() -> None:
     assert all(wire.startswith("a_b_c_") for wire in wires.values())
 
 
+def test_a_tool_that_is_called_like_the_hash_of_another_takes_its_name_from_nobody() -> None:
+    [named] = wire_names(["github_ext.foo/bar"]).values()
+    imitating = f"github.{named.removeprefix('github_')}"
+    names = wire_names(["github_ext.foo/bar", imitating])
+    assert names["github_ext.foo/bar"] == named
+    assert len(set(names.values())) == 2
+    again = f"github.{names[imitating].removeprefix('github_')}"
+    assert len(set(wire_names(["github_ext.foo/bar", imitating, again]).values())) == 3
+
+
+def test_two_names_whose_hashes_begin_alike_get_longer_ones() -> None:
+    same = "a.long/" + "x" * 60
+    alike = [f"{same}{number}" for number in (29281, 73509)]
+    assert len(set(wire_names(alike).values())) == 2
+
+
 def test_a_long_name_is_cut_and_hashed_within_sixty() -> None:
     (wire,) = wire_names(["server." + "x" * 90]).values()
     assert len(wire) == 60
