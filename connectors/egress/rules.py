@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, field_validator
 
 from gateway.connector import ConnectorConfig, ProxyUrl, Rejected, Tunnel
 from gateway.connector.addresses import Address, Reach, judged
-from gateway.connector.target import Target, TargetRefused, host_in
+from gateway.connector.target import Target, host_in
 
 __all__ = ["Egress", "EgressConfig", "EgressRefused", "EgressRule"]
 
@@ -126,15 +126,6 @@ class Egress:
             self.check_address(target.host, target.address)
         elif target.host.rpartition(".")[2] == "localhost" and target.host not in self._private:
             raise EgressRefused(target.host, "it is this machine, and egress.allow_private does not name it")
-
-    def check_url(self, method: str, url: str) -> Target:
-        """Return what `url` says, if a request may go there. Raises `EgressRefused`."""
-        try:
-            target = Target.read(url)
-        except TargetRefused as error:
-            raise EgressRefused("this URL", str(error)) from None
-        self.check(method, target)
-        return target
 
     def check_address(self, host: str, address: Address) -> None:
         """Let a connection for `host` be made to `address`. Raises `EgressRefused`."""

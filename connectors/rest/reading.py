@@ -109,9 +109,7 @@ def _is_json(kind: str) -> bool:
 
 
 def _charset(answer: Answer) -> str:
-    found = re.search(
-        r"charset\s*=\s*\"?(utf-8|us-ascii|iso-8859-1|windows-1252)", answer.headers["content-type"], re.I
-    )
+    found = _CHARSET.search(answer.headers["content-type"])
     return found[1] if found else "utf-8"
 
 

@@ -11,7 +11,6 @@ from gateway.model.tool import Effect, Tool
 __all__ = ["Step", "plan"]
 
 _INPUT: Final = "input."
-_OUTPUT: Final = "output."
 Find = Callable[[str], Tool | None]
 """Returns the tool of a canonical name, or None where there is none."""
 

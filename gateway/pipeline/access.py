@@ -23,7 +23,6 @@ from gateway.store.ports import Event, EventFilter, Ledger
 
 __all__ = ["AccessReview", "Checked", "Held", "Less", "Tighter"]
 
-_EVERYTHING: Final = 2**63 - 1
 _NOT_THERE: Final = frozenset({"unknown_tool", "tool_quarantined"})
 _FOR_ALL: Final = frozenset({TOOLS_SERVER, RESULTS_SERVER, APPROVALS_SERVER})
 """The gateway's own tools that show an agent what is its own anyway: nobody is asked whether it may have them."""

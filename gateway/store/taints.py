@@ -11,7 +11,7 @@ from typing import Protocol
 
 from gateway.model.light import light
 
-__all__ = ["CLEAN", "Clearing", "Taint", "TaintStore"]
+__all__ = ["Clearing", "Taint", "TaintStore"]
 
 
 @light
@@ -21,9 +21,6 @@ class Taint:
 
     run: Mapping[str, int] = field(default_factory=dict)
     principal: Mapping[str, int] = field(default_factory=dict)
-
-
-CLEAN = Taint()
 
 
 @dataclass(frozen=True, slots=True)

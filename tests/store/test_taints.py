@@ -12,7 +12,7 @@ from gateway.model.facts import StepStatus
 from gateway.store.ports import Event, EventFilter, EventKind, Store
 from gateway.store.sqlite import SqliteStore
 from gateway.store.sqlite.taints import find_taint
-from gateway.store.taints import CLEAN, Clearing, Taint
+from gateway.store.taints import Clearing, Taint
 from tests.fixtures.clock import FakeClock
 from tests.store.making import T0, ending, intent, record
 
@@ -31,7 +31,7 @@ async def last(store: Store) -> Event:
 
 
 async def test_nothing_follows_who_has_read_nothing(store: Store) -> None:
-    assert await store.taint(*HERE) == CLEAN
+    assert await store.taint(*HERE) == Taint()
 
 
 async def test_labels_of_a_read_follow_its_run_and_its_principal_from_the_event_behind_it(store: Store) -> None:
@@ -40,7 +40,7 @@ async def test_labels_of_a_read_follow_its_run_and_its_principal_from_the_event_
     assert await store.taint("run_1", "billing", "eve") == Taint(followed, followed)
     assert await store.taint("run_2", "billing", "eve") == Taint({}, followed)
     assert await store.taint("run_1", "other", "") == Taint(followed, {})
-    assert await store.taint("run_2", "billing", "") == CLEAN
+    assert await store.taint("run_2", "billing", "") == Taint()
     assert await kinds(store) == [EventKind.CALL_RECORDED, EventKind.TAINT_MARKED]
     marked = await last(store)
     assert (marked.call_id, marked.run_id, marked.agent, marked.tool) == ("", "run_1", "billing", "payments.list")
@@ -56,7 +56,7 @@ async def test_a_read_that_need_not_be_durable_is_where_it_carries_labels(store:
 
 async def test_labels_of_a_claimed_call_are_marked_with_its_end(store: Store) -> None:
     await store.claim(intent("call_1", tool="web.fetch"))
-    assert await store.taint(*HERE) == CLEAN
+    assert await store.taint(*HERE) == Taint()
     await store.finish(ending("call_1", taint=WEB))
     assert (await store.taint("run_9", "billing", "")).principal == dict.fromkeys(WEB, T0 + 1000)
     assert (await kinds(store))[1:] == [EventKind.CALL_FINISHED, EventKind.TAINT_MARKED]
@@ -71,7 +71,7 @@ async def test_a_call_that_cannot_end_marks_nothing(store: Store) -> None:
     await store.finish(ending("call_1"))
     with pytest.raises(StoreFault):
         await store.finish(ending("call_1", StepStatus.FAILED, taint=WEB))
-    assert await store.taint(*HERE) == CLEAN
+    assert await store.taint(*HERE) == Taint()
 
 
 async def test_labels_add_up_and_are_marked_anew(store: Store) -> None:
@@ -103,7 +103,7 @@ async def test_a_person_lets_go_of_what_follows_a_run_and_its_principal_on_recor
     await store.record(record("call_1", taint=("untrusted",)))
     await store.record(record("call_2", taint=("private",), run_id="run_2"))
     assert await store.clear_taint(CLEARED)
-    assert await store.taint(*HERE) == CLEAN
+    assert await store.taint(*HERE) == Taint()
     assert await store.taint("run_2", "billing", "") == Taint({"private": T0}, {})  # what that run read stays with it
     cleared = await last(store)
     assert (cleared.kind, cleared.run_id, cleared.agent) == (EventKind.TAINT_CLEARED, "run_1", "billing")
@@ -126,7 +126,7 @@ async def test_taint_outlives_the_process(ledger_path: Path) -> None:
     for _ in range(2):
         store = SqliteStore(ledger_path, FakeClock())
         await store.open()
-        if await store.taint(*HERE) == CLEAN:
+        if await store.taint(*HERE) == Taint():
             await store.record(record("call_1", taint=WEB))
         else:
             assert (await store.taint(*HERE)).run == dict.fromkeys(WEB, T0)
