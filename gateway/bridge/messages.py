@@ -1,6 +1,7 @@
 """JSON-RPC as far as the bridge must read it: what a line is, and what it travels with."""
 
 import base64
+import codecs
 import json
 import re
 from collections.abc import Mapping
@@ -43,7 +44,10 @@ class Malformed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One JSON-RPC message. `raw` is what the host wrote and what the gateway receives, byte for byte."""
+    """One JSON-RPC message. `raw` is what the host wrote and what the gateway receives, byte for byte.
+
+    Only a byte order mark in front is left out, as RFC 8259 §8.1 has it: .NET writes one before all else.
+    """
 
     raw: bytes = field(repr=False)
     method: str
@@ -83,7 +87,8 @@ def parse(line: bytes) -> Message:
     method, identifier, params = value.get("method", ""), value.get("id"), value.get("params", {})
     if not isinstance(method, str) or isinstance(identifier, bool | dict | list):
         raise Malformed(-32600, "Invalid request: `method` must be text, and `id` text or a number")
-    return Message(line.strip(), method, identifier, params if isinstance(params, dict) else {})
+    raw = line.strip().removeprefix(codecs.BOM_UTF8)
+    return Message(raw, method, identifier, params if isinstance(params, dict) else {})
 
 
 def header_value(value: str) -> str:

@@ -1,5 +1,6 @@
 """What a host sees of the bridge while the gateway is up."""
 
+import codecs
 import json
 import os
 import shlex
@@ -31,6 +32,15 @@ def test_what_the_host_wrote_reaches_the_gateway_unchanged(bridge: Bridge, gatew
     bridge.say(message)
     assert bridge.hear()["result"]["echo"] == message["params"]
     assert gateway.received[0][2] == message
+
+
+def test_a_byte_order_mark_before_a_message_is_no_part_of_it(bridge: Bridge, gateway: FakeGateway) -> None:
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "echo"}}
+    line = json.dumps(message).encode()
+    bridge.say(codecs.BOM_UTF8 + line + b"\r\n")
+    assert bridge.hear()["id"] == 1
+    _, headers, heard = gateway.received[0]
+    assert (heard, headers["Content-Length"]) == (message, str(len(line)))
 
 
 def test_each_request_carries_the_local_bearer_and_says_that_it_came_over_stdio(
