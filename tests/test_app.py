@@ -134,6 +134,23 @@ async def test_limits_change_at_once_and_a_rule_for_a_tool_wins_over_the_servers
         assert await listed(gateway) == ["probe_pay", "results_read", *RUN_TOOLS]
 
 
+async def test_what_counts_from_the_next_start_is_said_until_then(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with up(house) as gateway:
+        written = gateway.config.model_dump(exclude_unset=True)
+        assert (await gateway.reload(gateway.config), gateway.status()["restart_due"]) == ("", [])
+        servers = {name: {**section, "env": {"KEY": "new"}} for name, section in written["mcpServers"].items()}
+        more = {**servers, "web": {"url": "https://x.example/mcp", "headers": {"Authorization": "a"}}}
+        changed = {**written, "mcpServers": more, "approvals": {"expires": "1h"}}
+        assert await gateway.reload(GatewayConfig.model_validate(changed)) == ""
+        due = ["approvals", *(f"mcpServers.{name}" for name in more)]
+        assert gateway.status()["restart_due"] == due
+        assert f"{', '.join(due)} changed: that counts from the next start" in caplog.text
+        assert await gateway.reload(GatewayConfig.model_validate(written)) == ""
+        assert gateway.status()["restart_due"] == []
+
+
 async def test_an_agent_with_more_tools_than_are_listed_is_listed_what_finds_them(tmp_path: Path) -> None:
     house = House.with_a_server(tmp_path, PAY, tool("write", {"text": {"type": "string"}}))
     text = (house.path / "gateway.yaml").read_text("utf-8") + AGENTS.replace("'*'", "'probe.*'")

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Coroutine, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict
 from functools import partial
@@ -16,7 +16,7 @@ from gateway.catalog.catalog import pin_new
 from gateway.catalog.lock import Lock, LockError
 from gateway.config.model import GatewayConfig
 from gateway.connector.about import UNSAID
-from gateway.connector.registry import load_connectors, sought_in
+from gateway.connector.registry import fixed_in, load_connectors, sought_in
 from gateway.home import Home
 from gateway.ledger.latency import ended_calls
 from gateway.ledger.retention import Retention
@@ -52,6 +52,7 @@ class Gateway(Parts):
         if config.metrics is not None:
             self.counts = CallCounts(self.clock.now_ms())
         self._levels = ServiceLevels(self._expected(), self.store, self.clock)
+        self._started_with: Mapping[str, Any] = {}
 
     def _objective(self, server: str) -> Objective | None:
         return self.config.objective(server)
@@ -74,6 +75,7 @@ class Gateway(Parts):
         """
         self._stack.push_async_callback(self.store.close)
         self._stack.push_async_callback(self.keys.close)
+        self._started_with = _fixed(self.config)
         await self.store.open()
         await self.store.verify()
         if self.heads is not None:
@@ -170,8 +172,8 @@ class Gateway(Parts):
     async def reload(self, config: GatewayConfig) -> str:
         """Go by a new configuration from now on; return what is wrong with it, and then the old one stays in force.
 
-        Agents, policies, tool rules, the lock and servers' credentials change at once. Servers and the address change
-        with a restart.
+        Agents, policies, tool rules, the lock and servers' credentials change at once. Servers, what is in their
+        environment, and the address change with a restart; what is due is said.
         """
         try:
             lock = Lock.read(self.home.lock).begun_with(self.lock.decided)
@@ -189,7 +191,14 @@ class Gateway(Parts):
         self.rules_changed()
         self.authenticator.replace(config.agents)
         await self._index()
+        if due := self.restart_due():
+            _LOG.warning("%s changed: that counts from the next start of the gateway", ", ".join(due))
         return ""
+
+    def restart_due(self) -> list[str]:
+        """Return what the configuration says otherwise since the gateway was started, and what only a start heeds."""
+        was, now = self._started_with, _fixed(self.config)
+        return [name for name in {**was, **now} if was.get(name) != now.get(name)]
 
     async def _index(self) -> None:
         for tool, paths in self.rules.current.bundle.prior_indexes:
@@ -203,6 +212,7 @@ class Gateway(Parts):
         return {
             "policy_problem": self.policy_problem,
             "files_problem": self.files_problem,
+            "restart_due": self.restart_due(),
             "store_problem": self.store.trouble(),
             "bundle": self.rules.current.bundle.digest,
             "credentials": self.credentials.status(),
@@ -261,3 +271,11 @@ def _tell_of_its_end(task: "asyncio.Future[None]") -> None:
     """Tell of what ends by an error, and not with the gateway: nobody waits for what goes on beside the calls."""
     if not task.cancelled() and (error := task.exception()) is not None:
         _LOG.error("a part of the gateway has stopped; restart it, and report this", exc_info=error)
+
+
+def _fixed(config: GatewayConfig) -> Mapping[str, Any]:
+    """Return what of a configuration counts from a start on."""
+    registry = load_connectors()
+    servers = {f"mcpServers.{name}": fixed_in(section, registry) for name, section in config.mcpServers.items()}
+    server = (config.server.listen, config.server.store)
+    return {"server": server, "approvals": config.approvals, "events": config.events, **servers}

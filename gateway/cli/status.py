@@ -39,6 +39,8 @@ def status(config: ConfigPath = Path("gateway.yaml"), as_json: AsJson = False) -
         lines.append(f"the policies do not load: {found['policy_problem']}")
     if found["files_problem"]:
         lines.append(f"the files are not in force: {found['files_problem']}")
+    if due := found.get("restart_due"):
+        lines.append(f"{', '.join(due)} changed: restart the gateway to have that count")
     if found["store_problem"]:
         lines.append(f"the ledger cannot be written, so calls are refused: {found['store_problem']}")
     for name, why in found["events_problems"].items():

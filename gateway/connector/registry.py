@@ -15,6 +15,7 @@ __all__ = [
     "STANDING",
     "ConnectorLoadError",
     "build_upstream",
+    "fixed_in",
     "load_connectors",
     "settings_of",
     "sought_in",
@@ -112,6 +113,17 @@ def build_upstream(
         raise ConnectorLoadError(f"mcpServers.{name}: no connector {kind!r} is installed (installed: {known})")
     config = connector.configure(settings, environ)
     return connector.upstream(config, replace(surroundings or Surroundings(), server=name))
+
+
+def fixed_in(section: Mapping[str, Any], registry: Mapping[str, type[Connector[Any]]]) -> Mapping[str, Any]:
+    """Return what of a valid section counts from a start on: all but credentials that the gateway keeps by itself."""
+    kind, settings = settings_of(section)
+    connector = registry.get(kind)
+    if connector is None or connector.sought(connector.configure(settings, None), "") is None:
+        return {"connector": kind, **settings}
+    auth = settings.get("auth")
+    kept = {"headers": ..., "auth": auth.get("type") if isinstance(auth, Mapping) else auth}
+    return {"connector": kind, **settings, **kept}
 
 
 def sought_in(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.connector.registry import GROUP, ConnectorLoadError, build_upstream, load_connectors
+from gateway.connector.registry import GROUP, ConnectorLoadError, build_upstream, fixed_in, load_connectors
 from tests.fixtures.payments_connector import Payments
 
 PAYMENTS = "tests.fixtures.payments_connector"
@@ -54,3 +54,17 @@ def test_a_section_names_its_connector_or_is_an_mcp_server() -> None:
         build_upstream("p", {"command": "x"}, registry)
     with pytest.raises(ConnectorLoadError, match="installed: none"):
         build_upstream("p", {"connector": "x"}, {})
+
+
+def test_what_counts_from_a_start_on_is_all_but_the_credentials_that_the_gateway_keeps() -> None:
+    registry = load_connectors()
+    web = {"url": "https://x.example/mcp", "headers": {"Authorization": "a"}, "trust": 10, "about": {"owner": "us"}}
+    same = {**web, "headers": {"Authorization": "b"}, "trust": 20, "about": {}}
+    assert fixed_in(web, registry) == fixed_in(same, registry)
+    signing = {"type": "client_credentials", "client_id": "us", "client_secret": "s", "issuer": "https://idp.example"}
+    keeping = {"url": web["url"], "auth": signing}
+    assert fixed_in(keeping, registry) == fixed_in({**keeping, "auth": {**signing, "client_secret": "t"}}, registry)
+    for other in ({**web, "url": "https://y.example/mcp"}, {"url": web["url"]}, keeping):
+        assert fixed_in(web, registry) != fixed_in(other, registry)
+    local = {"command": "sh", "env": {"KEY": "a"}}
+    assert fixed_in(local, registry) != fixed_in({**local, "env": {"KEY": "b"}}, registry)
