@@ -6,6 +6,7 @@ error of a server, which passes as it is. Whatever is no tool has no such result
 """
 
 from collections.abc import Callable, Mapping
+from math import ceil
 from typing import Any, Final
 
 from gateway.codec import dump
@@ -219,5 +220,5 @@ def _fault(error: GatewayError, *, known: bool) -> tuple[str, dict[str, Any]]:
     refusal |= error.told
     if error.retry_after_s is not None:
         refusal["retryAfter"] = error.retry_after_s
-        text = f"{text} Try again in {error.retry_after_s:g} s."
+        text = f"{text} Try again in {ceil(10 * error.retry_after_s) / 10:g} s."
     return text, refusal

@@ -93,9 +93,9 @@ async def test_an_unknown_outcome_is_never_to_be_repeated_by_itself(fault: Gatew
 
 
 async def test_a_limit_says_when() -> None:
-    result = await result_of(Failed(LimitFault("Slow down.", retry_after_s=2.5)))
-    assert result["_meta"][REFUSAL_META]["retryAfter"] == 2.5
-    assert result["content"][0]["text"] == "Slow down. Try again in 2.5 s."
+    result = await result_of(Failed(LimitFault("Slow down.", retry_after_s=14.8652)))
+    assert result["_meta"][REFUSAL_META]["retryAfter"] == 14.8652
+    assert result["content"][0]["text"] == "Slow down. Try again in 14.9 s."  # never too soon
 
 
 async def test_what_is_for_the_ledger_only_does_not_reach_the_agent() -> None:
