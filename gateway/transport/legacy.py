@@ -40,6 +40,9 @@ _SERVER_INFO_META: Final = "io.modelcontextprotocol/serverInfo"
 _OWN: Final = frozenset({"ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"})
 """What the gateway answers without the pipeline."""
 
+_ANY_TEXT: Final = frozenset({"*/*", "text/*"})
+"""What says that streams are read, where nothing else could be the answer."""
+
 _MAX_SUBSCRIPTIONS: Final = 1000
 _MAX_SUBSCRIBED: Final = 256 * 1024
 """Characters of all the URIs a session has subscribed to: its record holds them, and is written anew with each."""
@@ -101,7 +104,7 @@ class Legacy:
         Where that event is not known any more, as after a restart, whoever waits for a request's answer is told so.
         """
         session, identity = await self._session(exchange, "GET", {})
-        if not exchange.head.takes_streams:
+        if not (exchange.head.takes_streams or _ANY_TEXT.intersection(_accepted(exchange.headers))):
             raise HttpRefusal(406, "Accept must include text/event-stream.")
         last = exchange.headers.get("last-event-id")
         found = session.streams.find(last) if last else None
@@ -306,6 +309,11 @@ def _check_room(session: Session, uri: str) -> None:
     if len(wanted) > _MAX_SUBSCRIPTIONS or sum(map(len, wanted)) > _MAX_SUBSCRIBED:
         most = f"{_MAX_SUBSCRIPTIONS} subscriptions, of {_MAX_SUBSCRIBED} characters together"
         raise RpcError(_INVALID_PARAMS, f"A session has at most {most}.")
+
+
+def _accepted(headers: Mapping[str, str]) -> list[str]:
+    """Return the media ranges that a client accepts (RFC 9110 §12.5.1)."""
+    return [each.partition(";")[0].strip() for each in headers.get("accept", "").lower().split(",")]
 
 
 async def _cancelled(*tasks: "asyncio.Task[None]") -> None:

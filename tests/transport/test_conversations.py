@@ -426,9 +426,18 @@ async def test_the_same_request_id_twice_at_once_is_refused() -> None:
     assert "result" in (await peer.legacy("tools/call", LIST, request_id="same").ended()).messages[0]
 
 
-async def test_a_stream_without_the_accept_for_it_is_refused() -> None:
+@pytest.mark.parametrize("accept", ["application/json", "text/html", ""])
+async def test_a_stream_without_the_accept_for_it_is_refused(accept: str) -> None:
     peer = await asking_peer()
-    assert (await peer.request("GET", accept="application/json").ended()).status == 406
+    assert (await peer.request("GET", accept=accept).ended()).status == 406
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/json, Text/*;q=0.5", "Text/Event-Stream"])
+async def test_whoever_reads_any_text_reads_streams(accept: str) -> None:
+    peer = await asking_peer()
+    reply = peer.request("GET", accept=accept)
+    assert (await reply.started()).status == 200
+    reply.leave()
 
 
 async def test_policies_are_asked_for_each_question_anew() -> None:
