@@ -14,6 +14,9 @@ _NAMED: Final = re.compile(
 )
 """How the name of a secret ends: AUTH_MODE, TOKEN_URL and KEY_FILE are none."""
 
+_PLAIN: Final = re.compile(r"[a-z]+(?:[_.-][a-z]+)*|(?:~|\.{1,2})?/(?:[\w.@-]+/)+[\w.@-]*")
+"""What stands under `PRIMARY_KEY` or `SSH_KEY` and is none: words, as the names of columns are, and paths."""
+
 _SCHEME: Final = re.compile(r"(?:Bearer|Basic|Token|ApiKey)\s+(\S+)", re.IGNORECASE)
 _INSIDE: Final = re.compile(
     r"://[^/@\s:]*+:([^/@\s]++)@|[?&][^=&#]*?(?:key|token|secret|pass|password)=([^&#\s]++)", re.IGNORECASE
@@ -44,7 +47,7 @@ def _in(node: Any, name: str) -> Iterator[str]:
         scheme = _SCHEME.fullmatch(node)
         if scheme:
             yield scheme[1]
-        elif _ends_secret(name):
+        elif _ends_secret(name) and not (name.upper().endswith("KEY") and _PLAIN.fullmatch(node)):
             yield node
 
 

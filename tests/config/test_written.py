@@ -19,6 +19,11 @@ from gateway.config.written import written_secrets
         ({"url": "https://x.example/mcp?api_key=0123456789&page=first-page"}, {"0123456789"}),
         ({"env": {"DSN": "postgres://me:pa55word@db/x"}}, {"pa55word", "postgres://me:pa55word@db/x"}),
         ({"env": {"AUTH_MODE": "client_credentials", "TOKEN_URL": "https://x.example/t", "AUTHOR": "somebody"}}, {}),
+        (
+            {"env": {"PRIMARY_KEY": "customer_id", "SSH_KEY": "/etc/ssh/id_rsa", "X_KEY": "customer_id7"}},
+            {"customer_id7"},
+        ),
+        ({"env": {"DB_PASSWORD": "correcthorse", "API_TOKEN": "/a/b/c/d/e"}}, {"correcthorse", "/a/b/c/d/e"}),
         ({"env": {"API_KEY": "none", "KEY_FILE": "/etc/keys/acme"}, "token": 12345678, "timeout": None}, {}),
     ],
 )
