@@ -55,7 +55,7 @@ class Exchange:
         self._gone = False
         self._back: HttpBack | None = None
         self._ends: asyncio.Task[Any] | None = None
-        self._watcher: asyncio.Task[None] | asyncio.TimerHandle | None = None
+        self._watcher: asyncio.Task[None] | None = None
 
     def asks(self, request: RpcRequest) -> None:
         """Take note of the message that the body holds."""
@@ -164,11 +164,11 @@ class Exchange:
     def unwatch(self) -> None:
         """Look after the connection no longer."""
         self._lookout.drop(self)
-        if self._watcher is not None:
+        if self.cycle is not None:
+            self.cycle.on_gone = None
+        elif self._watcher is not None:
             self._watcher.cancel()
             self._watcher = None  # it knows how it was called off, and that knows this
-            if self.cycle is not None:
-                self.cycle.on_gone = None
 
     def explain(self) -> None:
         """Say why this task was cancelled, where the client would have it.
@@ -185,17 +185,17 @@ class Exchange:
             called_off.recorded = True
             raise called_off from None
 
-    def look_after(self) -> None:
+    def look_after(self) -> float | None:
         """Look after the connection: this takes long."""
-        loop = asyncio.get_running_loop()
         if self.cycle is None:
-            self._watcher = loop.create_task(self._watch(self._ends, self._stream_after_s))
-            return
-        self._watcher = loop.call_later(self._stream_after_s, self._stream)
+            watching = self._watch(self._ends, self._stream_after_s)
+            self._watcher = asyncio.get_running_loop().create_task(watching)
+            return None
         if self.cycle.disconnected:
             self._end()
         else:
             self.cycle.on_gone = self._end
+        return self._stream_after_s
 
     def _end(self) -> None:
         """The client has gone."""
@@ -203,7 +203,8 @@ class Exchange:
         if self._ends is not None:
             self._ends.cancel()
 
-    def _stream(self) -> None:
+    def lasts(self) -> None:
+        """Send the client a stream, if it takes one."""
         if self._back is not None:
             self._back.stream()
 
@@ -212,7 +213,7 @@ class Exchange:
             async with asyncio.timeout(stream_after_s):
                 await self.until_gone()
         except TimeoutError:
-            self._stream()
+            self.lasts()
             await self.until_gone()
         if task is not None:
             task.cancel()
