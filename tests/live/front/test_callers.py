@@ -211,7 +211,7 @@ async def test_a_session_id_that_was_not_given_out_is_none(gate: Inside, change:
 async def test_a_run_serves_only_its_owner(gate: Inside, era: str) -> None:
     owner, thief = await peer(gate, era), await peer(gate, era, "payer2")
     started = await owner.call("run_start")
-    run = re.search(r"run_[0-9a-f]{32}", json.dumps(started.result))
+    run = re.search(r"run_[0-9a-f]{41}", json.dumps(started.result))
     assert run is not None
     mine = {"io.toolgate/run": run[0]}
     assert (await owner.call("probe_act", {"in": era}, mine)).code == "ok"
@@ -239,6 +239,6 @@ async def test_ids_hold_128_unguessable_bits(gate: Inside) -> None:
     calls = {(await known.call("nothing")).result["_meta"]["io.toolgate/refusal"]["call"] for _ in range(30)}
     assert len(nonces) == len(calls) == 30
     assert all(re.fullmatch(r"[0-9a-f]{32}", nonce) for nonce in nonces)
-    assert all(re.fullmatch(r"call_[0-9a-f]{32}", call) for call in calls)
-    bits = "".join(f"{int(one.removeprefix('call_'), 16):0128b}" for one in nonces | calls)
+    assert all(re.fullmatch(r"call_[0-9a-f]{41}", call) for call in calls)  # nine digits tell when, the others nothing
+    bits = "".join(f"{int(one[-32:], 16):0128b}" for one in nonces | calls)
     assert 0.45 < bits.count("1") / len(bits) < 0.55

@@ -107,7 +107,7 @@ def plain(reply: httpx2.Response) -> tuple[int, list[tuple[str, str]], str]:
 
     def undrawn(text: str) -> str:
         text = re.sub(r',?"io.toolgate/loop":{[^}]*}', "", text).replace(',"_meta":{}', "")
-        return re.sub(r"[0-9a-f]{32}(\.[\w.-]+)?|(?<=^id: )[^.]+", "…", text, flags=re.MULTILINE)
+        return re.sub(r"[0-9a-f]{32,}(\.[\w.-]+)?|(?<=^id: )[^.]+", "…", text, flags=re.MULTILINE)
 
     lines = reply.headers.multi_items()
     headers = [(name, undrawn(value)) for name, value in lines if name != "content-length"]
