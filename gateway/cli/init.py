@@ -127,6 +127,8 @@ class Setup:
             backup = write_host(file.host, rewritten[file.host.name], self._today())
             self._remember(file.host.path)
             done(f"{file.host.title} now starts {_count(1, 'server')}: {ENTRY}  (backup: {backup and backup.name})")
+        if plan.secrets:
+            say("  The backup has the secrets as they were, readable by you only; toolgate init --undo needs it.")
         say(f"  Next: toolgate up, then restart {' and '.join(file.host.title for file in files)}")
 
     def _start_empty(self, hosts: Sequence[Host]) -> None:
@@ -196,7 +198,8 @@ class Setup:
             if older is None:
                 raise HostFileError(f"{file.host.path}: has no backup beside it")
             text = restored(file, older)
-            for line in _unified(file.text, text, file.host.path.name):
+            shown = _masked(text, import_hosts([older], getpass.getuser()))
+            for line in _unified(file.text, shown, file.host.path.name):
                 say(f"    {line}")
             if self.ask(f"Give {file.host.title} its {_count(len(older.others), 'server')} back?"):
                 write_host(file.host, text)
@@ -217,10 +220,13 @@ def _entry(config: Path, agent: str) -> dict[str, Any]:
 
 def _diff(file: HostFile, after: str, plan: Import) -> list[str]:
     """Return the change as a person may look at it: what becomes a secret is not shown."""
-    before = file.text
+    return _unified(_masked(file.text, plan), after, file.host.path.name)
+
+
+def _masked(text: str, plan: Import) -> str:
     for value in sorted(plan.secrets.values(), key=len, reverse=True):
-        before = before.replace(value, _MASK)
-    return _unified(before, after, file.host.path.name)
+        text = text.replace(value, _MASK)
+    return text
 
 
 def _unified(before: str, after: str, name: str) -> list[str]:

@@ -101,7 +101,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def write_host(host: Host, text: str, day: str = "") -> Path | None:
-    """Replace a host's file, at once and with its mode kept; with `day` (2026-11-21), after a backup named for it.
+    """Replace a host's file, at once and with its mode kept; with `day` (2026-11-21), after a backup named for it,
+    which is for this user alone.
 
     Returns the backup. Raises `HostFileError`; the file is then as it was.
     """
@@ -109,7 +110,8 @@ def write_host(host: Host, text: str, day: str = "") -> Path | None:
     try:
         backup = _free_name(path, day) if day else None
         if backup is not None:
-            shutil.copy2(path, backup)
+            backup.touch(mode=0o600)  # it has what was in the file, secrets and all
+            shutil.copyfile(path, backup)
         draft = path.with_name(f".{path.name}.toolgate")
         draft.touch(mode=0o600)
         shutil.copymode(path, draft)

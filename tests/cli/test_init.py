@@ -84,9 +84,12 @@ def test_undo_gives_the_host_its_file_back_byte_for_byte(desktop: Path) -> None:
     before = desktop.read_bytes()
     imported(desktop)
     assert desktop.read_bytes() != before
+    [backup] = desktop.parent.glob(f"{desktop.name}.*")
+    assert backup.stat().st_mode & 0o777 == 0o600
     result = toolgate("init", "--undo", "--host-file", desktop, "--yes")
     assert result.exit_code == 0, result.output
     assert desktop.read_bytes() == before
+    assert "ghp_0123456789abcdef01" not in result.output
 
 
 def test_undo_finds_the_file_that_was_named_to_import_it(desktop: Path) -> None:
