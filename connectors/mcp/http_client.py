@@ -374,14 +374,14 @@ class _Connection(asyncio.Protocol):
             self._timer.cancel()
         if not self.lost.done():
             self.lost.set_result(None)
-        if self._answer is None:
-            return
-        if self._to_eof and exc is None and self._events is None:
+        if self._answer is not None and self._to_eof and exc is None and self._events is None:
             self._complete = True
             self._finish(b"")
-            return
-        when = "in the middle of its answer" if self._early else "before it answered"
-        self._fail(Unavailable(f"The server closed the connection {when}.", detail=str(exc or "")))
+        elif self._answer is not None:
+            when = "in the middle of its answer" if self._early else "before it answered"
+            self._fail(Unavailable(f"The server closed the connection {when}.", detail=str(exc or "")))
+        self._timer = self._events = None
+        del self._parser  # it knows this: such rings add up until somebody collects them
 
     # --- httptools callbacks; one that raises would be reported as a parser error, so none does
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from starlette.types import Receive, Scope, Send
@@ -209,10 +210,10 @@ class Exchange:
             self._back.stream()
 
     async def _watch(self, task: "asyncio.Task[Any] | None", stream_after_s: float) -> None:
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(stream_after_s):
                 await self.until_gone()
-        except TimeoutError:
+        if not self._gone:
             self.lasts()
             await self.until_gone()
         if task is not None:

@@ -376,10 +376,11 @@ class Kept(dict[str, Any]):
     """What can be seen to go."""
 
 
-async def test_a_request_that_was_looked_after_goes_at_its_end_and_waits_for_no_collection() -> None:
+@pytest.mark.parametrize("stream_after_s", [60, 0])
+async def test_a_request_that_was_looked_after_goes_at_its_end_and_waits_for_no_collection(stream_after_s: int) -> None:
     client, scope = Client(), Kept(headers=[], client=("127.0.0.1", 1))
     request = Exchange(scope, client.receive, client.send)
-    request.watch(until_gone=True)
+    request.watch(until_gone=True, stream_after_s=stream_after_s)
     request.look_after()
     await settle()
     gone = ref(scope)

@@ -2,14 +2,18 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from connectors.mcp.http_client import _Connection
+from gateway.connector import ConnectorFault
 from tests.connectors.mcp.conftest import Start, asked, fault_of, text
 from tests.fixtures import http_faults as faults
 from tests.fixtures.clock import FakeClock
 from tests.fixtures.fault_http import Exchange, FaultServer
+from tests.fixtures.rings import letting_go
 
 FAULTS: list[tuple[Callable[[Exchange], Awaitable[None]], str, str]] = [
     (faults.reset_before, "unavailable", "before it answered"),
@@ -229,3 +233,25 @@ async def test_a_connection_that_brought_anothers_answer_is_not_used_again(start
         await fault_of(upstream.call(asked("odd")))
         assert text(await upstream.call(asked("echo", {"n": 1}))) == {"n": 1}
         assert server.connections == before + 1
+
+
+@pytest.mark.parametrize(
+    "fault", [faults.close_before, faults.truncated_body, faults.oversize_chunked, faults.not_http]
+)
+async def test_a_connection_that_broke_is_let_go_of_with_what_it_brought(start: Start, fault: Any) -> None:
+    async with FaultServer(faults={"fault": fault}) as server:
+        upstream = await start({"url": server.url, "max_message_bytes": 100_000})
+        await upstream.call(asked("echo"))
+        async with letting_go(_Connection):
+            for _ in range(3):
+                with suppress(ConnectorFault):  # what pytest catches stays in a ring of its own
+                    await upstream.call(asked("fault"))
+            await upstream.call(asked("echo"))
+
+
+async def test_a_connection_at_rest_holds_nothing_of_the_answer_before(start: Start) -> None:
+    async with FaultServer(faults={"large": faults.chunked}) as server:
+        upstream = await start({"url": server.url})
+        await upstream.call(asked("large"))
+        [connection] = upstream._shared.wire._client._idle  # type: ignore[attr-defined]
+        assert not connection._body
