@@ -17,7 +17,7 @@ from gateway.cli.running import running
 from gateway.config import GatewayConfig
 from gateway.connector.about import UNSAID, About
 
-__all__ = ["ask_servers", "breaker_text", "pin_schemas", "probe_servers", "slo_text"]
+__all__ = ["ask_servers", "breaker_text", "pin_schemas", "probe_servers", "remedy_for", "slo_text"]
 
 _COMMAND: Final = re.compile(r"`(toolgate [^`]+)`")
 """What a server's fault says to run."""
@@ -60,7 +60,7 @@ def probe_servers(config: GatewayConfig, path: Path) -> Iterable[Check]:
     for name in config.mcpServers:
         if name in silent:
             command = _COMMAND.search(silent[name])
-            fix = command[1] if command else "run its command by hand, or correct its entry under mcpServers"
+            fix = command[1] if command else remedy_for(config.mcpServers[name])
             fix += f"; or {words}" if (words := abouts.get(name, UNSAID).words()) else ""
             yield Check(f"server {name}", ok=False, message=silent[name] or "it did not answer", fix=fix)
             continue
@@ -70,6 +70,14 @@ def probe_servers(config: GatewayConfig, path: Path) -> Iterable[Check]:
             if tool.server == name and tool.quarantined and (name in lock.servers or not is_new):
                 told, fix = f"is quarantined: {tool.quarantined}", f"toolgate schema diff {tool.name}"
                 yield Check(f"tool {tool.name}", ok=is_new, message=told, fix=fix, warning=is_new)
+
+
+def remedy_for(entry: Mapping[str, Any]) -> str:
+    """Return what to do about a server that does not answer, by its entry."""
+    look = "run its command by hand, or " if "command" in entry else ""
+    if "url" in entry:
+        look = "ask its url from this machine, as with curl -i, or "
+    return f"{look}correct its entry under mcpServers"
 
 
 def _found_running(loaded: Loaded) -> Iterable[Check]:

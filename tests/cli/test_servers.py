@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.cli.servers import breaker_text
+from gateway.cli.servers import breaker_text, remedy_for
 
 
 @pytest.mark.parametrize(
@@ -16,3 +16,15 @@ from gateway.cli.servers import breaker_text
 )
 def test_a_breaker_that_is_closed_but_for_some_users_says_so(breaker: str, users: int, text: str) -> None:
     assert breaker_text({"breaker": breaker, "breaker_open_for": users}) == text
+
+
+@pytest.mark.parametrize(
+    ("entry", "look"),
+    [
+        ({"command": "uvx"}, "run its command by hand, or "),
+        ({"url": "https://crm.example/mcp?key=k"}, "ask its url from this machine, as with curl -i, or "),
+        ({"connector": "sql"}, ""),
+    ],
+)
+def test_a_server_that_does_not_answer_is_to_be_looked_at_in_its_own_way(entry: dict[str, str], look: str) -> None:
+    assert remedy_for(entry) == f"{look}correct its entry under mcpServers"
