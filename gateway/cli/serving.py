@@ -6,11 +6,12 @@ import gc
 import json
 import logging
 import os
+import resource
 import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -27,10 +28,11 @@ from gateway.redaction.redactor import Redactor
 from gateway.store.private_file import PrivateFileError
 from gateway.transport.server import listen, serving
 
-__all__ = ["announced", "serve", "told_to_stop"]
+__all__ = ["announced", "serve", "take_descriptors", "told_to_stop"]
 
 _LOG = logging.getLogger("gateway")
 _LEASE_GRACE_S = 5.0
+_DESCRIPTORS = 65_536
 _SWITCH_S = 0.0005  # the writer thread waits this long for the loop at most (measured: effects 10 % less CPU)
 
 
@@ -54,8 +56,21 @@ def _run(loaded: Loaded, lease: bool) -> None:
     log_to_stderr(redactor, loaded.config.server.log)
     sys.setswitchinterval(_SWITCH_S)
     keep_large_blocks_apart()
+    take_descriptors()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(loaded, redactor, lease))
+
+
+def take_descriptors() -> None:
+    """Have as many open files as this process may: clients, servers and children each take some.
+
+    The usual 1024 are for programs that `select`. Beyond the limit, whoever connects is turned away without a word.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with suppress(ValueError, OSError):  # the system may allow less than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _fail(error: Exception) -> NoReturn:
