@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -149,6 +149,29 @@ async def test_what_counts_from_the_next_start_is_said_until_then(
         assert f"{', '.join(due)} changed: that counts from the next start" in caplog.text
         assert await gateway.reload(GatewayConfig.model_validate(written)) == ""
         assert gateway.status()["restart_due"] == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"server": {"origins": ["https://chat.example"]}},
+        {"server": {"public_url": "https://gate.example"}},
+        {"identity": {"clock_skew": 5}},
+        {"ledger": {"sign_every": "1s"}},
+        {"metrics": {"token": "0123456789abcdef"}},
+        {"resilience": {"rate_limit": {"calls": 5, "per_s": 60}}},
+        {"traces": {"url": "http://127.0.0.1:4318/v1/traces"}},
+    ],
+)
+async def test_what_is_read_at_a_start_alone_is_said_to_count_from_the_next(
+    house: House, change: Mapping[str, Mapping[str, Any]]
+) -> None:
+    async with up(house) as gateway:
+        written = gateway.config.model_dump(exclude_unset=True)
+        [(name, section)] = change.items()
+        changed = {**written, name: {**written.get(name, {}), **section}}
+        assert await gateway.reload(GatewayConfig.model_validate(changed)) == ""
+        assert gateway.status()["restart_due"] == [name]
 
 
 async def test_an_agent_with_more_tools_than_are_listed_is_listed_what_finds_them(tmp_path: Path) -> None:

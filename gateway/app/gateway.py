@@ -173,7 +173,7 @@ class Gateway(Parts):
         """Go by a new configuration from now on; return what is wrong with it, and then the old one stays in force.
 
         Agents, policies, tool rules, the lock and servers' credentials change at once. Servers, what is in their
-        environment, and the address change with a restart; what is due is said.
+        environment, the address, and whatever else only a start heeds change with a restart; what is due is said.
         """
         try:
             lock = Lock.read(self.home.lock).begun_with(self.lock.decided)
@@ -277,5 +277,11 @@ def _fixed(config: GatewayConfig) -> Mapping[str, Any]:
     """Return what of a configuration counts from a start on."""
     registry = load_connectors()
     servers = {f"mcpServers.{name}": fixed_in(section, registry) for name, section in config.mcpServers.items()}
-    server = (config.server.listen, config.server.store)
-    return {"server": server, "approvals": config.approvals, "events": config.events, **servers}
+    return {
+        "server": config.server.model_dump(exclude={"new_servers", "list_limit", "result_limit"}),
+        "identity": config.identity.model_dump(include={"local_key", "clock_skew", "trust_domain"}),
+        "ledger": config.ledger.model_dump(exclude={"retention", "imported"}),
+        "metrics": config.metrics is None,
+        **{name: getattr(config, name) for name in ("approvals", "events", "resilience", "traces")},
+        **servers,
+    }
