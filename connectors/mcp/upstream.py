@@ -177,7 +177,7 @@ class McpUpstream:
         except ConnectorFault as fault:
             if not mirrored or fault.sent:
                 raise confined(fault) from fault
-            if fault.code != "unavailable":
+            if fault.code not in {"unavailable", "credential_expired"}:  # which tell nothing of its sessions
                 self._has_no_sessions = era
         return await self._call_for(behalf, errand, mirrors=False)
 

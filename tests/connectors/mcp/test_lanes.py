@@ -312,6 +312,19 @@ async def test_a_server_that_cannot_be_had_twice_is_called_in_the_connection_the
     assert (await about(upstream, lane="later", capabilities=SAMPLING))["pid"] != shared["pid"]
 
 
+async def test_a_credential_that_ran_out_says_nothing_of_whether_a_server_has_sessions(start: Start) -> None:
+    async def once(exchange: Exchange) -> None:
+        server.on_method["initialize"] = lambda exchange: server._legacy(exchange, "initialize")
+        exchange.http(b"", "401 Unauthorized")
+
+    async with FaultServer("modern") as server:
+        upstream = await start({"url": server.url})
+        server.on_method["initialize"] = once
+        for lane in ("one", "other"):
+            assert text(await upstream.call(asked("echo", {"n": 1}, back=sampler({}, lane=lane)))) == {"n": 1}
+        assert ["mcp-session-id" in seen.headers for seen in server.calls("echo")] == [False, True]
+
+
 async def test_the_era_that_an_operator_names_is_kept_to_whatever_the_client_has(start: Start) -> None:
     upstream = await start(talker("both", protocol="modern"))
     assert (await about(upstream, capabilities=SAMPLING))["pid"] == (await about(upstream))["pid"]
