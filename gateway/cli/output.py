@@ -20,6 +20,7 @@ __all__ = [
     "cell",
     "done",
     "emit",
+    "emit_json",
     "fail_with",
     "fail_with_problems",
     "latest_only",
@@ -91,11 +92,16 @@ def latest_only(rows: Sequence[object], limit: int) -> None:
 def emit(data: Any, lines: Iterable[str], *, as_json: bool) -> None:
     """Print `data` as JSON for a program, or `lines` for a person."""
     if as_json:
-        text = json.dumps(data, indent=2, ensure_ascii=False)
-        typer.echo(_CONTROL.sub(lambda found: json.dumps(found[0])[1:-1], text))  # the same data, and steers nothing
+        emit_json(data, indent=2)
         return
     for line in lines:
         say(line)
+
+
+def emit_json(data: Any, *, indent: int | None = None) -> None:
+    """Print `data` as JSON, on one line where there is no `indent`: none of its characters steers a terminal."""
+    text = json.dumps(data, indent=indent, ensure_ascii=False)
+    typer.echo(_CONTROL.sub(lambda found: json.dumps(found[0])[1:-1], text))  # the same data
 
 
 def table(rows: Iterable[Mapping[str, str]]) -> list[str]:

@@ -12,7 +12,7 @@ import typer
 
 from gateway.cli.durations import moment_ms
 from gateway.cli.loaded import Loaded
-from gateway.cli.output import Refused, cell, emit, fail_with, latest_only, say, table
+from gateway.cli.output import Refused, cell, emit, emit_json, fail_with, latest_only, say, table
 from gateway.cli.place import AsJson, ConfigPath, placed_by, store_of, with_store
 from gateway.cli.stepping import step_through
 from gateway.config import GatewayConfig
@@ -189,9 +189,10 @@ async def _follow(loaded: Loaded, wanted: EventFilter, as_json: bool) -> None:
     try:
         async for event in tail(store, wanted, SystemClock()):
             line = await one_line(store, event.call_id)
-            if line is not None:
-                text = "  ".join(cell(value) for value in _row(line).values())
-                say(json.dumps(_data(line), ensure_ascii=False) if as_json else text)
+            if line is not None and as_json:
+                emit_json(_data(line))
+            elif line is not None:
+                say("  ".join(cell(value) for value in _row(line).values()))
     finally:
         await store.close()
 

@@ -15,7 +15,7 @@ from gateway import __version__
 from gateway.cli import COMMANDS, build
 from gateway.cli.doctor import Check, examine
 from gateway.cli.loaded import load_config
-from gateway.cli.output import Refused, emit, fail_with, plain, say, table
+from gateway.cli.output import Refused, emit, emit_json, fail_with, plain, say, table
 from gateway.config import GatewayConfig
 
 
@@ -207,11 +207,13 @@ def test_data_is_printed_for_a_program_or_for_a_person(capsys: pytest.CaptureFix
 
 def test_data_for_a_program_cannot_steer_the_terminal_either(capsys: pytest.CaptureFixture[str]) -> None:
     data = {"a": "\x9b31m\u202e\U000e0041\u2028 \u00e9\n\x1b"}
-    emit(data, [], as_json=True)
-    shown = capsys.readouterr().out
-    assert json.loads(shown) == data
-    assert "\u00e9" in shown
-    assert shown.replace("\u00e9", "e").isascii()
+    for indent in (2, None):
+        emit_json(data, indent=indent)
+        shown = capsys.readouterr().out
+        assert json.loads(shown) == data
+        assert "\u00e9" in shown
+        assert shown.replace("\u00e9", "e").isascii()
+    assert shown.count("\n") == 1
 
 
 @pytest.mark.parametrize("as_json", [True, False])
