@@ -32,9 +32,10 @@ class _Connection(HTTPConnection):
 
     def send_whole(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> None:
         """As `request`. Raises `OSError`, `HTTPException`."""
-        self._parts = []
         self.request(method, path, body, headers)
-        self.sock.sendall(b"".join(self._parts))
+        whole = b"".join(self._parts)
+        self._parts.clear()  # the connection may rest for long
+        self.sock.sendall(whole)
 
     def send(self, data: bytes) -> None:  # type: ignore[override]  # theirs takes files as well
         """Keep a part of a request until it is whole."""

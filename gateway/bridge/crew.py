@@ -31,4 +31,5 @@ class Crew:
     def _serve(self) -> None:
         while (work := self._work.get()) is not None:
             work()
+            del work  # it knows a request, and the next one may be far away
             self._idle.append(True)

@@ -2,6 +2,7 @@
 
 import socket
 import struct
+import sys
 import threading
 
 import pytest
@@ -53,6 +54,16 @@ def test_a_request_arrives_in_one_piece() -> None:
     assert head.startswith(b"POST /mcp HTTP/1.1\r\n")
     assert f"Content-Length: {len(body)}".encode() in head
     assert body == CALL % b"echo"
+
+
+def test_a_connection_at_rest_keeps_nothing_of_its_last_request(gateway: FakeGateway) -> None:
+    channel, body = Channel(gateway.url), CALL % b"echo"
+    held = sys.getrefcount(body)
+    with channel.send("POST", "/mcp", {}, body) as exchange:
+        exchange.body()
+    del exchange
+    assert sys.getrefcount(body) == held
+    channel.close()
 
 
 def test_a_request_that_breaks_off_while_it_is_sent_may_have_arrived() -> None:

@@ -1,6 +1,7 @@
 """Threads that stay for the next request."""
 
 import threading
+import weakref
 
 from gateway.bridge.crew import Crew
 
@@ -24,6 +25,19 @@ def test_work_that_comes_piece_by_piece_is_done_by_threads_that_stay() -> None:
         while thread.is_alive():
             crew.dismiss()
             thread.join(0.01)
+
+
+def test_who_is_idle_keeps_nothing_of_the_work_before() -> None:
+    crew, gone = Crew(), threading.Event()
+
+    def work() -> None:
+        pass
+
+    weakref.finalize(work, gone.set)
+    crew.begin(work)
+    del work
+    assert gone.wait(PATIENCE_S)
+    crew.dismiss()
 
 
 def test_work_that_comes_at_once_is_done_at_once() -> None:
