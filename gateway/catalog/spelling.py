@@ -9,10 +9,18 @@ from functools import partial
 from typing import Any, Final
 from urllib.parse import unquote
 
-__all__ = ["spelling"]
+__all__ = ["RepeatsTooMuch", "spelling"]
 
 _TOGETHER: Final = ("allOf", "anyOf", "oneOf")
+_DECLARING: Final = frozenset({"properties", "items", "$ref", *_TOGETHER})
+_MOST: Final = 100_000
+"""Subschemas and declared names, however often references repeat them: a fifth of a second, and some 30 MB."""
+
 _DASHES: Final = str.maketrans("", "", "_-")
+
+
+class RepeatsTooMuch(ValueError):
+    """References in the schema repeat so many names in so many places that they cannot be kept."""
 
 
 @dataclass(slots=True, eq=False)
@@ -32,6 +40,9 @@ def spelling(schema: Mapping[str, Any]) -> Callable[[Any], str]:
     """Return a function that says which declared name a value has in another spelling, or returns an empty string.
 
     Another spelling is one with other letter case, underscores and dashes. A name that is declared too is itself.
+
+    Raises:
+        RepeatsTooMuch: see there.
     """
     return partial(_misspelt, _Reading(schema).declared, "")
 
@@ -62,11 +73,14 @@ class _Reading:
         self._root = root
         self._known: dict[int, _Declared] = {}
         self._unread: list[tuple[Any, _Declared]] = []
+        self._left = _MOST
         self.declared = self._declared(root)
         while self._unread:
             self._fill(*self._unread.pop())
 
     def _declared(self, schema: Any) -> _Declared:
+        if isinstance(schema, dict) and schema.keys() & _DECLARING == {"$ref"}:
+            schema = self._led_to(schema["$ref"])  # once for all that refer to it
         found = self._known.get(id(schema))
         if found is None:
             self._known[id(schema)] = found = _Declared()
@@ -75,8 +89,11 @@ class _Reading:
 
     def _fill(self, schema: Any, found: _Declared) -> None:
         for part in self._parts(schema):
-            properties = part.get("properties")
-            for name, below in properties.items() if isinstance(properties, dict) else ():
+            properties = part["properties"] if isinstance(part.get("properties"), dict) else {}
+            self._left -= 1 + len(properties)
+            if self._left < 0:
+                raise RepeatsTooMuch("its references repeat more declared names than can be kept")
+            for name, below in properties.items():
                 found.names.add(name)
                 found.read.setdefault(_read(name), name)
                 if isinstance(below, dict) and not _is_plain(below):
@@ -107,4 +124,4 @@ class _Reading:
 
 def _is_plain(schema: Mapping[str, Any]) -> bool:
     """Whether nothing can be declared below: nearly every argument."""
-    return schema.keys().isdisjoint(("properties", "items", "$ref", *_TOGETHER))
+    return schema.keys().isdisjoint(_DECLARING)

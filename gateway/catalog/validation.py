@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.catalog.plain import is_plain
-from gateway.catalog.spelling import spelling
+from gateway.catalog.spelling import RepeatsTooMuch, spelling
 from gateway.catalog.weight import MOST_CHECKS, Weigh, weigher
 from gateway.codec import dump
 
@@ -58,6 +58,9 @@ def argument_checker(schema: Mapping[str, Any]) -> Check:
 
     Models send such nulls all the time, and policies read them as absent too. The arguments pass as they are. A
     declared one in another spelling breaks any schema: policies do not see it, and some servers do.
+
+    Raises:
+        SchemaRefused: as `accept_schema`, or for references that repeat too many names.
     """
     return _once_needed(_argument_checker, schema)
 
@@ -86,7 +89,11 @@ def _argument_checker(schema: Mapping[str, Any]) -> Check:
     validator, weigh = _compiled(schema)
     declared = schema.get("properties") or {}
     optional = frozenset(declared) - {*schema.get("required", ())}
-    broken, misspelt = partial(_violations, validator, _most_named(schema)), spelling(schema)
+    broken = partial(_violations, validator, _most_named(schema))
+    try:
+        misspelt = spelling(schema)
+    except RepeatsTooMuch as error:
+        raise SchemaRefused(str(error)) from None
     check = _bounded(partial(_argument_violations, validator, optional, broken), weigh)
     return lambda arguments: check(arguments) or misspelt(arguments)
 

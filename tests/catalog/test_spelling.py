@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gateway.catalog.spelling import spelling
-from gateway.catalog.validation import argument_checker
+from gateway.catalog.validation import SchemaRefused, argument_checker
 
 TEXT = {"type": "string"}
 PAYEE = {"type": "object", "properties": {"iban": TEXT, "next": {"$ref": "#/$defs/a~1b"}}}
@@ -62,3 +62,20 @@ def test_it_breaks_a_schema_that_leaves_the_rest_open() -> None:
 @pytest.mark.parametrize("schema", [{}, {"properties": []}, {"properties": {"a": True}, "items": True, "allOf": [1]}])
 def test_a_schema_that_declares_nothing_leaves_everything(schema: Any) -> None:
     assert spelling(schema)({"A ": 1}) == ""
+
+
+def _referring(times: int, how: dict[str, Any]) -> dict[str, Any]:
+    many = {"properties": {f"name_{number}": TEXT for number in range(1000)}}
+    return {"properties": {f"p{number}": dict(how) for number in range(times)}, "$defs": {"many": many}}
+
+
+def test_what_many_refer_to_is_read_once() -> None:
+    check = argument_checker(_referring(1000, {"$ref": "#/$defs/many"}))
+    assert (check({"p7": {"name_1": "x"}}), "name_1" in check({"p7": {"Name_1": "x"}})) == ("", True)
+
+
+def test_a_schema_that_repeats_names_without_end_is_refused_instead_of_read() -> None:
+    together = {"anyOf": [{"$ref": "#/$defs/many"}, {"type": "null"}]}
+    assert "name_1" in argument_checker(_referring(50, together))({"p7": {"Name_1": "x"}})
+    with pytest.raises(SchemaRefused, match="repeat more declared names"):
+        argument_checker(_referring(1000, together))
