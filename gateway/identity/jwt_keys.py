@@ -29,7 +29,7 @@ def the_key(keys: Sequence[Mapping[str, Any]], kid: str | None, algorithm: str) 
 def _fits(key: Mapping[str, Any], algorithm: str) -> bool:
     return (
         key.get("kty") == _FAMILY[algorithm][0]
-        and key.get("use", "sig") in {"sig", "jwt-svid"}  # as a SPIFFE bundle calls it
+        and key.get("use", "sig") in ("sig", "jwt-svid")  # a set would have to hash what an issuer wrote
         and key.get("alg", algorithm) == algorithm
     )
 

@@ -148,6 +148,7 @@ async def test_only_public_keys_fit_for_the_algorithm_are_used(signer: Signer, r
         ({"kty": "oct", "k": b64(b"secret" * 8), "kid": "k"}, "ES256"),
         ({"kty": "oct", "k": b64(b"secret" * 8), "kid": "k", "alg": "HS256"}, "RS256"),
         ({**signer.jwk, "kid": "k", "use": "enc"}, "ES256"),
+        ({**signer.jwk, "kid": "k", "use": ["sig"]}, "ES256"),
         ({**signer.jwk, "kid": "k", "alg": "ES384"}, "ES256"),
         ({**signer.jwk, "kid": "k", "alg": "ES384"}, "ES384"),
         ({**signer.jwk, "kid": "k", "crv": "P-999"}, "ES256"),
