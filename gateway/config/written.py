@@ -14,7 +14,7 @@ _NAMED: Final = re.compile(
 )
 """How the name of a secret ends: AUTH_MODE, TOKEN_URL and KEY_FILE are none."""
 
-_PLAIN: Final = re.compile(r"[a-z]+(?:[_.-][a-z]+)*|(?:~|\.{1,2})?/(?:[\w.@-]+/)+[\w.@-]*")
+_PLAIN: Final = re.compile(r"[a-z]+(?:[_.-][a-z]+|[A-Z][a-z]+)*|(?:~|\.{1,2})?/(?:[\w.@-]+/)+[\w.@-]*")
 """What stands under `PRIMARY_KEY` or `SSH_KEY` and is none: words, as the names of columns are, and paths."""
 
 _SCHEME: Final = re.compile(r"(?:Bearer|Basic|Token|ApiKey)\s+(\S+)", re.IGNORECASE)

@@ -23,6 +23,7 @@ from gateway.config.written import written_secrets
             {"env": {"PRIMARY_KEY": "customer_id", "SSH_KEY": "/etc/ssh/id_rsa", "X_KEY": "customer_id7"}},
             {"customer_id7"},
         ),
+        ({"env": {"SORT_KEY": "createdAt", "X_KEY": "aB3dEfGh", "Y_KEY": "abcdEFGH"}}, {"aB3dEfGh", "abcdEFGH"}),
         ({"env": {"DB_PASSWORD": "correcthorse", "API_TOKEN": "/a/b/c/d/e"}}, {"correcthorse", "/a/b/c/d/e"}),
         ({"env": {"API_KEY": "none", "KEY_FILE": "/etc/keys/acme"}, "token": 12345678, "timeout": None}, {}),
     ],
