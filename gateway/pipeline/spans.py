@@ -1,6 +1,7 @@
 """Calls as spans, as OTLP has them in JSON, by OpenTelemetry's conventions for MCP (which are in development)."""
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -13,6 +14,8 @@ _SERVER: Final = 2
 _CLIENT: Final = 3
 _ERROR: Final = 2
 _TOOL_CALL: Final = "tools/call"
+_TRACE: Final = re.compile("(?!0{32})[0-9a-f]{32}")
+"""How a trace may be named (W3C Trace Context). What else a client sends there is on record, and tells runs apart."""
 
 
 def export_of(lines: Iterable[CallLine], environment: str) -> dict[str, Any]:
@@ -26,17 +29,16 @@ def export_of(lines: Iterable[CallLine], environment: str) -> dict[str, Any]:
 def spans_of(line: CallLine) -> list[dict[str, Any]]:
     """Return a call's span and those of the attempts at its server.
 
-    They are in the trace that the client named; else in one that all calls of the run share, over restarts too. A call
-    has the same ids whenever it is told.
+    They are in the trace that the client named, if traces may be named so; else in one that all calls of the run share,
+    over restarts too. A call has the same ids whenever it is told.
     """
     method, target = _method(line.tool)
-    trace = line.asked.get("trace") or _id(f"run {line.run_id}" if line.run_id else line.call_id, 16)
     own = _id(line.call_id, 8)
     named = {"mcp.method.name": method}
     named |= {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": target} if method == _TOOL_CALL else {}
     wrong = _error(line)
     whole: dict[str, Any] = {
-        "traceId": trace,
+        "traceId": _trace(line),
         "spanId": own,
         "name": f"{method} {target}" if target and line.version else method,  # else anybody may have made it up
         "kind": _SERVER,
@@ -47,6 +49,11 @@ def spans_of(line: CallLine) -> list[dict[str, Any]]:
     attempts = line.ended.get("attempts") or line.asked.get("attempts") or ()
     server = {"toolgate.server": line.tool.partition(".")[0]}
     return [whole, *(_attempt(whole, each, number, named | server) for number, each in enumerate(attempts, 1))]
+
+
+def _trace(line: CallLine) -> str:
+    named = str(line.asked.get("trace") or "").lower()
+    return named if _TRACE.fullmatch(named) else _id(f"run {line.run_id}" if line.run_id else line.call_id, 16)
 
 
 def _attempt(

@@ -19,10 +19,11 @@ from gateway.pipeline.spans import spans_of
 from gateway.pipeline.telling import Telling
 from gateway.pipeline.tracing import Tracing
 from gateway.store.memory import MemoryStore
+from gateway.store.ports import EventFilter
 from gateway.telemetry.config import TracesSection
 from tests.approval.test_messenger import Receiver
 from tests.fixtures.clock import FakeClock
-from tests.pipeline.gate import PERMIT_ALL, PRECONDITION, Gate, answer
+from tests.pipeline.gate import PERMIT_ALL, PRECONDITION, Gate, answer, request
 from tests.pipeline.test_outbox import FullStore, receiver
 
 __all__ = ["receiver"]
@@ -109,6 +110,23 @@ async def test_a_collector_that_is_away_is_told_later_and_once(receiver: Receive
                 await asyncio.sleep(0.01)
 
 
+@pytest.mark.parametrize("trace", ["z" * 32, "0" * 32, "\u0663" * 32])
+async def test_a_client_that_names_its_trace_as_none_may_be_named_holds_no_export_up(
+    receiver: Receiver, tmp_path: Path, trace: str
+) -> None:
+    gate = Gate(PERMIT_ALL, PRECONDITION)
+    Place(tmp_path / "traces.seq").write(0)
+    asked = request("payments_list", {})
+    await gate.runner.run(replace(asked, caller=replace(asked.caller, trace=trace)))
+    async with exporting(gate.store, receiver, tmp_path):
+        [(_, body)] = (await receiver.requests(1))[:1]
+    line = await one_line(gate.store, [event async for event in gate.store.events(EventFilter())][-1].call_id)
+    assert line is not None
+    assert line.asked["trace"] == trace
+    assert spans_of(line)[0]["traceId"] == spans_of(replace(line, asked={}))[0]["traceId"]
+    assert b64decode(spans(body)[0]["traceId"]).hex() == spans_of(line)[0]["traceId"]
+
+
 async def test_a_collector_that_refuses_everything_holds_nothing_up(receiver: Receiver, tmp_path: Path) -> None:
     gate = Gate(PERMIT_ALL, PRECONDITION)
     Place(tmp_path / "traces.seq").write(0)
@@ -144,7 +162,8 @@ async def test_spans_say_what_went_wrong_and_stay_in_their_clients_trace() -> No
     assert (said(whole)["error.type"], said(attempt)["error.type"]) == ("tool_error", "timeout")
     assert (attempt["startTimeUnixNano"], attempt["endTimeUnixNano"]) == ("5000000", "7000000")
     own = "0af7651916cd43dd8448eb211c80319c"
-    assert spans_of(replace(line, asked={**line.asked, "trace": own}))[0]["traceId"] == own
+    for name in (own, own.upper()):
+        assert spans_of(replace(line, asked={**line.asked, "trace": name}))[0]["traceId"] == own
     assert spans_of(replace(line, tool="files.resources/read"))[0]["name"] == "resources/read"
     assert spans_of(replace(line, tool="made up", version=""))[0]["name"] == "tools/call"
     assert "status" not in spans_of(replace(line, outcome="waiting"))[0]
