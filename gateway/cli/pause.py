@@ -95,26 +95,26 @@ def _doubt(loaded: Loaded, scope: str) -> str:
     kind, _, name = scope.partition(":")
     known = _known(loaded, kind)
     stem = name.partition(".")[0] if kind == "tool" else name.partition(":")[0]  # a child is called after its agent
-    if not known or stem in OWN_SERVERS or any(fnmatchcase(each, name) or each == stem for each in known):
+    if known is None or stem in OWN_SERVERS or any(fnmatchcase(each, name) or each == stem for each in known):
         return ""
     near = get_close_matches(name.replace("_", ".", 1) if kind == "tool" else name, known, 1)
     meant = f"; did you mean {kind}:{near[0]}?" if near else ""
     return f"no {kind} is called {name!r}{meant}"
 
 
-def _known(loaded: Loaded, kind: str) -> list[str]:
-    """Return what there is of a kind, or nothing where that cannot be told: of teams, where JWTs may name others."""
+def _known(loaded: Loaded, kind: str) -> list[str] | None:
+    """Return what there is of a kind, or None where that cannot be told, as where the configuration does not load."""
     config, agents = loaded.config, loaded.config.agents
     if kind == "tool":
         try:
             servers = Lock.read(home_of(loaded).lock).servers
         except LockError:
-            return []
-        return [canonical_name(server, name) for server, pins in servers.items() for name in pins]
+            return None
+        return [canonical_name(server, name) for server, pins in servers.items() for name in pins] or None
     if kind == "team":
-        is_closed = all(each.auth.jwt is None for each in agents.values())
-        return sorted({team for each in agents.values() for team in each.teams}) if is_closed else []
-    return [*agents] if kind == "agent" else [*config.mcpServers] if kind == "server" else []
+        return sorted({team for each in agents.values() for team in each.teams}) if agents else None
+    named = {"agent": [*agents], "server": [*config.mcpServers]}
+    return named.get(kind) or None
 
 
 def _row(each: PauseRecord) -> dict[str, object]:

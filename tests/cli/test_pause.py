@@ -53,6 +53,7 @@ def test_what_names_nothing_is_refused_with_what_does(house: House, command: str
         ("agent:payr", "did you mean agent:payer?"),
         ("server:payment", "did you mean server:payments?"),
         ("tool:payments_pay", "did you mean tool:payments.pay?"),
+        ("team:treasury", "no team is called 'treasury'"),
         ("run:my-job", "toolgate runs list"),
     ],
 )
