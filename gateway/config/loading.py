@@ -1,7 +1,8 @@
 """From a file to a `GatewayConfig`, and back to something a person may look at."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from gateway.config.checking import Resolver, check, explain, resolved
 from gateway.config.document import Document, Trail, read
 from gateway.config.model import GatewayConfig
 from gateway.config.problem import ConfigError
+from gateway.config.written import written_secrets
 from gateway.connector.about import About
 from gateway.connector.plugin import Connector
 from gateway.connector.registry import ABOUT, STANDING, settings_of
@@ -156,13 +158,19 @@ def show(path: Path, resolve: Resolver) -> dict[str, Any]:
     config = _load(document, resolve, None)
     shown = config.model_dump(mode="json", exclude_none=True)
     written = (document.data or {}).get(_SERVERS) or {}
-    shown[_SERVERS] = {name: _masked(section, secret=False) for name, section in written.items()}
+    found = sorted((each for each in written_secrets(written) if "${" not in each), key=len, reverse=True)
+    shown[_SERVERS] = {name: _masked(section, found, whole=False) for name, section in written.items()}
     return shown
 
 
-def _masked(node: Any, *, secret: bool) -> Any:
+def _masked(node: Any, found: Sequence[str], *, whole: bool) -> Any:
+    """Return what was written without the secrets `found` in it, and without any text at all where it is so `whole`."""
     if isinstance(node, dict):
-        return {key: _masked(value, secret=secret or key in _MAY_BE_SECRET) for key, value in node.items()}
+        return {key: _masked(value, found, whole=whole or key in _MAY_BE_SECRET) for key, value in node.items()}
     if isinstance(node, list):
-        return [_masked(value, secret=secret) for value in node]
-    return _MASK if secret and isinstance(node, str) and "${" not in node else node
+        return [_masked(value, found, whole=whole) for value in node]
+    if not isinstance(node, str):
+        return node
+    if whole and "${" not in node:
+        return _MASK
+    return reduce(lambda text, secret: text.replace(secret, _MASK), found, node)

@@ -253,12 +253,16 @@ def test_what_is_shown_has_its_defaults_and_no_secret(tmp_path: Path) -> None:
         "mcpServers:\n"
         "  a: {command: c, args: [plain], env: {K: '${secret:key}', L: literal-secret, N: 3}}\n"
         "  b: {url: 'https://x', headers: {Authorization: Bearer abc}, auth: {bearer: [abc]}}\n"
+        "  c: {command: c, args: [--api-key, literal-secret, '--token=${secret:key}', --db=pg://u:literal-pass@db]}\n"
+        "  d: {url: 'https://x/mcp?key=literal-secret&page=first-page'}\n"
     )
     shown = show(write(tmp_path, text), resolve)
     assert shown["server"]["listen"] == "127.0.0.1:8750"
     assert shown["mcpServers"] == {
         "a": {"command": "c", "args": ["plain"], "env": {"K": "${secret:key}", "L": "***", "N": 3}},
         "b": {"url": "https://x", "headers": {"Authorization": "***"}, "auth": {"bearer": ["***"]}},
+        "c": {"command": "c", "args": ["--api-key", "***", "--token=${secret:key}", "--db=pg://u:***@db"]},
+        "d": {"url": "https://x/mcp?key=***&page=first-page"},
     }
     assert "s3cret-value" not in json.dumps(shown)
 
