@@ -18,6 +18,9 @@ _WIDEST: Final = 128
 """Checks of one place that need not be counted: a message has room for some million places."""
 
 _MOST_STATES: Final = 2000
+_MOST_KEPT: Final = 500_000
+"""Subschemas that apply to each place, of all places: half a second, and some 50 MB."""
+
 MOST_CHECKS: Final = 1_000_000
 """How many checks one value may take: below a tenth of a second."""
 
@@ -145,7 +148,11 @@ def _step(node: Any, part: str) -> Any:
 
 
 class _Graph:
-    """The subschemas that are checked, by number: which apply to the same place, and which to a place below."""
+    """The subschemas that are checked, by number: which apply to the same place, and which to a place below.
+
+    Raises:
+        Endless: any value is too heavy, or a reference cannot be followed.
+    """
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         self._places = _Places(schema)
@@ -153,33 +160,37 @@ class _Graph:
         self._nodes: list[Mapping[str, Any]] = []
         self._costs: list[Costs] = []
         self._ways: dict[int, _Ways] = {}
+        self._kept = 0
         self._number(schema)
         for node in self._nodes:  # grows while it is gone through
             for each in (*self._here(node), *_below(node)):
                 self._number(each)
-
-    def is_light(self) -> bool:
-        """Tell whether no value is too heavy. Raises `Endless` where every value is."""
         for number in range(len(self._nodes)):
             self._expanded(number, set())
+
+    def is_light(self) -> bool:
+        """Tell whether no value is too heavy."""
         return self._unfolded(0, {}, set()) <= MOST_CHECKS
 
     def is_narrow(self) -> bool:
         """Tell whether few checks are made of every single place, whatever the value."""
-        stack, seen = [self._expanded(0, set())], set[frozenset[tuple[int, int]]]()
-        if any(cost.unique for cost in self._costs):
+        if any(cost.unique for cost in self._costs) or self._is_wide(self._expanded(0, set())):
             return False
+        stack, seen = [self._expanded(0, set())], set[frozenset[tuple[int, int]]]()
         while stack:
             ways = stack.pop()
-            state = frozenset(ways.items())
-            if not ways or state in seen:
-                continue
-            seen.add(state)
-            if len(seen) > _MOST_STATES or sum(times * self._costs[number].least for number, times in state) > _WIDEST:
-                return False
-            steps = [*self._named(ways), "", *range(self._longest(ways) + 1)]
-            stack.extend(self._reached(ways, step) for step in steps)
+            for step in (*self._named(ways), "", *range(self._longest(ways) + 1)):
+                below = self._reached(ways, step)
+                state = frozenset(below.items())
+                if state not in seen:
+                    seen.add(state)
+                    stack.append(below)
+                if len(seen) > _MOST_STATES or self._is_wide(below):
+                    return False
         return True
+
+    def _is_wide(self, ways: _Ways) -> bool:
+        return sum(times * self._costs[number].least for number, times in ways.items()) > _WIDEST
 
     def weigh(self, value: Any) -> int:
         """Return how many checks `value` takes at most."""
@@ -270,8 +281,11 @@ class _Graph:
                 below = self._number(each)
                 if below is not None:
                     found.update(self._expanded(below, above | {number}))
+            self._kept += len(found)
             if found.total() > MOST_CHECKS:
                 raise Endless(f"it asks for more than {MOST_CHECKS} checks of any value")
+            if self._kept > _MOST_KEPT:
+                raise Endless("its references lead to more subschemas than can be kept")
             known = self._ways[number] = found
         return known
 

@@ -1,5 +1,6 @@
 """A schema of a few lines cannot ask for more checks than can be made."""
 
+import json
 import tracemalloc
 from typing import Any
 
@@ -76,6 +77,32 @@ def test_many_members_are_weighed_in_little_memory() -> None:
     finally:
         tracemalloc.stop()
     assert weigh([0] * MOST_CHECKS) > MOST_CHECKS
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"prefixItems": [{}] * 4000, "contains": {"anyOf": [{"minLength": 1}] * 2000}},
+        {
+            "properties": {str(n): {} for n in range(1000)},
+            "patternProperties": {f"a{n}": {} for n in range(2000)},
+        },
+    ],
+)
+def test_that_a_schema_is_wide_is_told_in_little_memory(schema: dict[str, Any]) -> None:
+    whole = json.loads(json.dumps(schema))  # as it comes: no subschema is another's
+    tracemalloc.start()
+    try:
+        assert weigher(whole) is not None
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_schema_whose_references_lead_to_too_many_subschemas_is_refused() -> None:
+    many = {"anyOf": [{"minLength": each} for each in range(1000)]}
+    places = {f"p{each}": {"anyOf": [{"$ref": "#/$defs/many"}]} for each in range(1000)}
+    assert "more subschemas" in screen({"name": "x", "inputSchema": {"properties": places, "$defs": {"many": many}}})
 
 
 def test_a_tree_may_be_as_deep_as_it_likes_where_one_way_leads_to_each_node() -> None:
