@@ -87,6 +87,7 @@ class Gateway(Parts):
         await self.fact_tools.settle(recovered)
         await self._index()
         self._stack.push_async_callback(self.credentials.close)
+        self._stack.push_async_callback(self.builds.close)
         self.hooks.receivers.update(connect(self.config, self.upstreams, self.survey, self.surroundings))
         await self.hooks.restore()
         self._stack.push_async_callback(self.upstreams.close)
@@ -175,20 +176,21 @@ class Gateway(Parts):
         Agents, policies, tool rules, the lock and servers' credentials change at once. Servers, what is in their
         environment, the address, and whatever else only a start heeds change with a restart; what is due is said.
         """
-        try:
-            lock = Lock.read(self.home.lock).begun_with(self.lock.decided)
-            lock = pin_new(lock, self.survey.live, config.tools)
-            written = await asyncio.to_thread(read_policies, config, self.home, lock, self.trial)
-            lock = pin_new(lock, self.survey.live, config.tools)  # whatever answered meanwhile
-            rules = build_rules(config, written, lock, self.survey.live)
-        except (LockError, PolicyLoadError) as error:
-            self.policy_problem = self.refused_problem = str(error)
-            return str(error)
-        self.lock, self.rules.current, self.config, self.written = lock, rules, config, written
-        self.policy_problem = self.refused_problem = ""
+        async with self.builds.turn:
+            live = self.survey.live
+            try:
+                lock = (await asyncio.to_thread(Lock.read, self.home.lock)).begun_with(self.lock.decided)
+                lock = await asyncio.to_thread(pin_new, lock, live, config.tools)
+                written = await asyncio.to_thread(read_policies, config, self.home, lock, self.trial)
+                rules = await asyncio.to_thread(build_rules, config, written, lock, live)
+            except (LockError, PolicyLoadError) as error:
+                self.policy_problem = self.refused_problem = str(error)
+                return str(error)
+            self.lock, self.rules.current, self.config, self.written = lock, rules, config, written
+            self.policy_problem = self.refused_problem = ""
+            self.built_from(live)
         for sought in sought_in(config.mcpServers, load_connectors()):
             self.credentials.follow(sought)
-        self.rules_changed()
         self.authenticator.replace(config.agents)
         await self._index()
         if due := self.restart_due():

@@ -1,12 +1,14 @@
 """Builds the parts of a gateway, and keeps the rules in force in step with configuration, lock and servers."""
 
+import asyncio
 import hashlib
 import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
+from gateway.app.building import Builds
 from gateway.app.opening import open_heads, open_store, policy_trial
-from gateway.catalog.catalog import Live, pin_new
+from gateway.catalog.catalog import Live, pin_new, why_held
 from gateway.catalog.lock import Lock
 from gateway.catalog.names import canonical_name
 from gateway.config.model import OWN_SERVERS, GatewayConfig
@@ -112,7 +114,7 @@ class Parts:
         self.credentials = Keeper(home.private, self.clock, redactor.hold, self.store)
         self.surroundings = self._surroundings()
         self.upstreams = Upstreams(self.surroundings)
-        self.survey = Survey(self.clock, self._servers_changed, self._quarantined, deliver=redactor.deliver)
+        self.survey, self.builds = self._survey()
         self.pauses = Pauses(self.store, self.clock)
         self.admission = Admission(self.clock, config.resilience.rate_limit, self.pauses.check_agent)
         self.executor = Executor(self.clock, self.ids, config.resilience)
@@ -176,6 +178,12 @@ class Parts:
         """Return what tells clients and people of changes."""
         notices = Notices(self.upstreams, self.rules, self.listing, self.directory, self.clock)
         return notices, Drift(self.rules, self.store, self.clock)
+
+    def _survey(self) -> tuple[Survey, Builds]:
+        builds = Builds(self._rebuild)
+        survey = Survey(self.clock, builds.ask, self._quarantined, deliver=self.redactor.deliver)
+        survey.compared = builds.done
+        return survey, builds
 
     def _surroundings(self) -> Surroundings:
         return Surroundings(
@@ -266,34 +274,44 @@ class Parts:
         return challenge(fault, presented=presented, resource=self.config.identity.resource if served else None)
 
     def _quarantined(self, server: str, tool: str) -> str:
+        if server in self.builds.due:
+            return why_held(self.lock.servers.get(server, {}), self.survey.live[server].definitions, tool)
         catalog = self.rules.current.catalog
         if server not in catalog.holding:
             return ""
         found = catalog.find(canonical_name(server, tool))
         return found.held_back if found is not None else ""
 
-    def _servers_changed(self, live: Mapping[str, Live]) -> None:
-        """A server answered with other tools than before: new servers are pinned, drift is quarantined."""
+    async def _rebuild(self) -> None:
+        """Servers answered with other tools than before: new servers are pinned, drift is quarantined."""
+        live = self.survey.live
+        lock = await asyncio.to_thread(self._pinned, live)
+        self.rules.current, self.policy_problem = await asyncio.to_thread(self._built, lock, live)
+        self.lock = lock
+        self.built_from(live)
+
+    def _pinned(self, live: Mapping[str, Live]) -> Lock:
         lock = pin_new(self.lock, live, self.config.tools)
         if lock != self.lock:
             lock.write(self.home.lock)
-            self.lock = lock
-        self._swap(self.config, live)
+        return lock
+
+    def _built(self, lock: Lock, live: Mapping[str, Live]) -> tuple[Rules, str]:
+        """Return new rules, and what is wrong: when the policies do not load, the old ones over the new catalog."""
+        try:
+            if isinstance(self.written, PolicyLoadError):
+                raise self.written
+            return build_rules(self.config, self.written, lock, live), self.refused_problem
+        except PolicyLoadError as error:
+            _LOG.log(self._loud, "the policies do not load, those in force stay:\n%s", error)
+            return recatalogued(self.rules.current, self.config, lock, live), str(error)
+
+    def built_from(self, live: Mapping[str, Live]) -> None:
+        """Take note that rules are in force that were built from these answers."""
+        self.builds.built_from(live, self.survey.live)
+        self.rules_changed()
 
     def rules_changed(self) -> None:
         """Have everybody told who has to know that other rules are in force."""
         self.notices.rules_changed()
         self.drift.changed.set()
-
-    def _swap(self, config: GatewayConfig, live: Mapping[str, Live]) -> None:
-        """Put new rules in force; when the policies do not load, the old ones stay, over the new catalog."""
-        try:
-            if isinstance(self.written, PolicyLoadError):
-                raise self.written
-            self.rules.current = build_rules(config, self.written, self.lock, live)
-            self.policy_problem = self.refused_problem
-        except PolicyLoadError as error:
-            self.policy_problem = str(error)
-            _LOG.log(self._loud, "the policies do not load, those in force stay:\n%s", error)
-            self.rules.current = recatalogued(self.rules.current, config, self.lock, live)
-        self.rules_changed()

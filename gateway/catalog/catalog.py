@@ -20,7 +20,7 @@ from gateway.codec import dump
 from gateway.model.errors import RequestFault
 from gateway.model.tool import Effect, Tool, Traits, anything
 
-__all__ = ["NEW", "Catalog", "Declared", "Live", "pin_new"]
+__all__ = ["NEW", "Catalog", "Declared", "Live", "pin_new", "why_held"]
 
 _MAX_NAME: Final = 128
 _MANY: Final = 64
@@ -63,6 +63,13 @@ def pin_new(lock: Lock, live: Mapping[str, Live], rules: dict[str, ToolRule]) ->
                 pins[name] = Pin.of(definition, effect=declared.effect if declared else None)
         lock = lock.with_server(server, pins)
     return lock
+
+
+def why_held(pins: Mapping[str, Pin], definitions: Sequence[Mapping[str, Any]], tool: str) -> str:
+    """Return why a tool must not be called now that its server answered these definitions, or an empty string."""
+    of_it = [definition for definition in definitions if definition.get("name") == tool]
+    held = _held_against({tool: pins[tool]} if tool in pins else {}, of_it)
+    return next((why for _, _, why in held if why), "")
 
 
 class Catalog:

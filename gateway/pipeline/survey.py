@@ -18,7 +18,13 @@ __all__ = ["Survey"]
 _LOG = logging.getLogger(__name__)
 _EVERY_S: Final = 60.0
 _SETTLE_S: Final = 0.2
+_REST: Final = 4.0
+"""How many times as long as comparing took it is let be, while some server says that its tools changed."""
 _PLACES: Final = frozenset({"uri", "uriTemplate"})
+
+
+async def _at_once() -> None:
+    return
 
 
 class Survey:
@@ -42,6 +48,8 @@ class Survey:
         self._clock = clock
         self._changed = changed
         self.quarantined = quarantined
+        self.compared: Callable[[], Awaitable[None]] = _at_once
+        """Waits until all that `changed` was called with is in force."""
         self._every_s = every_s
         self._live: dict[str, Live] = {}
         self._hint = asyncio.Event()
@@ -87,18 +95,22 @@ class Survey:
         """Ask every server again when one says its tools changed, and every `every_s` seconds, until cancelled."""
         for name in upstreams.names():
             upstreams.get(name).on_notice(self._heard)
+        took = 0.0
         while True:
             try:
                 async with asyncio.timeout(self._every_s):
                     await self._hint.wait()
-                await self._clock.sleep(_SETTLE_S)  # a server that changes its list a hundred times is asked once
+                # A server that changes its list a hundred times is asked once, and leaves the time to others.
+                await self._clock.sleep(max(_SETTLE_S, _REST * took))
             except TimeoutError:
                 pass
             self._hint.clear()
+            began = self._clock.monotonic()
             try:
                 await self.refresh(upstreams)
             except OSError:  # gateway.lock cannot be written; a survey that died would let every later drift pass
                 _LOG.exception("the servers' tools could not be compared with their pins")
+            took = self._clock.monotonic() - began
 
     def _heard(self, method: str, params: Mapping[str, Any]) -> None:
         del params
@@ -110,6 +122,7 @@ class Survey:
         for name, answer in (await upstreams.tools()).items():
             if isinstance(answer, ConnectorFault):
                 _LOG.info("server %s could not list its tools: %s", name, answer.message)
+        await self.compared()
 
 
 class _Surveyed:
@@ -123,13 +136,14 @@ class _Surveyed:
     async def open(self) -> None:
         await self._upstream.open()
         await self.tools()
+        await self._survey.compared()  # a repaired server is compared before it is used again
 
     async def close(self) -> None:
         await self._upstream.close()
 
     async def tools(self) -> Definitions:
         found = self._survey.shown(await self._upstream.tools())
-        self._survey.saw(self._server, self._upstream, found)  # a repaired server is compared before it is used again
+        self._survey.saw(self._server, self._upstream, found)
         return found
 
     def traits(self, tool: str) -> ToolTraits | None:

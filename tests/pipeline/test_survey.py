@@ -173,6 +173,29 @@ async def test_a_hundred_changes_are_asked_about_once() -> None:
     await asyncio.gather(watch, return_exceptions=True)
 
 
+async def test_a_server_whose_list_takes_long_to_compare_is_let_be_for_longer() -> None:
+    server, clock = ScriptedUpstream(), HandClock()
+    survey, upstreams, _ = surveyed(clock, one=server)
+
+    async def takes_long() -> None:
+        clock.jump(5)
+
+    survey.compared = takes_long
+    watch = asyncio.ensure_future(survey.watch(upstreams))
+    await run_until_idle()
+    server.change()
+    await run_until_idle()
+    await clock.advance(0.2)
+    server.change()
+    await run_until_idle()
+    await clock.advance(19)
+    assert server.life == ["tools"]
+    await clock.advance(1)
+    assert server.life == ["tools", "tools"]
+    watch.cancel()
+    await asyncio.gather(watch, return_exceptions=True)
+
+
 async def test_servers_that_say_nothing_are_asked_again_after_a_while() -> None:
     server = ScriptedUpstream()
     told = Listener()
