@@ -12,6 +12,9 @@ __all__ = ["is_plain"]
 
 _DRAFTS: Final = ("https://json-schema.org/draft/2020-12/schema", "http://json-schema.org/draft-07/schema#")
 _DEPTH: Final = 32
+_MOST: Final = 10_000
+"""Subschemas: with more, those at one place, of all places, may be too many to be weighed."""
+
 _LARGEST: Final = 2**53
 _TYPES: Final = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
 _CLASS: Final = r"\[(?:a-z|A-Z|0-9|[A-Za-z0-9_.:/@ ])+-?\]"
@@ -30,9 +33,11 @@ def is_plain(schema: Mapping[str, Any]) -> bool:
     if not isinstance(declared, str) or declared not in _DRAFTS:
         return False
     level: list[Any] = [{word: value for word, value in schema.items() if word != "$schema"}]
+    count = 0
     for _ in range(_DEPTH):
         below: list[Any] = []
-        if not all(_takes_apart(each, below) for each in level):
+        count += len(level)
+        if count > _MOST or not all(_takes_apart(each, below) for each in level):
             return False
         if not below:
             return True

@@ -1,5 +1,6 @@
 """Schemas that are certain to compile, against what compiles them."""
 
+import json
 from typing import Any
 
 import jsonschema_rs
@@ -120,7 +121,17 @@ def test_a_plain_schema_is_held_against_values_as_any_other() -> None:
     assert breaks({**order, "id": "de1"}).startswith("at /id: ")
 
 
-@pytest.mark.parametrize("schema", [{"type": "text"}, {"$ref": "https://example.com/s"}, {"pattern": "(?=a)"}])
+def _crowded() -> dict[str, Any]:
+    schema: dict[str, Any] = {"anyOf": [{}] * 20_000}
+    for _ in range(30):
+        schema = {"anyOf": [schema]}
+    return schema
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [{"type": "text"}, {"$ref": "https://example.com/s"}, {"pattern": "(?=a)"}, json.loads(json.dumps(_crowded()))],
+)
 def test_a_schema_that_does_not_compile_is_refused_before_any_value_is_held_against_it(schema: dict[str, Any]) -> None:
     for refused in (accept_schema, checker, argument_checker):
         with pytest.raises(SchemaRefused):
