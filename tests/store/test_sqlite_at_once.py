@@ -194,6 +194,18 @@ async def test_where_the_file_is_gone_the_thread_says_so(warm: SqliteStore, ledg
     assert await in_turn(warm) == HERE
 
 
+async def test_reads_that_come_rarely_are_not_written_into_a_file_that_was_moved_away(
+    warm: SqliteStore, ledger_path: Path
+) -> None:
+    await in_turn(warm)
+    assert await in_turn(warm) == HERE
+    ledger_path.rename(ledger_path.with_name("elsewhere.db"))
+    warm._write_to._looked = float("-inf")
+    with pytest.raises(StoreFault, match="nothing was done"):
+        await in_turn(warm)
+    ledger_path.with_name("elsewhere.db").rename(ledger_path)
+
+
 async def test_what_was_delivered_is_noted_along(warm: SqliteStore) -> None:
     await warm.claim(intent("c1", step_key="k"))
     await warm.finish(ending("c1"))

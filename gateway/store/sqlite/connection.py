@@ -34,6 +34,8 @@ _HARMLESS: Final = frozenset(
 
 _MOST_HURRIED: Final = 64
 """Transactions in a row that are done at once: meanwhile the log grows without being brought into the database."""
+_LOOK_S: Final = 1.0
+"""How often it is looked meanwhile whether the file is still there: what comes rarely would be told into nothing."""
 _SLOW_S: Final = 0.05
 _SPARED_S: Final = 10.0
 """How long nothing is done at once after one that was slow."""
@@ -96,6 +98,7 @@ class Connection:
         self._file: _File | None = None
         self._hurried = 0  # transactions done at once since the thread had something to do
         self._brought_ns = 0
+        self._looked = 0.0
         self._slow_s = _SLOW_S
         self._spared_until = 0.0
         self._link: aiosqlite.Connection | None = None
@@ -138,7 +141,11 @@ class Connection:
         began, link = time.monotonic(), self._link
         if link is None or self._locked or self._hurried >= _MOST_HURRIED or began < self._spared_until:
             return None
-        if not (self._hurried or self._goes_on_with_log()) or not self._in_use.acquire(blocking=False):
+        if not (self._hurried and began - self._looked < _LOOK_S):
+            self._looked = began
+            if not self._goes_on_with_log():
+                return None
+        if not self._in_use.acquire(blocking=False):
             return None
         try:
             self._hurried += 1
