@@ -41,16 +41,17 @@ class Picture(ABC):
         """
 
     async def refresh(self) -> None:
-        """Read now.
+        """Read now. The first time may take ten times as long: a gateway is to start on a busy machine too.
 
         Raises:
             StoreFault: it cannot be read; the picture stays as it is.
         """
+        within_s = self._read_s * (10 if self._read_at == float("-inf") else 1)
         more = True
         while more:
             began = self._clock.monotonic()
             try:
-                async with asyncio.timeout(self._read_s):
+                async with asyncio.timeout(within_s):
                     is_new, more = await self.read()
             except TimeoutError:
                 detail = f"reading the {self._what} timed out"

@@ -91,6 +91,18 @@ async def test_a_store_that_never_answers_is_an_unreadable_store(clock: HandCloc
     assert "timed out" in refusal.value.detail
 
 
+async def test_the_first_reading_may_take_longer_than_the_next_ones(clock: HandClock) -> None:
+    class Slow(MemoryStore):
+        async def tokens(self) -> list[TokenRecord]:
+            await asyncio.sleep(0.3)
+            return []
+
+    index = TokenIndex(Slow(clock), clock, read_s=0.1)
+    await index.refresh()
+    with pytest.raises(StoreFault):
+        await index.refresh()
+
+
 async def test_a_token_made_a_moment_ago_is_learnt_when_it_is_presented(
     index: TokenIndex, flaky: FlakyStore, clock: HandClock, ids: CountingIds
 ) -> None:
