@@ -7,6 +7,7 @@ check may be many: a list of alternatives, names or patterns for each of a milli
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote, urldefrag, urljoin
 
@@ -34,6 +35,9 @@ _HERE_NAMED: Final = ("dependentSchemas", "dependencies")
 _EVERY_MEMBER: Final = ("additionalProperties", "unevaluatedProperties", "propertyNames")
 _EVERY_ITEM: Final = ("items", "additionalItems", "unevaluatedItems", "contains")
 _BUNDLED: Final = "json-schema.org/"
+_ROOM: Final = 50_000
+"""Subschemas at places, and places below places, that are remembered of one value: some 10 MB."""
+
 _Ways = Mapping[int, int]
 """Subschemas, by number, and how many ways lead to each."""
 
@@ -147,6 +151,61 @@ def _step(node: Any, part: str) -> Any:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What is checked at places that are alike.
+
+    `checks` are those of a text or a number, where they do not depend on which; `below` is what was found out of the
+    members that are `named`, of the others (None), and of items up to the `longest` list.
+    """
+
+    ways: _Ways
+    checks: int | None
+    named: frozenset[str]
+    longest: int
+    below: dict[str | int | None, "_Place | None"]
+
+
+class _Alike:
+    """The places of one value, as far as there is room: what is checked at those that are alike is found out once."""
+
+    def __init__(self, graph: "_Graph") -> None:
+        self._graph = graph
+        self._known: dict[frozenset[tuple[int, int]], _Place] = {}
+        self._room = _ROOM
+
+    def of(self, ways: _Ways) -> _Place:
+        """Return the place where this is checked."""
+        state = frozenset(ways.items())
+        found = self._known.get(state)
+        if found is None:
+            found = self._graph.place(ways)
+            if self._room > 0:
+                self._room -= len(ways)
+                self._known[state] = found
+        return found
+
+    def members(self, here: Any, place: _Place) -> Iterator[tuple[Any, _Place | None]]:
+        """Yield what lies right below a place, each with its own; None where nothing is checked."""
+        known = place.below if self._room > 0 else dict(place.below)
+        if isinstance(here, dict):
+            for name, each in here.items():
+                alike = name if name in place.named else None
+                yield each, known[alike] if alike in known else self._below(place, alike, name, known)
+        elif isinstance(here, list):
+            for index, each in enumerate(here):
+                at = min(index, place.longest)
+                yield each, known[at] if at in known else self._below(place, at, index, known)
+
+    def _below(
+        self, place: _Place, alike: str | int | None, step: str | int, known: dict[str | int | None, _Place | None]
+    ) -> _Place | None:
+        ways = self._graph.reached(place.ways, step)
+        self._room -= 1
+        known[alike] = found = self.of(ways) if ways else None
+        return found
+
+
 class _Graph:
     """The subschemas that are checked, by number: which apply to the same place, and which to a place below.
 
@@ -180,7 +239,7 @@ class _Graph:
         while stack:
             ways = stack.pop()
             for step in (*self._named(ways), "", *range(self._longest(ways) + 1)):
-                below = self._reached(ways, step)
+                below = self.reached(ways, step)
                 state = frozenset(below.items())
                 if state not in seen:
                     seen.add(state)
@@ -194,41 +253,31 @@ class _Graph:
 
     def weigh(self, value: Any) -> int:
         """Return how many checks `value` takes at most."""
-        total, places = 0, [(value, self._expanded(0, set()))]
+        alike = _Alike(self)
+        total, places = 0, [(value, alike.of(self._expanded(0, set())))]
         while places and total <= MOST_CHECKS:
-            here, ways = places.pop()
-            total += self._made(here, ways)
-            for each, below in self._members(here, ways):
-                if below and isinstance(each, dict | list):
+            here, place = places.pop()
+            total += self.made(here, place.ways)
+            for each, below in alike.members(here, place):
+                if below is None:
+                    continue
+                if isinstance(each, dict | list):
                     places.append((each, below))
-                elif below:
-                    total += self._made(each, below)
+                else:
+                    total += self.made(each, below.ways) if below.checks is None else below.checks
                 if total > MOST_CHECKS:
                     break
         return total
 
-    def _made(self, here: Any, ways: _Ways) -> int:
+    def made(self, here: Any, ways: _Ways) -> int:
         """Return how many checks are made right at a place."""
         return sum(times * self._costs[number].of(here) for number, times in ways.items())
 
-    def _members(self, here: Any, ways: _Ways) -> Iterator[tuple[Any, _Ways]]:
-        """Yield what lies right below a place, each with what is checked there; members that are alike share that."""
-        known: dict[str | int | None, _Ways] = {}
-        alike: str | int | None
-        if isinstance(here, dict):
-            names = self._named(ways)
-            for name, each in here.items():
-                alike = name if name in names else None
-                if alike not in known:
-                    known[alike] = self._reached(ways, name)
-                yield each, known[alike]
-        elif isinstance(here, list):
-            longest = self._longest(ways)
-            for index, each in enumerate(here):
-                alike = min(index, longest)
-                if alike not in known:
-                    known[alike] = self._reached(ways, index)
-                yield each, known[alike]
+    def place(self, ways: _Ways) -> "_Place":
+        """Return a place where this is checked."""
+        counts = any(self._costs[number].counted for number in ways)
+        checks = None if counts else sum(times * self._costs[number].least for number, times in ways.items())
+        return _Place(ways, checks, self._named(ways), self._longest(ways), {})
 
     def _named(self, ways: _Ways) -> frozenset[str]:
         found = (self._nodes[number].get("properties") for number in ways)
@@ -289,7 +338,7 @@ class _Graph:
             known = self._ways[number] = found
         return known
 
-    def _reached(self, ways: _Ways, step: str | int) -> "Counter[int]":
+    def reached(self, ways: _Ways, step: str | int) -> "Counter[int]":
         """Return what is checked one step below a place."""
         reached: Counter[int] = Counter()
         for number, times in ways.items():

@@ -105,6 +105,40 @@ def test_a_schema_whose_references_lead_to_too_many_subschemas_is_refused() -> N
     assert "more subschemas" in screen({"name": "x", "inputSchema": {"properties": places, "$defs": {"many": many}}})
 
 
+class Looked(dict[str, Any]):
+    """A subschema that counts how often it is looked into."""
+
+    times = 0
+
+    def get(self, *asked: Any) -> Any:
+        self.times += 1
+        return super().get(*asked)
+
+
+def test_what_is_checked_of_each_row_is_found_out_once() -> None:
+    row = Looked(
+        {"properties": {**{f"column{n}": {"minLength": n} for n in range(50)}, "parent": {"$ref": "#/$defs/row"}}}
+    )
+    weigh = weigher({"items": {"$ref": "#/$defs/row"}, "$defs": {"row": row}})
+    assert weigh is not None
+    rows = [{f"column{n}": "x" for n in range(50)}, {"parent": {"parent": {}}}]
+    once = weigh(rows) - weigh([])
+    before = row.times
+    weigh(rows)
+    few = row.times - before
+    assert weigh(rows * 1000) - weigh([]) == 1000 * once
+    assert row.times - before < 10 * few
+
+
+def test_where_there_is_no_room_to_remember_places_they_weigh_the_same() -> None:
+    places = {f"p{n}": {"anyOf": [{"minLength": each} for each in range(1000)]} for n in range(70)}
+    weigh = weigher({"properties": places})
+    assert weigh is not None
+    one = weigh({"p0": {}}) - weigh({})
+    assert weigh({name: {} for name in places}) - weigh({}) == len(places) * one
+    assert weigh({name: name for name in places}) - weigh({}) == len(places) * one
+
+
 def test_a_tree_may_be_as_deep_as_it_likes_where_one_way_leads_to_each_node() -> None:
     tree = {"properties": {"children": {"type": "array", "items": {"$ref": "#"}}, "a": {"$ref": "#"}}}
     assert weigher(tree) is not None
