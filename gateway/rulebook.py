@@ -16,7 +16,7 @@ from gateway.approval.own_tools import (
 )
 from gateway.budget.budgets import Budgets, Told
 from gateway.budget.capped import MAX_CALLS
-from gateway.catalog.catalog import Catalog, Live
+from gateway.catalog.catalog import Catalog, Known, Live
 from gateway.catalog.config import ToolRule, rule_for
 from gateway.catalog.declared import draft_problems, fallback_problems, hedge_problems, lookup_problems
 from gateway.catalog.lock import Lock, Pin
@@ -160,13 +160,19 @@ def read_policies(config: GatewayConfig, home: Place, lock: Lock, trial: Trial) 
     return written
 
 
-def build_rules(config: GatewayConfig, written: Written, lock: Lock, live: Mapping[str, Live]) -> Rules:
+def build_rules(
+    config: GatewayConfig, written: Written, lock: Lock, live: Mapping[str, Live], before: Rules | None = None
+) -> Rules:
     """Build the catalog, and the policies for exactly the pinned tools. Only reads stand in, probe or are hedged.
+
+    What is the same in the rules `before` is not made again.
 
     Raises:
         PolicyLoadError: with every problem found; whatever was in force stays.
     """
-    rules = _rules(config, lock, live, _sources(config, written, lock))
+    known = before.catalog.known() if before is not None else Known()
+    sources = _sources(config, written, lock, known)
+    rules = _rules(config, lock, live, (sources, known, before.bundle if before is not None else None))
     problems = [
         *fallback_problems(rules.catalog.tools(), config.mcpServers),
         *lookup_problems(rules.catalog.tools(), config.mcpServers),
@@ -183,7 +189,7 @@ def build_rules(config: GatewayConfig, written: Written, lock: Lock, live: Mappi
 
 def rules_without_policies(config: GatewayConfig, lock: Lock, live: Mapping[str, Live]) -> Rules:
     """Build rules that deny every call: what is in force when the policies cannot be loaded at start."""
-    return _rules(config, lock, live, ())
+    return _rules(config, lock, live, ((), Known(), None))
 
 
 def asked_without_policies(config: GatewayConfig, written: Written, server: str) -> frozenset[str]:
@@ -197,7 +203,7 @@ def asked_without_policies(config: GatewayConfig, written: Written, server: str)
 
 def recatalogued(old: Rules, config: GatewayConfig, lock: Lock, live: Mapping[str, Live]) -> Rules:
     """Return the old rules over a new catalog: what is in force while new policies do not load."""
-    catalog = Catalog.build(_with_own_tools(lock, config), live, _said(config))
+    catalog = Catalog.build(_with_own_tools(lock, config), live, _said(config), old.catalog.known())
     limits = _limits(config, catalog.tools())
     rules = Rules.of(catalog, old.bundle, old.workflow_keys, config.endpoints, limits)
     budgets = budgets_of(config, (tool.name for tool in catalog.tools()))
@@ -246,9 +252,9 @@ def budgets_of(config: GatewayConfig, tools: Iterable[str]) -> Budgets:
     return Budgets(Told(allowances, teams, prices, OWN_SERVERS))
 
 
-def _sources(config: GatewayConfig, written: Written, lock: Lock) -> tuple[PolicySource, ...]:
+def _sources(config: GatewayConfig, written: Written, lock: Lock, known: Known) -> tuple[PolicySource, ...]:
     """Return every policy text: what `allow:` and `workflows:` compile to, then the files. Raises PolicyLoadError."""
-    tools = Catalog.pinned(_with_own_tools(lock, config), {}, _said(config)).tools()
+    tools = Catalog.pinned(_with_own_tools(lock, config), {}, _said(config), known).tools()
     allowed = {name: agent.patterns for name, agent in config.agents.items()}
     own = (OWN_PERMIT, APPROVALS_PERMIT) if config.people else (OWN_PERMIT,)
     own = (*own, *((DRAFTS_PERMIT,) if _makes_drafts(config) else ()), *compile_drafts(tools))
@@ -278,10 +284,19 @@ def _reviewed(server: str, pins: Mapping[str, Pin]) -> tuple[str, ...]:
     return tuple(canonical_name(server, name) for name, pin in sorted(pins.items()) if pin.reviewed)
 
 
-def _rules(config: GatewayConfig, lock: Lock, live: Mapping[str, Live], sources: tuple[PolicySource, ...]) -> Rules:
+def _rules(
+    config: GatewayConfig,
+    lock: Lock,
+    live: Mapping[str, Live],
+    made: tuple[tuple[PolicySource, ...], Known, Bundle | None],
+) -> Rules:
+    sources, known, before = made
     lock = _with_own_tools(lock, config)
-    pinned = Catalog.pinned(lock, live, _said(config)).tools()
-    catalog = Catalog.build(lock, live, _said(config))
+    pinned = Catalog.pinned(lock, live, _said(config), known).tools()
+    catalog = Catalog.build(lock, live, _said(config), known)
+    loaded_with = sources, pinned, _agents(config), _options(config, catalog)
+    same = before is not None and before.is_of(*loaded_with)
+    bundle = before if before is not None and same else Bundle.load(*loaded_with)
     keys = {
         tool: (name, workflow.key)
         for name, workflow in config.workflows.items()
@@ -290,7 +305,7 @@ def _rules(config: GatewayConfig, lock: Lock, live: Mapping[str, Live], sources:
     }
     rules = Rules.of(
         catalog,
-        Bundle.load(sources, pinned, _agents(config), _options(config, catalog)),
+        bundle,
         keys,
         config.endpoints,
         _limits(config, pinned),

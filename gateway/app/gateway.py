@@ -182,7 +182,7 @@ class Gateway(Parts):
                 lock = (await asyncio.to_thread(Lock.read, self.home.lock)).begun_with(self.lock.decided)
                 lock = await asyncio.to_thread(pin_new, lock, live, config.tools)
                 written = await asyncio.to_thread(read_policies, config, self.home, lock, self.trial)
-                rules = await asyncio.to_thread(build_rules, config, written, lock, live)
+                rules = await asyncio.to_thread(build_rules, config, written, lock, live, self.rules.current)
             except (LockError, PolicyLoadError) as error:
                 self.policy_problem = self.refused_problem = str(error)
                 return str(error)

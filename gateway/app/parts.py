@@ -301,7 +301,10 @@ class Parts:
         try:
             if isinstance(self.written, PolicyLoadError):
                 raise self.written
-            return build_rules(self.config, self.written, lock, live), self.refused_problem
+            return (
+                build_rules(self.config, self.written, lock, live, self.rules.current),
+                self.refused_problem,
+            )
         except PolicyLoadError as error:
             _LOG.log(self._loud, "the policies do not load, those in force stay:\n%s", error)
             return recatalogued(self.rules.current, self.config, lock, live), str(error)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from heapq import nlargest
+from types import MappingProxyType
 from typing import Any, Final
 
 from gateway.catalog.config import EndpointSection, Names, PinMode, ToolRule, TraitsRule, Undo, rule_for
@@ -15,12 +16,12 @@ from gateway.catalog.lock import Lock, Pin
 from gateway.catalog.lookups import lookup_of
 from gateway.catalog.names import WIRE_NAME, canonical_name, wire_names
 from gateway.catalog.screening import screen
-from gateway.catalog.validation import SchemaRefused, argument_checker, checker
+from gateway.catalog.validation import Check, SchemaRefused, argument_checker, checker
 from gateway.codec import dump
 from gateway.model.errors import RequestFault
 from gateway.model.tool import Effect, Tool, Traits, anything
 
-__all__ = ["NEW", "Catalog", "Declared", "Live", "pin_new", "why_held"]
+__all__ = ["NEW", "Catalog", "Declared", "Known", "Live", "pin_new", "why_held"]
 
 _MAX_NAME: Final = 128
 _MANY: Final = 64
@@ -44,6 +45,15 @@ class Live:
 
     definitions: Sequence[Mapping[str, Any]]
     declared: Mapping[str, Declared] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """One answer, held against pins: each tool's name, its pin, and why it is in quarantine."""
+
+    pins: Mapping[str, Pin]
+    answer: Live
+    held: Sequence[tuple[str, Pin, str]]
 
 
 def pin_new(lock: Lock, live: Mapping[str, Live], rules: dict[str, ToolRule]) -> Lock:
@@ -75,8 +85,9 @@ def why_held(pins: Mapping[str, Pin], definitions: Sequence[Mapping[str, Any]], 
 class Catalog:
     """Every tool agents may name. Immutable: a change builds another."""
 
-    def __init__(self, tools: Iterable[Tool]) -> None:
+    def __init__(self, tools: Iterable[Tool], judged: Mapping[str, _Judged] = MappingProxyType({})) -> None:
         self._tools = {tool.name: tool for tool in tools}
+        self._judged = judged
         self._by_wire = {tool.wire_name: tool for tool in self._tools.values()}
         self.holding = frozenset(tool.server for tool in self._tools.values() if tool.quarantined)
         """The servers of which some tool is in quarantine."""
@@ -86,12 +97,25 @@ class Catalog:
         """The tools that mirror arguments into headers (`x-mcp-header`): nearly always none."""
         return frozenset(tool.name for tool in self._tools.values() if _MIRRORS in dump(tool.input_schema))
 
+    def known(self) -> "Known":
+        """Return what need not be found out again to build the next one."""
+        checks = {
+            tool.digest: (tool.breaks_input, tool.breaks_output)
+            for tool in self._tools.values()
+            if tool.breaks_input is not anything
+        }
+        return Known(checks, self._judged)
+
     @classmethod
-    def build(cls, lock: Lock, live: Mapping[str, Live], rules: dict[str, ToolRule]) -> "Catalog":
+    def build(
+        cls, lock: Lock, live: Mapping[str, Live], rules: dict[str, ToolRule], known: "Known | None" = None
+    ) -> "Catalog":
         """Build from the pins, what the servers answered, and the operator's rules.
 
         A server that is missing from `live` has not answered: its pinned tools stay listed as last approved.
         """
+        known = known or Known()
+        judged: dict[str, _Judged] = {}
         found: list[tuple[str, str, Pin, str]] = []
         for server in sorted({*lock.servers, *live}):
             pins = lock.servers.get(server, {})
@@ -99,21 +123,24 @@ class Catalog:
             if answer is None:
                 found.extend((server, name, pin, "") for name, pin in pins.items())
                 continue
-            found.extend((server, *pinned) for pinned in _held_against(pins, answer.definitions))
+            judged[server] = known.judged(server, pins, answer)
+            found.extend((server, *pinned) for pinned in judged[server].held)
         wires = wire_names(canonical_name(server, name) for server, name, _, _ in found)
-        return cls(
-            _tool(server, pin, quarantined, (wires, rules, live.get(server))) for server, _, pin, quarantined in found
-        )
+        setting = _Setting(wires, rules, live, known)
+        return cls((_tool(server, pin, quarantined, setting) for server, _, pin, quarantined in found), judged)
 
     @classmethod
-    def pinned(cls, lock: Lock, live: Mapping[str, Live], rules: dict[str, ToolRule]) -> "Catalog":
+    def pinned(
+        cls, lock: Lock, live: Mapping[str, Live], rules: dict[str, ToolRule], known: "Known | None" = None
+    ) -> "Catalog":
         """Build from the pins alone, whatever servers answer now: what policies are checked against.
 
         `live` only tells what connectors declare of their tools.
         """
         found = [(server, name, pin) for server, pins in sorted(lock.servers.items()) for name, pin in pins.items()]
         wires = wire_names(canonical_name(server, name) for server, name, _ in found)
-        return cls(_tool(server, pin, "", (wires, rules, live.get(server))) for server, _, pin in found)
+        setting = _Setting(wires, rules, live, known or Known())
+        return cls(_tool(server, pin, "", setting) for server, _, pin in found)
 
     def within(self, endpoint: EndpointSection, of_all: Set[str] = frozenset()) -> "Catalog":
         """Return the part of the catalog that a virtual endpoint shows, under the names it shows.
@@ -231,34 +258,70 @@ def _judged(pin: Pin | None, definition: Mapping[str, Any]) -> tuple[Pin, str]:
     return pin, f"its definition changed since it was pinned ({len(drifted)} change(s), first: {what})"
 
 
-def _tool(
-    server: str, pin: Pin, quarantined: str, setting: tuple[Mapping[str, str], dict[str, ToolRule], Live | None]
-) -> Tool:
-    wires, rules, live = setting
+class Known:
+    """What was found out already of pins and answers: that of a list of thousands takes seconds.
+
+    `checks` are those of pinned schemas, by the digest of the pin.
+    """
+
+    def __init__(
+        self,
+        checks: Mapping[str, tuple[Check, Check]] = MappingProxyType({}),
+        judged: Mapping[str, _Judged] = MappingProxyType({}),
+    ) -> None:
+        self._checks = dict(checks)
+        self._judged = judged
+
+    def checks(self, pin: Pin) -> tuple[Check, Check]:
+        """Return what says what breaks the input and the output schema. Raises `SchemaRefused`."""
+        found = self._checks.get(pin.digest)
+        if found is None:
+            output = pin.definition.get("outputSchema")
+            found = argument_checker(_input_schema(pin)), checker(output) if output is not None else anything
+            self._checks[pin.digest] = found
+        return found
+
+    def judged(self, server: str, pins: Mapping[str, Pin], answer: Live) -> _Judged:
+        """Return what a server answered, held against its pins."""
+        was = self._judged.get(server)
+        if was is not None and was.pins is pins and was.answer is answer:
+            return was
+        return _Judged(pins, answer, _held_against(pins, answer.definitions))
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """What a tool is made with, beside its pin."""
+
+    wires: Mapping[str, str]
+    rules: dict[str, ToolRule]
+    live: Mapping[str, Live]
+    known: Known
+
+
+def _tool(server: str, pin: Pin, quarantined: str, setting: _Setting) -> Tool:
+    live = setting.live.get(server)
     upstream_name = str(pin.definition["name"])
     name = canonical_name(server, upstream_name)
-    rule = rule_for(rules, name)
+    rule = rule_for(setting.rules, name)
     declared = live.declared.get(upstream_name) if live else None
     trusted = _is_trusted(pin, rule.traits)
-    input_schema = pin.definition.get("inputSchema") or {"type": "object"}
-    output_schema = pin.definition.get("outputSchema")
     try:
-        breaks_input = argument_checker(input_schema)
-        breaks_output = checker(output_schema) if output_schema is not None else anything
+        breaks_input, breaks_output = setting.known.checks(pin)
     except SchemaRefused as error:
         breaks_input = breaks_output = anything  # never reached: a quarantined tool is not called
         quarantined = quarantined or f"its schema is refused: {error}"
     return Tool(
         name=name,
-        wire_name=wires[name],
+        wire_name=setting.wires[name],
         server=server,
         upstream_name=upstream_name,
         version=pin.version,
         digest=pin.digest,
         effect=rule.effect or pin.effect,
         definition=pin.definition,
-        input_schema=input_schema,
-        output_schema=output_schema,
+        input_schema=_input_schema(pin),
+        output_schema=pin.definition.get("outputSchema"),
         breaks_input=breaks_input,
         breaks_output=breaks_output,
         idempotent=rule.idempotent if rule.idempotent is not None else bool(declared and declared.idempotent),
@@ -280,6 +343,11 @@ def _tool(
         executors=tuple(rule.executors or ()),
         lookup=lookup_of(rule.lookup, declared=bool(declared and declared.lookup)),
     )
+
+
+def _input_schema(pin: Pin) -> Mapping[str, Any]:
+    schema: Mapping[str, Any] = pin.definition.get("inputSchema") or {"type": "object"}
+    return schema
 
 
 def _is_trusted(pin: Pin, said: TraitsRule | None) -> bool:

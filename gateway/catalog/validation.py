@@ -17,7 +17,7 @@ from gateway.codec import dump
 if TYPE_CHECKING:
     import jsonschema_rs
 
-__all__ = ["SchemaRefused", "accept_schema", "argument_checker", "checker"]
+__all__ = ["Check", "SchemaRefused", "accept_schema", "argument_checker", "checker"]
 
 Check = Callable[[Any], str]
 """Says what in a value breaks a schema, or nothing."""

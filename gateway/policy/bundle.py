@@ -119,6 +119,17 @@ class Bundle:
         """
         return cls(sources, check_sources(sources, tools, options), tools, agents, options)
 
+    def is_of(
+        self,
+        sources: Sequence[PolicySource],
+        tools: Sequence[Tool],
+        agents: Sequence[AgentEntity],
+        options: LoadOptions,
+    ) -> bool:
+        """Tell whether loading these makes what this is."""
+        same = self.sources == tuple(sources) and self.options == options
+        return same and list(self.agents.values()) == list(agents) and list(self.tools.values()) == list(tools)
+
     def record(self) -> dict[str, Any]:
         """Return what decisions are a function of besides their inputs, as JSON: `gateway.policy.recorded` reads it.
 

@@ -29,6 +29,8 @@ def compile_workflows(workflows: Mapping[str, WorkflowSection], tools: Sequence[
         PolicyLoadError: a tool is not pinned, or an argument is not declared by both tools with one type; or two
             workflows have phases for the same runs.
     """
+    if not workflows:
+        return ()
     shapes = {
         tool.name: ToolShapes(
             record_of(tool.input_schema), None if tool.output_schema is None else record_of(tool.output_schema)
