@@ -114,10 +114,10 @@ class _Reading:
             stack.extend(each for word in _TOGETHER if isinstance(part.get(word), list) for each in part[word])
 
     def _led_to(self, reference: Any) -> Any:
-        if not isinstance(reference, str) or not reference.startswith("#/"):
+        if not isinstance(reference, str) or not f"{reference}/".startswith("#/"):
             return None
         here: Any = self._root
-        for step in reference[2:].split("/"):
+        for step in reference.split("/")[1:]:
             here = here.get(unquote(step).replace("~1", "/").replace("~0", "~")) if isinstance(here, dict) else None
         return here
 
