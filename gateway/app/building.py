@@ -27,7 +27,7 @@ class Builds:
         """Have rules built, for these are the servers' answers by now."""
         self._look(live)
         if self._next is None:
-            self._next = self._last = asyncio.get_running_loop().create_task(self._round())
+            self._begin()
 
     def built_from(self, known: Mapping[str, Live], live: Mapping[str, Live]) -> None:
         """Take note that rules built from the answers `known` are in force, and `live` are the answers by now."""
@@ -35,8 +35,10 @@ class Builds:
         self._look(live)
 
     async def done(self) -> None:
-        """Wait until what was asked for so far is in force. Raises what building it raised."""
+        """Wait until what was asked for so far is in force; what failed is tried again. Raises what building raised."""
         if self._last is not None:
+            if self._last.done() and self._last.exception() is not None:
+                self._begin()
             await asyncio.shield(self._last)
 
     async def close(self) -> None:
@@ -44,6 +46,9 @@ class Builds:
         if self._last is not None:
             self._last.cancel()
             await asyncio.wait({self._last})
+
+    def _begin(self) -> None:
+        self._next = self._last = asyncio.get_running_loop().create_task(self._round())
 
     async def _round(self) -> None:
         async with self.turn:

@@ -71,6 +71,23 @@ async def test_a_build_that_fails_is_told_and_leaves_due_what_was() -> None:
     assert builds.due == {"a"}
 
 
+async def test_a_build_that_failed_is_made_again_for_the_next_who_waits() -> None:
+    built: list[str] = []
+
+    async def fails_once() -> None:
+        built.append("built")
+        if len(built) == 1:
+            raise OSError("no space left on device")
+
+    builds = Builds(fails_once)
+    builds.ask({"a": ONE})
+    with pytest.raises(OSError, match="no space"):
+        await builds.done()
+    await asyncio.gather(builds.done(), builds.done())
+    await builds.done()
+    assert len(built) == 2
+
+
 async def test_a_build_under_way_ends_with_the_gateway() -> None:
     site = Site()
     site.answers(a=ONE)
