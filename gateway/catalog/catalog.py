@@ -19,7 +19,7 @@ from gateway.catalog.screening import screen
 from gateway.catalog.validation import Check, SchemaRefused, argument_checker, checker
 from gateway.codec import dump
 from gateway.model.errors import RequestFault
-from gateway.model.tool import Effect, Tool, Traits, anything
+from gateway.model.tool import Effect, Tool, Traits, anything, unquoted
 
 __all__ = ["NEW", "Catalog", "Declared", "Known", "Live", "pin_new", "why_held"]
 
@@ -76,10 +76,13 @@ def pin_new(lock: Lock, live: Mapping[str, Live], rules: dict[str, ToolRule]) ->
 
 
 def why_held(pins: Mapping[str, Pin], definitions: Sequence[Mapping[str, Any]], tool: str) -> str:
-    """Return why a tool must not be called now that its server answered these definitions, or an empty string."""
+    """Return why a tool must not be called now that its server answered these definitions, or an empty string.
+
+    It is what agents may be told.
+    """
     of_it = [definition for definition in definitions if definition.get("name") == tool]
     held = _held_against({tool: pins[tool]} if tool in pins else {}, of_it)
-    return next((why for _, _, why in held if why), "")
+    return next((unquoted(why) for _, _, why in held if why), "")
 
 
 class Catalog:

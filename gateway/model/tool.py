@@ -9,7 +9,7 @@ from gateway.model.answers import PLAIN, Answers
 from gateway.model.contract import Contract
 from gateway.model.lookup import Lookup
 
-__all__ = ["P95", "Effect", "Tool", "Traits", "anything"]
+__all__ = ["P95", "Effect", "Tool", "Traits", "anything", "unquoted"]
 
 P95: Final = "p95"
 """In the place of seconds: longer than 95 % of the tool's last calls took."""
@@ -42,6 +42,11 @@ class Traits:
     reversible: bool | None = None
     sink: bool | None = None
     classification: int = 0
+
+
+def unquoted(quarantined: str) -> str:
+    """Return why a tool is in quarantine, with nothing of what its server says of itself now."""
+    return quarantined.partition(" (")[0].partition(": ")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +110,8 @@ class Tool:
 
     @property
     def held_back(self) -> str:
-        """Why it may not be called, as agents may be told: nothing of what its server says of itself now."""
-        return self.quarantined.partition(" (")[0].partition(": ")[0]
+        """Why it may not be called, as agents may be told."""
+        return unquoted(self.quarantined)
 
     @property
     def listed(self) -> Mapping[str, Any]:
