@@ -61,6 +61,8 @@ def _of_nobody(agents: Mapping[str, AgentConfig], people: Collection[str], token
 
 def _warnings(token: TokenRecord, now_ms: int) -> list[str]:
     agent = token.agent
+    if token.revoked_ms is not None:  # it has a successor, or is to end in any case
+        return []
     if token.expires_ms - token.created_ms > _YEAR_MS:
         return [f"the token of {agent!r} does not expire within a year; fix: toolgate token rotate {agent}"]
     if token.expires_ms - now_ms < _SOON_MS:

@@ -1,5 +1,7 @@
 """Credentials that cannot be audited or never end are found before they hurt."""
 
+from dataclasses import replace
+
 from gateway.identity.lint import lint_tokens
 from gateway.store.ports import TokenRecord
 from tests.identity.doubles import agents
@@ -36,6 +38,11 @@ def test_tokens_that_end_too_late_or_too_soon_or_serve_nobody_are_warned_about()
 def test_dead_tokens_are_left_alone() -> None:
     dead = TokenRecord("tg_1", "reader", "d", NOW - DAY, NOW + 400 * DAY, revoked_ms=NOW - 1)
     assert lint_tokens(AGENTS, PEOPLE, [token("payer"), dead, token("gone", "d", -1)], NOW) == []
+
+
+def test_a_token_that_was_replaced_and_ends_after_an_overlap_is_left_alone() -> None:
+    replaced = replace(token("payer", "a", 400), revoked_ms=NOW + 60_000)
+    assert lint_tokens(AGENTS, PEOPLE, [replaced, token("payer", "b")], NOW) == []
 
 
 def test_the_token_of_a_person_is_theirs_while_they_are_configured() -> None:
