@@ -22,6 +22,7 @@ class Builds:
         self._known: Mapping[str, Live] = {}
         self._next: asyncio.Task[None] | None = None
         self._last: asyncio.Task[None] | None = None
+        self._rounds: set[asyncio.Task[None]] = set()
 
     def ask(self, live: Mapping[str, Live]) -> None:
         """Have rules built, for these are the servers' answers by now."""
@@ -43,12 +44,15 @@ class Builds:
 
     async def close(self) -> None:
         """Build no more."""
-        if self._last is not None:
-            self._last.cancel()
-            await asyncio.wait({self._last})
+        rounds = frozenset(self._rounds)
+        for each in rounds:
+            each.cancel()
+        await asyncio.gather(*rounds, return_exceptions=True)
 
     def _begin(self) -> None:
         self._next = self._last = asyncio.get_running_loop().create_task(self._round())
+        self._rounds.add(self._last)
+        self._last.add_done_callback(self._rounds.discard)
 
     async def _round(self) -> None:
         async with self.turn:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Coroutine, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict
@@ -12,7 +13,7 @@ from gateway.app.front import Asgi, Front, build_front
 from gateway.app.opening import connect
 from gateway.app.parts import Parts
 from gateway.app.pipeline import build_runner
-from gateway.catalog.catalog import pin_new
+from gateway.catalog.catalog import Catalog, pin_new
 from gateway.catalog.lock import Lock, LockError
 from gateway.config.model import GatewayConfig
 from gateway.connector.about import UNSAID
@@ -208,7 +209,7 @@ class Gateway(Parts):
 
     def status(self) -> dict[str, Any]:
         """Return how every server stands, and what is wrong with the policies and with following the files, as JSON."""
-        tools = self.rules.current.catalog.tools()
+        usable, held = _by_server(self.rules.current.catalog)
         breakers, abouts = self.executor.breakers(), self.rules.current.abouts
         new = {each.server for each in undecided_in(self.config, self.lock)}
         return {
@@ -232,8 +233,8 @@ class Gateway(Parts):
                     "slo": self._levels.standing(name),
                     "breaker": str(breakers[name].state) if name in breakers else "closed",
                     "breaker_open_for": breakers[name].open_for if name in breakers else 0,
-                    "tools": sum(tool.server == name and not tool.quarantined for tool in tools),
-                    "quarantined": {t.name: t.quarantined for t in tools if t.server == name and t.quarantined},
+                    "tools": usable[name],
+                    "quarantined": held.get(name, {}),
                 }
                 for name, health in self.upstreams.health().items()
             },
@@ -267,6 +268,18 @@ class Gateway(Parts):
         """Stop admitting, let calls under way end, and leave nothing behind. Works after a failed `start`."""
         self.stop()
         await self._stack.aclose()
+
+
+def _by_server(catalog: Catalog) -> tuple[Counter[str], dict[str, dict[str, str]]]:
+    """Return how many tools of each server may be called, and why the others may not."""
+    usable: Counter[str] = Counter()
+    held: dict[str, dict[str, str]] = {}
+    for tool in catalog.tools():
+        if tool.quarantined:
+            held.setdefault(tool.server, {})[tool.name] = tool.quarantined
+        else:
+            usable[tool.server] += 1
+    return usable, held
 
 
 def _tell_of_its_end(task: "asyncio.Future[None]") -> None:

@@ -88,9 +88,14 @@ async def test_a_build_that_failed_is_made_again_for_the_next_who_waits() -> Non
     assert len(built) == 2
 
 
-async def test_a_build_under_way_ends_with_the_gateway() -> None:
+async def test_a_build_under_way_ends_with_the_gateway_and_so_does_the_next() -> None:
     site = Site()
     site.answers(a=ONE)
     await settle()
+    site.answers(a=OTHER)
     await site.builds.close()
+    site.goes_on.release()
+    await settle()
     assert (len(site.begun), site.builds.due) == (1, {"a"})
+    with pytest.raises(asyncio.CancelledError):
+        await site.builds.done()
