@@ -295,8 +295,7 @@ def _rules(
     pinned = Catalog.pinned(lock, live, _said(config), known).tools()
     catalog = Catalog.build(lock, live, _said(config), known)
     loaded_with = sources, pinned, _agents(config), _options(config, catalog)
-    same = before is not None and before.is_of(*loaded_with)
-    bundle = before if before is not None and same else Bundle.load(*loaded_with)
+    bundle = Bundle.load(*loaded_with) if before is None else before.renewed(*loaded_with)
     keys = {
         tool: (name, workflow.key)
         for name, workflow in config.workflows.items()

@@ -59,7 +59,7 @@ async def list_all(method: str, wire: Wire, era: Era, clock: Clock, timeout_s: f
         found.extend(_entries(page, kind))
         size += len(dump(page))
         if size > _MAX_BYTES or len(found) > _MAX_ENTRIES:
-            raise _endless(kind, "is too large")
+            raise _endless(kind, f"is too large (limits: {_MAX_ENTRIES:,} {kind.word}s, {_MAX_BYTES >> 20} MiB)")
         cursor = page.get("nextCursor")
         if cursor is None:
             return found

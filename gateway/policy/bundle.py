@@ -69,6 +69,7 @@ class Bundle:
     ) -> None:
         self.sources = tuple(sources)
         self.options = options
+        self._checked = checked
         self.policies = checked.policies
         self.schema = checked.schema
         self.tools: Mapping[str, Tool] = MappingProxyType({tool.name: tool for tool in tools})
@@ -119,16 +120,27 @@ class Bundle:
         """
         return cls(sources, check_sources(sources, tools, options), tools, agents, options)
 
-    def is_of(
+    def renewed(
         self,
         sources: Sequence[PolicySource],
         tools: Sequence[Tool],
         agents: Sequence[AgentEntity],
         options: LoadOptions,
-    ) -> bool:
-        """Tell whether loading these makes what this is."""
-        same = self.sources == tuple(sources) and self.options == options
-        return same and list(self.agents.values()) == list(agents) and list(self.tools.values()) == list(tools)
+    ) -> "Bundle":
+        """As `load`, but policies are not checked again that are the same, against the same tools.
+
+        Raises:
+            PolicyLoadError: with every problem found and its place.
+        """
+        if (
+            self.sources != tuple(sources)
+            or _checked_with(self.options) != _checked_with(options)
+            or list(self.tools.values()) != list(tools)
+        ):
+            return Bundle.load(sources, tools, agents, options)
+        if self.options == options and list(self.agents.values()) == list(agents):
+            return self
+        return Bundle(sources, self._checked, tools, agents, options)
 
     def record(self) -> dict[str, Any]:
         """Return what decisions are a function of besides their inputs, as JSON: `gateway.policy.recorded` reads it.
@@ -311,6 +323,11 @@ class Bundle:
         """Yield the policies whose scope does not name another principal."""
         yield from self._for_anyone
         yield from self._for_one.get(principal, ())
+
+
+def _checked_with(options: LoadOptions) -> LoadOptions:
+    """Return what of the options bears on how policies are checked."""
+    return replace(options, servers=(), people={}, imported=False)
 
 
 def _is_about(given: Request | DecisionInput, request: Request | DecisionInput) -> bool:
