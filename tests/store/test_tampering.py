@@ -28,8 +28,7 @@ async def path(tmp_path: Path) -> Path:
     await store.open()
     await store.open_run(RunRef("run_1", "billing/ann", "open"), "k", T0)
     await step(store, "check", {"payment_id": 7}, session="s", on_behalf_of="ann")
-    asked = lookup(values=[("payment_id", 7)])
-    await store.claim(intent("pay", step_key="pay", uses=(use("check", asked),)))
+    await store.claim(intent("pay", step_key="pay", uses=(use("check", lookup(values=[("payment_id", 7)])),)))
     await store.finish(ending("pay"))
     for call_id, status in (("first", StepStatus.FAILED), ("second", StepStatus.SUCCEEDED)):
         await store.claim(intent(call_id, step_key="again"))
