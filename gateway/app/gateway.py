@@ -37,6 +37,7 @@ __all__ = ["Gateway"]
 
 _LOG = logging.getLogger(__name__)
 _FIRST_ANSWER_S: Final = 5.0
+_FIRST_RULES_S: Final = 30.0
 _DRAIN_S: Final = 12.0
 """How long calls under way may go on once the gateway stops; its server waits longer, to take their answers out."""
 _LAST_S: Final = 3.0
@@ -140,6 +141,9 @@ class Gateway(Parts):
         with suppress(TimeoutError):
             async with asyncio.timeout(_FIRST_ANSWER_S):
                 await asyncio.gather(*(self.upstreams.get(name).open() for name in unknown))
+        with suppress(TimeoutError, OSError):  # whoever cannot write gateway.lock is told by the survey
+            async with asyncio.timeout(_FIRST_RULES_S):
+                await self.builds.done()
 
     def _background(self, work: Awaitable[None]) -> "asyncio.Future[None]":
         task = asyncio.ensure_future(work)

@@ -85,6 +85,8 @@ from gateway.workflow.runs import Runs
 __all__ = ["Parts"]
 
 _LOG = logging.getLogger(__name__)
+_FEW: Final = 200
+"""From so many tools rules are built at once: a thread that works beside the calls slows all that come meanwhile."""
 _MODES: Final[Mapping[str, Any]] = {"elicitation": {"form": {}, "url": {}}}
 """Ways of asking that a server is told of, so that it offers what needs them; a call says what its client can do."""
 
@@ -285,8 +287,12 @@ class Parts:
     async def _rebuild(self) -> None:
         """Servers answered with other tools than before: new servers are pinned, drift is quarantined."""
         live = self.survey.live
-        lock = await asyncio.to_thread(self._pinned, live)
-        self.rules.current, self.policy_problem = await asyncio.to_thread(self._built, lock, live)
+        if sum(len(answer.definitions) for answer in live.values()) > _FEW:
+            lock = await asyncio.to_thread(self._pinned, live)
+            self.rules.current, self.policy_problem = await asyncio.to_thread(self._built, lock, live)
+        else:
+            lock = self._pinned(live)
+            self.rules.current, self.policy_problem = self._built(lock, live)
         self.lock = lock
         self.built_from(live)
 
