@@ -12,12 +12,11 @@ import pytest
 
 from gateway.catalog.catalog import Catalog, Live
 from gateway.connector.about import About
-from gateway.model.errors import StoreFault
 from gateway.pipeline.drift import Drift
 from gateway.pipeline.rules import RulesInForce
-from gateway.store.memory import MemoryStore
-from gateway.store.ports import EventFilter, Record
+from gateway.store.ports import EventFilter
 from tests.fixtures.clock import FakeClock
+from tests.fixtures.full_store import FullStore
 from tests.pipeline.gate import PERMIT_ALL, lock_of, rules_of
 
 
@@ -26,18 +25,6 @@ def offered(name: str, text: str = "") -> dict[str, Any]:
 
 
 PINNED = {"crm": [offered("find"), offered("send")], "mail": [offered("read")]}
-
-
-class FullStore(MemoryStore):
-    """A store that refuses so many records first."""
-
-    refuses = 0
-
-    async def record(self, record: Record, *, durable: bool = True) -> None:
-        if self.refuses:
-            self.refuses -= 1
-            raise StoreFault("full")
-        await super().record(record, durable=durable)
 
 
 @dataclass

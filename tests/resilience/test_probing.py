@@ -14,13 +14,12 @@ from gateway.catalog.validation import checker
 from gateway.connector import ConnectorFault, Surroundings
 from gateway.connector.about import About
 from gateway.connector.pool import Upstreams
-from gateway.model.errors import StoreFault
 from gateway.model.tool import Effect, Tool
 from gateway.resilience.config import ProbeRule, Probes
 from gateway.resilience.probing import Probing, Watched, probe_problems
-from gateway.store.memory import MemoryStore
-from gateway.store.ports import EventFilter, Record
+from gateway.store.ports import EventFilter
 from tests.fixtures.clock import CountingIds, FakeClock
+from tests.fixtures.full_store import FullStore
 from tests.fixtures.scripted import ScriptedUpstream
 from tests.policy.acme import STRING, record, tool
 
@@ -56,18 +55,6 @@ class Steps(FakeClock):
 async def settled() -> None:
     for _ in range(30):
         await asyncio.sleep(0)
-
-
-class FullStore(MemoryStore):
-    """A store that refuses so many records first."""
-
-    refuses = 0
-
-    async def record(self, record: Record, *, durable: bool = True) -> None:
-        if self.refuses:
-            self.refuses -= 1
-            raise StoreFault("full")
-        await super().record(record, durable=durable)
 
 
 @dataclass
