@@ -9,7 +9,7 @@ from gateway.model.errors import GatewayError
 from gateway.model.identity import Identity
 from gateway.model.light import maker
 from gateway.model.operation import ROOTS_CHANGED, TOOL_CALL
-from gateway.pipeline.notices import LIST_CHANGED, Notices, Subscriber
+from gateway.pipeline.notices import LIST_CHANGED, UPDATED, Notices, Subscriber
 from gateway.transport.back import LEVELS, LegacyBack, askable, declared
 from gateway.transport.envelope import HANDSHAKE_VERSIONS
 from gateway.transport.exchange import Exchange
@@ -288,13 +288,17 @@ class Legacy:
             await self._notices.leave(subscriber)
 
     async def _subscribe_again(self, session: Session, subscriber: Subscriber, exchange: Exchange) -> None:
-        """Have news come of the resources that a session subscribed to before, as far as it still may."""
+        """Have news come of the resources that a session subscribed to before, as far as it still may.
+
+        Each may have changed until then, and is told to have: what came meanwhile, nobody heard.
+        """
         asked = Asked("resources/subscribe", {}, subscriber.caller, exchange.headers, endpoint=session.endpoint)
         for uri in sorted(session.subscriptions):
             try:
                 await self._notices.add(subscriber, {uri: await self._kernel.subscribe(asked, uri)})
             except (RpcError, GatewayError):
                 continue
+            subscriber.tell(UPDATED, {"uri": uri})
 
 
 def _call_off(back: Back, task: "asyncio.Task[Any]") -> None:
